@@ -1,0 +1,134 @@
+# Graft: one Makefile.
+#
+#   make                 build/graft and build/libgraft.so
+#   make demo            install what is missing, build, train -> prune -> engine on Fashion-MNIST
+#   make check           the quick tests (under a minute)
+#   make test            install, build, everything testable without a GPU
+#   make test-long       the exhaustive part: long fuzzing, all kills, all architectures
+#   make bench | peers   speed; the virtual environment with the peers
+#   make deps            Debian packages
+#   make install PREFIX=/usr/local
+#
+#   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
+#   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
+#   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  OPT=-O0 for debugging
+
+CC ?= gcc
+PREFIX ?= /usr/local
+BUILD ?= build
+OPT ?= -O2
+SAN ?=
+
+have = $(if $(wildcard $(addsuffix /$(1),/usr/include /usr/local/include /usr/include/x86_64-linux-gnu)),1,0)
+ONEDNN ?= $(call have,oneapi/dnnl/dnnl.h)
+MPI ?= 0
+CUDA ?= 0
+OPENMP ?= 1
+ifeq ($(SAN),thread)
+override ONEDNN := 0
+override OPENMP := 0
+endif
+
+# A build with other switches lives in its own folder, so that objects never mix.
+VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)
+OUT := $(BUILD)$(VARIANT)
+OBJ := $(OUT)/obj
+
+CPPFLAGS += -I. -D_GNU_SOURCE
+CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
+          -Wmissing-prototypes -Wno-missing-field-initializers -Werror -MMD -MP
+LDLIBS += -linih -lyajl -lxxhash -ljpeg -llmdb -lz -lm -lpthread
+ifneq ($(SAN),)
+CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+LDFLAGS += -fsanitize=$(SAN)
+endif
+ifeq ($(OPENMP),1)
+CFLAGS += -fopenmp
+LDFLAGS += -fopenmp
+else
+CFLAGS += -Wno-unknown-pragmas
+endif
+
+# Sources by folder. A backend that is absent is another file, not a conditional in the code above it.
+find_c = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
+CORE_SRC := $(call find_c,core)
+KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
+ifeq ($(ONEDNN),1)
+CPPFLAGS += -DGRAFT_ONEDNN=1
+LDLIBS += -ldnnl
+else
+KERNEL_SRC := $(filter-out kernels/cpu/dnnl%.c,$(KERNEL_SRC))
+endif
+ifeq ($(CUDA),0)
+CORE_SRC := $(filter-out core/device/device_cuda.c,$(CORE_SRC))
+endif
+CORE_SRC := $(filter-out core/dist/comm_mpi.c core/dist/comm_nccl.c,$(CORE_SRC))
+MODEL_SRC := $(call find_c,models)
+PRUNE_SRC := $(wildcard prune/*.c)
+EXPORT_SRC := $(wildcard export/*.c)
+CLI_SRC := $(wildcard cli/*.c)
+
+LIB_SRC := $(CORE_SRC) $(KERNEL_SRC) $(MODEL_SRC) $(PRUNE_SRC) $(EXPORT_SRC)
+LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
+
+.PHONY: all clean deps demo check test test-long bench peers install print-%
+all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
+
+$(OBJ)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+$(OUT)/libgraft-all.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(OUT)/graft: $(CLI_OBJ) $(OUT)/libgraft-all.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# The C API only: nothing but the symbols of export/graft.h is visible.
+$(OUT)/libgraft.so: $(OUT)/libgraft-all.a export/graft.map
+	$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,--version-script=export/graft.map -Wl,--whole-archive $(OUT)/libgraft-all.a \
+	    -Wl,--no-whole-archive $(LDLIBS) -o $@
+
+compile_commands.json: Makefile
+	@{ echo '['; sep=''; for f in $(LIB_SRC) $(CLI_SRC); do \
+	  printf '%s{"directory":"%s","file":"%s","command":"$(CC) $(CPPFLAGS) $(CFLAGS) -c %s"}' "$$sep" "$(CURDIR)" $$f $$f; sep=','; \
+	done; echo ']'; } > $@
+
+# Tests. tests/unit/test_x.c is one cmocka program; tests/*.mk adds the larger parts.
+TEST_SRC := $(wildcard tests/unit/test_*.c)
+TEST_BIN := $(TEST_SRC:tests/unit/%.c=$(OUT)/tests/%)
+$(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libgraft-all.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MF $@.d $(LDFLAGS) $< $(OUT)/libgraft-all.a $(LDLIBS) -lcmocka -o $@
+-include $(wildcard tests/*/*.mk bench/*.mk)
+
+check: all $(TEST_BIN) $(CHECK_PREREQS)
+	@OUT=$(OUT) tests/run.sh check
+test: deps
+	@$(MAKE) --no-print-directory test-built
+test-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
+	@OUT=$(OUT) tests/run.sh test
+test-long: deps
+	@$(MAKE) --no-print-directory all $(TEST_BIN) && OUT=$(OUT) tests/run.sh long
+
+deps:
+	@tests/deps.sh
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@OUT=$(OUT) configs/demo.sh
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	install $(OUT)/graft $(DESTDIR)$(PREFIX)/bin/graft
+	install -m 644 $(OUT)/libgraft.so $(DESTDIR)$(PREFIX)/lib/libgraft.so
+	install -m 644 export/graft.h $(DESTDIR)$(PREFIX)/include/graft.h
+
+clean:
+	rm -rf build build-* compile_commands.json
+
+print-%:
+	@echo '$($*)'
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -1,0 +1,44 @@
+/* arena.h: memory with one lifetime. Allocate freely, release everything at once.
+ *
+ * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes. Not thread-safe.
+ *
+ *     arena a = {0};
+ *     float *row = ARENA_ARRAY(&a, float, width);
+ *     if (!row) { ... }            // only when the machine is out of memory or the size overflows
+ *     arena_free(&a);
+ */
+#ifndef GRAFT_BASE_ARENA_H
+#define GRAFT_BASE_ARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/status.h"
+
+typedef struct arena {
+    struct arena_block *head;
+    size_t used_bytes; /* handed out so far */
+} arena;
+
+/* `bytes` zeroed bytes; NULL when out of memory. Zero bytes give a valid unique pointer. */
+void *arena_alloc(arena *a, size_t bytes);
+
+/* count * item_bytes, NULL also when the product overflows or count is negative. */
+void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes);
+
+char *arena_strdup(arena *a, const char *text);
+char *arena_strndup(arena *a, const char *text, size_t length);
+char *arena_printf(arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void *arena_memdup(arena *a, const void *data, size_t bytes);
+
+/* Releases everything; the arena is empty and usable again. */
+void arena_free(arena *a);
+
+#define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
+#define ARENA_ARRAY(a, type, count) ((type *)arena_alloc_array((a), (int64_t)(count), sizeof(type)))
+
+/* Heap array that grows by doubling: makes room for `needed` items (new room zeroed). *items may be NULL with
+ * *capacity 0; release with free(). */
+status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t item_bytes);
+
+#endif

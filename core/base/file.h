@@ -1,0 +1,61 @@
+/* file.h: files that are never half written, and reads that check sizes first.
+ *
+ * A file_writer writes NAME.tmp.PID in the same directory; commit = flush, fsync, rename over NAME, fsync the
+ * directory. Until commit the old NAME is untouched; abort removes the temporary file.
+ *
+ *     file_writer w;
+ *     TRY(file_writer_open(&w, path));
+ *     TRY_OUT(file_writer_write(&w, data, bytes));
+ *     TRY_OUT(file_writer_commit(&w));
+ * out:
+ *     file_writer_abort(&w);     // does nothing after a commit
+ */
+#ifndef GRAFT_BASE_FILE_H
+#define GRAFT_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/base/arena.h"
+#include "core/base/status.h"
+
+typedef struct file_writer {
+    FILE *stream;
+    char *path;
+    char *temp_path;
+    int64_t written_bytes;
+} file_writer;
+
+status file_writer_open(file_writer *w, const char *path);
+status file_writer_write(file_writer *w, const void *data, size_t bytes);
+status file_writer_printf(file_writer *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+status file_writer_commit(file_writer *w);
+void file_writer_abort(file_writer *w);
+
+/* The same in one call. */
+status file_write_all(const char *path, const void *data, size_t bytes);
+
+/* Whole file into memory of `a`, with a 0 byte behind it. Larger than max_bytes is an error (E_DATA). */
+status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes);
+
+/* Read-only mapping. An empty file maps to data = NULL, bytes = 0. */
+typedef struct file_map {
+    const uint8_t *data;
+    size_t bytes;
+} file_map;
+status file_map_open(file_map *m, const char *path);
+void file_map_close(file_map *m);
+
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns);
+status dir_make(const char *path);                             /* with parents; fine if it exists      */
+status dir_list(arena *a, const char *path, char ***names, int64_t *count); /* byte-wise sorted, no . or .. */
+char *path_join(arena *a, const char *folder, const char *name);
+const char *path_base(const char *path);                       /* part behind the last '/'             */
+const char *path_extension(const char *path);                  /* behind the last '.', "" if none      */
+status file_free_bytes(const char *folder, int64_t *bytes);    /* space left on its file system        */
+
+#endif

@@ -1,0 +1,43 @@
+/* log.h: what a run says while it works, and the progress line.
+ *
+ * Only rank 0 speaks; warnings of other ranks carry their rank. Lines go to stderr (stdout is for results). On a terminal
+ * the progress line is redrawn in place; elsewhere one plain line every `period_seconds`. Thread-safe.
+ */
+#ifndef GRAFT_BASE_LOG_H
+#define GRAFT_BASE_LOG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum log_level { LOG_QUIET, LOG_WARN, LOG_INFO, LOG_VERBOSE } log_level;
+
+typedef struct log {
+    FILE *stream;          /* NULL: nothing is said */
+    FILE *copy;            /* --log-file, or NULL   */
+    log_level level;
+    int32_t rank;
+    bool terminal;
+    double period_seconds; /* between plain progress lines */
+    double last_progress;
+    bool line_open;        /* a progress line stands on the terminal */
+    pthread_mutex_t lock;
+} log;
+
+void log_init(log *l, FILE *stream, log_level level, int32_t rank);
+void log_free(log *l);
+
+/* All accept l == NULL (silent). */
+void log_info(log *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_verbose(log *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_warn(log *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A progress text; `final` always prints and ends the line. */
+void log_progress(log *l, bool final, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+double clock_seconds(void);                     /* monotonic */
+void format_duration(double seconds, char text[32]); /* "1h 02m", "3m 10s", "8.4s" */
+void format_bytes(double bytes, char text[32]);      /* "12.3 MiB" */
+
+#endif

@@ -1,0 +1,61 @@
+/* image.h: pixels. Decoding with limits, resizing, warping, drawing, PNG out.
+ *
+ * An image owns interleaved u8 pixels [height, width, channels], channels 1 or 3 (RGB), row by row without padding.
+ * Decoders check sizes before they allocate and never trust a file's name: the first bytes decide the format.
+ */
+#ifndef GRAFT_DATA_IMAGE_H
+#define GRAFT_DATA_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/status.h"
+#include "core/config/spec.h"
+#include "core/tensor/preprocess.h"
+
+typedef struct image {
+    uint8_t *pixels; /* [height, width, channels] */
+    int32_t width, height, channels;
+} image;
+
+status image_alloc(image *im, int32_t width, int32_t height, int32_t channels); /* zeroed pixels */
+void image_free(image *im);
+
+typedef struct decode_options {
+    int32_t channels;             /* 1, 3, or 0: as the file has them (alpha dropped, palette and CMYK to RGB) */
+    int64_t max_pixels;
+    spec_exif exif;
+    int32_t min_width, min_height; /* JPEG may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least this; 0: full size */
+} decode_options;
+
+/* JPEG by libjpeg-turbo (at most 100 scans), PNG, BMP and PNM by stb_image. 16 bit becomes 8 (high byte rounded). Alpha is
+ * composed onto black as Pillow's convert("RGB") drops it: dropped. Truncated files are errors. E_DATA with the reason. */
+status image_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options);
+/* Width, height (after orientation) and file format ("jpeg", "png", ...) without decoding pixels. */
+status image_probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height,
+    const char **format);
+
+/* Pillow's Image.resize: separable, antialiased when it shrinks, agreement within 1 grey level. `box` in source pixels
+ * {x0, y0, x1, y1} or NULL for all. dst is allocated. */
+status image_resize(image *dst, const image *src, const float box[4], int32_t width, int32_t height,
+    spec_interpolation filter);
+
+/* dst pixel centre (x + 0.5, y + 0.5, 1) * inverse (row-vector 3x3) = src position; bilinear; outside the source 0.
+ * When inverse shrinks by more than 1, source is prefiltered by image_resize first. color: row-vector 4x4 on
+ * [r g b 1] in 0..1, result clipped; NULL: none. dst has its size set by the caller and is allocated. */
+status image_warp(image *dst, const image *src, const float inverse[9], const float color[16]);
+
+/* Whole preprocessing of one image for evaluation and inference: resize by p->resize, then normalise into
+ * dst [height, width, channels] f32. */
+status image_preprocess(float *dst, const image *src, const preprocess *p);
+/* The last part alone: u8 of the network's size to normalised f32. */
+void image_normalise(float *dst, const uint8_t *pixels, const preprocess *p);
+
+status image_write_png(const char *path, const image *im);
+status image_encode_png(const image *im, uint8_t **bytes, size_t *count); /* free() */
+/* 5x7 text in a filled box; clipped at the borders. scale >= 1. */
+void image_draw_text(image *im, int32_t x, int32_t y, const char *text, const uint8_t colour[3], int32_t scale);
+void image_draw_rect(image *im, int32_t x0, int32_t y0, int32_t x1, int32_t y1, const uint8_t colour[3], int32_t thick);
+void image_paste(image *dst, const image *src, int32_t x, int32_t y);
+
+#endif

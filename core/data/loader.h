@@ -1,0 +1,58 @@
+/* loader.h: batches, prepared ahead by threads, whose content depends on (seed, epoch, position) only.
+ *
+ * Training order: epoch e is a permutation (or a weighted draw) made with (seed, RNG_SHUFFLE, e); rank r of w takes positions
+ * r, r + w, ... of it, batch after batch. Every training batch is full: the last one is completed from the start of the
+ * epoch's order. Evaluation goes through the indices in order; its last batch is padded by repeating sample 0 and `count`
+ * says how many are real. An unreadable sample is replaced by the next readable index (same class if there is one), always the
+ * same one.
+ *
+ *     loader *l;
+ *     TRY(loader_create(&l, &options));
+ *     TRY(loader_seek(l, epoch, step));
+ *     for (...) { const batch *b; TRY(loader_next(l, &b)); ...; }      // b stays valid until the next loader_next
+ *     loader_destroy(l);
+ */
+#ifndef GRAFT_DATA_LOADER_H
+#define GRAFT_DATA_LOADER_H
+
+#include "core/base/log.h"
+#include "core/data/dataset.h"
+
+typedef struct batch {
+    float *images;          /* [n, height, width, channels], normalised           */
+    float *targets;         /* [n, class_count], rows sum to 1 (one-hot or mixed)  */
+    int32_t *labels;        /* [n], class of the image itself                      */
+    int64_t *sample_keys;   /* [n], epoch * dataset count + sample index: the RNG counter of the sample */
+    int64_t *sample_index;  /* [n], index in the data set (after replacement)      */
+    int64_t n;              /* batch size                                          */
+    int64_t count;          /* real samples; the rest is padding                   */
+    int64_t epoch, step;    /* position of this batch                              */
+} batch;
+
+typedef struct loader_options {
+    const dataset *data;
+    preprocess preprocess;
+    const spec_data *data_options;
+    const spec_augment *augment;  /* NULL: evaluation (no augmentation, in order) */
+    const char *const *bad;       /* lint_report.reason or NULL: known bad samples, never tried */
+    int64_t batch_size;           /* of this rank */
+    int32_t threads, prefetch;    /* threads 0: cpu_count() */
+    int32_t rank, world;
+    uint64_t seed;
+    double mixup;
+    log *log;
+} loader_options;
+
+typedef struct loader loader;
+
+status loader_create(loader **l, const loader_options *options);
+void loader_destroy(loader *l); /* accepts NULL; stops its threads */
+int64_t loader_steps_per_epoch(const loader *l);
+/* The next batch will be step `step` of epoch `epoch` (0-based). Cheap: nothing is read for what is skipped. */
+status loader_seek(loader *l, int64_t epoch, int64_t step);
+/* After the last step of an epoch training goes on with the next epoch; evaluation gives *b = NULL. */
+status loader_next(loader *l, const batch **b);
+double loader_wait_seconds(const loader *l); /* time loader_next has waited so far */
+int64_t loader_replaced_count(const loader *l);
+
+#endif

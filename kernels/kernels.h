@@ -1,0 +1,396 @@
+/* kernels.h: arithmetic on raw pointers. One descriptor per operation, one row per implementation.
+ *
+ * An implementation ("variant") is one `const kernel` named op__backend_technique, defined in its backend's folder and listed in
+ * kernels.def, best first, reference last. It accepts a descriptor or refuses it with a reason; kernel_select takes the
+ * first that accepts. The same list drives checks and benches.
+ *
+ *     conv2d_desc d = {.n = 16, .ih = 56, .iw = 56, .ic = 64, ...};
+ *     const kernel *k;
+ *     TRY(kernel_select(&k, OP_CONV2D_FORWARD, BACKEND_CPU, &d, 0, NULL));
+ *     void *state = NULL;
+ *     if (k->create) TRY(k->create(&d, &state));                 // once, when a plan is made
+ *     k->pack(&call)                                             // if packed_bytes > 0: whenever the weights change
+ *     TRY(k->run(&(kernel_call){.desc = &d, .out = {dst}, .in = {src, weight, bias}, .scratch = scratch}));
+ *
+ * Conventions. Tensors are dense NHWC; convolution weights [oc, kh, kw, ic/groups]; pointers belong to the backend's device;
+ * absent optional tensors are NULL. Names: src dst weight bias, gradients dsrc ddst dweight dbias; dims n ih iw ic oh ow oc
+ * kh kw sh sw, pads pt pl pb pr (top left bottom right). `run` allocates nothing, synchronises nothing, and gives the
+ * same bits for the same input. dweight, dbias, dgamma, dbeta ACCUMULATE into their tensor; dsrc and all activations are overwritten.
+ * Sums are taken in at least f32; reference kernels sum in double and also run on DTYPE_F64 tensors.
+ * A descriptor is zero-initialised before it is filled, so that descriptors can be compared and hashed as bytes.
+ */
+#ifndef GRAFT_KERNELS_H
+#define GRAFT_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/dtype.h"
+#include "core/base/rng.h"
+#include "core/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum backend { BACKEND_REF, BACKEND_CPU, BACKEND_CUDA, BACKEND_COUNT } backend;
+
+/* ------------------------------------------------------------------------------------------------ activation */
+
+typedef enum activation {
+    ACT_NONE,
+    ACT_RELU,    /* max(x, 0)                */
+    ACT_RELU6,   /* min(max(x, 0), 6)        */
+    ACT_LEAKY,   /* x > 0 ? x : alpha * x    */
+    ACT_SIGMOID, /* 1 / (1 + exp(-x))        */
+    ACT_SWISH,   /* x * sigmoid(x)           */
+    ACT_CLIP     /* min(max(x, alpha), beta) */
+} activation;
+
+/* dst = act(src). in: src [count]; out: dst [count]. */
+typedef struct act_desc {
+    int64_t count;
+    dtype type;
+    activation act;
+    float alpha, beta;
+} act_desc;
+/* OP_ACT_BACKWARD: dsrc = ddst * act'(src). in: ddst, src; out: dsrc. At kinks: relu' (0) = 0, relu6'(6) = 0, leaky'(0) = alpha,
+ * clip' = 0 at both ends (PyTorch's convention for hardtanh). */
+
+/* ------------------------------------------------------------------------------------------------ convolution */
+
+/* Optional transform of the input while it is read: x' = act(a[c] * x + d[c]), padding stays 0. Saves storing a
+ * normalised activation (PERFORMANCE: a ResNet step is bound by the passes of normalisation). */
+typedef struct conv2d_transform {
+    bool enabled;
+    activation act;
+    float alpha, beta;
+} conv2d_transform;
+
+/* What happens to the accumulator before it is stored, in this order:
+ *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y += add * add_scale (if has_add); y = act(y); round half to even and
+ *     saturate when dst is an integer.
+ * All of it in f32, each step rounded (multiply and add are not contracted), so that ref, cpu and cuda agree bit for bit on
+ * integer results. */
+typedef struct conv2d_epilogue {
+    bool has_bias, has_scale, has_add;
+    activation act;
+    float alpha, beta;
+    float add_scale;  /* 1 when has_add and everything is float */
+    dtype add_type;
+    bool stats;       /* also write sum and sum of squares of dst per channel: OP_BN_STATS in passing */
+} conv2d_epilogue;
+
+/* Cross-correlation, as every framework's conv2d. Types: src/weight/dst all f32, f16, bf16 (or f64 in ref); or src i8/u8, weight
+ * i8, dst i8/u8/f32 with int32 accumulation. */
+typedef struct conv2d_desc {
+    int64_t n, ih, iw, ic, oh, ow, oc;
+    int32_t kh, kw, sh, sw, pt, pl, pb, pr, dil_h, dil_w, groups; /* dil 1 = dense */
+    dtype src_type, weight_type, dst_type;
+    dtype compute;              /* DTYPE_F32, or F16/BF16 for reduced products of f32 tensors */
+    conv2d_transform transform; /* forward: of src; dsrc and dweight: none, see bn_grad_apply */
+    conv2d_epilogue epilogue;   /* forward only */
+} conv2d_desc;
+
+/* OP_CONV2D_FORWARD tensors. */
+enum {
+    CONV2D_SRC,     /* in 0: [n, ih, iw, ic]                                                                */
+    CONV2D_WEIGHT,  /* in 1: [oc, kh, kw, ic / groups]                                                      */
+    CONV2D_BIAS,    /* in 2: f32 [oc] or NULL (f64 for f64 tensors)                                         */
+    CONV2D_ADD,     /* in 3: [n, oh, ow, oc] or NULL; may be the same pointer as dst                        */
+    CONV2D_SCALE,   /* in 4: f32 [oc] or NULL                                                               */
+    CONV2D_TRANSFORM/* in 5: [2, ic] rows a, d or NULL                                                      */
+};
+/* out 0: dst [n, oh, ow, oc]; out 1: stats f64 [2, oc] or NULL. */
+
+/* OP_CONV2D_DSRC: in ddst [n, oh, ow, oc], weight; out dsrc [n, ih, iw, ic] (overwritten). */
+/* OP_CONV2D_DWEIGHT: in src, ddst; out dweight (accumulates), dbias [oc] or NULL (accumulates). */
+
+/* ------------------------------------------------------------------------------------------------ batch-norm */
+
+/* Batch normalisation in three steps (Ioffe and Szegedy 2015, algorithm 1), so that a sum over ranks sits between the first and the
+ * second, and fusions in the first and third. rows = n*h*w, channels last.
+ *
+ *   OP_BN_STATS          in src [rows, c]; out stats f64 [2, c] = { sum x, sum x^2 }
+ *   OP_BN_FINALISE       in stats, gamma [c], beta [c]; out coef [2, c] = { a, d } with a = gamma * rstd, d = beta - mean * a,
+ *                        saved [2, c] = { mean, rstd }, running_mean [c], running_var [c] (both updated in place:
+ *                        r = (1 - momentum) * r + momentum * batch; variance unbiased there, biased in rstd)
+ *   OP_BN_COEF           in gamma, beta, running_mean, running_var; out coef, saved (evaluation, frozen)
+ *   OP_BN_APPLY          in src, coef, add [rows, c] or NULL; out dst = act(a * src + d (+ add))
+ *   OP_BN_GRAD_STATS     in ddst, src, dst; out stats f64 [2, c] = { sum g, sum g * x }, g = ddst * act'(dst)
+ *   OP_BN_GRAD_FINALISE  in stats, gamma, saved; out grad_coef [3, c] = { p, q, r }, dgamma [c], dbeta [c] (accumulate, may
+ *                        be NULL). frozen: p = gamma * rstd, q = r = 0.
+ *   OP_BN_GRAD_APPLY     in ddst, src, dst, grad_coef; out dsrc = p * g + q * x + r, dadd = g or NULL (gradient of `add`)
+ *
+ * act here must be recoverable from dst alone: none, relu, relu6, leaky, clip. */
+typedef struct bn_desc {
+    int64_t rows, channels;
+    double count;      /* values per channel the stats cover: rows, times the ranks when summed over ranks */
+    dtype type;        /* of src, dst, add and their gradients; parameters and coefs are f32 (f64 for f64) */
+    float epsilon, momentum;
+    activation act;
+    float alpha, beta; /* of the activation */
+    bool has_add, frozen;
+} bn_desc;
+
+/* ------------------------------------------------------------------------------------------------ pooling */
+
+typedef enum pool_kind { POOL_MAX, POOL_AVERAGE } pool_kind;
+
+/* Window pooling; global pooling is kh = ih, kw = iw. adaptive: output o covers floor(o*ih/oh) .. ceil((o+1)*ih/oh) and the
+ * window fields are ignored. Averages divide by kh*kw clipped to the padded input when count_include_pad (PyTorch's rule), else by the pixels inside. Ties of
+ * max go to the first in row order.
+ * OP_POOL_FORWARD: in src; out dst, index i32 [n, oh, ow, c] (position ih*iw of the maximum) or NULL.
+ * OP_POOL_BACKWARD: in ddst, index (max only, else NULL); out dsrc. Types f32, f16, bf16, f64; forward also i8, u8
+ * (average: int32 sum, f32 divide, half to even). */
+typedef struct pool_desc {
+    int64_t n, ih, iw, c, oh, ow;
+    int32_t kh, kw, sh, sw, pt, pl, pb, pr;
+    pool_kind kind;
+    bool count_include_pad, adaptive;
+    dtype type;
+} pool_desc;
+
+/* ------------------------------------------------------------------------------------------------ elementwise */
+
+/* OP_ADD: dst = act(a * a_scale + b * b_scale). in a, b; out dst (may alias a). Integers: computed in f32, half to even,
+ * saturated; each product is rounded before the sum. OP_MUL: dst = a * b; in a, b; out dst. b_broadcast: b is [n, 1, 1, c] against a
+ * [n, h*w, c]; also the gradient with respect to a. OP_MUL_REDUCE: gradient with respect to a broadcast b: in ddst, a; out db [n, c] = sum over
+ * pixels of ddst * a. */
+typedef struct binary_desc {
+    int64_t n, pixels, channels; /* count = n * pixels * channels */
+    dtype type;
+    float a_scale, b_scale;      /* add only; 1 for plain sums */
+    activation act;
+    float alpha, beta;
+    bool b_broadcast;
+} binary_desc;
+
+/* OP_CAST: any type to any, f32 arithmetic, half to even, saturating. in src; out dst.
+ * OP_QUANTISE: i8 = saturate(round_half_even(src * inv_scale)) in [-128, 127] (inv_scale = 1 / scale rounded to f32);
+ * OP_DEQUANTISE: f32 = src * scale. */
+typedef struct cast_desc {
+    int64_t count;
+    dtype src_type, dst_type;
+    float scale; /* quantise: multiplied (inv_scale); dequantise: multiplied; cast: ignored */
+} cast_desc;
+
+/* ------------------------------------------------------------------------------------------------ data movement */
+
+/* OP_PAD: dst gets src at offset `before`; negative pads crop (slice = negative pad); elsewhere `value`. Gradient: OP_PAD with the
+ * pads negated. in src; out dst. */
+enum { MOVE_MAX_RANK = 6, CONCAT_MAX = 8 };
+typedef struct pad_desc {
+    int32_t rank;
+    int64_t src_dim[MOVE_MAX_RANK], dst_dim[MOVE_MAX_RANK], before[MOVE_MAX_RANK]; /* src i lands at dst i + before */
+    int64_t step[MOVE_MAX_RANK]; /* 1, or s: dst takes every s-th element of src from -before on (strided slice) */
+    dtype type;
+    float value;
+    bool scatter;                /* reversed for the gradient of a strided slice: dst is zero, then dst[i*step - before] = src[i] */
+} pad_desc;
+
+/* OP_TRANSPOSE: dst dimension i is src dimension perm[i]. in src; out dst. */
+typedef struct transpose_desc {
+    int32_t rank;
+    int64_t src_dim[MOVE_MAX_RANK];
+    int32_t perm[MOVE_MAX_RANK];
+    dtype type;
+} transpose_desc;
+
+/* OP_CONCAT: along the last dimension. in up to CONCAT_MAX tensors [rows, channels[i]]; out dst [rows, sum]. i8: input i is rescaled by
+ * scale[i] (f32, half to even) unless it is 1. Gradient: OP_PAD per input. */
+typedef struct concat_desc {
+    int64_t rows;
+    int32_t inputs;
+    int64_t channels[CONCAT_MAX];
+    float scale[CONCAT_MAX];
+    dtype type;
+} concat_desc;
+
+/* OP_RESIZE_FORWARD / BACKWARD: nearest (floor(o * ih / oh)) or bilinear with half-pixel centres (align_corners: corner to corner),
+ * edge clamped, no antialias. in src [n, ih, iw, c]; out dst [n, oh, ow, c]; backward in ddst, out dsrc. */
+typedef struct resize_desc {
+    int64_t n, ih, iw, oh, ow, c;
+    dtype type;
+    bool bilinear, align_corners;
+} resize_desc;
+
+/* OP_DROPOUT (forward and backward are the same call): dst = keep ? src / (1 - p) : 0, keep drawn from
+ * philox(key, counter = {i / 4 within the sample, sample_key ^ salt}). in src [n, per_sample], sample_keys i64 [n]; out dst. */
+typedef struct dropout_desc {
+    int64_t n, per_sample;
+    dtype type;
+    float probability;
+    uint64_t key;  /* rng_key(seed, RNG_DROPOUT) */
+    uint64_t salt; /* distinguishes dropout layers: hash of the node's name */
+} dropout_desc;
+
+/* ------------------------------------------------------------------------------------------------ losses */
+
+/* OP_SOFTMAX_FORWARD: over the last dimension; in src [rows, c]; out dst. OP_SOFTMAX_BACKWARD: in ddst, dst; out dsrc =
+ * dst * (ddst - sum(ddst * dst)). */
+typedef struct softmax_desc {
+    int64_t rows, classes;
+    dtype type;
+} softmax_desc;
+
+/* OP_SOFTMAX_CE: softmax cross-entropy, loss and gradient in one pass. Targets are distributions; with smoothing e they become
+ * t' = (1 - e) * t + e / c (Szegedy and others 2016, section 7); class weights w multiply each term:
+ *     loss_i = -sum_c w[c] t'[i,c] log softmax(src_i)[c];   loss = sum_i loss_i / divisor
+ * divisor = sum_i sum_c w[c] t[i,c] over the valid rows, the weighted mean of PyTorch. Rows from valid_rows on are ignored.
+ * in src [rows, c], targets f32 [rows, c], class_weight f32 [c] or NULL, valid i64 [1] or NULL; out loss f64 [1] (mean),
+ * row_loss f32 [rows] or NULL, dsrc [rows, c] or NULL (gradient of loss * grad_scale).
+ * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over rows * c. */
+typedef struct loss_desc {
+    int64_t rows, classes;
+    dtype type;
+    float smoothing;
+    float grad_scale; /* loss scale / accumulated batches */
+} loss_desc;
+
+/* ------------------------------------------------------------------------------------------------ optimiser */
+
+/* What changes from step to step lives in device memory, so that a captured step never changes its arguments. */
+typedef struct step_state {
+    float learning_rate;
+    float loss_scale;      /* 1 unless f16 */
+    float grad_norm;       /* written by OP_GRAD_CHECK: of the unscaled gradient */
+    float clip_factor;     /* written by OP_GRAD_CHECK: min(1, clip / norm)       */
+    int64_t step;          /* 1 for the first update: Adam's t                    */
+    int32_t finite;        /* written by OP_GRAD_CHECK: 0 = skip the update       */
+    int32_t bad_segment;   /* first segment with a non-finite value, or -1        */
+    double penalty;        /* written by OP_OPTIMISER: regulariser's value before the update */
+} step_state;
+
+/* One parameter tensor in the flat blocks. */
+typedef struct param_segment {
+    int64_t offset, count;  /* elements */
+    float rate_factor;      /* multiplies the learning rate; 0: frozen */
+    float decay_factor;     /* 1 or 0: weight decay and penalty apply  */
+} param_segment;
+
+typedef enum update_rule { UPDATE_SGD, UPDATE_ADAM, UPDATE_ADAMW, UPDATE_RMSPROP } update_rule;
+
+/* OP_GRAD_CHECK: in grad f32 [count], segments [segments]; out step_state. Norm in double, fixed order.
+ * OP_OPTIMISER: one pass over all parameters. in grad f32 [count], segments; out weight f32 [count], moment1, moment2 (as the rule needs,
+ * else NULL), step_state. Does nothing to weights and moments when finite == 0. g = grad / loss_scale * clip_factor + l2_weight *
+ * 2 w + l1_weight * sign(w) + weight_decay * w (not adamw), then
+ *   sgd      m = momentum * m + g;  w -= lr * (nesterov ? g + momentum * m : m)           (PyTorch's form; m starts as g)
+ *   adam     Kingma and Ba 2015, algorithm 1, bias-corrected; epsilon outside the root
+ *   adamw    Loshchilov and Hutter 2019: w *= 1 - lr * weight_decay first
+ *   rmsprop  v = rho * v + (1 - rho) g^2; m = momentum * m + g / (sqrt(v) + epsilon); w -= lr * m
+ * ema f32 [count] or NULL: ema = ema_decay * ema + (1 - ema_decay) * w afterwards. grad is zeroed in passing. */
+typedef struct optimiser_desc {
+    int64_t count;
+    int32_t segments;
+    update_rule rule;
+    float momentum, beta1, beta2, rho, epsilon, weight_decay, l1_weight, l2_weight, ema_decay, clip_norm;
+    bool nesterov;
+} optimiser_desc;
+enum { OPTIMISER_GRAD, OPTIMISER_SEGMENTS };                                                              /* in  */
+enum { OPTIMISER_WEIGHT, OPTIMISER_MOMENT1, OPTIMISER_MOMENT2, OPTIMISER_EMA, OPTIMISER_STATE, OPTIMISER_GRAD_ZEROED }; /* out */
+
+/* OP_FILL: out dst [count] = value. */
+typedef struct fill_desc {
+    int64_t count;
+    dtype type;
+    float value;
+} fill_desc;
+
+/* ------------------------------------------------------------------------------------------------ the list */
+
+/* X(enum suffix, lower-case name, descriptor type) */
+#define KERNEL_OPS(X)                                                                                                  \
+    X(CONV2D_FORWARD, conv2d_forward, conv2d_desc)                                                                     \
+    X(CONV2D_DSRC, conv2d_dsrc, conv2d_desc)                                                                           \
+    X(CONV2D_DWEIGHT, conv2d_dweight, conv2d_desc)                                                                     \
+    X(BN_STATS, bn_stats, bn_desc)                                                                                     \
+    X(BN_FINALISE, bn_finalise, bn_desc)                                                                               \
+    X(BN_COEF, bn_coef, bn_desc)                                                                                       \
+    X(BN_APPLY, bn_apply, bn_desc)                                                                                     \
+    X(BN_GRAD_STATS, bn_grad_stats, bn_desc)                                                                           \
+    X(BN_GRAD_FINALISE, bn_grad_finalise, bn_desc)                                                                     \
+    X(BN_GRAD_APPLY, bn_grad_apply, bn_desc)                                                                           \
+    X(ACT_FORWARD, act_forward, act_desc)                                                                              \
+    X(ACT_BACKWARD, act_backward, act_desc)                                                                            \
+    X(POOL_FORWARD, pool_forward, pool_desc)                                                                           \
+    X(POOL_BACKWARD, pool_backward, pool_desc)                                                                         \
+    X(ADD, add, binary_desc)                                                                                           \
+    X(MUL, mul, binary_desc)                                                                                           \
+    X(MUL_REDUCE, mul_reduce, binary_desc)                                                                             \
+    X(CAST, cast, cast_desc)                                                                                           \
+    X(QUANTISE, quantise, cast_desc)                                                                                   \
+    X(DEQUANTISE, dequantise, cast_desc)                                                                               \
+    X(PAD, pad, pad_desc)                                                                                              \
+    X(TRANSPOSE, transpose, transpose_desc)                                                                            \
+    X(CONCAT, concat, concat_desc)                                                                                     \
+    X(RESIZE_FORWARD, resize_forward, resize_desc)                                                                     \
+    X(RESIZE_BACKWARD, resize_backward, resize_desc)                                                                   \
+    X(DROPOUT, dropout, dropout_desc)                                                                                  \
+    X(SOFTMAX_FORWARD, softmax_forward, softmax_desc)                                                              \
+    X(SOFTMAX_BACKWARD, softmax_backward, softmax_desc)                                                            \
+    X(SOFTMAX_CE, softmax_ce, loss_desc)                                                                               \
+    X(SIGMOID_BCE, sigmoid_bce, loss_desc)                                                                             \
+    X(GRAD_CHECK, grad_check, optimiser_desc)                                                                          \
+    X(OPTIMISER, optimiser, optimiser_desc)                                                                            \
+    X(FILL, fill, fill_desc)
+
+typedef enum kernel_op {
+#define X(upper, lower, desc) OP_##upper,
+    KERNEL_OPS(X)
+#undef X
+    KERNEL_OP_COUNT
+} kernel_op;
+
+enum { KERNEL_MAX_IN = 8, KERNEL_MAX_OUT = 6 };
+
+/* One call. Everything it points to outlives it. */
+typedef struct kernel_call {
+    const void *desc;
+    void *out[KERNEL_MAX_OUT];
+    const void *in[KERNEL_MAX_IN];
+    void *scratch;  /* scratch_bytes(desc, state), 64-byte aligned (256 on a GPU); contents are undefined before and after */
+    void *packed;   /* packed_bytes(desc, state): written by pack, kept between calls                                      */
+    void *state;    /* made by create, or NULL                                                                             */
+    void *stream;   /* cudaStream_t on a GPU; NULL on the CPU                                                              */
+} kernel_call;
+
+/* One implementation. Only op, backend, name, refuse (may accept all by returning NULL) and run are obligatory. */
+typedef struct kernel {
+    kernel_op op;
+    backend backend;
+    const char *name;                                                /* "conv2d_forward__cpu_dnnl" */
+    const char *(*refuse)(const void *desc);                         /* NULL: accepted; else a constant reason */
+    status (*create)(const void *desc, void **state);                /* may allocate and compile; not within a step */
+    void (*destroy)(void *state);
+    size_t (*scratch_bytes)(const void *desc, const void *state);    /* NULL: none */
+    size_t (*packed_bytes)(const void *desc, const void *state);     /* NULL: none */
+    status (*pack)(const kernel_call *call);                         /* reads in[] weights, writes packed */
+    status (*run)(const kernel_call *call);
+} kernel;
+
+/* All variants of an op on any backend, best first, NULL-terminated. */
+const kernel *const *kernel_variants(kernel_op op);
+const char *kernel_op_name(kernel_op op);
+size_t kernel_desc_bytes(kernel_op op);
+const char *backend_name(backend b);
+
+/* First variant of `b` that accepts `desc`; on BACKEND_CPU the reference stands in where no cpu variant accepts. prefer: take
+ * this variant by name if it accepts (a checkpoint's choice), NULL: best. E_INTERNAL with all refusals when none accepts.
+ * verbose: a stream for the choice and the refusals, or NULL (GRAFT_VERBOSE=1). */
+status kernel_select(const kernel **k, kernel_op op, backend b, const void *desc, const char *prefer, void *verbose_stream);
+const kernel *kernel_find(const char *name); /* NULL if unknown */
+
+/* One-line text of a descriptor ("n2ic7ih9iw9oc5kh3kw3...") and back: reproducer lines and the variant cache. */
+status kernel_desc_format(kernel_op op, const void *desc, char *text, size_t capacity);
+status kernel_desc_parse(kernel_op op, const char *text, void *desc); /* E_USAGE */
+
+/* Multiply-adds and least memory traffic of a call: what a bench divides by its time. */
+double kernel_flops(kernel_op op, const void *desc); /* 2 per multiply-add */
+double kernel_bytes(kernel_op op, const void *desc);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
