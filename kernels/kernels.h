@@ -69,10 +69,10 @@ typedef struct conv2d_transform {
 } conv2d_transform;
 
 /* What happens to the accumulator before it is stored, in this order:
- *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y += add * add_scale (if has_add); y = act(y); round half to even and
- *     saturate when dst is an integer.
- * All of it in f32, each step rounded (multiply and add are not contracted), so that ref, cpu and cuda agree bit for bit on
- * integer results. */
+ *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y = fma(add, add_scale, y) (if has_add); y = act(y); round half to even
+ *     and saturate when dst is an integer.
+ * All of it in f32, each step rounded once: bias and scale are two roundings, add is one (fmaf), exactly what oneDNN does,
+ * so that ref, cpu and cuda agree bit for bit on integer results. */
 typedef struct conv2d_epilogue {
     bool has_bias, has_scale, has_add;
     activation act;
@@ -366,7 +366,8 @@ typedef struct kernel {
     void (*destroy)(void *state);
     size_t (*scratch_bytes)(const void *desc, const void *state);    /* NULL: none */
     size_t (*packed_bytes)(const void *desc, const void *state);     /* NULL: none */
-    status (*pack)(const kernel_call *call);                         /* reads in[] weights, writes packed */
+    status (*pack)(const kernel_call *call);                         /* reads the weights in in[] (and their scales), writes packed
+                                                                        and state; may allocate; before run, not in a step for i8 */
     status (*run)(const kernel_call *call);
 } kernel;
 
