@@ -1,0 +1,114 @@
+/* graph.h: one intermediate representation for training, pruning and deployment.
+ *
+ * Nodes are ops, edges are tensors. Nodes stand in execution order: a node reads only edges made before it, so a graph grows by
+ * appending, and every transform walks one graph front to back and appends to another (transform.h). Parameters are edges that
+ * any number of nodes may read; their values live with the edge (host memory, our layout), which makes a graph with its
+ * parameters a model. Nothing here knows devices or chooses kernels: plan.h does.
+ *
+ *     graph g;
+ *     TRY_OUT(graph_init(&g));
+ *     edge_id x = graph_input(&g, "image", DTYPE_F32, shape_4(1, 224, 224, 3));
+ *     TRY_OUT(build_conv2d(&net, &x, "conv1", ...));         // models/parts
+ *     TRY_OUT(graph_output(&g, x));
+ * out:
+ *     graph_free(&g);
+ *
+ * Shapes are static: every edge has its full shape, batch included. graph_resize changes the input's shape and infers the rest.
+ * An op is one `const op` row (core/ops/op.h) with every fact about it.
+ */
+#ifndef GRAFT_GRAPH_GRAPH_H
+#define GRAFT_GRAPH_GRAPH_H
+
+#include "core/base/arena.h"
+#include "core/base/dtype.h"
+#include "core/base/status.h"
+#include "core/tensor/shape.h"
+
+typedef int32_t edge_id;
+typedef int32_t node_id;
+enum { EDGE_NONE = -1, NODE_NONE = -1 };
+
+typedef enum edge_kind {
+    EDGE_INPUT,      /* fed by the caller: image, targets, sample keys              */
+    EDGE_ACTIVATION, /* made by a node; lives as long as the plan needs it           */
+    EDGE_PARAM,      /* trained (unless frozen); values in edge.data                 */
+    EDGE_STATE,      /* kept between steps but not trained: running statistics       */
+    EDGE_CONST,      /* fixed values in edge.data: scales, class weights             */
+    EDGE_GRAD        /* gradient of a parameter: zero before a step, nodes add to it */
+} edge_kind;
+
+/* How a parameter stands in a model file (torchvision's layout); here it is always channels last. */
+typedef enum param_layout {
+    LAYOUT_PLAIN, /* vectors: the same in both                                                                    */
+    LAYOUT_OIHW,  /* file [oc, ic, kh, kw], here [oc, kh, kw, ic]                                                 */
+    LAYOUT_LINEAR /* file [oc, ic * h * w] in CHW order, here [oc, h, w, ic]; h = w = 1 for a plain linear layer  */
+} param_layout;
+
+typedef struct edge {
+    const char *name;      /* parameters and state: torchvision's name, "layer1.0.conv1.weight"; else its producer's name */
+    edge_kind kind;
+    dtype type;
+    shape shape;
+    node_id producer;      /* NODE_NONE for inputs, parameters, constants         */
+    int32_t producer_slot;
+    param_layout layout;   /* parameters and state                                */
+    void *data;            /* PARAM, STATE, CONST: values in the graph's arena    */
+    bool frozen;           /* PARAM: not trained                                  */
+    edge_id grad;          /* PARAM in a training graph: its EDGE_GRAD            */
+    float scale;           /* i8, u8: value = integer * scale; 0: not quantised   */
+} edge;
+
+enum { NODE_MAX_IN = 8, NODE_MAX_OUT = 4, GRAPH_MAX_INPUTS = 8, GRAPH_MAX_OUTPUTS = 8 };
+
+typedef struct node {
+    const struct op *op;
+    const char *name;          /* "layer1.0.conv1"; unique; gradient nodes: "layer1.0.conv1/dsrc" */
+    int32_t in_count, out_count;
+    edge_id in[NODE_MAX_IN];   /* EDGE_NONE: absent optional input  */
+    edge_id out[NODE_MAX_OUT]; /* EDGE_NONE: output nobody wants    */
+    void *attr;                /* op->attr_bytes, in the graph's arena */
+    int32_t block;             /* freezing unit: 0 stem, 1.. stages; -1 head */
+} node;
+
+typedef struct graph {
+    arena memory;
+    node *nodes; /* [node_count], execution order */
+    int64_t node_count, node_capacity;
+    edge *edges; /* [edge_count] */
+    int64_t edge_count, edge_capacity;
+    edge_id inputs[GRAPH_MAX_INPUTS];
+    int32_t input_count;
+    edge_id outputs[GRAPH_MAX_OUTPUTS];
+    int32_t output_count;
+} graph;
+
+status graph_init(graph *g);
+void graph_free(graph *g); /* accepts a zeroed graph */
+
+/* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. EDGE_NONE when out of memory. */
+edge_id graph_input(graph *g, const char *name, dtype type, shape s);
+edge_id graph_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s);
+status graph_output(graph *g, edge_id e);
+
+/* Appends a node: copies attr, makes its output edges, infers their shapes and types, checks its inputs. *first_out: edge of output
+ * 0 (may be NULL). E_MODEL naming the node when shapes do not fit. */
+status graph_add(graph *g, const struct op *op, const char *name, const void *attr, const edge_id *in, int32_t in_count,
+    int32_t block, edge_id *first_out);
+
+edge_id graph_find_edge(const graph *g, const char *name); /* parameters, state, constants, inputs by name */
+node_id graph_find_node(const graph *g, const char *name);
+
+/* Gives input `e` another shape and infers every other shape again. */
+status graph_resize(graph *g, edge_id e, shape s);
+
+/* A deep copy, values included. dst is initialised by the call. */
+status graph_copy(graph *dst, const graph *src);
+
+/* Structural check for graphs that come from files: order, arities, shapes, types, finite attributes. E_MODEL. */
+status graph_check(const graph *g);
+
+int64_t graph_param_count(const graph *g);          /* elements of all PARAM edges          */
+int64_t graph_macs(const graph *g);                 /* multiply-adds at the present shape   */
+int32_t graph_consumers(const graph *g, edge_id e); /* nodes that read e, + 1 if an output  */
+
+#endif

@@ -1,0 +1,80 @@
+/* plan.h: from a graph to memory offsets and chosen kernels, and the executor that runs it.
+ *
+ * A plan is made for one graph with static shapes on one device. Parameters, state, constants and gradients are one block each and stay;
+ * activations and scratch share one block at offsets from their liveness. plan_run allocates nothing.
+ *
+ *     plan *p;
+ *     TRY(plan_create(&p, &g, dev, &(plan_options){.store = store}));
+ *     TRY(plan_set_input(p, image, host_pixels, bytes));
+ *     TRY(plan_run(p));
+ *     TRY(plan_get(p, logits, host, bytes));
+ *     plan_destroy(p);
+ */
+#ifndef GRAFT_GRAPH_PLAN_H
+#define GRAFT_GRAPH_PLAN_H
+
+#include "core/device/device.h"
+#include "core/graph/graph.h"
+
+/* Parameters, state and gradients of a model on the device, shared by its plans (training, evaluation) and found by edge name. Parameters
+ * stand in graph order in one flat f32 block, each at a multiple of 64 bytes; gradients in a second of the same layout. */
+typedef struct param_store param_store;
+typedef struct param_info {
+    const char *name;
+    int64_t offset, count; /* elements in the flat blocks */
+    shape shape;
+    bool frozen;
+} param_info;
+
+status param_store_create(param_store **s, const graph *g, device *dev, bool with_gradients); /* values are uploaded */
+void param_store_destroy(param_store *s);
+status param_store_upload(param_store *s, const graph *g); /* edge.data to the device, by name; packed copies go stale */
+status param_store_download(param_store *s, graph *g);     /* device to edge.data, by name: parameters and state       */
+float *param_store_weights(param_store *s);                /* device, [param_store_count]                              */
+float *param_store_gradients(param_store *s);              /* device, [param_store_count]                              */
+int64_t param_store_count(const param_store *s);           /* elements, padding included                               */
+int32_t param_store_segments(const param_store *s);        /* tensors                                                  */
+const param_info *param_store_info(const param_store *s, int32_t i);
+void param_store_changed(param_store *s);                  /* weights were written: packed copies are stale            */
+
+typedef struct plan plan;
+
+typedef struct plan_options {
+    param_store *store;          /* NULL: the plan makes its own from the graph                         */
+    const char *const *variants; /* kernel names to prefer, by kernel node, or NULL: a checkpoint's choice */
+    int64_t variant_count;
+    bool reference;              /* reference kernels only: checks                                      */
+    bool keep_activations;       /* no reuse of memory: every edge can be read afterwards               */
+    bool profile;                /* time every node                                                     */
+} plan_options;
+
+/* Copies what it needs of g; edge ids of g stay valid for the plan. E_MEMORY names the bytes needed and free. */
+status plan_create(plan **p, const graph *g, device *dev, const plan_options *options);
+void plan_destroy(plan *p); /* accepts NULL */
+const graph *plan_graph(const plan *p);
+
+status plan_set_input(plan *p, edge_id input, const void *host, size_t bytes);
+status plan_run(plan *p);
+status plan_get(plan *p, edge_id e, void *host, size_t bytes); /* outputs; with keep_activations every edge */
+void *plan_edge_data(plan *p, edge_id e);                      /* device pointer; NULL if it has none       */
+
+typedef struct plan_memory {
+    int64_t param_bytes, state_bytes, grad_bytes, activation_bytes, scratch_bytes, packed_bytes, total_bytes;
+    int64_t activation_sum_bytes; /* without reuse */
+} plan_memory;
+/* What plan_create would allocate, without doing so. */
+status plan_measure(const graph *g, device *dev, const plan_options *options, plan_memory *m);
+const plan_memory *plan_memory_use(const plan *p);
+
+/* Names of the chosen kernels, by kernel node. */
+int64_t plan_variants(const plan *p, const char *const **names);
+/* First edge in execution order that holds a NaN or Inf (needs keep_activations); EDGE_NONE: none. */
+status plan_find_nonfinite(plan *p, edge_id *e);
+
+typedef struct plan_profile_row {
+    const char *node, *op, *kernel;
+    double milliseconds, flops, bytes; /* of one run; mean of the runs so far */
+} plan_profile_row;
+int64_t plan_profile(const plan *p, const plan_profile_row **rows);
+
+#endif

@@ -1,0 +1,55 @@
+/* transform.h: graph to graph. A pass walks the source front to back and appends to a new graph; `map` says what became of each
+ * edge.
+ *
+ *     graph_builder b;
+ *     TRY_OUT(builder_init(&b, &dst, &src));
+ *     for (node_id i = 0; i < src.node_count; i++) TRY_OUT(i == victim ? my_rewrite(&b, i) : builder_copy_node(&b, i));
+ *     TRY_OUT(builder_finish(&b));        // outputs
+ */
+#ifndef GRAFT_GRAPH_TRANSFORM_H
+#define GRAFT_GRAPH_TRANSFORM_H
+
+#include "core/graph/graph.h"
+#include "core/ops/op.h"
+
+typedef struct graph_builder {
+    graph *dst;
+    const graph *src;
+    edge_id *map;  /* [src->edge_count]: edge of dst, EDGE_NONE while unknown */
+    bool training; /* lowering: batch statistics, or running ones             */
+} graph_builder;
+
+/* dst is initialised with src's inputs; parameters, state and constants are copied when first used. */
+status builder_init(graph_builder *b, graph *dst, const graph *src);
+void builder_free(graph_builder *b);
+status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge); /* its image, copying parameters on demand */
+status builder_copy_node(graph_builder *b, node_id n);
+status builder_finish(graph_builder *b);
+
+/* The passes. Each initialises dst. */
+status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
+status pass_inference(graph *dst, const graph *src);            /* drops dropout: what evaluation and deployment start from */
+status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
+status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
+status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */
+status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add) (+ activation) into one node             */
+status pass_fold_constants(graph *dst, const graph *src);       /* nodes with constant inputs only, by reference kernels   */
+
+/* Reverse mode. Appends to g the nodes that compute the gradient of the scalar edge `loss` with respect to every PARAM that is not frozen
+ * (its edge.grad is set) and of wants[i] (inputs, for checks; may be NULL): dwant[i]. Fan-out is summed by op_add. Nothing is
+ * appended for what needs no gradient: a frozen front part costs nothing. g must be lowered. */
+status graph_backward(graph *g, edge_id loss, const edge_id *wants, int32_t want_count, edge_id *dwant);
+
+/* For op->gradient. */
+typedef struct autodiff {
+    graph *g;
+    edge_id *grad; /* gradient collected so far, by forward edge */
+    bool *wants;   /* by forward edge                            */
+    int64_t forward_edges;
+} autodiff;
+bool autodiff_wants(const autodiff *a, edge_id e);
+status autodiff_add(autodiff *a, edge_id e, edge_id gradient);
+/* The EDGE_GRAD of a parameter, made on first use; kernels accumulate into it. *grad = EDGE_NONE if frozen. */
+status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad);
+
+#endif

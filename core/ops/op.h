@@ -1,0 +1,169 @@
+/* op.h: every fact about an operation in one row.
+ *
+ * Adding an op = kernels.h entry, kernels/ref/x.c, kernels.def lines, core/ops/x.c with one `const op op_x`, a line in op_table
+ * (op.c), tests. Attributes are a plain struct per op, described by a field table so that model files can hold them.
+ */
+#ifndef GRAFT_OPS_OP_H
+#define GRAFT_OPS_OP_H
+
+#include "core/graph/graph.h"
+#include "kernels/kernels.h"
+
+typedef enum field_type { FIELD_INT32, FIELD_INT64, FIELD_FLOAT, FIELD_BOOL, FIELD_ENUM } field_type;
+
+/* One attribute as model files know it. */
+typedef struct op_field {
+    const char *name;
+    field_type type;
+    size_t offset;
+    int32_t count;              /* above 1: a JSON array of this length */
+    double min, max;            /* checked on reading                   */
+    const char *const *choices; /* FIELD_ENUM, NULL-terminated          */
+} op_field;
+
+/* How channels (last dimension) of inputs and outputs hang together, for pruning. */
+typedef enum coupling {
+    COUPLE_FIXED,   /* channels can't be removed on either side                                                    */
+    COUPLE_WEIGHT,  /* output channels are rows of the weight, input channels its columns: conv2d, linear          */
+    COUPLE_SAME,    /* all inputs and outputs share channels: activation, pool, add, batchnorm, depthwise conv2d   */
+    COUPLE_CONCAT,  /* output channels are the inputs' one after the other                                         */
+    COUPLE_FLATTEN  /* output channel = (pixel, channel) of the input                                              */
+} coupling;
+
+typedef enum quant_kind {
+    QUANT_FLOAT,  /* runs in float only                                           */
+    QUANT_CONV,   /* integer products, scale per output channel                   */
+    QUANT_PASS,   /* integers go through unchanged, same scale: max pool, relu    */
+    QUANT_RESCALE /* integers in and out, each with its scale: add, concat, average pool */
+} quant_kind;
+
+/* What one node asks the kernels to do. */
+typedef struct kernel_binding {
+    kernel_op op;
+    union {
+        conv2d_desc conv2d;
+        bn_desc bn;
+        act_desc act;
+        pool_desc pool;
+        binary_desc binary;
+        cast_desc cast;
+        pad_desc pad;
+        transpose_desc transpose;
+        concat_desc concat;
+        resize_desc resize;
+        dropout_desc dropout;
+        softmax_desc softmax;
+        loss_desc loss;
+        fill_desc fill;
+    } desc;                      /* zeroed before it is filled                        */
+    edge_id in[KERNEL_MAX_IN];   /* in kernels.h's order; EDGE_NONE: NULL pointer     */
+    edge_id out[KERNEL_MAX_OUT];
+    int32_t weight_in;           /* which in[] kernel.pack packs; -1: none            */
+} kernel_binding;
+
+struct autodiff;
+struct graph_builder;
+
+typedef struct op {
+    const char *name;            /* in model files: "conv2d" */
+    size_t attr_bytes;
+    const op_field *fields;      /* ends with a NULL name; NULL: no attributes */
+    int32_t in_min, in_max, out_count;
+    bool alias;                  /* out 0 is in 0 under another shape: no kernel runs          */
+    bool internal;               /* made by autodiff or lowering: never in a model file        */
+    coupling coupling;
+    quant_kind quant;
+    int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
+
+    /* Shapes and types of the outputs. Checks everything that a file could get wrong. */
+    status (*infer)(graph *g, node *n);
+    /* The kernel call. The caller has set every in/out of the binding to EDGE_NONE and weight_in to -1. */
+    status (*describe)(const graph *g, const node *n, kernel_binding *binding);
+    /* Appends gradient nodes. dout[i]: gradient of output i, or EDGE_NONE. Calls autodiff_add for every input that
+     * autodiff_wants. NULL: not differentiable. */
+    status (*gradient)(struct autodiff *a, const node *n, const edge_id *dout);
+    /* Replaces the node by simpler ones in the graph being built (batchnorm); NULL: stands as it is. */
+    status (*lower)(struct graph_builder *b, const node *n);
+    int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
+} op;
+
+extern const op *const op_table[]; /* NULL-terminated */
+const op *op_find(const char *name);
+
+extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_add, op_mul, op_pad, op_slice, op_transpose,
+    op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
+    op_dequantise;
+
+/* Attributes. A zero activation is none; a zero out_type means "as the input". */
+typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none */
+    int32_t stride[2], pad[4] /* top left bottom right */, dilation[2], groups;
+    activation act;
+    float alpha, beta;
+    dtype out_type;           /* quantised: i8 or f32 */
+    float add_scale, out_scale;
+} conv2d_attr;
+typedef struct linear_attr { /* in: x [n, features] or [n, h, w, c], weight [oc, h, w, c], bias or none, scale or none */
+    activation act;
+    float alpha, beta;
+    dtype out_type;
+    float out_scale;
+} linear_attr;
+typedef struct batchnorm_attr { /* in: x, gamma, beta, running_mean, running_var, add or none: act(bn(x) + add) */
+    float epsilon, momentum;
+    bool frozen;              /* running statistics even in training; they and gamma, beta stay */
+    activation act;
+    float alpha, beta;
+} batchnorm_attr;
+typedef struct activation_attr {
+    activation act;
+    float alpha, beta;
+} activation_attr;
+typedef struct pool_attr {
+    pool_kind kind;
+    int32_t kernel[2], stride[2], pad[4];
+    bool global;              /* whole map to 1x1 */
+    int32_t adaptive[2];      /* output size; 0: not adaptive */
+    bool ceil_mode, count_include_pad;
+} pool_attr;
+typedef struct binary_attr {  /* add, mul: in a, b */
+    activation act;           /* add only */
+    float alpha, beta;
+    float out_scale;
+} binary_attr;
+typedef struct pad_attr {
+    int64_t before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK];
+    float value;
+} pad_attr;
+typedef struct slice_attr {   /* size 0: to the end */
+    int64_t begin[SHAPE_MAX_RANK], size[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK];
+} slice_attr;
+typedef struct transpose_attr {
+    int32_t perm[SHAPE_MAX_RANK];
+} transpose_attr;
+typedef struct reshape_attr { /* dim[0] = -1: the batch */
+    int32_t rank;
+    int64_t dim[SHAPE_MAX_RANK];
+} reshape_attr;
+typedef struct concat_attr {
+    float out_scale;
+} concat_attr;
+typedef struct dropout_attr { /* in: x, sample keys i64 [n] */
+    float probability;
+    int64_t seed;
+} dropout_attr;
+typedef struct resize_attr {
+    int32_t height, width;    /* output size; 0: times factor */
+    int32_t factor;
+    bool bilinear, align_corners;
+} resize_attr;
+typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none; out: loss, row losses */
+    float smoothing, grad_scale;
+} loss_attr;
+typedef struct quantise_attr {
+    float scale;              /* value = integer * scale */
+} quantise_attr;
+typedef struct cast_attr {
+    dtype type;
+} cast_attr;
+
+#endif
