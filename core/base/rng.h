@@ -46,10 +46,10 @@ float rng_uniform(rng *r);                                  /* [0, 1), 24 bits  
 double rng_uniform_double(rng *r);                          /* [0, 1), 53 bits                  */
 float rng_uniform_in(rng *r, float low, float high);        /* [low, high)                      */
 float rng_normal(rng *r);                                   /* N(0, 1), Box-Muller              */
-float rng_truncated_normal(rng *r, float sigma, float cut); /* N(0, sigma) redrawn beyond cut   */
+float rng_truncated_normal(rng *r, float sigma, float cut); /* N(0, sigma) within |x| <= cut; 0 if either is 0 */
 void rng_shuffle(rng *r, int64_t *items, int64_t count);    /* Fisher-Yates                     */
 
-/* Key of a (seed, stream) pair as rng_make and device kernels use it. */
+/* Key of a (seed, stream) pair as rng_make and device kernels use it: one to one for seeds below 2^56. */
 uint64_t rng_key(uint64_t seed, rng_stream stream);
 
 #ifdef __cplusplus

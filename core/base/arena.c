@@ -1,0 +1,122 @@
+#include "core/base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64, FIRST_BLOCK_BYTES = 4096, LARGEST_BLOCK_BYTES = 1 << 20 };
+
+typedef struct arena_block {
+    struct arena_block *next;
+    uint8_t *start; /* aligned */
+    size_t bytes, used;
+} arena_block;
+
+/* calloc, so that large blocks are zero pages that cost nothing until they are touched. */
+static arena_block *block_new(size_t bytes)
+{
+    arena_block *block = calloc(1, sizeof *block + ALIGNMENT + bytes);
+    if (!block) return NULL;
+    uintptr_t address = (uintptr_t)(block + 1);
+    block->start = (uint8_t *)((address + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+    block->bytes = bytes;
+    return block;
+}
+
+void *arena_alloc(arena *a, size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2) return NULL;
+    size_t need = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
+    arena_block *head = a->head;
+    if (!head || head->bytes - head->used < need) {
+        size_t grown = head ? head->bytes * 2 : FIRST_BLOCK_BYTES;
+        if (grown < FIRST_BLOCK_BYTES) grown = FIRST_BLOCK_BYTES;
+        if (grown > LARGEST_BLOCK_BYTES) grown = LARGEST_BLOCK_BYTES;
+        arena_block *block = block_new(need > grown / 2 ? need : grown);
+        if (!block) return NULL;
+        if (head && need > grown / 2) {
+            /* A large request fills its block at once: keep filling the current one. */
+            block->next = head->next;
+            head->next = block;
+        } else {
+            block->next = head;
+            a->head = block;
+        }
+        head = block;
+    }
+    void *memory = head->start + head->used;
+    head->used += need;
+    a->used_bytes += need;
+    return memory;
+}
+
+void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes)
+{
+    size_t bytes;
+    if (count < 0 || __builtin_mul_overflow((size_t)count, item_bytes, &bytes)) return NULL;
+    return arena_alloc(a, bytes);
+}
+
+void *arena_memdup(arena *a, const void *data, size_t bytes)
+{
+    void *copy = arena_alloc(a, bytes);
+    if (copy && bytes) memcpy(copy, data, bytes);
+    return copy;
+}
+
+char *arena_strndup(arena *a, const char *text, size_t length)
+{
+    size_t used = strnlen(text, length);
+    char *copy = arena_alloc(a, used + 1);
+    if (copy) memcpy(copy, text, used);
+    return copy;
+}
+
+char *arena_strdup(arena *a, const char *text)
+{
+    return arena_memdup(a, text, strlen(text) + 1);
+}
+
+char *arena_printf(arena *a, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int length = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    if (length < 0) return NULL;
+    char *text = arena_alloc(a, (size_t)length + 1);
+    if (!text) return NULL;
+    va_start(args, fmt);
+    vsnprintf(text, (size_t)length + 1, fmt, args);
+    va_end(args);
+    return text;
+}
+
+void arena_free(arena *a)
+{
+    for (arena_block *block = a->head, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    *a = (arena){0};
+}
+
+status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t item_bytes)
+{
+    if (needed <= *capacity) return OK;
+    int64_t grown = *capacity > INT64_MAX / 2 ? needed : *capacity * 2;
+    if (grown < needed) grown = needed;
+    if (grown < 8) grown = 8;
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)grown, item_bytes, &bytes) || bytes > SIZE_MAX / 2)
+        return FAIL(E_MEMORY, "out of memory: an array of %lld items of %zu bytes does not fit", (long long)needed,
+                    item_bytes);
+    void *memory = realloc(*items, bytes);
+    if (!memory) return FAIL_MEMORY(bytes);
+    size_t old_bytes = (size_t)*capacity * item_bytes;
+    memset((uint8_t *)memory + old_bytes, 0, bytes - old_bytes);
+    *items = memory;
+    *capacity = grown;
+    return OK;
+}

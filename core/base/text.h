@@ -1,0 +1,29 @@
+/* text.h: words and numbers as text. Independent of the locale, so that a host program's setlocale changes nothing.
+ *
+ *     double rate;
+ *     if (!text_to_number("1e-3", &rate)) ...     // the whole text must be a number
+ *     const char *near = text_nearest("epoch", (const char *[]){"epochs", "seed"}, 2);  // "epochs"
+ */
+#ifndef GRAFT_BASE_TEXT_H
+#define GRAFT_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The whole text as a finite decimal number; blanks around it, hexadecimal, nan and inf are refused. */
+bool text_to_number(const char *text, double *value);
+/* The whole text as a decimal integer that fits. */
+bool text_to_int(const char *text, int64_t *value);
+
+/* Shortest text that reads back to the same double: "0.1", "1e-05", "3". NaN and infinities: "nan", "inf", "-inf". */
+void number_text(double value, char text[32]);
+
+/* Optimal string alignment distance: insertions, deletions, replacements, swaps of neighbours; case counts half.
+ * In units of half an edit. Words longer than 63 bytes are compared by their first 63. */
+int32_t text_distance(const char *a, const char *b);
+
+/* The nearest of `words` if it is near enough to be meant (about a third of the letters wrong), else NULL. */
+const char *text_nearest(const char *word, const char *const *words, int64_t count);
+
+#endif
