@@ -35,6 +35,8 @@ float *param_store_gradients(param_store *s);              /* device, [param_sto
 int64_t param_store_count(const param_store *s);           /* elements, padding included                               */
 int32_t param_store_segments(const param_store *s);        /* tensors                                                  */
 const param_info *param_store_info(const param_store *s, int32_t i);
+/* Device: all STATE edges (running statistics) in one f32 block, graph order, so that a rejected step can be undone and a checkpoint can keep it. */
+float *param_store_state(param_store *s, int64_t *count);
 void param_store_changed(param_store *s);                  /* weights were written: packed copies are stale            */
 
 typedef struct plan plan;
