@@ -13,22 +13,22 @@ double clock_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-void log_init(log *l, FILE *stream, log_level level, int32_t rank)
+void log_init(logger *l, FILE *stream, log_level level, int32_t rank)
 {
-    *l = (log){.stream = stream, .level = level, .rank = rank, .period_seconds = 10, .last_progress = -1e300};
+    *l = (logger){.stream = stream, .level = level, .rank = rank, .period_seconds = 10, .last_progress = -1e300};
     l->terminal = stream && isatty(fileno(stream));
     pthread_mutex_init(&l->lock, NULL);
 }
 
-void log_free(log *l)
+void log_free(logger *l)
 {
     if (l->line_open && l->stream) fputc('\n', l->stream);
     pthread_mutex_destroy(&l->lock);
-    *l = (log){0};
+    *l = (logger){0};
 }
 
 /* Called with the lock held. */
-static void write_line(log *l, const char *prefix, const char *fmt, va_list args)
+static void write_line(logger *l, const char *prefix, const char *fmt, va_list args)
 {
     FILE *targets[2] = {l->stream, l->copy};
     if (l->line_open && l->stream) fputs("\r\033[K", l->stream); /* the next progress call draws it again */
@@ -45,7 +45,7 @@ static void write_line(log *l, const char *prefix, const char *fmt, va_list args
     }
 }
 
-static void say(log *l, log_level level, const char *fmt, va_list args)
+static void say(logger *l, log_level level, const char *fmt, va_list args)
 {
     bool warning = level == LOG_WARN;
     if (!l || level > l->level || (l->rank != 0 && !warning)) return;
@@ -57,7 +57,7 @@ static void say(log *l, log_level level, const char *fmt, va_list args)
     pthread_mutex_unlock(&l->lock);
 }
 
-void log_info(log *l, const char *fmt, ...)
+void log_info(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -65,7 +65,7 @@ void log_info(log *l, const char *fmt, ...)
     va_end(args);
 }
 
-void log_verbose(log *l, const char *fmt, ...)
+void log_verbose(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -73,7 +73,7 @@ void log_verbose(log *l, const char *fmt, ...)
     va_end(args);
 }
 
-void log_warn(log *l, const char *fmt, ...)
+void log_warn(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -89,7 +89,7 @@ static int terminal_columns(FILE *stream)
 }
 
 /* A line longer than the terminal would wrap and could not be redrawn, so it is cut (at bytes: progress is ASCII). */
-static void redraw(log *l, const char *text, bool final)
+static void redraw(logger *l, const char *text, bool final)
 {
     int columns = terminal_columns(l->stream);
     if (final) fprintf(l->stream, "\r\033[K%s\n", text);
@@ -98,7 +98,7 @@ static void redraw(log *l, const char *text, bool final)
     fflush(l->stream);
 }
 
-void log_progress(log *l, bool final, const char *fmt, ...)
+void log_progress(logger *l, bool final, const char *fmt, ...)
 {
     if (!l || l->rank != 0 || l->level < LOG_INFO) return;
     char text[512];
