@@ -65,7 +65,7 @@ extern const dataset_reader *const dataset_readers[]; /* NULL-terminated */
 /* Opens the parts that are asked for (pointers may be NULL). Without a validation part the training part is split by
  * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0. Classes of val and test must
  * be those of train; a difference is E_DATA with the names. */
-status dataset_open_parts(const spec_data *options, uint64_t seed, log *l, dataset *train, dataset *val, dataset *test);
+status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
 /* One path as it is, no split: for evaluate and infer. A plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
 void dataset_close(dataset *ds);
@@ -79,11 +79,11 @@ typedef struct lint_report {
     const char **reason; /* [count], NULL: good */
     int64_t count, bad_count, cached_count;
 } lint_report;
-status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, log *l, lint_report *report);
+status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 void lint_report_free(lint_report *report);
 
 /* Writes a packed data set (LMDB folder; docs/FORMATS.md) that the `packed` reader opens: encoded bytes are copied as they are
  * (raw pixels of IDX and CIFAR as PNG), classes and labels beside them. Parts may be NULL. */
-status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, log *l);
+status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, logger *l);
 
 #endif

@@ -40,7 +40,7 @@ typedef struct loader_options {
     int32_t rank, world;
     uint64_t seed;
     double mixup;
-    log *log;
+    logger *log;
 } loader_options;
 
 typedef struct loader loader;

@@ -58,12 +58,12 @@ struct device {
     int32_t index, threads;
     void *state;  /* the backend's              */
     void *stream; /* default compute stream     */
-    log *log;
+    logger *log;
 };
 
 /* auto: CUDA when a usable GPU is found, else the CPU. threads: CPU compute threads, 0 = one per processor. E_DEVICE says what
  * was found and what to do. */
-status device_open(device **dev, spec_device kind, int32_t index, int32_t threads, log *l);
+status device_open(device **dev, spec_device kind, int32_t index, int32_t threads, logger *l);
 void device_close(device *dev); /* accepts NULL */
 
 /* Blocking, on the default stream. */
