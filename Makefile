@@ -59,6 +59,15 @@ LDLIBS += -ldnnl
 else
 KERNEL_SRC := $(filter-out kernels/cpu/dnnl%.c,$(KERNEL_SRC))
 endif
+# kernels/cpu is compiled once per instruction set, each with its own kernels (KERNEL_CPU in kernels.def): a CPU without AVX-512 has those
+# variants refuse. What must not be tripled is oneDNN's (it has its own run-time dispatch) and the detection itself.
+CPU_SRC := $(filter-out kernels/cpu/dnnl%.c kernels/cpu/isa.c,$(wildcard kernels/cpu/*.c))
+KERNEL_SRC := $(filter-out $(CPU_SRC),$(KERNEL_SRC))
+CPU_ISAS := base avx2 avx512
+ISA_base := -march=x86-64
+ISA_avx2 := -march=x86-64-v3
+ISA_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
+CPU_CFLAGS := -O3 -fopenmp-simd -fno-trapping-math
 ifeq ($(CUDA),0)
 CORE_SRC := $(filter-out core/device/device_cuda.c,$(CORE_SRC))
 endif
@@ -69,7 +78,8 @@ EXPORT_SRC := $(wildcard export/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 
 LIB_SRC := $(CORE_SRC) $(KERNEL_SRC) $(MODEL_SRC) $(PRUNE_SRC) $(EXPORT_SRC)
-LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
+CPU_OBJ := $(foreach isa,$(CPU_ISAS),$(CPU_SRC:%.c=$(OBJ)/%.$(isa).o))
+LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ)
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
 .PHONY: all clean deps demo check test test-long bench peers install print-%
@@ -78,6 +88,14 @@ all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 $(OBJ)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+define cpu_rule
+$(OBJ)/%.$(1).o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(CPU_CFLAGS) $$(ISA_$(1)) -DCPU_ISA=$(1) -DCPU_ISA_$(1) -c $$< -o $$@
+endef
+$(foreach isa,$(CPU_ISAS),$(eval $(call cpu_rule,$(isa))))
+$(OBJ)/kernels/cpu/dnnl%.o: CFLAGS += -O3
 
 $(OUT)/libgraft-all.a: $(LIB_OBJ)
 	@rm -f $@
@@ -92,7 +110,7 @@ $(OUT)/libgraft.so: $(OUT)/libgraft-all.a export/graft.map
 	    -Wl,--no-whole-archive $(LDLIBS) -o $@
 
 compile_commands.json: Makefile
-	@{ echo '['; sep=''; for f in $(LIB_SRC) $(CLI_SRC); do \
+	@{ echo '['; sep=''; for f in $(LIB_SRC) $(CPU_SRC) $(CLI_SRC); do \
 	  printf '%s{"directory":"%s","file":"%s","command":"$(CC) $(CPPFLAGS) $(CFLAGS) -c %s"}' "$$sep" "$(CURDIR)" $$f $$f; sep=','; \
 	done; echo ']'; } > $@
 
