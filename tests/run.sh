@@ -25,6 +25,7 @@ for suite in $suites; do
     start=$(date +%s)
     case "$suite" in *.sh) bash "$suite" >"$log" 2>&1 ;; *) "$suite" >"$log" 2>&1 ;; esac
     code=$?
+    sed -i -E 's/^not (ok [0-9]+ # SKIP)/\1/' "$log" # cmocka 1.1.5 writes a skipped test so
     skip=$(grep -ciE '^ok .*# *skip' "$log")
     good=$(($(grep -cE '^ok ' "$log") - skip))
     bad=$(grep -cE '^not ok ' "$log")

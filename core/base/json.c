@@ -215,7 +215,6 @@ status json_parse(arena *a, const char *text, size_t bytes, const char *what, js
     yajl_status state = yajl_parse(handle, (const unsigned char *)text, bytes);
     if (state == yajl_status_ok) state = yajl_complete_parse(handle);
     if (state != yajl_status_ok) TRY_OUT(explain(handle, p, text, bytes, what));
-    if (!p->root) TRY_OUT(FAIL(E_MODEL, "%s: bad JSON: there is no value", what));
     *root = p->root;
 out:
     if (handle) yajl_free(handle);

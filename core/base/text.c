@@ -99,7 +99,8 @@ const char *text_nearest(const char *word, const char *const *words, int64_t cou
         }
     }
     if (!best) return NULL;
-    size_t longer = strlen(word) > strlen(best) ? strlen(word) : strlen(best);
+    size_t length = strnlen(word, WORD_MAX), longer = strnlen(best, WORD_MAX);
+    if (length > longer) longer = length;
     int32_t allowed = 2 * (int32_t)(longer / 3 + 1);
     return best_distance <= allowed && best_distance < 2 * (int32_t)longer ? best : NULL;
 }
