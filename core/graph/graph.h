@@ -26,7 +26,7 @@
 
 typedef int32_t edge_id;
 typedef int32_t node_id;
-enum { EDGE_NONE = -1, NODE_NONE = -1 };
+enum { EDGE_NONE = -1, NODE_NONE = -1, EDGE_NEW = -2 };
 
 typedef enum edge_kind {
     EDGE_INPUT,      /* fed by the caller: image, targets, sample keys              */
@@ -49,7 +49,7 @@ typedef struct edge {
     edge_kind kind;
     dtype type;
     shape shape;
-    node_id producer;      /* NODE_NONE for inputs, parameters, constants         */
+    node_id producer;      /* ACTIVATION: the node that makes it; NODE_NONE for all other kinds */
     int32_t producer_slot;
     param_layout layout;   /* parameters and state                                */
     void *data;            /* PARAM, STATE, CONST: values in the graph's arena    */
@@ -65,7 +65,7 @@ typedef struct node {
     const char *name;          /* "layer1.0.conv1"; unique; gradient nodes: "layer1.0.conv1/dsrc" */
     int32_t in_count, out_count;
     edge_id in[NODE_MAX_IN];   /* EDGE_NONE: absent optional input  */
-    edge_id out[NODE_MAX_OUT]; /* EDGE_NONE: output nobody wants    */
+    edge_id out[NODE_MAX_OUT]; /* EDGE_NONE: output nobody wants; a STATE or GRAD edge: updated in place, see graph_add_to */
     void *attr;                /* op->attr_bytes, in the graph's arena */
     int32_t block;             /* freezing unit: 0 stem, 1.. stages; -1 head */
 } node;
@@ -85,20 +85,32 @@ typedef struct graph {
 status graph_init(graph *g);
 void graph_free(graph *g); /* accepts a zeroed graph */
 
-/* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. EDGE_NONE when out of memory. */
+/* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. Dimensions lie in [1, 2^31), bytes below 2^46.
+ * EDGE_NONE when that does not hold or memory is out (status_message says which). */
 edge_id graph_input(graph *g, const char *name, dtype type, shape s);
 edge_id graph_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s);
 status graph_output(graph *g, edge_id e);
 
-/* Appends a node: copies attr, makes its output edges, infers their shapes and types, checks its inputs. *first_out: edge of output
- * 0 (may be NULL). E_MODEL naming the node when shapes do not fit. */
+/* Appends a node: copies attr, makes its output edges (op->out_min of them; the rest is optional), infers their shapes and types,
+ * checks attributes and inputs. *first_out: edge of output 0 (may be NULL). E_MODEL naming the node when something does not fit;
+ * the graph is then as before. */
 status graph_add(graph *g, const struct op *op, const char *name, const void *attr, const edge_id *in, int32_t in_count,
     int32_t block, edge_id *first_out);
+
+/* The same with every output stated. out[op->out_count] on entry: EDGE_NEW makes an edge, EDGE_NONE leaves the output out, and an
+ * existing STATE or GRAD edge of the right shape is updated in place: running statistics, gradients that kernels add to. Such an
+ * edge has no producer; every node that reads or updates it does so in node order. On return: the edges. */
+status graph_add_to(graph *g, const struct op *op, const char *name, const void *attr, const edge_id *in, int32_t in_count,
+    int32_t block, edge_id *out);
+
+/* Makes optional output `slot` of an existing node unless it is there (edge ids need not follow node order). */
+status graph_want_output(graph *g, node_id n, int32_t slot, edge_id *e);
 
 edge_id graph_find_edge(const graph *g, const char *name); /* parameters, state, constants, inputs by name */
 node_id graph_find_node(const graph *g, const char *name);
 
-/* Gives input `e` another shape and infers every other shape again. */
+/* Gives input `e` another shape and infers every other shape again. E_MODEL when the graph does not admit it: nothing is changed.
+ * Gradient nodes keep the shapes that they were made for: resize first, then graph_backward. */
 status graph_resize(graph *g, edge_id e, shape s);
 
 /* A deep copy, values included. dst is initialised by the call. */
@@ -108,7 +120,7 @@ status graph_copy(graph *dst, const graph *src);
 status graph_check(const graph *g);
 
 int64_t graph_param_count(const graph *g);          /* elements of all PARAM edges          */
-int64_t graph_macs(const graph *g);                 /* multiply-adds at the present shape   */
+int64_t graph_macs(const graph *g);                 /* multiply-adds at the present shape: conv2d and linear */
 int32_t graph_consumers(const graph *g, edge_id e); /* nodes that read e, + 1 if an output  */
 
 #endif

@@ -43,13 +43,19 @@ status graph_backward(graph *g, edge_id loss, const edge_id *wants, int32_t want
 /* For op->gradient. */
 typedef struct autodiff {
     graph *g;
-    edge_id *grad; /* gradient collected so far, by forward edge */
-    bool *wants;   /* by forward edge                            */
+    edge_id *grad;         /* gradient collected so far, by forward edge; EDGE_NONE: none          */
+    bool *wants;           /* by forward edge                                                      */
     int64_t forward_edges;
+    edge_id seed;          /* CONST [1] = 1: gradient of the loss by itself; loss ops accept no other */
+    int64_t sums;          /* makes names unique                                                   */
 } autodiff;
-bool autodiff_wants(const autodiff *a, edge_id e);
+bool autodiff_wants(const autodiff *a, edge_id e); /* false for EDGE_NONE */
 status autodiff_add(autodiff *a, edge_id e, edge_id gradient);
-/* The EDGE_GRAD of a parameter, made on first use; kernels accumulate into it. *grad = EDGE_NONE if frozen. */
+/* Appends the gradient node "NAME/suffix" of forward node n; arguments as graph_add_to. Edge and node pointers into g do not
+ * survive it (the forward node that op->gradient gets is a copy). */
+status autodiff_node(autodiff *a, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in,
+    int32_t in_count, edge_id *out);
+/* The EDGE_GRAD of a parameter, made on first use; kernels accumulate into it. *grad = EDGE_NONE if it wants none. */
 status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad);
 
 #endif

@@ -68,7 +68,8 @@ typedef struct op {
     const char *name;            /* in model files: "conv2d" */
     size_t attr_bytes;
     const op_field *fields;      /* ends with a NULL name; NULL: no attributes */
-    int32_t in_min, in_max, out_count;
+    int32_t in_min, in_max;      /* inputs from in_min on are optional              */
+    int32_t out_min, out_count;  /* outputs from out_min on are optional            */
     bool alias;                  /* out 0 is in 0 under another shape: no kernel runs          */
     bool internal;               /* made by autodiff or lowering: never in a model file        */
     coupling coupling;
@@ -77,7 +78,8 @@ typedef struct op {
 
     /* Shapes and types of the outputs. Checks everything that a file could get wrong. */
     status (*infer)(graph *g, node *n);
-    /* The kernel call. The caller has set every in/out of the binding to EDGE_NONE and weight_in to -1. */
+    /* The kernel call. The caller has set every in/out of the binding to EDGE_NONE and weight_in to -1. NULL: an alias, or a
+     * node that must be lowered first. */
     status (*describe)(const graph *g, const node *n, kernel_binding *binding);
     /* Appends gradient nodes. dout[i]: gradient of output i, or EDGE_NONE. Calls autodiff_add for every input that
      * autodiff_wants. NULL: not differentiable. */
@@ -87,30 +89,34 @@ typedef struct op {
     int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
 } op;
 
-extern const op *const op_table[]; /* NULL-terminated */
-const op *op_find(const char *name);
+extern const op *const op_table[]; /* what a model file may hold; NULL-terminated */
+const op *op_find(const char *name); /* in op_table; NULL if unknown */
 
 extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_add, op_mul, op_pad, op_slice, op_transpose,
     op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
     op_dequantise;
 
-/* Attributes. A zero activation is none; a zero out_type means "as the input". */
+/* Ranges of attributes are op.fields' business: graph_add refuses what lies outside before infer sees it. */
+status op_check_attr(const op *o, const void *attr, const char *node_name); /* E_MODEL: node, field, value, range */
+
+/* Attributes. A zero activation is none. */
 typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none */
     int32_t stride[2], pad[4] /* top left bottom right */, dilation[2], groups;
     activation act;
     float alpha, beta;
-    dtype out_type;           /* quantised: i8 or f32 */
-    float add_scale, out_scale;
+    dtype out_type;           /* of integer products: i8, u8 or f32; float products keep the type of x */
+    float add_scale;          /* integer products: what `add` is multiplied with; float: 1 */
+    float out_scale;          /* i8, u8 out: its edge.scale */
 } conv2d_attr;
 typedef struct linear_attr { /* in: x [n, features] or [n, h, w, c], weight [oc, h, w, c], bias or none, scale or none */
     activation act;
     float alpha, beta;
-    dtype out_type;
+    dtype out_type;           /* as conv2d */
     float out_scale;
 } linear_attr;
 typedef struct batchnorm_attr { /* in: x, gamma, beta, running_mean, running_var, add or none: act(bn(x) + add) */
     float epsilon, momentum;
-    bool frozen;              /* running statistics even in training; they and gamma, beta stay */
+    bool frozen;              /* running statistics even in training; lowering freezes gamma and beta too */
     activation act;
     float alpha, beta;
 } batchnorm_attr;
@@ -134,13 +140,13 @@ typedef struct pad_attr {
     int64_t before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK];
     float value;
 } pad_attr;
-typedef struct slice_attr {   /* size 0: to the end */
+typedef struct slice_attr {   /* takes begin, begin + step, ...: size elements; size 0: to the end; step 0: 1 */
     int64_t begin[SHAPE_MAX_RANK], size[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK];
 } slice_attr;
 typedef struct transpose_attr {
     int32_t perm[SHAPE_MAX_RANK];
 } transpose_attr;
-typedef struct reshape_attr { /* dim[0] = -1: the batch */
+typedef struct reshape_attr { /* dim[0] = -1: the batch, as the input has it */
     int32_t rank;
     int64_t dim[SHAPE_MAX_RANK];
 } reshape_attr;
@@ -156,7 +162,8 @@ typedef struct resize_attr {
     int32_t factor;
     bool bilinear, align_corners;
 } resize_attr;
-typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none; out: loss, row losses */
+typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none; out: loss f64 [1], row losses f32
+                                 [rows], and, once autodiff wants it, the gradient of grad_scale * loss by the logits */
     float smoothing, grad_scale;
 } loss_attr;
 typedef struct quantise_attr {
