@@ -7,6 +7,9 @@
 
 enum { ALIGNMENT = 64, FIRST_BLOCK_BYTES = 4096, LARGEST_BLOCK_BYTES = 1 << 20 };
 
+/* More than any machine has: a size beyond it is a mistake, whatever the allocator would say. */
+static const size_t ARENA_MAX_BYTES = (size_t)1 << 40;
+
 typedef struct arena_block {
     struct arena_block *next;
     uint8_t *start; /* aligned */
@@ -26,7 +29,7 @@ static arena_block *block_new(size_t bytes)
 
 void *arena_alloc(arena *a, size_t bytes)
 {
-    if (bytes > SIZE_MAX / 2) return NULL;
+    if (bytes > ARENA_MAX_BYTES) return NULL;
     size_t need = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
     arena_block *head = a->head;
     if (!head || head->bytes - head->used < need) {
@@ -109,7 +112,7 @@ status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t ite
     if (grown < needed) grown = needed;
     if (grown < 8) grown = 8;
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)grown, item_bytes, &bytes) || bytes > SIZE_MAX / 2)
+    if (__builtin_mul_overflow((size_t)grown, item_bytes, &bytes) || bytes > ARENA_MAX_BYTES)
         return FAIL(E_MEMORY, "out of memory: an array of %lld items of %zu bytes does not fit", (long long)needed,
                     item_bytes);
     void *memory = realloc(*items, bytes);

@@ -52,18 +52,20 @@ typedef enum spec_calibrator {
 
 #define SECTION_BEGIN(name, help) typedef struct spec_##name {
 #define SECTION_END(name) } spec_##name;
-#define OPT_INT(key, min, max, def, help) int64_t key;
-#define OPT_FLOAT(key, min, max, def, help) double key;
-#define OPT_BOOL(key, def, help) bool key;
-#define OPT_TEXT(key, def, help) const char *key;
-#define OPT_PATH(key, def, help) const char *key;
-#define OPT_ENUM(key, type, choices, def, help) type key;
-#define OPT_FLOATS(key, min, max, def, help) float_list key;
-#define OPT_TEXTS(key, def, help) text_list key;
+#define OPT_INT(section, key, min, max, def, help) int64_t key;
+#define OPT_AUTO(section, key, max, def, help) int64_t key;
+#define OPT_FLOAT(section, key, min, max, def, help) double key;
+#define OPT_BOOL(section, key, def, help) bool key;
+#define OPT_TEXT(section, key, def, help) const char *key;
+#define OPT_PATH(section, key, def, help) const char *key;
+#define OPT_ENUM(section, key, type, choices, def, help) type key;
+#define OPT_FLOATS(section, key, min, max, def, help) float_list key;
+#define OPT_TEXTS(section, key, def, help) text_list key;
 #include "core/config/spec.def"
 #undef SECTION_BEGIN
 #undef SECTION_END
 #undef OPT_INT
+#undef OPT_AUTO
 #undef OPT_FLOAT
 #undef OPT_BOOL
 #undef OPT_TEXT
