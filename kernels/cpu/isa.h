@@ -81,13 +81,14 @@ static inline float cpu_activate_gradient(float g, float x, activation act, floa
     }
 }
 
-/* Rounds half to even and saturates to [low, high], both within int16. NaN gives `low`. Plain arithmetic, so that it vectorises: adding
+/* Rounds half to even and saturates to [low, high], both within int16. NaN gives 0. Plain arithmetic, so that it vectorises: adding
  * 1.5 * 2^23 leaves the integer in the low bits of the sum. */
 static inline int32_t cpu_round(float x, float low, float high)
 {
     const float magic = 12582912.0f;
-    x = x > low ? x : low;
-    x = x < high ? x : high;
+    x = x == x ? x : 0.0f;
+    x = x < low ? low : x;
+    x = x > high ? high : x;
     return (int32_t)((x + magic) - magic);
 }
 
