@@ -57,7 +57,17 @@ static status cut_node(graph_builder *b, channel_map *m, const bool *keep, node_
         if (e == EDGE_NONE || b->map[e] != EDGE_NONE || !is_value(&b->src->edges[e])) continue;
         TRY(cut_edge(b, m, keep, e));
     }
-    return builder_copy_node(b, i);
+    if (!n->op->cut) return builder_copy_node(b, i);
+
+    edge_id in[NODE_MAX_IN];
+    for (int32_t k = 0; k < n->in_count; k++) {
+        in[k] = EDGE_NONE;
+        if (n->in[k] != EDGE_NONE) TRY(builder_edge(b, n->in[k], &in[k]));
+    }
+    void *attr = arena_memdup(&b->dst->memory, n->attr, n->op->attr_bytes);
+    if (!attr) return FAIL_MEMORY(n->op->attr_bytes);
+    n->op->cut(attr, b->dst->edges[in[1]].shape);
+    return graph_add(b->dst, n->op, n->name, attr, in, n->in_count, n->block, &b->map[n->out[0]]);
 }
 
 status cut_channels(graph *dst, channel_map *m, const bool *keep)

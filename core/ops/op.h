@@ -87,6 +87,8 @@ typedef struct op {
     /* Replaces the node by simpler ones in the graph being built (batchnorm); NULL: stands as it is. */
     status (*lower)(struct graph_builder *b, const node *n);
     int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
+    /* Attributes that count channels, after pruning gave in[1] this shape (depthwise groups). NULL: there are none. */
+    void (*cut)(void *attr, shape weight);
 } op;
 
 extern const op *const op_table[]; /* what a model file may hold; NULL-terminated */
