@@ -28,6 +28,7 @@ typedef struct device_api {
     const char *name;               /* "cpu", "cuda"                      */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
+    void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */
     status (*alloc)(device *dev, size_t bytes, void **data); /* 256-byte aligned, zeroed */
     void (*release)(device *dev, void *data);
     status (*copy_in)(device *dev, void *dst, const void *host, size_t bytes, void *stream);

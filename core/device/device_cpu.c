@@ -1,0 +1,188 @@
+/* The CPU as a device: everything has happened when a call returns, so streams and events are NULL. */
+#include "core/device/device.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "core/base/thread.h"
+
+enum { ALIGN = 256, HUGE_PAGE = 2 << 20 };
+
+static status cpu_open(device *dev, int32_t index, int32_t threads)
+{
+    if (index != 0) return FAIL(E_DEVICE, "CPU %d does not exist: the CPU has index 0", index);
+    if (threads < 0 || threads > 1024) return FAIL(E_USAGE, "threads = %d: expected 0 to 1024", threads);
+    dev->index = 0;
+    dev->threads = threads > 0 ? threads : cpu_count();
+#ifndef _OPENMP
+    dev->threads = 1;
+#endif
+    return OK;
+}
+
+static void cpu_close(device *dev)
+{
+    (void)dev;
+}
+
+static void cpu_enter(device *dev)
+{
+#ifdef _OPENMP
+    omp_set_dynamic(0);
+    omp_set_num_threads(dev->threads);
+#else
+    (void)dev;
+#endif
+}
+
+static status cpu_alloc(device *dev, size_t bytes, void **data)
+{
+    (void)dev;
+    /* Huge pages: a training step streams through gigabytes, and page walks cost several percent. */
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGN;
+    if (bytes > SIZE_MAX - align) return FAIL_MEMORY(bytes);
+    size_t rounded = (bytes + align - 1) / align * align;
+    void *block = aligned_alloc(align, rounded ? rounded : align);
+    if (!block) return FAIL_MEMORY(bytes);
+    if (align == HUGE_PAGE) madvise(block, rounded, MADV_HUGEPAGE);
+    memset(block, 0, rounded);
+    *data = block;
+    return OK;
+}
+
+static void cpu_release(device *dev, void *data)
+{
+    (void)dev;
+    free(data);
+}
+
+static status cpu_copy(device *dev, void *dst, const void *src, size_t bytes, void *stream)
+{
+    (void)dev, (void)stream;
+    memmove(dst, src, bytes);
+    return OK;
+}
+
+static status cpu_zero(device *dev, void *data, size_t bytes, void *stream)
+{
+    (void)dev, (void)stream;
+    memset(data, 0, bytes);
+    return OK;
+}
+
+static status cpu_create(device *dev, void **handle)
+{
+    (void)dev;
+    *handle = NULL;
+    return OK;
+}
+
+static void cpu_destroy(device *dev, void *handle)
+{
+    (void)dev, (void)handle;
+}
+
+static status cpu_sync(device *dev, void *stream)
+{
+    (void)dev, (void)stream;
+    return OK;
+}
+
+static status cpu_event(device *dev, void *event, void *stream)
+{
+    (void)dev, (void)event, (void)stream;
+    return OK;
+}
+
+static status cpu_elapsed(device *dev, void *begin, void *end, float *time_ms)
+{
+    (void)dev, (void)begin, (void)end, (void)time_ms;
+    return FAIL(E_INTERNAL, "the CPU has no events: use clock_seconds");
+}
+
+/* A number behind `key` in a file of /proc or /sys; -1 if it is not there. */
+static int64_t read_number(const char *path, const char *key)
+{
+    FILE *f = fopen(path, "r");
+    if (!f) return -1;
+    char line[256];
+    int64_t value = -1;
+    size_t length = strlen(key);
+    while (value < 0 && fgets(line, sizeof line, f)) {
+        long long number;
+        if (strncmp(line, key, length) == 0 && sscanf(line + length, " %lld", &number) == 1) value = number;
+    }
+    fclose(f);
+    return value;
+}
+
+static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
+{
+    (void)dev;
+    int64_t available = read_number("/proc/meminfo", "MemAvailable:"), total = read_number("/proc/meminfo", "MemTotal:");
+    if (available < 0 || total < 0) return FAIL(E_DEVICE, "/proc/meminfo does not tell how much memory is free");
+    *free_bytes = available * 1024;
+    *total_bytes = total * 1024;
+    /* In a container the limit is the control group's. File cache counts as used there but is given back under pressure. */
+    int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""), used = read_number("/sys/fs/cgroup/memory.current", "");
+    int64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file");
+    if (limit > 0 && used >= 0 && limit < *total_bytes) {
+        int64_t left = limit - used + (cache > 0 ? cache : 0);
+        *total_bytes = limit;
+        if (left < *free_bytes) *free_bytes = left > 0 ? left : 0;
+    }
+    return OK;
+}
+
+static const char *instruction_set(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return __builtin_cpu_supports("avx512vnni") ? "AVX-512 VNNI" : "AVX-512";
+    if (__builtin_cpu_supports("avx2")) return "AVX2";
+    return "SSE";
+#else
+    return "portable C";
+#endif
+}
+
+static void cpu_describe(device *dev, char *text, size_t capacity)
+{
+    char line[256], name[128] = "CPU";
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "model name : %127[^\n]", name) == 1) break;
+    if (f) fclose(f);
+    snprintf(text, capacity, "%s, %d thread%s, %s", name, dev->threads, dev->threads == 1 ? "" : "s", instruction_set());
+}
+
+const device_api device_api_cpu = {
+    .kernels = BACKEND_CPU,
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .enter = cpu_enter,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .copy_in = cpu_copy,
+    .copy_out = cpu_copy,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .stream_create = cpu_create,
+    .stream_destroy = cpu_destroy,
+    .stream_sync = cpu_sync,
+    .event_create = cpu_create,
+    .event_destroy = cpu_destroy,
+    .event_record = cpu_event,
+    .event_wait = cpu_event,
+    .event_elapsed_ms = cpu_elapsed,
+    .host_alloc = cpu_alloc,
+    .host_release = cpu_release,
+    .memory = cpu_memory,
+    .describe = cpu_describe,
+};
