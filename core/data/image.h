@@ -40,10 +40,21 @@ status image_probe(const uint8_t *bytes, size_t count, const decode_options *opt
 status image_resize(image *dst, const image *src, const float box[4], int32_t width, int32_t height,
     spec_interpolation filter);
 
-/* dst pixel centre (x + 0.5, y + 0.5, 1) * inverse (row-vector 3x3) = src position; bilinear; outside the source 0.
- * When inverse shrinks by more than 1, source is prefiltered by image_resize first. color: row-vector 4x4 on
- * [r g b 1] in 0..1, result clipped; NULL: none. dst has its size set by the caller and is allocated. */
-status image_warp(image *dst, const image *src, const float inverse[9], const float color[16]);
+/* dst pixel centre (x + 0.5, y + 0.5, 1) * inverse (row-vector 3x3) = src position; bilinear; a position outside the source gives
+ * `fill`. Where inverse shrinks, the source is prefiltered by image_resize's `filter`; without rotation and shear the whole map
+ * is one such resize. color: row-vector 4x4 on [r g b 1] in 0..1, result clipped (grey: r = g = b, red is kept); NULL: none.
+ * dst has its size set by the caller and is allocated, with src's channels. */
+status image_warp(image *dst, const image *src, const float inverse[9], const float color[16], spec_interpolation filter,
+    uint8_t fill);
+
+/* Which part of a source goes where in the network's input under p->resize. crop: as torchvision's Resize (to input /
+ * crop_fraction, longer side cut to an integer) and CenterCrop; letterbox: centred. */
+typedef struct image_placement {
+    float box[4];                /* of the source: x0 y0 x1 y1                  */
+    int32_t x, y, width, height; /* of the input, the rest is IMAGE_BORDER grey */
+} image_placement;
+enum { IMAGE_BORDER = 128 };
+image_placement image_place(int32_t src_width, int32_t src_height, const preprocess *p);
 
 /* Whole preprocessing of one image for evaluation and inference: resize by p->resize, then normalise into
  * dst [height, width, channels] f32. */

@@ -1,0 +1,73 @@
+#include <math.h>
+#include <string.h>
+
+#include "core/data/image.h"
+
+image_placement image_place(int32_t src_width, int32_t src_height, const preprocess *p)
+{
+    double w = src_width, h = src_height;
+    image_placement place = {{0, 0, (float)w, (float)h}, 0, 0, p->width, p->height};
+    if (p->resize == RESIZE_STRETCH) return place;
+    if (p->resize == RESIZE_LETTERBOX) {
+        double scale = fmin(p->width / w, p->height / h);
+        place.width = (int32_t)fmin(fmax(1, rint(w * scale)), p->width);
+        place.height = (int32_t)fmin(fmax(1, rint(h * scale)), p->height);
+        place.x = (p->width - place.width) / 2;
+        place.y = (p->height - place.height) / 2;
+        return place;
+    }
+    /* The side that is relatively shorter is resized to input / crop_fraction, the other one in proportion. */
+    double resized_w, resized_h;
+    if (p->width * h >= p->height * w) {
+        resized_w = rint(p->width / (double)p->crop_fraction);
+        resized_h = fmax(floor(resized_w * h / w), p->height);
+    } else {
+        resized_h = rint(p->height / (double)p->crop_fraction);
+        resized_w = fmax(floor(resized_h * w / h), p->width);
+    }
+    double left = rint((resized_w - p->width) / 2), top = rint((resized_h - p->height) / 2);
+    place.box[0] = (float)(left * w / resized_w);
+    place.box[1] = (float)(top * h / resized_h);
+    place.box[2] = (float)fmin((left + p->width) * w / resized_w, w);
+    place.box[3] = (float)fmin((top + p->height) * h / resized_h, h);
+    return place;
+}
+
+void image_normalise(float *dst, const uint8_t *pixels, const preprocess *p)
+{
+    float table[3][256];
+    int32_t c = p->channels == 1 ? 1 : 3;
+    for (int32_t i = 0; i < c; i++)
+        for (int v = 0; v < 256; v++) table[i][v] = ((float)v - p->mean[i]) / p->std[i];
+    size_t count = (size_t)p->width * (size_t)p->height;
+    if (c == 1) {
+        for (size_t i = 0; i < count; i++) dst[i] = table[0][pixels[i]];
+        return;
+    }
+    int first = p->bgr ? 2 : 0, last = 2 - first;
+    for (size_t i = 0; i < count; i++, dst += 3, pixels += 3) {
+        dst[0] = table[0][pixels[first]];
+        dst[1] = table[1][pixels[1]];
+        dst[2] = table[2][pixels[last]];
+    }
+}
+
+status image_preprocess(float *dst, const image *src, const preprocess *p)
+{
+    if (src->channels != p->channels)
+        return FAIL(E_INTERNAL, "an image of %d channels for a network of %d", src->channels, p->channels);
+    image_placement place = image_place(src->width, src->height, p);
+    image scaled = {0}, framed = {0};
+    status result = OK;
+    TRY_OUT(image_resize(&scaled, src, place.box, place.width, place.height, p->interpolation));
+    if (place.width != p->width || place.height != p->height) {
+        TRY_OUT(image_alloc(&framed, p->width, p->height, p->channels));
+        memset(framed.pixels, IMAGE_BORDER, (size_t)p->width * (size_t)p->height * (size_t)p->channels);
+        image_paste(&framed, &scaled, place.x, place.y);
+    }
+    image_normalise(dst, framed.pixels ? framed.pixels : scaled.pixels, p);
+out:
+    image_free(&scaled);
+    image_free(&framed);
+    return result;
+}
