@@ -118,7 +118,7 @@ bool ref_dims_ok(const int64_t *dim, int32_t count)
 {
     int64_t left = INT64_C(1) << 40;
     for (int32_t i = 0; i < count; i++) {
-        if (dim[i] < 1 || dim[i] > left) return false;
+        if (dim[i] < 1 || dim[i] > left || (count > 1 && dim[i] > INT32_MAX)) return false;
         left /= dim[i];
     }
     return true;

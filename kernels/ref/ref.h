@@ -23,7 +23,8 @@ bool ref_is_float(dtype type); /* f32 f16 bf16 f64 */
 bool ref_is_i8(dtype type);    /* i8 u8            */
 dtype ref_param_type(dtype type); /* of parameters beside tensors of `type`: f64 for f64, else f32 */
 
-/* Whether all dimensions are at least 1 and their product stays below 2^40. */
+/* Whether all dimensions are at least 1 (and, of several, at most 2^31 - 1) and their product is at most 2^40: no product of two of
+ * them, or of one and a stride, overflows. */
 bool ref_dims_ok(const int64_t *dim, int32_t count);
 
 #endif
