@@ -55,6 +55,7 @@ typedef struct act_desc {
     activation act;
     float alpha, beta;
 } act_desc;
+/* NaN goes in, anything may come out of relu, relu6 and clip (NaN or a bound). */
 /* OP_ACT_BACKWARD: dsrc = ddst * act'(src). in: ddst, src; out: dsrc. At kinks: relu' (0) = 0, relu6'(6) = 0, leaky'(0) = alpha,
  * clip' = 0 at both ends (PyTorch's convention for hardtanh). */
 
@@ -72,18 +73,21 @@ typedef struct conv2d_transform {
  *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y = fma(add, add_scale, y) (if has_add); y = act(y); round half to even
  *     and saturate when dst is an integer.
  * All of it in f32, each step rounded once: bias and scale are two roundings, add is one (fmaf), exactly what oneDNN does,
- * so that ref, cpu and cuda agree bit for bit on integer results. */
+ * so that ref, cpu and cuda agree bit for bit on integer results (sigmoid and swish, rounded to an integer: the reference only).
+ * Float tensors: the same order, in at least f32. */
 typedef struct conv2d_epilogue {
     bool has_bias, has_scale, has_add;
     activation act;
     float alpha, beta;
     float add_scale;  /* 1 when has_add and everything is float */
     dtype add_type;
-    bool stats;       /* also write sum and sum of squares of dst per channel: OP_BN_STATS in passing */
+    bool stats;       /* also write sum and sum of squares of dst, as stored, per channel: OP_BN_STATS in passing; floats only */
 } conv2d_epilogue;
 
 /* Cross-correlation, as every framework's conv2d. Types: src/weight/dst all f32, f16, bf16 (or f64 in ref); or src i8/u8, weight
- * i8, dst i8/u8/f32 with int32 accumulation. */
+ * i8, dst i8/u8/f32 with int32 accumulation (refused where kh * kw * ic / groups > 65536: the sum could overflow). dweight may be
+ * f32 beside 16-bit src and dst: gradients live in one f32 block. `compute` f16/bf16: both factors are rounded to it.
+ * oh = (ih + pt + pb - ((kh - 1) * dil_h + 1)) / sh + 1, rounded down; ow likewise. */
 typedef struct conv2d_desc {
     int64_t n, ih, iw, ic, oh, ow, oc;
     int32_t kh, kw, sh, sw, pt, pl, pb, pr, dil_h, dil_w, groups; /* dil 1 = dense */
@@ -123,7 +127,8 @@ enum {
  *                        be NULL). frozen: p = gamma * rstd, q = r = 0.
  *   OP_BN_GRAD_APPLY     in ddst, src, dst, grad_coef; out dsrc = p * g + q * x + r, dadd = g or NULL (gradient of `add`)
  *
- * act here must be recoverable from dst alone: none, relu, relu6, leaky, clip. */
+ * act here must be recoverable from dst alone: none, relu, relu6, leaky (alpha >= 0), clip. dst may be NULL in the gradients when
+ * act is none; dadd may be NULL. A negative biased variance (rounding) counts as 0; with count 1 the unbiased is the biased. */
 typedef struct bn_desc {
     int64_t rows, channels;
     double count;      /* values per channel the stats cover: rows, times the ranks when summed over ranks */
@@ -143,7 +148,8 @@ typedef enum pool_kind { POOL_MAX, POOL_AVERAGE } pool_kind;
  * max go to the first in row order.
  * OP_POOL_FORWARD: in src; out dst, index i32 [n, oh, ow, c] (position ih*iw of the maximum) or NULL.
  * OP_POOL_BACKWARD: in ddst, index (max only, else NULL); out dsrc. Types f32, f16, bf16, f64; forward also i8, u8
- * (average: int32 sum, f32 divide, half to even). */
+ * (average: int32 sum, f32 divide, half to even). oh and ow are free as long as every window starts inside the input or the
+ * padding before it and touches a pixel: PyTorch's ceil_mode is a larger oh with the same pads. */
 typedef struct pool_desc {
     int64_t n, ih, iw, c, oh, ow;
     int32_t kh, kw, sh, sw, pt, pl, pb, pr;
@@ -155,7 +161,8 @@ typedef struct pool_desc {
 /* ------------------------------------------------------------------------------------------------ elementwise */
 
 /* OP_ADD: dst = act(a * a_scale + b * b_scale). in a, b; out dst (may alias a). Integers: computed in f32, half to even,
- * saturated; each product is rounded before the sum. OP_MUL: dst = a * b; in a, b; out dst. b_broadcast: b is [n, 1, 1, c] against a
+ * saturated; each product is rounded before the sum.
+ * b_broadcast holds for OP_ADD too. OP_MUL: dst = a * b; in a, b; out dst. b_broadcast: b is [n, 1, 1, c] against a
  * [n, h*w, c]; also the gradient with respect to a. OP_MUL_REDUCE: gradient with respect to a broadcast b: in ddst, a; out db [n, c] = sum over
  * pixels of ddst * a. */
 typedef struct binary_desc {
@@ -167,9 +174,10 @@ typedef struct binary_desc {
     bool b_broadcast;
 } binary_desc;
 
-/* OP_CAST: any type to any, f32 arithmetic, half to even, saturating. in src; out dst.
- * OP_QUANTISE: i8 = saturate(round_half_even(src * inv_scale)) in [-128, 127] (inv_scale = 1 / scale rounded to f32);
- * OP_DEQUANTISE: f32 = src * scale. */
+/* OP_CAST: any type to any, one rounding to nearest, half to even, integers saturating (NaN gives 0; i64 beyond 2^53 may lose bits;
+ * f64 to f16 or bf16 may pass through f32). in src; out dst.
+ * OP_QUANTISE: i8 = saturate(round_half_even(src * inv_scale)) in [-128, 127], u8 in [0, 255] (src f32, f16, bf16; inv_scale = 1 / scale rounded to f32);
+ * OP_DEQUANTISE: f32 (f16, bf16) = src * scale, src i8, u8, i32, in f32. */
 typedef struct cast_desc {
     int64_t count;
     dtype src_type, dst_type;
@@ -178,8 +186,8 @@ typedef struct cast_desc {
 
 /* ------------------------------------------------------------------------------------------------ data movement */
 
-/* OP_PAD: dst gets src at offset `before`; negative pads crop (slice = negative pad); elsewhere `value`. Gradient: OP_PAD with the
- * pads negated. in src; out dst. */
+/* OP_PAD: dst gets src at offset `before`; negative pads crop (slice = negative pad); elsewhere `value`. Any type. Every step must be given (1: none). Gradient: OP_PAD with the
+ * pads negated; of a strided slice: dims exchanged, the same before and step, scatter. in src; out dst. */
 enum { MOVE_MAX_RANK = 6, CONCAT_MAX = 8 };
 typedef struct pad_desc {
     int32_t rank;
@@ -199,7 +207,7 @@ typedef struct transpose_desc {
 } transpose_desc;
 
 /* OP_CONCAT: along the last dimension. in up to CONCAT_MAX tensors [rows, channels[i]]; out dst [rows, sum]. i8: input i is rescaled by
- * scale[i] (f32, half to even) unless it is 1. Gradient: OP_PAD per input. */
+ * scale[i] (f32, half to even; must be above 0, u8 likewise) unless it is 1; other types ignore scale. Gradient: OP_PAD per input. */
 typedef struct concat_desc {
     int64_t rows;
     int32_t inputs;
@@ -209,7 +217,7 @@ typedef struct concat_desc {
 } concat_desc;
 
 /* OP_RESIZE_FORWARD / BACKWARD: nearest (floor(o * ih / oh)) or bilinear with half-pixel centres (align_corners: corner to corner),
- * edge clamped, no antialias. in src [n, ih, iw, c]; out dst [n, oh, ow, c]; backward in ddst, out dsrc. */
+ * edge clamped, no antialias; positions exact (integers or double). Nearest forward takes any type, all else floats. in src [n, ih, iw, c]; out dst [n, oh, ow, c]; backward in ddst, out dsrc. */
 typedef struct resize_desc {
     int64_t n, ih, iw, oh, ow, c;
     dtype type;
@@ -217,7 +225,7 @@ typedef struct resize_desc {
 } resize_desc;
 
 /* OP_DROPOUT (forward and backward are the same call): dst = keep ? src / (1 - p) : 0, keep drawn from
- * philox(key, counter = {i / 4 within the sample, sample_key ^ salt}). in src [n, per_sample], sample_keys i64 [n]; out dst. */
+ * philox(key, counter = {i / 4 within the sample, sample_key ^ salt}), word i % 4: keep when (word >> 8) * 2^-24 >= p. in src [n, per_sample], sample_keys i64 [n]; out dst. */
 typedef struct dropout_desc {
     int64_t n, per_sample;
     dtype type;
@@ -238,10 +246,12 @@ typedef struct softmax_desc {
 /* OP_SOFTMAX_CE: softmax cross-entropy, loss and gradient in one pass. Targets are distributions; with smoothing e they become
  * t' = (1 - e) * t + e / c (Szegedy and others 2016, section 7); class weights w multiply each term:
  *     loss_i = -sum_c w[c] t'[i,c] log softmax(src_i)[c];   loss = sum_i loss_i / divisor
- * divisor = sum_i sum_c w[c] t[i,c] over the valid rows, the weighted mean of PyTorch. Rows from valid_rows on are ignored.
+ * divisor = sum_i sum_c w[c] t[i,c] over the valid rows, the weighted mean of PyTorch. Rows from `valid` on are ignored:
+ * their row_loss and dsrc are 0. Nothing valid or divisor 0: loss 0, dsrc 0. row_loss is loss_i, undivided. A term with t' = 0 is 0 whatever
+ * the logit.
  * in src [rows, c], targets f32 [rows, c], class_weight f32 [c] or NULL, valid i64 [1] or NULL; out loss f64 [1] (mean),
  * row_loss f32 [rows] or NULL, dsrc [rows, c] or NULL (gradient of loss * grad_scale).
- * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over rows * c. */
+ * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over valid rows * c; t' = (1 - e) t + e / 2. */
 typedef struct loss_desc {
     int64_t rows, classes;
     dtype type;
@@ -272,7 +282,8 @@ typedef struct param_segment {
 
 typedef enum update_rule { UPDATE_SGD, UPDATE_ADAM, UPDATE_ADAMW, UPDATE_RMSPROP } update_rule;
 
-/* OP_GRAD_CHECK: in grad f32 [count], segments [segments]; out step_state. Norm in double, fixed order.
+/* OP_GRAD_CHECK: in grad f32 [count], segments [segments]; out 0: step_state (loss_scale is read). Norm in double, fixed order, of the
+ * segments' elements; clip_norm 0: no clipping (factor 1), as when something is not finite.
  * OP_OPTIMISER: one pass over all parameters. in grad f32 [count], segments; out weight f32 [count], moment1, moment2 (as the rule needs,
  * else NULL), step_state. Does nothing to weights and moments when finite == 0. g = grad / loss_scale * clip_factor + l2_weight *
  * 2 w + l1_weight * sign(w) + weight_decay * w (not adamw), then
@@ -280,7 +291,10 @@ typedef enum update_rule { UPDATE_SGD, UPDATE_ADAM, UPDATE_ADAMW, UPDATE_RMSPROP
  *   adam     Kingma and Ba 2015, algorithm 1, bias-corrected; epsilon outside the root
  *   adamw    Loshchilov and Hutter 2019: w *= 1 - lr * weight_decay first
  *   rmsprop  v = rho * v + (1 - rho) g^2; m = momentum * m + g / (sqrt(v) + epsilon); w -= lr * m
- * ema f32 [count] or NULL: ema = ema_decay * ema + (1 - ema_decay) * w afterwards. grad is zeroed in passing. */
+ * ema f32 [count] or NULL: ema = ema_decay * ema + (1 - ema_decay) * w afterwards. grad is zeroed in passing, all of it and always.
+ * lr = learning_rate * rate_factor; decay_factor multiplies weight_decay, l1_weight and l2_weight. rate_factor 0 leaves weight, moments
+ * and ema alone and adds no penalty. penalty = sum of l2_weight * w^2 + l1_weight * |w|. moment1 is m (needed by sgd and rmsprop when momentum
+ * is not 0), moment2 is v. */
 typedef struct optimiser_desc {
     int64_t count;
     int32_t segments;
