@@ -17,7 +17,9 @@
 #include "core/graph/graph.h"
 
 /* Parameters, state and gradients of a model on the device, shared by its plans (training, evaluation) and found by edge name. Parameters
- * stand in graph order in one flat f32 block, each at a multiple of 64 bytes; gradients in a second of the same layout. */
+ * stand in graph order in one flat f32 block, each at a multiple of 64 bytes; gradients in a second of the same layout. (The blocks
+ * of an f64 graph, for gradient checks, hold f64. Parameters of other types, an engine's i8 weights, stand apart and are no segments.)
+ * Gradients are zero at the start; whoever updates the weights zeroes them again (OP_OPTIMISER does in passing). */
 typedef struct param_store param_store;
 typedef struct param_info {
     const char *name;
@@ -48,21 +50,31 @@ typedef struct plan_options {
     bool reference;              /* reference kernels only: checks                                      */
     bool keep_activations;       /* no reuse of memory: every edge can be read afterwards               */
     bool profile;                /* time every node                                                     */
+    int64_t memory_limit;        /* bytes the plan may take; 0: what the device has free                */
 } plan_options;
 
-/* Copies what it needs of g; edge ids of g stay valid for the plan. E_MEMORY names the bytes needed and free. */
+/* Copies what it needs of g; edge ids of g stay valid for the plan. E_MEMORY: the table of plan_measure, the bytes free, and
+ * about how large a batch fits (exactly: graph_resize and plan_measure until it does). With GRAFT_VERBOSE=1 in the environment the
+ * choice of every kernel and the refusals go to stderr. One thread at a time may use a plan. */
 status plan_create(plan **p, const graph *g, device *dev, const plan_options *options);
 void plan_destroy(plan *p); /* accepts NULL */
 const graph *plan_graph(const plan *p);
 
+/* An input keeps its value until it is set again. */
 status plan_set_input(plan *p, edge_id input, const void *host, size_t bytes);
-status plan_run(plan *p);
-status plan_get(plan *p, edge_id e, void *host, size_t bytes); /* outputs; with keep_activations every edge */
+status plan_run(plan *p); /* waits for the device */
+/* Outputs, inputs, parameters, state, gradients; with keep_activations every edge. */
+status plan_get(plan *p, edge_id e, void *host, size_t bytes);
 void *plan_edge_data(plan *p, edge_id e);                      /* device pointer; NULL if it has none       */
 
+/* params, state and gradients are counted in every plan that shares a store. */
 typedef struct plan_memory {
-    int64_t param_bytes, state_bytes, grad_bytes, activation_bytes, scratch_bytes, packed_bytes, total_bytes;
-    int64_t activation_sum_bytes; /* without reuse */
+    int64_t param_bytes, state_bytes, grad_bytes, const_bytes;
+    int64_t activation_bytes; /* inputs too; activations and scratch are one block                        */
+    int64_t scratch_bytes;    /* what scratch adds to it: the rest of scratch lies in gaps                */
+    int64_t packed_bytes, total_bytes;
+    int64_t activation_sum_bytes;   /* without reuse                                                      */
+    int64_t activation_bound_bytes; /* what is alive at the worst moment: no assignment can take less     */
 } plan_memory;
 /* What plan_create would allocate, without doing so. */
 status plan_measure(const graph *g, device *dev, const plan_options *options, plan_memory *m);
@@ -70,12 +82,13 @@ const plan_memory *plan_memory_use(const plan *p);
 
 /* Names of the chosen kernels, by kernel node. */
 int64_t plan_variants(const plan *p, const char *const **names);
-/* First edge in execution order that holds a NaN or Inf (needs keep_activations); EDGE_NONE: none. */
+/* First edge that holds a NaN or Inf: inputs, parameters, then what the nodes wrote in execution order (needs keep_activations);
+ * EDGE_NONE: none. */
 status plan_find_nonfinite(plan *p, edge_id *e);
 
 typedef struct plan_profile_row {
     const char *node, *op, *kernel;
-    double milliseconds, flops, bytes; /* of one run; mean of the runs so far */
+    double milliseconds, flops, bytes; /* of one run; milliseconds: mean of all runs but the first */
 } plan_profile_row;
 int64_t plan_profile(const plan *p, const plan_profile_row **rows);
 
