@@ -1,0 +1,87 @@
+#include "core/graph/transform.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+status builder_init(graph_builder *b, graph *dst, const graph *src)
+{
+    TRY(graph_init(dst));
+    *b = (graph_builder){.dst = dst, .src = src};
+    b->map = malloc(((size_t)src->edge_count + 1) * sizeof *b->map);
+    if (!b->map) return FAIL_MEMORY((size_t)src->edge_count * sizeof *b->map);
+    for (edge_id e = 0; e < src->edge_count; e++) b->map[e] = EDGE_NONE;
+    for (int32_t i = 0; i < src->input_count; i++) {
+        const edge *e = &src->edges[src->inputs[i]];
+        edge_id made = graph_input(dst, e->name, e->type, e->shape);
+        if (made == EDGE_NONE) return FAIL_MEMORY(sizeof *e);
+        dst->edges[made].scale = e->scale;
+        b->map[src->inputs[i]] = made;
+    }
+    return OK;
+}
+
+void builder_free(graph_builder *b)
+{
+    free(b->map);
+    b->map = NULL;
+}
+
+static status copy_valued(graph_builder *b, edge_id src_edge)
+{
+    const edge *e = &b->src->edges[src_edge];
+    edge_id made = graph_edge(b->dst, e->name, e->kind, e->type, e->shape);
+    if (made == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(e->shape) * dtype_bytes(e->type));
+    edge *copy = &b->dst->edges[made];
+    copy->layout = e->layout;
+    copy->frozen = e->frozen;
+    copy->scale = e->scale;
+    if (e->data) memcpy(copy->data, e->data, (size_t)shape_count(e->shape) * dtype_bytes(e->type));
+    b->map[src_edge] = made;
+    if (e->grad == EDGE_NONE) return OK;
+    edge_id grad;
+    TRY(builder_edge(b, e->grad, &grad));
+    b->dst->edges[made].grad = grad;
+    return OK;
+}
+
+status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge)
+{
+    if (b->map[src_edge] == EDGE_NONE) {
+        const edge *e = &b->src->edges[src_edge];
+        if (e->kind == EDGE_ACTIVATION || e->kind == EDGE_INPUT)
+            return FAIL(E_INTERNAL, "edge '%s' is read before it stands in the new graph", e->name);
+        TRY(copy_valued(b, src_edge));
+    }
+    *dst_edge = b->map[src_edge];
+    return OK;
+}
+
+status builder_copy_node(graph_builder *b, node_id id)
+{
+    const node *n = &b->src->nodes[id];
+    edge_id in[NODE_MAX_IN], out[NODE_MAX_OUT];
+    for (int32_t i = 0; i < n->in_count; i++) {
+        in[i] = EDGE_NONE;
+        if (n->in[i] != EDGE_NONE) TRY(builder_edge(b, n->in[i], &in[i]));
+    }
+    for (int32_t i = 0; i < n->out_count; i++) {
+        out[i] = EDGE_NONE;
+        if (n->out[i] == EDGE_NONE) continue;
+        if (b->src->edges[n->out[i]].kind == EDGE_ACTIVATION) out[i] = EDGE_NEW;
+        else TRY(builder_edge(b, n->out[i], &out[i]));
+    }
+    TRY(graph_add_to(b->dst, n->op, n->name, n->attr, in, n->in_count, n->block, out));
+    for (int32_t i = 0; i < n->out_count; i++)
+        if (n->out[i] != EDGE_NONE) b->map[n->out[i]] = out[i];
+    return OK;
+}
+
+status builder_finish(graph_builder *b)
+{
+    for (int32_t i = 0; i < b->src->output_count; i++) {
+        edge_id e;
+        TRY(builder_edge(b, b->src->outputs[i], &e));
+        TRY(graph_output(b->dst, e));
+    }
+    return OK;
+}

@@ -1,0 +1,59 @@
+/* internal.h: ops that lowering and autodiff make. They stand beside their forward op and are never in a model file; what
+ * distinguishes them is written here, kernels.h has the arithmetic. Gradient ops hold the shapes that they were made for. */
+#ifndef GRAFT_OPS_INTERNAL_H
+#define GRAFT_OPS_INTERNAL_H
+
+#include "core/ops/op.h"
+
+/* in: ddst, weight; out: gradient by x. */
+extern const op op_conv2d_dsrc;
+/* in: x, ddst; out: weight's GRAD edge (or, bias_only, the bias's: x is a plane of ones), bias's GRAD edge. */
+extern const op op_conv2d_dweight;
+typedef struct conv2d_grad_attr {
+    conv2d_attr conv;     /* linear: a 1x1 convolution over [n, 1, 1, features] */
+    shape src, weight;    /* as the forward node has them                       */
+    bool linear;
+} conv2d_grad_attr;
+
+/* Batch-norm in steps; every attribute is the batchnorm's. */
+extern const op op_bn_stats;         /* in: x; out: stats f64 [2, c]                                            */
+extern const op op_bn_finalise;      /* in: stats, gamma, beta; out: coef, saved, running mean, running var     */
+extern const op op_bn_coef;          /* in: gamma, beta, running mean, running var; out: coef, saved            */
+extern const op op_bn_apply;         /* in: x, coef, add or none; out: dst                                      */
+extern const op op_bn_grad_stats;    /* in: ddst, x, dst (none without activation); out: stats f64 [2, c]       */
+extern const op op_bn_grad_finalise; /* in: saved, gamma, stats (none: frozen, nothing trained); out: grad_coef [3, c], dgamma, dbeta */
+extern const op op_bn_grad_apply;    /* in: ddst, x, grad_coef, dst (none without activation); out: dx, dadd    */
+typedef struct bn_step_attr {
+    batchnorm_attr bn;
+    double count;         /* finalise: values per channel behind the statistics  */
+    bool has_add;
+} bn_step_attr;
+
+extern const op op_act_backward;     /* in: ddst, x (or dst where the slope follows from it); out: dx */
+extern const op op_pool_backward;    /* in: ddst, index or none; out: dx                              */
+typedef struct pool_grad_attr {
+    pool_attr pool;
+    shape src;
+} pool_grad_attr;
+extern const op op_mul_reduce;       /* in: ddst, a; out: gradient by a broadcast b                   */
+typedef struct mul_reduce_attr {
+    shape b;
+} mul_reduce_attr;
+extern const op op_slice_backward;   /* in: ddst; out: dx                                             */
+typedef struct slice_grad_attr {
+    slice_attr slice;
+    shape src;
+} slice_grad_attr;
+extern const op op_dropout_backward; /* in: ddst, sample keys; out: dx                                */
+typedef struct dropout_grad_attr {
+    dropout_attr dropout;
+    uint64_t salt;        /* the forward node's */
+} dropout_grad_attr;
+extern const op op_resize_backward;  /* in: ddst; out: dx                                             */
+typedef struct resize_grad_attr {
+    resize_attr resize;
+    shape src;
+} resize_grad_attr;
+extern const op op_softmax_backward; /* in: ddst, dst; out: dx                                        */
+
+#endif
