@@ -124,7 +124,7 @@ enum {
  *   OP_BN_APPLY          in src, coef, add [rows, c] or NULL; out dst = act(a * src + d (+ add))
  *   OP_BN_GRAD_STATS     in ddst, src, dst; out stats f64 [2, c] = { sum g, sum g * x }, g = ddst * act'(dst)
  *   OP_BN_GRAD_FINALISE  in stats, gamma, saved; out grad_coef [3, c] = { p, q, r }, dgamma [c], dbeta [c] (accumulate, may
- *                        be NULL). frozen: p = gamma * rstd, q = r = 0.
+ *                        be NULL). frozen: p = gamma * rstd, q = r = 0; stats may then be NULL if dgamma and dbeta are.
  *   OP_BN_GRAD_APPLY     in ddst, src, dst, grad_coef; out dsrc = p * g + q * x + r, dadd = g or NULL (gradient of `add`)
  *
  * act here must be recoverable from dst alone: none, relu, relu6, leaky (alpha >= 0), clip. dst may be NULL in the gradients when

@@ -118,6 +118,13 @@ static int64_t macs(const graph *g, const node *n)
     return macs_product((int64_t[]){shape_count(y), w.dim[1], w.dim[2], w.dim[3]}, 4);
 }
 
+/* Only depthwise convolutions lose groups: one per channel. */
+static void cut(void *attr, shape weight)
+{
+    conv2d_attr *a = attr;
+    if (a->groups > 1 && weight.dim[3] == 1) a->groups = (int32_t)weight.dim[0];
+}
+
 /* ---------------------------------------------------------------------------------------------------- gradient */
 
 /* A bias alone (its weight is frozen): the weight gradient of a 1x1 convolution whose input is a plane of ones. */
@@ -238,7 +245,7 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
 
 const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 5, .out_min = 1,
     .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .infer = infer, .describe = describe,
-    .gradient = gradient, .macs = macs};
+    .gradient = gradient, .macs = macs, .cut = cut};
 const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
     .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dsrc, .describe = describe_dsrc};
 const op op_conv2d_dweight = {.name = "conv2d_dweight", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,

@@ -135,7 +135,7 @@ static status grad_finalise_run(const kernel_call *call)
     int64_t channels = d->channels;
     for (int64_t c = 0; c < channels; c++) {
         double mean = param(d, call->in[2], c), rstd = param(d, call->in[2], channels + c);
-        double dbeta = stats[c], dgamma = rstd * (stats[channels + c] - mean * stats[c]);
+        double dbeta = stats ? stats[c] : 0, dgamma = stats ? rstd * (stats[channels + c] - mean * dbeta) : 0;
         double p = param(d, call->in[1], c) * rstd;
         double q = d->frozen ? 0 : -p * rstd * dgamma / d->count;
         double r = d->frozen ? 0 : -p * dbeta / d->count - q * mean;
