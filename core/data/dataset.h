@@ -12,6 +12,10 @@
 #ifndef GRAFT_DATA_DATASET_H
 #define GRAFT_DATA_DATASET_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "core/base/arena.h"
 #include "core/base/log.h"
 #include "core/base/status.h"
@@ -37,43 +41,66 @@ typedef struct sample {
     int64_t mtime_ns;
 } sample;
 
+/* PART_WHOLE: the path itself is the images, one part that has no name (a folder of classes, one file of records). */
+typedef enum dataset_part { PART_TRAIN, PART_VAL, PART_TEST, PART_WHOLE } dataset_part;
+
 typedef struct dataset {
     arena memory;
     const struct dataset_reader *reader;
     const char *path;
     const char **class_name; /* [class_count] */
     int64_t class_count;
-    sample *samples;         /* [count] */
-    int64_t count;
+    bool numbered;           /* the classes have no names: "0", "1", ... up to the greatest label of the part */
+    sample *samples;         /* [count], released by dataset_close */
+    int64_t count, capacity;
     void *state;             /* the reader's */
 } dataset;
 
-typedef enum dataset_part { PART_TRAIN, PART_VAL, PART_TEST } dataset_part;
-
 typedef struct dataset_reader {
-    const char *name;                          /* "folder" */
-    bool (*probe)(const char *path);           /* does this path look like the format? */
-    /* Fills class names and samples of one part. E_DATA naming the path when the part is not there. */
+    const char *name; /* "folder" */
+    /* Does this path hold that part in this format? Looks at names and first bytes only. */
+    bool (*probe)(const char *path, dataset_part part);
+    /* Fills class names and samples of one part. E_DATA naming the path when it is not there or not valid. On failure the
+     * caller closes. options may be NULL. */
     status (*open)(dataset *ds, const char *path, dataset_part part, const spec_data *options);
-    /* Decodes sample `index`. Thread-safe. */
-    status (*decode)(const dataset *ds, int64_t index, const decode_options *options, image *im);
-    void (*close)(dataset *ds);                /* may be NULL */
+    /* The image file that sample `index` is, in memory of `a` or of the data set. NULL: samples are raw pixels. Thread-safe. */
+    status (*encoded)(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count);
+    /* Raw pixels as an image with options->channels channels. NULL: samples are files. Thread-safe. */
+    status (*raw)(const dataset *ds, int64_t index, const decode_options *options, image *im);
+    void (*close)(dataset *ds); /* may be NULL; called on half-opened data sets too */
 } dataset_reader;
 
-extern const dataset_reader *const dataset_readers[]; /* NULL-terminated */
+extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the order of probing */
 
 /* Opens the parts that are asked for (pointers may be NULL). Without a validation part the training part is split by
  * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0. Classes of val and test must
  * be those of train; a difference is E_DATA with the names. */
 status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
-/* One path as it is, no split: for evaluate and infer. A plain folder of images, or one image, gives class_index -1. */
+/* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
+ * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
-void dataset_close(dataset *ds);
+void dataset_close(dataset *ds); /* accepts a zeroed one */
 
+/* What the spec says about decoding, for a network of `channels` channels; full size. options may be NULL (defaults). */
+decode_options dataset_decode_options(const spec_data *options, int32_t channels);
+
+/* E_DATA (or E_IO) with the sample's name in the message. */
 status dataset_decode(const dataset *ds, int64_t index, const decode_options *options, image *im);
+/* The file of a sample, in memory of `a` or of the data set; *bytes = NULL when samples are raw pixels. */
+status dataset_encoded(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count);
 
-/* Reads every sample once (all threads), with verdicts cached in cache_folder by path, size and time.
- * bad[i] = reason or NULL; E_DATA when more than max_bad_fraction are bad, listing the first of them. */
+/* Number of the class, or -1. */
+int64_t dataset_find_class(const dataset *ds, const char *name);
+
+/* For readers: appends a sample (its name copied), adds a class. */
+status dataset_add_sample(dataset *ds, const sample *s);
+status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
+/* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */
+status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest);
+
+/* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and time; NULL:
+ * no cache. reason[i] = why sample i is bad, or NULL. E_DATA when more than max_bad_fraction are bad, listing the first of
+ * them; the report is valid then too. */
 typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
@@ -82,7 +109,7 @@ typedef struct lint_report {
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 void lint_report_free(lint_report *report);
 
-/* Writes a packed data set (LMDB folder; docs/FORMATS.md) that the `packed` reader opens: encoded bytes are copied as they are
+/* Writes a packed data set (LMDB folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are
  * (raw pixels of IDX and CIFAR as PNG), classes and labels beside them. Parts may be NULL. */
 status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, logger *l);
 

@@ -1,0 +1,253 @@
+/* Reads every sample once and remembers the verdicts in a text file:
+ *
+ *   graft-lint 1 SETTINGS
+ *   BYTES <tab> MTIME_NS <tab> "ok" or the reason <tab> NAME
+ *
+ * A line that does not parse is dropped: the sample is then simply read again. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/file.h"
+#include "core/base/hash.h"
+#include "core/base/thread.h"
+#include "core/data/dataset.h"
+
+enum { MAX_CACHE_BYTES = 1 << 30, LISTED_REASONS = 10 };
+
+typedef struct verdict {
+    const char *name, *reason; /* reason NULL: good */
+    int64_t bytes, mtime_ns;
+} verdict;
+
+/* Verdicts by name: open addressing, at most half full. */
+typedef struct verdict_table {
+    arena memory;
+    verdict *slot;
+    uint64_t mask;
+} verdict_table;
+
+static status table_init(verdict_table *t, int64_t count)
+{
+    uint64_t size = 16;
+    while (size < (uint64_t)count * 2) size *= 2;
+    *t = (verdict_table){.mask = size - 1};
+    t->slot = ARENA_ARRAY(&t->memory, verdict, (int64_t)size);
+    return t->slot ? OK : FAIL_MEMORY(size * sizeof *t->slot);
+}
+
+static verdict *table_find(const verdict_table *t, const char *name)
+{
+    uint64_t at = hash64_text(name) & t->mask;
+    while (t->slot[at].name && strcmp(t->slot[at].name, name) != 0) at = (at + 1) & t->mask;
+    return &t->slot[at];
+}
+
+static void settings_line(char text[128], const spec_data *o)
+{
+    snprintf(text, 128, "graft-lint 1 exif=%d max_pixels=%lld", o ? (int)o->exif : 0, o ? (long long)o->max_pixels : 0);
+}
+
+static bool parse_line(char *line, verdict *v)
+{
+    char *end, *field[4];
+    for (int i = 0; i < 4; i++) {
+        field[i] = line;
+        line = i < 3 ? strchr(line, '\t') : NULL;
+        if (i < 3 && !line) return false;
+        if (line) *line++ = 0;
+    }
+    v->bytes = strtoll(field[0], &end, 10);
+    if (*end || end == field[0]) return false;
+    v->mtime_ns = strtoll(field[1], &end, 10);
+    if (*end || end == field[1] || !field[2][0]) return false;
+    v->reason = strcmp(field[2], "ok") == 0 ? NULL : field[2];
+    v->name = field[3];
+    return field[3][0] != 0;
+}
+
+static status table_read(verdict_table *t, const char *path, const spec_data *o)
+{
+    void *text = NULL;
+    size_t bytes = 0;
+    arena memory = {0};
+    status result = OK;
+    char settings[128];
+    /* An unreadable cache is no cache. */
+    if (!path || file_read_all(&memory, path, MAX_CACHE_BYTES, &text, &bytes) != OK) text = NULL, bytes = 0;
+    int64_t lines = 1;
+    for (size_t i = 0; i < bytes; i++) lines += ((char *)text)[i] == '\n';
+    TRY_OUT(table_init(t, lines));
+    settings_line(settings, o);
+    char *rest = text, *line = rest ? strsep(&rest, "\n") : NULL;
+    if (!line || strcmp(line, settings) != 0) goto out;
+    while ((line = strsep(&rest, "\n"))) {
+        verdict v;
+        /* The last line has no newline only when it was cut. */
+        if (!rest || !parse_line(line, &v)) continue;
+        verdict *slot = table_find(t, v.name);
+        v.name = arena_strdup(&t->memory, v.name);
+        if (v.reason) v.reason = arena_strdup(&t->memory, v.reason);
+        if (!v.name) TRY_OUT(FAIL_MEMORY(strlen(line)));
+        *slot = v;
+    }
+out:
+    arena_free(&memory);
+    return result;
+}
+
+static status write_verdict(file_writer *w, const verdict *v)
+{
+    /* A name with a tab or newline is read anew every time. */
+    if (strpbrk(v->name, "\t\n")) return OK;
+    return file_writer_printf(w, "%" PRId64 "\t%" PRId64 "\t%s\t%s\n", v->bytes, v->mtime_ns, v->reason ? v->reason : "ok", v->name);
+}
+
+/* Old verdicts on other samples stay: the parts of a data set share a file. */
+static status table_write(verdict_table *t, const char *path, const dataset *ds, const spec_data *o, const lint_report *report)
+{
+    file_writer w;
+    status result = OK;
+    char settings[128];
+    settings_line(settings, o);
+    TRY(file_writer_open(&w, path));
+    TRY_OUT(file_writer_printf(&w, "%s\n", settings));
+    for (int64_t i = 0; i < ds->count; i++) {
+        const sample *s = &ds->samples[i];
+        verdict v = {s->name, report->reason[i], s->bytes, s->mtime_ns};
+        TRY_OUT(write_verdict(&w, &v));
+        table_find(t, s->name)->bytes = -1;
+    }
+    for (uint64_t i = 0; i <= t->mask; i++)
+        if (t->slot[i].name && t->slot[i].bytes >= 0) TRY_OUT(write_verdict(&w, &t->slot[i]));
+    TRY_OUT(file_writer_commit(&w));
+out:
+    file_writer_abort(&w);
+    return result;
+}
+
+typedef struct lint_job {
+    const dataset *ds;
+    decode_options options;
+    const int64_t *todo; /* indices that have no verdict yet */
+    lint_report *report;
+    pthread_mutex_t lock;
+    logger *log;
+    int64_t done, todo_count;
+} lint_job;
+
+static status lint_sample(void *context, int64_t item)
+{
+    lint_job *job = context;
+    int64_t index = job->todo[item];
+    image im;
+    status code = dataset_decode(job->ds, index, &job->options, &im), result = OK;
+    image_free(&im);
+    if (code != OK && code != E_DATA && code != E_IO) return code;
+    pthread_mutex_lock(&job->lock);
+    if (code != OK) {
+        const char *text = status_message(), *name = job->ds->samples[index].name;
+        size_t length = strlen(name);
+        if (strncmp(text, name, length) == 0 && strncmp(text + length, ": ", 2) == 0) text += length + 2;
+        char *copy = arena_strdup(&job->report->memory, text);
+        for (char *c = copy; c && *c; c++)
+            if (*c == '\t' || *c == '\n') *c = ' ';
+        job->report->reason[index] = copy;
+        if (!copy) result = FAIL_MEMORY(strlen(text));
+    }
+    log_progress(job->log, ++job->done == job->todo_count, "checking images: %lld of %lld", (long long)job->done,
+        (long long)job->todo_count);
+    pthread_mutex_unlock(&job->lock);
+    return result;
+}
+
+static status run_job(lint_job *job, const spec_data *o)
+{
+    thread_pool *pool;
+    TRY(pool_create(&pool, o && o->threads ? (int32_t)o->threads : cpu_count()));
+    pthread_mutex_init(&job->lock, NULL);
+    status result = pool_run(pool, lint_sample, job, job->todo_count);
+    pthread_mutex_destroy(&job->lock);
+    pool_destroy(pool);
+    return result;
+}
+
+/* Fills what the cache knows and lists the rest. */
+static status use_cache(const dataset *ds, const verdict_table *t, lint_report *report, int64_t *todo, int64_t *todo_count)
+{
+    for (int64_t i = 0; i < ds->count; i++) {
+        const sample *s = &ds->samples[i];
+        const verdict *v = table_find(t, s->name);
+        if (!v->name || v->bytes != s->bytes || v->mtime_ns != s->mtime_ns) {
+            todo[(*todo_count)++] = i;
+            continue;
+        }
+        report->cached_count++;
+        if (v->reason && !(report->reason[i] = arena_strdup(&report->memory, v->reason))) return FAIL_MEMORY(strlen(v->reason));
+    }
+    return OK;
+}
+
+static status judge(const dataset *ds, const spec_data *o, logger *l, const lint_report *report)
+{
+    if (report->bad_count == 0) return OK;
+    char text[4096];
+    size_t at = 0;
+    int64_t listed = 0;
+    for (int64_t i = 0; i < ds->count && listed < LISTED_REASONS && at < sizeof text; i++) {
+        if (!report->reason[i]) continue;
+        at += (size_t)snprintf(text + at, sizeof text - at, "\n  %.256s: %.128s", ds->samples[i].name, report->reason[i]);
+        listed++;
+    }
+    double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
+    const char *more = report->bad_count > listed ? "\n  ..." : "";
+    if (fraction > allowed)
+        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.2g %%, data.max_bad_fraction allows %.2g %%); remove them or raise "
+                            "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);
+    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s%s", (long long)report->bad_count,
+        (long long)ds->count, text, more);
+    return OK;
+}
+
+/* One file per data set, named after its path. */
+static status cache_path(arena *a, const dataset *ds, const char *folder, char **path)
+{
+    *path = NULL;
+    if (!folder || !folder[0] || !ds->reader->encoded) return OK;
+    TRY(dir_make(folder));
+    *path = arena_printf(a, "%s/lint-%016" PRIx64 ".tsv", folder, hash64_text(ds->path));
+    return *path ? OK : FAIL_MEMORY(strlen(folder) + 32);
+}
+
+status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report)
+{
+    verdict_table table = {0};
+    status result = OK;
+    char *path;
+    *report = (lint_report){.count = ds->count};
+    int64_t *todo, todo_count = 0;
+    report->reason = ARENA_ARRAY(&report->memory, const char *, ds->count);
+    if (!report->reason) TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *report->reason));
+    TRY_OUT(cache_path(&report->memory, ds, cache_folder, &path));
+    TRY_OUT(table_read(&table, path, options));
+    if (!(todo = ARENA_ARRAY(&table.memory, int64_t, ds->count))) TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *todo));
+    /* Raw records were checked when the file was opened. */
+    if (ds->reader->encoded) TRY_OUT(use_cache(ds, &table, report, todo, &todo_count));
+    lint_job job = {.ds = ds, .options = dataset_decode_options(options, 0), .todo = todo, .report = report, .log = l,
+        .todo_count = todo_count};
+    if (todo_count) TRY_OUT(run_job(&job, options));
+    for (int64_t i = 0; i < ds->count; i++) report->bad_count += report->reason[i] != NULL;
+    if (path && todo_count) TRY_OUT(table_write(&table, path, ds, options, report));
+    result = judge(ds, options, l, report);
+out:
+    arena_free(&table.memory);
+    return result;
+}
+
+void lint_report_free(lint_report *report)
+{
+    arena_free(&report->memory);
+    *report = (lint_report){0};
+}

@@ -1,0 +1,109 @@
+/* ImageFolder: ROOT/PART/CLASS/.../image. Classes are the sub-folders in byte-wise order. */
+#include <string.h>
+#include <strings.h>
+
+#include "core/base/file.h"
+#include "core/data/readers/readers.h"
+
+enum { MAX_DEPTH = 16 };
+
+bool is_image_name(const char *name)
+{
+    /* Formats that cannot be decoded count too, so that they are reported instead of being passed over. */
+    static const char *const known[] = {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "ppm", "pgm", "pnm", "gif", "webp", "tif",
+        "tiff", NULL};
+    const char *extension = path_extension(name);
+    if (name[0] == '.') return false;
+    for (int i = 0; known[i]; i++)
+        if (strcasecmp(extension, known[i]) == 0) return true;
+    return false;
+}
+
+static bool has_subfolder(const char *path)
+{
+    arena memory = {0};
+    char **names;
+    int64_t count;
+    bool found = false;
+    if (file_is_dir(path) && dir_list(&memory, path, &names, &count) == OK)
+        for (int64_t i = 0; i < count && !found; i++) {
+            if (names[i][0] == '.') continue;
+            char *inner = path_join(&memory, path, names[i]);
+            found = inner && file_is_dir(inner);
+        }
+    arena_free(&memory);
+    return found;
+}
+
+static bool probe(const char *path, dataset_part part)
+{
+    if (part == PART_WHOLE) return has_subfolder(path);
+    arena memory = {0};
+    char *folder = path_join(&memory, path, part_name(part));
+    bool found = folder && has_subfolder(folder);
+    arena_free(&memory);
+    return found;
+}
+
+static status add_images(dataset *ds, const char *folder, int32_t class_index, int32_t depth)
+{
+    arena memory = {0};
+    status result = OK;
+    char **names;
+    int64_t count;
+    if (depth > MAX_DEPTH) return FAIL(E_DATA, "%s: folders are nested more than %d deep (a link to itself?)", folder, MAX_DEPTH);
+    TRY_OUT(dir_list(&memory, folder, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        if (names[i][0] == '.') continue;
+        char *path = path_join(&memory, folder, names[i]);
+        if (!path) TRY_OUT(FAIL_MEMORY(strlen(folder)));
+        sample s = {.name = path, .class_index = class_index};
+        if (is_image_name(names[i]) && !file_is_dir(path)) {
+            TRY_OUT(file_info(path, &s.bytes, &s.mtime_ns));
+            TRY_OUT(dataset_add_sample(ds, &s));
+        } else if (file_is_dir(path)) {
+            TRY_OUT(add_images(ds, path, class_index, depth + 1));
+        }
+    }
+out:
+    arena_free(&memory);
+    return result;
+}
+
+static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
+{
+    (void)options;
+    arena memory = {0};
+    status result = OK;
+    char **names;
+    const char **classes;
+    int64_t count, class_count = 0;
+    char *folder = part == PART_WHOLE ? arena_strdup(&memory, path) : path_join(&memory, path, part_name(part));
+    if (!folder) TRY_OUT(FAIL_MEMORY(strlen(path)));
+    TRY_OUT(dir_list(&memory, folder, &names, &count));
+    classes = ARENA_ARRAY(&memory, const char *, count);
+    if (!classes) TRY_OUT(FAIL_MEMORY(count * (int64_t)sizeof *classes));
+    for (int64_t i = 0; i < count; i++) {
+        char *inner = path_join(&memory, folder, names[i]);
+        if (!inner) TRY_OUT(FAIL_MEMORY(strlen(folder)));
+        if (names[i][0] == '.' || !file_is_dir(inner)) continue;
+        TRY_OUT(add_images(ds, inner, (int32_t)class_count, 0));
+        classes[class_count++] = names[i];
+    }
+    if (class_count == 0) TRY_OUT(FAIL(E_DATA, "%s: expected one sub-folder per class, found none", folder));
+    TRY_OUT(dataset_set_classes(ds, classes, class_count));
+    if (ds->count == 0) TRY_OUT(FAIL(E_DATA, "%s: no images in its %lld class folders", folder, (long long)class_count));
+out:
+    arena_free(&memory);
+    return result;
+}
+
+status read_sample_file(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count)
+{
+    void *data;
+    TRY(file_read_all(a, ds->samples[index].name, MAX_IMAGE_FILE_BYTES, &data, count));
+    *bytes = data;
+    return OK;
+}
+
+const dataset_reader reader_folder = {"folder", probe, open_part, read_sample_file, NULL, NULL};

@@ -1,0 +1,194 @@
+/* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k or val.
+ * Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "core/base/file.h"
+#include "core/data/readers/readers.h"
+
+enum { MAX_GZIP_RATIO = 1040, WINDOW_BITS_GZIP = 15 + 16 };
+
+typedef struct idx_state {
+    file_map images, labels;
+    idx_array pixels;
+} idx_state;
+
+static int64_t header_bytes(int32_t rank) { return 4 + 4 * (int64_t)rank; }
+
+/* Checks the header and yields the size of all that must follow it. */
+static status read_header(const uint8_t *head, size_t count, const char *name, idx_array *out, int64_t *data_bytes)
+{
+    if (count < 4 || head[0] || head[1] || head[2] != 8 || head[3] < 1 || head[3] > 4)
+        return FAIL(E_DATA, "%s: not an IDX file of unsigned bytes (expected 0 0 8 and a rank of 1 to 4)", name);
+    *out = (idx_array){.rank = head[3]};
+    if (count < (size_t)header_bytes(out->rank)) return FAIL(E_DATA, "%s: the header is cut short", name);
+    *data_bytes = 1;
+    for (int i = 0; i < out->rank; i++) {
+        const uint8_t *p = head + 4 + 4 * i;
+        out->dim[i] = (int64_t)((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]);
+        if (__builtin_mul_overflow(*data_bytes, out->dim[i], data_bytes))
+            return FAIL(E_DATA, "%s: the sizes in the header are impossible", name);
+    }
+    return OK;
+}
+
+static status inflate_some(z_stream *z, uint8_t *dst, size_t bytes, const char *name)
+{
+    while (bytes) {
+        uInt step = bytes > (1u << 30) ? 1u << 30 : (uInt)bytes;
+        z->next_out = dst;
+        z->avail_out = step;
+        int code = inflate(z, Z_NO_FLUSH);
+        size_t got = step - z->avail_out;
+        dst += got;
+        bytes -= got;
+        if (bytes == 0) return OK;
+        if (code == Z_STREAM_END || code == Z_BUF_ERROR)
+            return FAIL(E_DATA, "%s: the gzip data ends %zu bytes too early", name, bytes);
+        if (code != Z_OK) return FAIL(E_DATA, "%s: the gzip data is broken: %s", name, z->msg ? z->msg : "no reason given");
+    }
+    return OK;
+}
+
+static status parse_gzip(arena *a, const uint8_t *bytes, size_t count, const char *name, idx_array *out)
+{
+    uint8_t head[4 + 4 * 4], more;
+    int64_t data_bytes;
+    status result = OK;
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)bytes, .avail_in = (uInt)count};
+    if (inflateInit2(&z, WINDOW_BITS_GZIP) != Z_OK) return FAIL_MEMORY(1 << 16);
+    TRY_OUT(inflate_some(&z, head, 4, name));
+    int32_t rank = head[3] >= 1 && head[3] <= 4 ? head[3] : 1;
+    TRY_OUT(inflate_some(&z, head + 4, (size_t)rank * 4, name));
+    TRY_OUT(read_header(head, (size_t)header_bytes(rank), name, out, &data_bytes));
+    if (data_bytes > (int64_t)count * MAX_GZIP_RATIO)
+        TRY_OUT(FAIL(E_DATA, "%s: the header says %lld bytes, which %zu bytes of gzip cannot hold", name,
+            (long long)data_bytes, count));
+    uint8_t *data = arena_alloc(a, (size_t)data_bytes);
+    if (!data) TRY_OUT(FAIL_MEMORY(data_bytes));
+    TRY_OUT(inflate_some(&z, data, (size_t)data_bytes, name));
+    z.next_out = &more;
+    z.avail_out = 1;
+    /* The checksum stands at the end of the stream, which must be reached. */
+    int code = inflate(&z, Z_NO_FLUSH);
+    if (code != Z_STREAM_END || z.avail_out == 0)
+        TRY_OUT(FAIL(E_DATA, "%s: %s", name, z.avail_out == 0 ? "more data than the header says" : "the gzip data is cut short or broken"));
+    out->data = data;
+out:
+    inflateEnd(&z);
+    return result;
+}
+
+status idx_parse(arena *a, const uint8_t *bytes, size_t count, const char *name, idx_array *out)
+{
+    int64_t data_bytes;
+    *out = (idx_array){0};
+    if (count > UINT32_MAX / 2) return FAIL(E_DATA, "%s: more than 2 GiB", name);
+    if (count >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b) return parse_gzip(a, bytes, count, name, out);
+    TRY(read_header(bytes, count, name, out, &data_bytes));
+    if (data_bytes != (int64_t)count - header_bytes(out->rank))
+        return FAIL(E_DATA, "%s: the header says %lld bytes of data, the file has %lld", name, (long long)data_bytes,
+            (long long)count - header_bytes(out->rank));
+    out->data = bytes + header_bytes(out->rank);
+    return OK;
+}
+
+static const char *prefix_of(dataset_part part) { return part == PART_TEST ? "t10k" : part_name(part); }
+
+/* The file of `kind` ("images-idx3") of a part, NULL if there is none. */
+static char *find_file(arena *a, const char *folder, const char *prefix, const char *kind)
+{
+    for (int i = 0; i < 3; i++) {
+        char *path = i == 0   ? arena_printf(a, "%s/%s-%s-ubyte.gz", folder, prefix, kind)
+                     : i == 1 ? arena_printf(a, "%s/%s-%s-ubyte", folder, prefix, kind)
+                              : arena_printf(a, "%s/%s-%.6s.%s-ubyte", folder, prefix, kind, kind + 7);
+        if (path && file_exists(path)) return path;
+    }
+    return NULL;
+}
+
+static bool probe(const char *path, dataset_part part)
+{
+    arena memory = {0};
+    bool found = part == PART_WHOLE ? strstr(path_base(path), "idx3-ubyte") && file_exists(path) && !file_is_dir(path)
+                                    : find_file(&memory, path, prefix_of(part), "images-idx3") != NULL;
+    arena_free(&memory);
+    return found;
+}
+
+/* "x-images-idx3-ubyte.gz" -> "x-labels-idx1-ubyte.gz" */
+static char *labels_beside(arena *a, const char *images)
+{
+    char *path = arena_strdup(a, images);
+    if (!path) return NULL;
+    char *base = (char *)(uintptr_t)path_base(path), *kind = strstr(base, "images"), *rank = strstr(base, "idx3");
+    if (!kind || !rank) return NULL;
+    memcpy(kind, "labels", 6);
+    memcpy(rank, "idx1", 4);
+    return file_exists(path) ? path : NULL;
+}
+
+static status add_samples(dataset *ds, const char *images, const idx_array *labels)
+{
+    const idx_state *state = ds->state;
+    sample s = {.bytes = state->pixels.dim[1] * state->pixels.dim[2]};
+    int64_t file_bytes;
+    TRY(file_info(images, &file_bytes, &s.mtime_ns));
+    int32_t greatest = 0;
+    for (int64_t i = 0; i < state->pixels.dim[0]; i++) {
+        char name[4096];
+        snprintf(name, sizeof name, "%s#%lld", images, (long long)i);
+        s.name = name;
+        s.class_index = labels->data ? labels->data[i] : -1;
+        s.offset = i * s.bytes;
+        if (s.class_index > greatest) greatest = s.class_index;
+        TRY(dataset_add_sample(ds, &s));
+    }
+    static const char *const files[] = {"classes.txt", "labels.txt", NULL};
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%.*s", (int)(path_base(images) - images), images);
+    return dataset_name_classes(ds, folder[0] ? folder : ".", files, greatest);
+}
+
+static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
+{
+    (void)options;
+    idx_state *state = ARENA_NEW(&ds->memory, idx_state);
+    if (!state) return FAIL_MEMORY(sizeof *state);
+    ds->state = state;
+    const char *images = part == PART_WHOLE ? path : find_file(&ds->memory, path, prefix_of(part), "images-idx3");
+    if (!images) return FAIL(E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, prefix_of(part));
+    const char *label_file = labels_beside(&ds->memory, images);
+    if (!label_file && part != PART_WHOLE) return FAIL(E_DATA, "%s: no labels-idx1 file beside it", images);
+    TRY(file_map_open(&state->images, images));
+    TRY(idx_parse(&ds->memory, state->images.data, state->images.bytes, images, &state->pixels));
+    const int64_t *dim = state->pixels.dim;
+    if (state->pixels.rank != 3 || dim[0] < 1 || dim[1] < 1 || dim[2] < 1 || dim[1] > 65536 || dim[2] > 65536)
+        return FAIL(E_DATA, "%s: expected images of rank 3 with sides of 1 to 65536", images);
+    idx_array labels = {0};
+    if (label_file) {
+        TRY(file_map_open(&state->labels, label_file));
+        TRY(idx_parse(&ds->memory, state->labels.data, state->labels.bytes, label_file, &labels));
+        if (labels.rank != 1 || labels.dim[0] != dim[0])
+            return FAIL(E_DATA, "%s: expected one label for each of the %lld images", label_file, (long long)dim[0]);
+    }
+    return add_samples(ds, images, &labels);
+}
+
+static status read_raw(const dataset *ds, int64_t index, const decode_options *options, image *im)
+{
+    const idx_state *state = ds->state;
+    return image_from_raw(im, state->pixels.data + ds->samples[index].offset, (int32_t)state->pixels.dim[2],
+        (int32_t)state->pixels.dim[1], 1, false, options);
+}
+
+static void close_files(dataset *ds)
+{
+    idx_state *state = ds->state;
+    if (!state) return;
+    file_map_close(&state->images);
+    file_map_close(&state->labels);
+}
+
+const dataset_reader reader_idx = {"idx", probe, open_part, NULL, read_raw, close_files};
