@@ -157,7 +157,8 @@ static status lint_sample(void *context, int64_t item)
         job->report->reason[index] = copy;
         if (!copy) result = FAIL_MEMORY(strlen(text));
     }
-    log_progress(job->log, ++job->done == job->todo_count, "checking images: %lld of %lld", (long long)job->done,
+    job->done++;
+    log_progress(job->log, job->done == job->todo_count, "checking images: %lld of %lld", (long long)job->done,
         (long long)job->todo_count);
     pthread_mutex_unlock(&job->lock);
     return result;

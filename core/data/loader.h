@@ -3,8 +3,11 @@
  * Training order: epoch e is a permutation (or a weighted draw) made with (seed, RNG_SHUFFLE, e); rank r of w takes positions
  * r, r + w, ... of it, batch after batch. Every training batch is full: the last one is completed from the start of the
  * epoch's order. Evaluation goes through the indices in order; its last batch is padded by repeating sample 0 and `count`
- * says how many are real. An unreadable sample is replaced by the next readable index (same class if there is one), always the
- * same one.
+ * says how many are real (0 for a rank that has none left; every rank makes the same number of steps). An unreadable sample is
+ * replaced by the next readable index (same class if there is one), always the same one.
+ *
+ * mixup: each image becomes lambda * itself + (1 - lambda) * the image at the mirrored place of the batch, targets likewise;
+ * lambda = max(b, 1 - b), b drawn from Beta(alpha, alpha) by (seed, RNG_MIX, global step). labels keep the image's own class.
  *
  *     loader *l;
  *     TRY(loader_create(&l, &options));
@@ -22,7 +25,8 @@ typedef struct batch {
     float *images;          /* [n, height, width, channels], normalised           */
     float *targets;         /* [n, class_count], rows sum to 1 (one-hot or mixed)  */
     int32_t *labels;        /* [n], class of the image itself                      */
-    int64_t *sample_keys;   /* [n], epoch * dataset count + sample index: the RNG counter of the sample */
+    int64_t *sample_keys;   /* [n], RNG counter: epoch * dataset count + sample index; weighted and balanced
+                              sampling, where samples repeat: + position in the epoch's order  */
     int64_t *sample_index;  /* [n], index in the data set (after replacement)      */
     int64_t n;              /* batch size                                          */
     int64_t count;          /* real samples; the rest is padding                   */

@@ -11,7 +11,8 @@ static status group_by_class(sampler *s, const dataset *ds)
     s->class_first = ARENA_ARRAY(&s->memory, int64_t, ds->class_count + 1);
     s->chance = ARENA_ARRAY(&s->memory, double, ds->class_count);
     s->cursor = ARENA_ARRAY(&s->memory, int64_t, ds->class_count);
-    if (!s->members || !s->deck || !s->class_first || !s->chance || !s->cursor)
+    s->round = ARENA_ARRAY(&s->memory, int64_t, ds->class_count);
+    if (!s->members || !s->deck || !s->round || !s->class_first || !s->chance || !s->cursor)
         return FAIL_MEMORY((size_t)ds->count * 2 * sizeof(int64_t));
     for (int64_t i = 0; i < ds->count; i++) s->class_first[ds->samples[i].class_index + 1]++;
     for (int64_t c = 0; c < ds->class_count; c++) {
@@ -79,13 +80,12 @@ static int64_t draw_class(const sampler *s, rng *r)
 
 static void balanced_order(sampler *s, rng *r, int64_t *order)
 {
+    int64_t classes = 0;
+    for (int64_t c = 0; c < s->class_count; c++)
+        if (s->class_first[c + 1] > s->class_first[c]) s->round[classes++] = c;
     for (int64_t i = 0; i < s->count;) {
-        int64_t classes = 0;
-        /* The tail of `order` serves as the list of classes of this round. */
-        for (int64_t c = 0; c < s->class_count && i + classes < s->count; c++)
-            if (s->class_first[c + 1] > s->class_first[c]) order[i + classes++] = c;
-        rng_shuffle(r, order + i, classes);
-        for (int64_t k = 0; k < classes; k++, i++) order[i] = deal(s, r, order[i]);
+        rng_shuffle(r, s->round, classes);
+        for (int64_t k = 0; k < classes && i < s->count; k++, i++) order[i] = deal(s, r, s->round[k]);
     }
 }
 

@@ -19,6 +19,7 @@ typedef struct sampler {
     int64_t *class_first; /* [class_count + 1], where each class starts in members            */
     double *chance;       /* [class_count], cumulative: weighted sampling                     */
     int64_t *cursor;      /* [class_count], scratch of sampler_order: next member of the class */
+    int64_t *round;       /* [class_count], scratch: classes in the order of a balanced round */
     int64_t *deck;        /* [count], scratch: members, shuffled within each class            */
     arena memory;
 } sampler;
