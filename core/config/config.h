@@ -2,7 +2,13 @@
  *
  * Sources, later ones win: the defaults of spec.def, the spec file, `section.key=value` words of the command line. Every
  * value remembers its origin. All mistakes of all sources are collected before anything fails: unknown section or key
- * (with the nearest one), value that does not parse, value out of range, key given twice, name longer than inih can hold.
+ * (with the nearest one), value that does not parse, value out of range, key given twice, name longer than inih can hold,
+ * values that contradict each other. Reading and overriding fail only for lack of memory or when a file cannot be read.
+ *
+ * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts with
+ * ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes keeps
+ * blanks, ; and # and knows the escapes \\ \" \n \t. Indentation means nothing. A section may come in several parts; a key may
+ * be given once per file.
  *
  *     config c;
  *     TRY_OUT(config_init(&c));
@@ -31,6 +37,7 @@ typedef struct option {
     const char *section, *key;
     option_type type;
     double min, max;
+    const char *zero_word;    /* integers: what may be written for 0 ("auto"), or NULL */
     const char *choices;      /* enums: "a|b|c" */
     const char *default_text; /* as it would stand in a file */
     const char *help;
@@ -48,27 +55,32 @@ extern const option_section option_sections[];
 extern const int32_t option_section_count;
 
 const option *option_find(const char *section, const char *key); /* NULL if unknown */
+/* What a value must be: "an integer from 1 to 4096", "one of a, b, c". */
+void option_expectation(const option *o, char text[256]);
 /* Known words nearest to an unknown one, for messages; NULL if nothing is near. */
 const char *option_nearest_key(const char *section, const char *key);
 const char *option_nearest_section(const char *section);
 
 /* One mistake, for `graft spec --check --json`. */
 typedef struct config_error {
-    const char *file;    /* "command line" for overrides */
+    const char *file;    /* "command line" for overrides, "default" where a default contradicts */
     int32_t line;        /* 0 if none */
-    const char *section, *key, *value;
-    const char *expected;
-    const char *nearest; /* or NULL */
-    const char *text;    /* the whole message */
+    const char *section, *key, *value, *expected; /* NULL where they make no sense */
+    const char *nearest; /* "train", "train.epochs", an enum's choice; or NULL */
+    const char *text;    /* the whole message, one line */
 } config_error;
 
 typedef struct config {
     arena memory;
     spec spec;
-    const char **origin;   /* [option_count]: "default", "file.ini:12", "command line" */
-    const char **text;     /* [option_count]: the value as given */
-    config_error *errors;
+    const char **origin;      /* [option_count]: "default", "file.ini:12", "command line" */
+    const char **origin_file; /* [option_count]: the same without the line */
+    int32_t *origin_line;     /* [option_count]: 0 if none */
+    const char **text;        /* [option_count]: the value as given */
+    bool *doubtful;           /* [option_count]: given, but wrong or misspelt */
+    config_error *errors;     /* [error_count]; at most 200 are kept */
     int64_t error_count, error_capacity;
+    bool finished;
 } config;
 
 status config_init(config *c);
@@ -77,7 +89,16 @@ status config_read_file(config *c, const char *path);
 status config_read_text(config *c, const char *text, size_t bytes, const char *name);
 status config_override(config *c, const char *assignment);    /* "section.key=value" */
 status config_set(config *c, const char *section, const char *key, const char *value, const char *origin);
-status config_finish(config *c);                              /* fails with all errors at once */
+/* Checks what options mean together, then fails with all errors at once. */
+status config_finish(config *c);
+/* Adds a mistake that the caller found, e.g. an unknown network, to those that config_finish reports; before it. The place
+ * is where the option's value came from. */
+status config_complain(config *c, const char *section, const char *key, const char *nearest, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+/* True if the option was set by a file or the command line. */
+bool config_is_set(const config *c, const char *section, const char *key);
+/* The value as a file would have it. NULL when out of memory. */
+char *config_value_text(const config *c, arena *a, const option *o);
 
 /* The resolved spec as INI that reads back to the same values; with_origins adds "; origin" behind each. */
 status config_dump(const config *c, FILE *stream, bool with_origins);

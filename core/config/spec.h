@@ -62,17 +62,6 @@ typedef enum spec_calibrator {
 #define OPT_FLOATS(section, key, min, max, def, help) float_list key;
 #define OPT_TEXTS(section, key, def, help) text_list key;
 #include "core/config/spec.def"
-#undef SECTION_BEGIN
-#undef SECTION_END
-#undef OPT_INT
-#undef OPT_AUTO
-#undef OPT_FLOAT
-#undef OPT_BOOL
-#undef OPT_TEXT
-#undef OPT_PATH
-#undef OPT_ENUM
-#undef OPT_FLOATS
-#undef OPT_TEXTS
 
 typedef struct spec {
     spec_model model;

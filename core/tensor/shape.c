@@ -35,7 +35,8 @@ void shape_text(shape s, char text[128])
 {
     int used = snprintf(text, 128, "[");
     for (int32_t i = 0; i < s.rank && i < SHAPE_MAX_RANK; i++) /* 6 numbers of at most 20 digits: cut at the end */
-        if (used < 127) used += snprintf(text + used, (size_t)(128 - used), "%s%lld", i ? ", " : "", (long long)s.dim[i]);
+        if (used < 127)
+            used += snprintf(text + used, (size_t)(128 - used), "%s%lld", i ? ", " : "", (long long)s.dim[i]);
     if (used > 126) used = 126;
     snprintf(text + used, (size_t)(128 - used), "]");
 }

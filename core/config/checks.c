@@ -1,0 +1,136 @@
+/* What options mean together. A setting that another one makes meaningless is an error, not ignored. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/text.h"
+#include "core/config/internal.h"
+
+/* False if one of the options in `names` was given but not understood: then nothing can be said about them together. */
+static bool sure(const config *c, const char *names)
+{
+    char name[128];
+    for (int32_t i = 0; i < option_count; i++) {
+        if (!c->doubtful[i]) continue;
+        snprintf(name, sizeof name, "%s.%s,", option_table[i].section, option_table[i].key);
+        if (strstr(names, name)) return false;
+    }
+    return true;
+}
+
+static status check_network(config *c)
+{
+    const spec_model *m = &c->spec.model;
+    if (m->channels == 2)
+        TRY(config_complain(c, "model", "channels", NULL, "expected 1 (grey) or 3 (colour)"));
+    if (m->load_graph && !*m->pretrained && sure(c, "model.pretrained,"))
+        TRY(config_complain(c, "model", "load_graph", NULL, "needs model.pretrained, the file to take the graph from"));
+    return OK;
+}
+
+static status check_channels(config *c, const char *key, const float_list *list)
+{
+    bool custom = c->spec.data.preprocess == PREPROCESS_CUSTOM;
+    if (!sure(c, "data.preprocess,data.mean,data.std,model.channels,")) return OK;
+    if (custom && list->count != c->spec.model.channels)
+        return config_complain(c, "data", key, NULL, "data.preprocess = custom needs %lld numbers, one per channel",
+                               (long long)c->spec.model.channels);
+    if (!custom && list->count)
+        return config_complain(c, "data", key, NULL, "would be ignored: it needs data.preprocess = custom");
+    return OK;
+}
+
+static status check_data(config *c)
+{
+    const spec_data *d = &c->spec.data;
+    TRY(check_channels(c, "mean", &d->mean));
+    TRY(check_channels(c, "std", &d->std));
+    bool weighted = d->sampling == SAMPLING_WEIGHTED;
+    if (!sure(c, "data.sampling,data.class_weights,")) return OK;
+    if (weighted && d->class_weights.count == 0)
+        TRY(config_complain(c, "data", "sampling", NULL, "needs data.class_weights"));
+    if (!weighted && d->class_weights.count)
+        TRY(config_complain(c, "data", "class_weights", NULL, "would be ignored: it needs data.sampling = weighted"));
+    return OK;
+}
+
+static status check_pair(config *c, const char *key, const float_list *list)
+{
+    if (list->count == 2 && list->value[0] <= list->value[1]) return OK;
+    return config_complain(c, "augment", key, NULL, "expected two numbers, the smaller one first");
+}
+
+static status check_augment(config *c)
+{
+    const spec_augment *a = &c->spec.augment;
+    TRY(check_pair(c, "crop_area", &a->crop_area));
+    TRY(check_pair(c, "crop_aspect", &a->crop_aspect));
+    if (a->zoom_min > a->zoom_max && sure(c, "augment.zoom_min,augment.zoom_max,")) {
+        char limit[32];
+        number_text(a->zoom_max, limit);
+        TRY(config_complain(c, "augment", "zoom_min", NULL, "expected at most augment.zoom_max = %s", limit));
+    }
+    return OK;
+}
+
+static status check_train(config *c)
+{
+    const spec_train *t = &c->spec.train;
+    if (!t->deterministic)
+        TRY(config_complain(c, "train", "deterministic", NULL, "runs are always reproducible; remove the line"));
+    if (t->loss_scale > 0 && t->precision != PRECISION_F16 && sure(c, "train.loss_scale,train.precision,"))
+        TRY(config_complain(c, "train", "loss_scale", NULL, "would be ignored: it needs train.precision = f16"));
+    const spec_optimizer *o = &c->spec.optimizer;
+    bool can_nesterov = o->type == OPTIMIZER_SGD && o->momentum > 0;
+    if (o->nesterov && !can_nesterov && sure(c, "optimizer.type,optimizer.momentum,"))
+        TRY(config_complain(c, "optimizer", "nesterov", NULL, "needs optimizer.type = sgd and a momentum above 0"));
+    return OK;
+}
+
+static status check_schedule(config *c)
+{
+    const spec_schedule *s = &c->spec.schedule;
+    char limit[32];
+    bool soft = s->type == SCHEDULE_SOFT_START;
+    bool falls = soft || s->type == SCHEDULE_COSINE || s->type == SCHEDULE_POLYNOMIAL;
+    bool rates = sure(c, "schedule.type,schedule.learning_rate,schedule.min_learning_rate,");
+    if (falls && s->min_learning_rate > s->learning_rate && rates) {
+        number_text(s->learning_rate, limit);
+        TRY(config_complain(c, "schedule", "min_learning_rate", NULL, "expected at most schedule.learning_rate = %s",
+                            limit));
+    }
+    if (soft && s->min_learning_rate <= 0 && rates)
+        TRY(config_complain(c, "schedule", "min_learning_rate", NULL,
+                            "expected more than 0, because schedule.type = soft_start moves on a logarithmic scale"));
+    if (soft && s->soft_start >= s->annealing && sure(c, "schedule.type,schedule.soft_start,schedule.annealing,")) {
+        number_text(s->annealing, limit);
+        TRY(config_complain(c, "schedule", "soft_start", NULL, "expected less than schedule.annealing = %s", limit));
+    }
+    for (int64_t i = 1; i < s->milestones.count; i++) {
+        if (s->milestones.value[i] > s->milestones.value[i - 1]) continue;
+        TRY(config_complain(c, "schedule", "milestones", NULL, "expected ascending numbers"));
+        break;
+    }
+    return OK;
+}
+
+static status check_prune(config *c)
+{
+    const char *target = c->spec.prune.target, *number = strchr(target, ':');
+    if (!*target) return OK;
+    double fraction;
+    bool known = number && ((number - target == 6 && strncmp(target, "params", 6) == 0) ||
+                            (number - target == 5 && strncmp(target, "flops", 5) == 0));
+    if (known && text_to_number(number + 1, &fraction) && fraction > 0 && fraction < 1) return OK;
+    return config_complain(c, "prune", "target", NULL,
+                           "expected params:F or flops:F with F between 0 and 1, for example params:0.5");
+}
+
+status config_check_together(config *c)
+{
+    TRY(check_network(c));
+    TRY(check_data(c));
+    TRY(check_augment(c));
+    TRY(check_train(c));
+    TRY(check_schedule(c));
+    return check_prune(c);
+}

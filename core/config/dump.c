@@ -1,0 +1,78 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/text.h"
+#include "core/config/internal.h"
+
+static status stream_failed(FILE *stream)
+{
+    if (!ferror(stream)) return OK;
+    return FAIL(E_IO, "cannot write the spec: %s", strerror(errno));
+}
+
+status config_dump(const config *c, FILE *stream, bool with_origins)
+{
+    arena memory = {0};
+    status result = OK;
+    for (int32_t i = 0; i < option_section_count; i++) {
+        const option_section *section = &option_sections[i];
+        fprintf(stream, "%s[%s]\n", i ? "\n" : "", section->name);
+        for (int32_t row = section->first; row < section->first + section->count; row++) {
+            const option *o = &option_table[row];
+            const char *value = value_text(o, &c->spec, &memory);
+            if (!value) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
+            int used = fprintf(stream, "%s =%s%s", o->key, *value ? " " : "", value);
+            if (with_origins) fprintf(stream, "%*s ; %s", used < 39 ? 39 - used : 0, "", c->origin[row]);
+            fputc('\n', stream);
+        }
+    }
+    result = stream_failed(stream);
+out:
+    arena_free(&memory);
+    return result;
+}
+
+/* A comment of at most 118 columns a line. */
+static void write_comment(FILE *stream, const char *text)
+{
+    enum { COLUMNS = 116 };
+    while (*text) {
+        size_t length = strlen(text);
+        if (length > COLUMNS) {
+            length = COLUMNS;
+            while (length > 1 && text[length] != ' ') length--;
+        }
+        fprintf(stream, "# %.*s\n", (int)length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+}
+
+status config_template(FILE *stream, const char *arch)
+{
+    arena memory = {0};
+    status result = OK;
+    fprintf(stream,
+            "# Spec for %s: every option with its default. Lines that stay as they are may be removed.\n"
+            "# Check the file with: graft spec --check FILE\n", arch);
+    for (int32_t i = 0; i < option_section_count; i++) {
+        const option_section *section = &option_sections[i];
+        fprintf(stream, "\n# %s\n[%s]\n", section->help, section->name);
+        for (int32_t row = section->first; row < section->first + section->count; row++) {
+            const option *o = &option_table[row];
+            bool is_arch = strcmp(o->section, "model") == 0 && strcmp(o->key, "arch") == 0;
+            char expected[256];
+            option_expectation(o, expected);
+            char *help = arena_printf(&memory, "%s (%s)", o->help, expected);
+            if (!help) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
+            write_comment(stream, help);
+            const char *value = is_arch ? arch : o->default_text;
+            fprintf(stream, "%s =%s%s\n", o->key, *value ? " " : "", value);
+        }
+    }
+    result = stream_failed(stream);
+out:
+    arena_free(&memory);
+    return result;
+}
