@@ -1,5 +1,6 @@
 /* conv2d_dsrc and conv2d_dweight through oneDNN, f32. The weight gradient is computed in the layout that oneDNN picks, in scratch, and
  * added to the plain one while it is reordered. */
+#include "kernels/cpu/bias.h"
 #include "kernels/cpu/dnnl_conv2d.h"
 
 static const char *refuse_f32(const conv2d_desc *d)
@@ -56,43 +57,18 @@ static status dweight_create(const void *desc, void **state)
     return dnnl_conv2d_create((dnnl_conv2d **)state, OP_CONV2D_DWEIGHT, desc);
 }
 
-enum { BANDS = 32 }; /* fixed, so that dbias does not depend on the number of threads */
-
-/* Scratch: picked dweight, partial sums of dbias [BANDS, oc], oneDNN's own. */
-static size_t bias_bytes(const conv2d_desc *d)
-{
-    return ((size_t)d->oc * BANDS * sizeof(double) + 63) / 64 * 64;
-}
-
+/* Scratch: picked dweight, partial sums of dbias, oneDNN's own. */
 static size_t dweight_scratch_bytes(const void *desc, const void *state)
 {
     const dnnl_conv2d *c = state;
-    return c->picked_bytes + bias_bytes(desc) + c->scratch_bytes;
-}
-
-/* dbias[o] += sum over pixels of ddst: a pass of its own, because oneDNN's would be paid by every layer without bias. */
-static void accumulate_bias(const conv2d_desc *d, float *dbias, const float *ddst, double *partial)
-{
-    int64_t rows = d->n * d->oh * d->ow, oc = d->oc;
-#pragma omp parallel for schedule(static) if (rows * oc > 32768)
-    for (int64_t band = 0; band < BANDS; band++) {
-        double *sum = partial + band * oc;
-        for (int64_t o = 0; o < oc; o++) sum[o] = 0.0;
-        for (int64_t r = rows * band / BANDS; r < rows * (band + 1) / BANDS; r++)
-            for (int64_t o = 0; o < oc; o++) sum[o] += ddst[r * oc + o];
-    }
-    for (int64_t o = 0; o < oc; o++) {
-        double sum = 0.0;
-        for (int64_t band = 0; band < BANDS; band++) sum += partial[band * oc + o];
-        dbias[o] += (float)sum;
-    }
+    return c->picked_bytes + bias_scratch_bytes(desc) + c->scratch_bytes;
 }
 
 static status dweight_run(const kernel_call *call)
 {
     const conv2d_desc *d = call->desc;
     dnnl_conv2d *c = call->state;
-    char *picked = call->scratch, *partial = picked + c->picked_bytes, *scratch = partial + bias_bytes(d);
+    char *picked = call->scratch, *partial = picked + c->picked_bytes, *scratch = partial + bias_scratch_bytes(d);
     TRY(dnnl_conv2d_set(c, SLOT_SRC, call->in[0]));
     TRY(dnnl_conv2d_set(c, SLOT_DST, call->in[1]));
     TRY(dnnl_conv2d_set(c, SLOT_PICKED, picked));
@@ -105,7 +81,8 @@ static status dweight_run(const kernel_call *call)
     TRY(dnnl_conv2d_execute(c, c->conv, args, 4));
     const dnnl_exec_arg_t add[] = {{DNNL_ARG_FROM, c->memory[SLOT_PICKED]}, {DNNL_ARG_TO, c->memory[SLOT_PLAIN]}};
     TRY(dnnl_conv2d_execute(c, c->repack, add, 2));
-    if (call->out[1]) accumulate_bias(d, call->out[1], call->in[1], (double *)(void *)partial);
+    /* A pass of its own: oneDNN's would be paid by every layer without bias. */
+    if (call->out[1]) bias_accumulate(d, call->out[1], call->in[1], (double *)(void *)partial);
     return OK;
 }
 

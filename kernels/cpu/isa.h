@@ -30,15 +30,18 @@ const char *cpu_isa_refuse(cpu_isa isa);
 #else
 #define CPU_REFUSE() cpu_isa_refuse(CPU_ISA_BASE)
 #endif
-#define CPU_JOIN_(stem, isa) stem##__cpu_##isa
+#define CPU_JOIN_(stem, isa) stem##_##isa
 #define CPU_JOIN(stem, isa) CPU_JOIN_(stem, isa)
 #define CPU_TEXT_(isa) #isa
 #define CPU_TEXT(isa) CPU_TEXT_(isa)
 
-/* Defines the variant `stem`__cpu_ISA. */
+/* Defines the variant `stem`__cpu_ISA, or for CPU_KERNEL_AS `stem`__cpu_technique_ISA. */
+#define CPU_KERNEL_AS(stem, technique, kernel_op, ...)                                                                 \
+    const kernel CPU_JOIN(stem##__cpu_##technique, CPU_ISA) = {                                                        \
+        .op = (kernel_op), .backend = BACKEND_CPU, .name = #stem "__cpu_" #technique "_" CPU_TEXT(CPU_ISA), __VA_ARGS__}
 #define CPU_KERNEL(stem, kernel_op, ...)                                                                               \
-    const kernel CPU_JOIN(stem, CPU_ISA) = {.op = (kernel_op), .backend = BACKEND_CPU,                                 \
-                                            .name = #stem "__cpu_" CPU_TEXT(CPU_ISA), __VA_ARGS__}
+    const kernel CPU_JOIN(stem##__cpu, CPU_ISA) = {                                                                    \
+        .op = (kernel_op), .backend = BACKEND_CPU, .name = #stem "__cpu_" CPU_TEXT(CPU_ISA), __VA_ARGS__}
 #endif
 
 /* One piece of an elementwise loop: large enough to pay for handing it out, small enough to balance. */
