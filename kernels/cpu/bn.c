@@ -109,7 +109,7 @@ static void grad_stats_band(double *sum, double *product, const float *g, const 
 static const char *grad_refuse(const void *desc)
 {
     const bn_desc *d = desc;
-    if (!cpu_act_is_simple(d->act)) return "the activation's gradient needs more than its output";
+    if (!cpu_act_is_simple(d->act) || (d->act == ACT_LEAKY && d->alpha < 0.0f)) return "the activation cannot be told from its output";
     return refuse(desc);
 }
 

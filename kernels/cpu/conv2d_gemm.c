@@ -96,11 +96,12 @@ typedef union sums {
 
 static void add_tile(sums *s, const float *tile, int64_t row, int64_t col, bool integer)
 {
-    for (int64_t r = 0; r < TILE_ROWS; r++)
-        for (int64_t c = 0; c < TILE_COLS; c++) {
-            if (integer) s->i[row + r][col + c] += (int32_t)tile[r * TILE_COLS + c];
-            else s->f[row + r][col + c] += tile[r * TILE_COLS + c];
-        }
+    for (int64_t r = 0; r < TILE_ROWS; r++, tile += TILE_COLS) {
+        if (integer)
+            for (int64_t c = 0; c < TILE_COLS; c++) s->i[row + r][col + c] += (int32_t)tile[c];
+        else
+            for (int64_t c = 0; c < TILE_COLS; c++) s->f[row + r][col + c] += tile[c];
+    }
 }
 
 /* A piece: rows from `row` on, channels from `col` on. */
@@ -130,18 +131,21 @@ static void multiply(sums *s, const kernel_call *call, bool forward, int64_t g, 
     }
 }
 
-static float activate(float y, const conv2d_epilogue *e)
+static void activate(float *y, int64_t count, const conv2d_epilogue *e)
 {
-    if (e->act == ACT_SIGMOID) return cpu_sigmoid(y);
-    if (e->act == ACT_SWISH) return y * cpu_sigmoid(y);
-    return cpu_activate(y, e->act, e->alpha, e->beta);
-}
-
-static float load_one(const void *data, dtype type, int64_t at)
-{
-    float x;
-    gemm_load(&x, data, type, at, 1);
-    return x;
+    float alpha = e->alpha, beta = e->beta;
+#define CASE(kind, value)                                                                                              \
+    case kind:                                                                                                         \
+        for (int64_t c = 0; c < count; c++) y[c] = (value);                                                            \
+        break;
+#define SIMPLE(kind) CASE(kind, cpu_activate(y[c], kind, alpha, beta))
+    switch (e->act) {
+        CPU_ACT_CASES(SIMPLE)
+        CASE(ACT_SIGMOID, cpu_sigmoid(y[c]))
+        CASE(ACT_SWISH, y[c] * cpu_sigmoid(y[c]))
+    }
+#undef SIMPLE
+#undef CASE
 }
 
 /* The order of kernels.h: bias, scale, residual (fused), activation. */
@@ -151,13 +155,17 @@ static void finish_row(const kernel_call *call, const sums *s, int64_t r, int64_
     const conv2d_epilogue *e = &d->epilogue;
     const float *bias = e->has_bias ? (const float *)call->in[CONV2D_BIAS] + channel : NULL;
     const float *scale = e->has_scale ? (const float *)call->in[CONV2D_SCALE] + channel : NULL;
-    float y[BLOCK_COLS];
-    for (int64_t c = 0; c < count; c++) y[c] = d->weight_type == DTYPE_I8 ? (float)s->i[r][c] : s->f[r][c];
+    float y[BLOCK_COLS], add[BLOCK_COLS];
+    if (d->weight_type == DTYPE_I8)
+        for (int64_t c = 0; c < count; c++) y[c] = (float)s->i[r][c];
+    else memcpy(y, s->f[r], (size_t)count * sizeof *y);
     for (int64_t c = 0; bias && c < count; c++) y[c] += bias[c];
     for (int64_t c = 0; scale && c < count; c++) y[c] *= scale[c];
-    for (int64_t c = 0; e->has_add && c < count; c++)
-        y[c] = fmaf(load_one(call->in[CONV2D_ADD], e->add_type, at + c), e->add_scale, y[c]);
-    for (int64_t c = 0; c < count; c++) y[c] = activate(y[c], e);
+    if (e->has_add) {
+        gemm_load(add, call->in[CONV2D_ADD], e->add_type, at, count);
+        for (int64_t c = 0; c < count; c++) y[c] = fmaf(add[c], e->add_scale, y[c]);
+    }
+    activate(y, count, e);
     if (d->dst_type == DTYPE_F32) memcpy((float *)call->out[0] + at, y, (size_t)count * sizeof *y);
     else if (d->dst_type == DTYPE_I8)
         for (int64_t c = 0; c < count; c++) ((int8_t *)call->out[0])[at + c] = (int8_t)cpu_round(y[c], -128.0f, 127.0f);
@@ -207,6 +215,7 @@ static const char *forward_refuse(const void *desc)
     if (d->weight_type == DTYPE_I8) {
         if (!is_byte(d->src_type)) return "i8 weights need i8 or u8 activations";
         if (!is_byte(d->dst_type) && d->dst_type != DTYPE_F32) return "dst type";
+        if ((int64_t)d->kh * d->kw * d->ic / d->groups > 65536) return "the int32 sum could overflow";
         if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act)) return "exponential rounded to an integer: not bit for bit";
         if (e->has_add && !is_byte(e->add_type) && e->add_type != DTYPE_F32) return "residual type";
     } else if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) {

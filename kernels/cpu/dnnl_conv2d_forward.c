@@ -22,6 +22,7 @@ static const char *refuse_types(const conv2d_desc *d)
     if (integer) {
         if (d->src_type != DTYPE_I8 && d->src_type != DTYPE_U8) return "i8 weights need i8 or u8 activations";
         if (d->dst_type != DTYPE_I8 && d->dst_type != DTYPE_U8 && d->dst_type != DTYPE_F32) return "dst type";
+        if ((int64_t)d->kh * d->kw * d->ic / d->groups > 65536) return "the int32 sum could overflow";
         if (!has_vnni()) return "no VNNI";
         return NULL;
     }

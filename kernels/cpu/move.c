@@ -82,17 +82,16 @@ static const char *concat_refuse(const void *desc)
 {
     const concat_desc *d = desc;
     if (d->inputs < 1 || d->inputs > CONCAT_MAX) return "number of inputs";
-    if (d->type == DTYPE_I8) return CPU_REFUSE();
-    for (int32_t i = 0; i < d->inputs; i++)
-        if (d->scale[i] != 1.0f && d->type == DTYPE_U8) return "rescales i8 only";
     return CPU_REFUSE();
 }
 
-static void rescale(int8_t *dst, const int8_t *src, int64_t count, float scale)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < count; i++) dst[i] = (int8_t)cpu_round((float)src[i] * scale, -128.0f, 127.0f);
-}
+#define RESCALE(type, low, high)                                                                                       \
+    static void rescale_##type(type *dst, const type *src, int64_t count, float scale)                                 \
+    {                                                                                                                  \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) dst[i] = (type)cpu_round((float)src[i] * scale, low, high); \
+    }
+RESCALE(int8_t, -128.0f, 127.0f)
+RESCALE(uint8_t, 0.0f, 255.0f)
 
 static status concat_run(const kernel_call *call)
 {
@@ -106,7 +105,9 @@ static status concat_run(const kernel_call *call)
             int64_t bytes = d->channels[i] * size;
             const char *src = (const char *)call->in[i] + r * bytes;
             if (d->type == DTYPE_I8 && d->scale[i] != 1.0f)
-                rescale((int8_t *)dst, (const int8_t *)src, bytes, d->scale[i]);
+                rescale_int8_t((int8_t *)dst, (const int8_t *)src, bytes, d->scale[i]);
+            else if (d->type == DTYPE_U8 && d->scale[i] != 1.0f)
+                rescale_uint8_t((uint8_t *)dst, (const uint8_t *)src, bytes, d->scale[i]);
             else
                 memcpy(dst, src, (size_t)bytes);
             dst += bytes;

@@ -76,7 +76,7 @@ static status grad_check_run(const kernel_call *call)
     state->finite = isfinite(sum) != 0;
     state->bad_segment = state->finite ? -1 : bad_segment(grad, segments, d->segments);
     state->grad_norm = (float)norm;
-    state->clip_factor = d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1.0f;
+    state->clip_factor = state->finite && d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1.0f;
     return OK;
 }
 
@@ -169,14 +169,13 @@ static double update_part(const kernel_call *call, const param_segment *s, int64
     float *m = call->out[OPTIMISER_MOMENT1], *v = call->out[OPTIMISER_MOMENT2];
     const float *g = (const float *)call->in[OPTIMISER_GRAD] + from;
     int64_t count = to - from;
+    if (s->rate_factor == 0.0f) return 0.0; /* frozen */
     double penalty = s->decay_factor != 0.0f ? (double)s->decay_factor * penalty_of(w, count, d) : 0.0;
     if (!state->finite) return penalty;
     update u = update_of(d, s, state);
     m = m ? m + from : NULL;
     v = v ? v + from : NULL;
-    if (s->rate_factor == 0.0f) {
-        /* frozen: neither weights nor moments move */
-    } else if (d->rule == UPDATE_SGD) {
+    if (d->rule == UPDATE_SGD) {
         update_sgd(w, m, g, count, d, u);
     } else if (d->rule == UPDATE_RMSPROP) {
         update_rmsprop(w, m, v, g, count, d, u);
