@@ -58,7 +58,11 @@ status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge)
 
 status builder_copy_node(graph_builder *b, node_id id)
 {
-    const node *n = &b->src->nodes[id];
+    return builder_copy(b, &b->src->nodes[id]);
+}
+
+status builder_copy(graph_builder *b, const node *n)
+{
     edge_id in[NODE_MAX_IN], out[NODE_MAX_OUT];
     for (int32_t i = 0; i < n->in_count; i++) {
         in[i] = EDGE_NONE;
@@ -84,4 +88,35 @@ status builder_finish(graph_builder *b)
         TRY(graph_output(b->dst, e));
     }
     return OK;
+}
+
+status edge_uses_init(edge_uses *u, const graph *g)
+{
+    size_t count = (size_t)g->edge_count + 1;
+    *u = (edge_uses){.count = calloc(count, sizeof *u->count), .reader = malloc(count * sizeof *u->reader)};
+    if (!u->count || !u->reader) {
+        edge_uses_free(u);
+        return FAIL_MEMORY(count * sizeof *u->count);
+    }
+    for (edge_id e = 0; e < g->edge_count; e++) u->reader[e] = NODE_NONE;
+    for (node_id n = 0; n < g->node_count; n++) {
+        for (int32_t i = 0; i < g->nodes[n].in_count; i++) {
+            edge_id e = g->nodes[n].in[i];
+            if (e != EDGE_NONE) u->count[e]++, u->reader[e] = n;
+        }
+    }
+    for (int32_t i = 0; i < g->output_count; i++) u->count[g->outputs[i]]++;
+    return OK;
+}
+
+void edge_uses_free(edge_uses *u)
+{
+    free(u->count);
+    free(u->reader);
+    *u = (edge_uses){0};
+}
+
+node_id edge_only_reader(const edge_uses *u, edge_id e)
+{
+    return u->count[e] == 1 ? u->reader[e] : NODE_NONE;
 }

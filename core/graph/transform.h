@@ -19,21 +19,48 @@ typedef struct graph_builder {
     bool training; /* lowering: batch statistics, or running ones             */
 } graph_builder;
 
-/* dst is initialised with src's inputs; parameters, state and constants are copied when first used. */
+/* dst is initialised with src's inputs; parameters, state and constants are copied when first used. After any failure: builder_free,
+ * and graph_free(dst). */
 status builder_init(graph_builder *b, graph *dst, const graph *src);
 void builder_free(graph_builder *b);
 status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge); /* its image, copying parameters on demand */
 status builder_copy_node(graph_builder *b, node_id n);
+status builder_copy(graph_builder *b, const node *n); /* the same for an edited copy of a node of src: its edges are src's */
 status builder_finish(graph_builder *b);
 
-/* The passes. Each initialises dst. */
+/* The passes. Each initialises dst; on failure dst is empty. Their order:
+ *     training      [fuse_training] lower(true) graph_backward
+ *     evaluation    inference [fuse_training] lower(false)
+ *     deployment    inference fold_batchnorm lower(false) fuse_epilogues fold_constants remove_dead
+ */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
-status pass_inference(graph *dst, const graph *src);            /* drops dropout: what evaluation and deployment start from */
+status pass_inference(graph *dst, const graph *src);            /* drops dropout, and inputs only it reads                 */
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */
 status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add) (+ activation) into one node             */
-status pass_fold_constants(graph *dst, const graph *src);       /* nodes with constant inputs only, by reference kernels   */
+/* Nodes that read only parameters, state and constants, by reference kernels: for deployment, where none of these changes. */
+status pass_fold_constants(graph *dst, const graph *src);
+
+/* For passes: who reads an edge. */
+typedef struct edge_uses {
+    int32_t *count;  /* [edge_count] reads by nodes (x + x: two), + 1 per output */
+    node_id *reader; /* [edge_count] last node that reads it, or NODE_NONE       */
+} edge_uses;
+status edge_uses_init(edge_uses *u, const graph *g);
+void edge_uses_free(edge_uses *u);
+node_id edge_only_reader(const edge_uses *u, edge_id e); /* NODE_NONE unless exactly one node reads e, once */
+
+/* A batchnorm or conv2d and what can run inside it: root, then an addition, then an activation (each may be absent). The fused node takes
+ * the place of the last one, where all its inputs stand. When both operands of an addition could take it, the later node does. */
+typedef struct fusion {
+    node_id root, last;
+    edge_id add; /* other operand, or EDGE_NONE */
+    activation act;
+    float alpha, beta;
+} fusion;
+/* fused[n]: the fusion that node n ends (root NODE_NONE: none); inside[n]: n disappears into a later node. [node_count], caller's. */
+status fusion_find(const graph *g, const op *root, bool recoverable_only, fusion *fused, bool *inside);
 
 /* Reverse mode. Appends to g the nodes that compute the gradient of the scalar edge `loss` with respect to every PARAM that is not frozen
  * (its edge.grad is set) and of wants[i] (inputs, for checks; may be NULL): dwant[i]. Fan-out is summed by op_add. Nothing is

@@ -118,11 +118,11 @@ static int64_t macs(const graph *g, const node *n)
     return macs_product((int64_t[]){shape_count(y), w.dim[1], w.dim[2], w.dim[3]}, 4);
 }
 
-/* Only depthwise convolutions lose groups: one per channel. */
+/* Only depthwise convolutions lose groups, one per channel; several channels per group are never cut. */
 static void cut(void *attr, shape weight)
 {
     conv2d_attr *a = attr;
-    if (a->groups > 1 && weight.dim[3] == 1) a->groups = (int32_t)weight.dim[0];
+    if (weight.dim[0] < a->groups) a->groups = (int32_t)weight.dim[0];
 }
 
 /* ---------------------------------------------------------------------------------------------------- gradient */

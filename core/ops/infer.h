@@ -20,7 +20,6 @@ status infer_is(const graph *g, const node *n, int32_t i, dtype type, shape s);
 status infer_is_vector(const graph *g, const node *n, int32_t i, dtype type, int64_t count);
 status infer_rank(const graph *g, const node *n, int32_t i, int32_t low, int32_t high);
 
-bool dtype_is_float(dtype type);
 dtype param_type(dtype activation_type);       /* of biases and coefficients: f32, for f64 tensors f64 */
 int64_t macs_product(const int64_t *factors, int32_t count); /* INT64_MAX instead of an overflow */
 
@@ -29,9 +28,6 @@ void shape_split(shape s, int64_t *n, int64_t *pixels, int64_t *channels);
 
 extern const char *const activation_names[]; /* by enum activation, NULL-terminated */
 extern const char *const dtype_names[];
-
-/* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. */
-bool activation_recoverable(activation act, float alpha);
 
 /* The rows that every op with a fused activation repeats. */
 #define FIELDS_ACTIVATION(type)                                                                                        \

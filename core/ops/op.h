@@ -98,6 +98,10 @@ extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_a
     op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
     op_dequantise;
 
+bool dtype_is_float(dtype type); /* f32, f16, bf16, f64 */
+/* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. Others are never fused in training. */
+bool activation_recoverable(activation act, float alpha);
+
 /* Ranges of attributes are op.fields' business: graph_add refuses what lies outside before infer sees it. */
 status op_check_attr(const op *o, const void *attr, const char *node_name); /* E_MODEL: node, field, value, range */
 

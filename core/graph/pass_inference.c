@@ -1,0 +1,39 @@
+#include "core/graph/transform.h"
+
+/* An input that dropout alone reads (sample keys) goes with it. */
+static void keep_inputs(graph *trimmed, const graph *src)
+{
+    *trimmed = *src;
+    trimmed->input_count = 0;
+    for (int32_t k = 0; k < src->input_count; k++) {
+        bool read = false, dropped = false;
+        for (node_id n = 0; n < src->node_count; n++) {
+            const node *item = &src->nodes[n];
+            for (int32_t i = 0; i < item->in_count; i++) {
+                if (item->in[i] != src->inputs[k]) continue;
+                if (item->op == &op_dropout && i == 1) dropped = true;
+                else read = true;
+            }
+        }
+        if (read || !dropped) trimmed->inputs[trimmed->input_count++] = src->inputs[k];
+    }
+}
+
+status pass_inference(graph *dst, const graph *src)
+{
+    graph trimmed; /* borrows all of src */
+    graph_builder b = {0};
+    status result = OK;
+    keep_inputs(&trimmed, src);
+    TRY_OUT(builder_init(&b, dst, &trimmed));
+    for (node_id n = 0; n < src->node_count; n++) {
+        const node *item = &src->nodes[n];
+        if (item->op != &op_dropout) TRY_OUT(builder_copy_node(&b, n));
+        else TRY_OUT(builder_edge(&b, item->in[0], &b.map[item->out[0]]));
+    }
+    TRY_OUT(builder_finish(&b));
+out:
+    builder_free(&b);
+    if (result != OK) graph_free(dst);
+    return result;
+}

@@ -1,0 +1,43 @@
+#include <stdlib.h>
+
+#include "core/graph/transform.h"
+
+/* A node lives when something alive reads it, or when it updates state or a gradient in place. */
+static void mark(const graph *g, bool *needed, bool *alive)
+{
+    for (int32_t i = 0; i < g->output_count; i++) needed[g->outputs[i]] = true;
+    for (node_id id = (node_id)g->node_count - 1; id >= 0; id--) {
+        const node *n = &g->nodes[id];
+        for (int32_t i = 0; i < n->out_count; i++)
+            if (n->out[i] != EDGE_NONE) alive[id] = alive[id] || needed[n->out[i]] || g->edges[n->out[i]].kind != EDGE_ACTIVATION;
+        for (int32_t i = 0; alive[id] && i < n->in_count; i++)
+            if (n->in[i] != EDGE_NONE) needed[n->in[i]] = true;
+    }
+}
+
+static status copy_alive(graph_builder *b, const bool *needed, node_id id)
+{
+    node n = b->src->nodes[id];
+    for (int32_t i = n.op->out_min; i < n.out_count; i++)
+        if (n.out[i] != EDGE_NONE && b->src->edges[n.out[i]].kind == EDGE_ACTIVATION && !needed[n.out[i]]) n.out[i] = EDGE_NONE;
+    return builder_copy(b, &n);
+}
+
+status pass_remove_dead(graph *dst, const graph *src)
+{
+    graph_builder b = {0};
+    status result = OK;
+    bool *needed = calloc((size_t)src->edge_count + 1, sizeof *needed), *alive = calloc((size_t)src->node_count + 1, sizeof *alive);
+    TRY_OUT(builder_init(&b, dst, src));
+    if (!needed || !alive) TRY_OUT(FAIL_MEMORY((size_t)src->edge_count));
+    mark(src, needed, alive);
+    for (node_id n = 0; n < src->node_count; n++)
+        if (alive[n]) TRY_OUT(copy_alive(&b, needed, n));
+    TRY_OUT(builder_finish(&b));
+out:
+    builder_free(&b);
+    free(needed);
+    free(alive);
+    if (result != OK) graph_free(dst);
+    return result;
+}
