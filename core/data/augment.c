@@ -109,7 +109,7 @@ void augment_build(augmentation *a, int32_t width, int32_t height)
 
 static float draw_cut(rng *r, double greatest)
 {
-    return greatest > 0 ? rng_truncated_normal(r, (float)(greatest / 2), 2.0f) : 0.0f;
+    return rng_truncated_normal(r, (float)(greatest / 2), (float)greatest);
 }
 
 static float draw_between(rng *r, double low, double high) { return rng_uniform_in(r, (float)low, (float)high); }

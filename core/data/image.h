@@ -28,7 +28,7 @@ typedef struct decode_options {
     int32_t min_width, min_height; /* JPEG may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least this; 0: full size */
 } decode_options;
 
-/* JPEG by libjpeg-turbo (at most 100 scans), PNG, BMP and PNM by stb_image. 16 bit becomes 8 (high byte rounded). Alpha is
+/* JPEG by libjpeg-turbo (at most 100 scans), PNG and BMP by stb_image, binary PNM by ourselves. 16 bit becomes 8 (high byte rounded). Alpha is
  * composed onto black as Pillow's convert("RGB") drops it: dropped. Truncated files are errors. E_DATA with the reason. */
 status image_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options);
 /* Width, height (after orientation) and file format ("jpeg", "png", ...) without decoding pixels. */

@@ -14,6 +14,9 @@ status jpeg_probe(const uint8_t *bytes, size_t count, const decode_options *opti
 status stb_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options);
 status stb_probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height);
 
+status pnm_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options);
+status pnm_probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height);
+
 /* E_DATA unless 1 <= width * height <= options->max_pixels. */
 status image_check_size(int64_t width, int64_t height, const decode_options *options);
 

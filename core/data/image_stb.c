@@ -1,4 +1,4 @@
-/* PNG, BMP and PNM by stb_image. Only these three are compiled in: its other formats have a record of memory errors. */
+/* PNG and BMP by stb_image. Only these two are compiled in: its other formats have a record of memory errors. */
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
-#define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
@@ -66,8 +65,6 @@ static status check_header(const uint8_t *bytes, size_t count, const decode_opti
         return FAIL(E_DATA, "the header is not valid: %s", stbi_failure_reason());
     TRY(image_check_size(*w, *h, options));
     *deep = stbi_is_16_bit_from_memory(bytes, (int)count);
-    size_t need = (size_t)*w * (size_t)*h * (size_t)channels * (*deep ? 2 : 1);
-    if (bytes[0] == 'P' && need > count) return FAIL(E_DATA, "the file is truncated");
     return OK;
 }
 

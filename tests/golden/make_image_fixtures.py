@@ -1,0 +1,78 @@
+#!/usr/bin/python3
+"""Expected values for tests/unit/test_data_image.c, made with Pillow (Debian's python3-pil 9.4.0).
+
+    tests/golden/make_image_fixtures.py [shared/data]
+
+writes beside itself
+  resize_pillow.bin    Image.resize of a procedural picture (see `picture`): per case 6 int32 (source width, height, result width,
+                       height, channels, filter 0 bilinear 1 bicubic 2 nearest), 4 float32 box, the result's bytes
+  preprocess_torch.bin Resize + CenterCrop of torchvision as u8: 4 int32 (source width, height, input side, resized side), bytes
+  oddities_pillow.txt  per file of shared/data/oddities: name, width, height, channels, CRC-32 of the pixels, or "bad"
+"""
+import os, struct, sys, zlib
+import numpy as np
+from PIL import Image, ImageOps
+
+here = os.path.dirname(os.path.abspath(__file__))
+
+
+def picture(w, h, channels):
+    y, x, c = np.mgrid[0:h, 0:w, 0:channels]
+    return ((x * 7 + y * 13 + c * 29 + ((x * y) >> 2)) ^ (x << 1)).astype(np.uint8)
+
+
+def as_image(a):
+    return Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a)
+
+
+def resize_cases(out):
+    filters = [Image.BILINEAR, Image.BICUBIC, Image.NEAREST]
+    sizes = [(97, 61, 33, 21), (97, 61, 120, 20), (31, 57, 50, 60), (40, 30, 40, 30), (5, 7, 23, 11), (600, 400, 7, 5), (1, 1, 3, 2),
+             (2000, 3, 5, 9)]
+    for f, how in enumerate(filters):
+        for sw, sh, dw, dh in sizes:
+            for channels in (1, 3):
+                im = as_image(picture(sw, sh, channels)).resize((dw, dh), how)
+                out.write(struct.pack("<6i4f", sw, sh, dw, dh, channels, f, 0, 0, sw, sh) + im.tobytes())
+        for box in ((10.25, 5.5, 70.75, 50.0), (0, 0, 12.5, 61), (90.5, 0.25, 97, 20)):
+            im = as_image(picture(97, 61, 3)).resize((31, 24), how, box=box)
+            out.write(struct.pack("<6i4f", 97, 61, 31, 24, 3, f, *box) + im.tobytes())
+
+
+def preprocess_cases(out):
+    from torchvision import transforms
+    for sw, sh, side, resized in ((97, 61, 28, 32), (61, 97, 28, 32), (150, 149, 56, 64), (40, 90, 35, 40)):
+        im = transforms.CenterCrop(side)(transforms.Resize(resized)(as_image(picture(sw, sh, 3))))
+        out.write(struct.pack("<4i", sw, sh, side, resized) + im.tobytes())
+
+
+def decode(path):
+    im = Image.open(path)
+    if im.format not in ("JPEG", "PNG", "BMP", "PPM"):
+        raise OSError("not a format that is read")
+    im.load()
+    # 16 bit: the nearest of 256 levels (Pillow itself clips).
+    if im.mode.startswith("I"):
+        return ((np.asarray(im).astype(np.int64) + 128) // 257).astype(np.uint8)[:, :, None]
+    im = ImageOps.exif_transpose(im)
+    im = im.convert("L" if im.mode in ("1", "L", "LA") else "RGB")
+    a = np.asarray(im)
+    return a if a.ndim == 3 else a[:, :, None]
+
+
+def oddities(out, folder):
+    for name in sorted(os.listdir(folder)):
+        try:
+            a = decode(os.path.join(folder, name))
+            out.write("%s %d %d %d %08x\n" % (name, a.shape[1], a.shape[0], a.shape[2], zlib.crc32(a.tobytes())))
+        except (OSError, SyntaxError):
+            out.write("%s bad\n" % name)
+
+
+with open(os.path.join(here, "resize_pillow.bin"), "wb") as out:
+    resize_cases(out)
+with open(os.path.join(here, "preprocess_torch.bin"), "wb") as out:
+    preprocess_cases(out)
+if len(sys.argv) > 1:
+    with open(os.path.join(here, "oddities_pillow.txt"), "w") as out:
+        oddities(out, os.path.join(sys.argv[1], "oddities"))
