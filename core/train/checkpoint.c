@@ -121,7 +121,7 @@ static status open_named(const char *folder, const char *name, model *m, train_s
     return result;
 }
 
-status checkpoint_open(const char *folder, model *m, train_state *s, log *l)
+status checkpoint_open(const char *folder, model *m, train_state *s, logger *l)
 {
     if (open_named(folder, "last", m, s) == OK) return OK;
     char reason[1024];

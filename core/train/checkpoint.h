@@ -28,7 +28,7 @@ status checkpoint_mark_best(const char *folder);
 bool checkpoint_exists(const char *folder); /* a state file is there */
 
 /* Both are initialised by the call and are the caller's to free. E_MODEL with the reason for each candidate when none is whole. */
-status checkpoint_open(const char *folder, model *m, train_state *s, log *l);
+status checkpoint_open(const char *folder, model *m, train_state *s, logger *l);
 
 /* E_IO when the folder's file system has not room for `checkpoints` of this size at once. */
 status checkpoint_preflight(const char *folder, int64_t checkpoint_bytes, double checkpoints);
