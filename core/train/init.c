@@ -1,0 +1,69 @@
+#include "core/train/init.h"
+
+#include <math.h>
+
+#include "core/base/hash.h"
+#include "core/base/rng.h"
+#include "core/ops/op.h"
+
+static edge *input_of(graph *g, const node *n, int32_t slot)
+{
+    if (slot >= n->in_count || n->in[slot] == EDGE_NONE) return NULL;
+    edge *e = &g->edges[n->in[slot]];
+    return e->kind == EDGE_PARAM || e->kind == EDGE_STATE ? e : NULL;
+}
+
+static void fill(edge *e, float value)
+{
+    if (!e) return;
+    float *data = e->data;
+    for (int64_t i = 0, count = shape_count(e->shape); i < count; i++) data[i] = value;
+}
+
+static rng stream_of(const edge *e, uint64_t seed)
+{
+    return rng_make(seed, RNG_INIT, hash64_text(e->name));
+}
+
+static void fill_normal(edge *e, uint64_t seed, float sigma)
+{
+    rng r = stream_of(e, seed);
+    float *data = e->data;
+    for (int64_t i = 0, count = shape_count(e->shape); i < count; i++) data[i] = sigma * rng_normal(&r);
+}
+
+static void fill_uniform(edge *e, uint64_t seed, float bound)
+{
+    if (!e) return;
+    rng r = stream_of(e, seed);
+    float *data = e->data;
+    for (int64_t i = 0, count = shape_count(e->shape); i < count; i++) data[i] = rng_uniform_in(&r, -bound, bound);
+}
+
+void init_node_params(graph *g, node_id id, uint64_t seed)
+{
+    const node *n = &g->nodes[id];
+    edge *weight = input_of(g, n, 1);
+    if (!weight) return;
+    if (n->op == &op_conv2d) {
+        const conv2d_attr *a = n->attr;
+        const int64_t *d = weight->shape.dim; /* oc kh kw ic/groups */
+        double fan_out = (double)(d[0] * d[1] * d[2]) / a->groups;
+        fill_normal(weight, seed, (float)sqrt(2 / fan_out));
+        fill(input_of(g, n, 2), 0);
+    } else if (n->op == &op_linear) {
+        double fan_in = (double)shape_count(weight->shape) / (double)weight->shape.dim[0];
+        fill_uniform(weight, seed, (float)(1 / sqrt(fan_in)));
+        fill_uniform(input_of(g, n, 2), seed, (float)(1 / sqrt(fan_in)));
+    } else if (n->op == &op_batchnorm) {
+        fill(weight, 1);
+        fill(input_of(g, n, 2), 0);
+        fill(input_of(g, n, 3), 0);
+        fill(input_of(g, n, 4), 1);
+    }
+}
+
+void init_params(graph *g, uint64_t seed)
+{
+    for (node_id i = 0; i < g->node_count; i++) init_node_params(g, i, seed);
+}

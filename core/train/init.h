@@ -1,0 +1,19 @@
+/* init.h: first values of a network's parameters, as torchvision draws them.
+ *
+ *     conv2d     normal, sigma = sqrt(2 / (oc * kh * kw / groups)) (kaiming, fan out; He and others 2015, eq. 14); bias 0
+ *     linear     uniform in +-1 / sqrt(fan in), weight and bias
+ *     batchnorm  gamma 1, beta 0, running mean 0, running variance 1
+ *
+ * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same whatever else the network has.
+ */
+#ifndef GRAFT_TRAIN_INIT_H
+#define GRAFT_TRAIN_INIT_H
+
+#include "core/graph/graph.h"
+
+/* Fills edge.data of all parameters and running statistics. */
+void init_params(graph *g, uint64_t seed);
+/* Only those of node n. */
+void init_node_params(graph *g, node_id n, uint64_t seed);
+
+#endif

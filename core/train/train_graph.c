@@ -1,0 +1,176 @@
+#include "core/train/train_graph.h"
+
+#include <string.h>
+
+#include "core/base/text.h"
+#include "core/graph/transform.h"
+#include "core/ops/op.h"
+
+bool name_matches(const char *name, const char *pattern)
+{
+    size_t length = strlen(pattern);
+    if (length > 0 && pattern[length - 1] == '*') return strncmp(name, pattern, length - 1) == 0;
+    return strcmp(name, pattern) == 0;
+}
+
+static void freeze_node(graph *g, node *n)
+{
+    for (int32_t i = 0; i < n->in_count; i++)
+        if (n->in[i] != EDGE_NONE && g->edges[n->in[i]].kind == EDGE_PARAM) g->edges[n->in[i]].frozen = true;
+    if (n->op == &op_batchnorm) ((batchnorm_attr *)n->attr)->frozen = true;
+}
+
+static status freeze_block(graph *g, const char *text)
+{
+    int64_t block;
+    if (!text_to_int(text, &block)) return FAIL(E_USAGE, "model.freeze_blocks: \"%s\" is no block number", text);
+    int32_t last = -1;
+    bool found = false;
+    for (node_id i = 0; i < g->node_count; i++) {
+        node *n = &g->nodes[i];
+        if (n->block > last) last = n->block;
+        if (n->block != block || block < 0) continue;
+        freeze_node(g, n);
+        found = true;
+    }
+    if (!found) return FAIL(E_USAGE, "model.freeze_blocks: no block %s; this network has 0 to %d", text, (int)last);
+    return OK;
+}
+
+static status freeze_layer(graph *g, const char *pattern)
+{
+    bool found = false;
+    for (node_id i = 0; i < g->node_count; i++) {
+        if (!name_matches(g->nodes[i].name, pattern)) continue;
+        freeze_node(g, &g->nodes[i]);
+        found = true;
+    }
+    if (!found)
+        return FAIL(E_USAGE, "model.freeze_layers: no layer matches \"%s\"; `graft inspect` lists the names", pattern);
+    return OK;
+}
+
+status freeze_apply(graph *g, const spec_model *options)
+{
+    for (int64_t i = 0; i < options->freeze_blocks.count; i++) TRY(freeze_block(g, options->freeze_blocks.value[i]));
+    for (int64_t i = 0; i < options->freeze_layers.count; i++) TRY(freeze_layer(g, options->freeze_layers.value[i]));
+    for (node_id i = 0; options->freeze_bn && i < g->node_count; i++)
+        if (g->nodes[i].op == &op_batchnorm) freeze_node(g, &g->nodes[i]);
+    for (edge_id e = 0; e < g->edge_count; e++)
+        if (g->edges[e].kind == EDGE_PARAM && !g->edges[e].frozen) return OK;
+    return FAIL(E_USAGE, "model.freeze_blocks, freeze_layers: every parameter is frozen, nothing is left to train");
+}
+
+/* The sample keys have no effect on shapes but must have one per image when the image's shape is inferred through. */
+static status resize_batch(graph *g, int64_t batch)
+{
+    edge_id image = graph_find_edge(g, "image"), keys = graph_find_edge(g, "sample_keys");
+    if (image == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
+    if (keys != EDGE_NONE) g->edges[keys].shape = shape_1(batch);
+    shape s = g->edges[image].shape;
+    s.dim[0] = batch;
+    return graph_resize(g, image, s);
+}
+
+static status add_class_weights(graph *g, const float_list *weights, int64_t classes, edge_id *e)
+{
+    *e = EDGE_NONE;
+    if (weights->count == 0) return OK;
+    if (weights->count != classes)
+        return FAIL(E_USAGE, "train.class_loss_weights has %lld values, the data set has %lld classes", (long long)weights->count,
+            (long long)classes);
+    *e = graph_edge(g, "class_weight", EDGE_CONST, DTYPE_F32, shape_1(classes));
+    if (*e == EDGE_NONE) return FAIL_MEMORY(classes * sizeof(float));
+    for (int64_t i = 0; i < classes; i++) ((float *)g->edges[*e].data)[i] = (float)weights->value[i];
+    return OK;
+}
+
+static status add_loss(graph *g, const spec_train *o, double grad_scale)
+{
+    edge_id logits = g->outputs[0], weights, loss;
+    shape s = g->edges[logits].shape;
+    if (s.rank != 2) return FAIL(E_MODEL, "the network's output is not [batch, classes]");
+    edge_id targets = graph_input(g, "targets", DTYPE_F32, s);
+    if (targets == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
+    TRY(add_class_weights(g, &o->class_loss_weights, s.dim[1], &weights));
+    const loss_attr attr = {.smoothing = (float)o->label_smoothing, .grad_scale = (float)grad_scale};
+    const edge_id in[4] = {logits, targets, weights, EDGE_NONE};
+    const op *kind = o->loss == LOSS_SIGMOID ? &op_sigmoid_bce : &op_softmax_ce;
+    TRY(graph_add(g, kind, "loss", &attr, in, weights == EDGE_NONE ? 2 : 3, -1, &loss));
+    return graph_output(g, loss);
+}
+
+typedef status pass_fn(graph *dst, const graph *src);
+
+static status lower_training(graph *dst, const graph *src) { return pass_lower(dst, src, true); }
+static status lower_inference(graph *dst, const graph *src) { return pass_lower(dst, src, false); }
+
+/* g becomes pass(g). */
+static status apply_pass(graph *g, pass_fn *pass)
+{
+    graph next = {0};
+    status result = pass(&next, g);
+    if (result != OK) {
+        graph_free(&next);
+        return result;
+    }
+    graph_free(g);
+    *g = next;
+    return OK;
+}
+
+static void find_edges(trainable *t, bool with_loss)
+{
+    const graph *g = &t->graph;
+    t->image = graph_find_edge(g, "image");
+    t->sample_keys = graph_find_edge(g, "sample_keys");
+    t->targets = with_loss ? graph_find_edge(g, "targets") : EDGE_NONE;
+    t->logits = g->outputs[0];
+    t->loss = with_loss ? g->outputs[1] : EDGE_NONE;
+}
+
+static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
+{
+    TRY(graph_copy(&t->graph, model));
+    TRY(freeze_apply(&t->graph, &s->model));
+    TRY(resize_batch(&t->graph, batch));
+    TRY(add_loss(&t->graph, &s->train, grad_scale));
+    TRY(apply_pass(&t->graph, pass_fuse_training));
+    TRY(apply_pass(&t->graph, lower_training));
+    TRY(graph_backward(&t->graph, t->graph.outputs[1], NULL, 0, NULL));
+    find_edges(t, true);
+    return OK;
+}
+
+static status build_evaluation(trainable *t, const graph *model, int64_t batch)
+{
+    TRY(graph_copy(&t->graph, model));
+    TRY(apply_pass(&t->graph, pass_inference));
+    TRY(resize_batch(&t->graph, batch));
+    TRY(apply_pass(&t->graph, pass_fuse_training));
+    TRY(apply_pass(&t->graph, lower_inference));
+    find_edges(t, false);
+    return OK;
+}
+
+status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
+{
+    *t = (trainable){0};
+    status result = build_training(t, model, s, batch, grad_scale);
+    if (result != OK) trainable_free(t);
+    return result;
+}
+
+status eval_graph_build(trainable *t, const graph *model, int64_t batch)
+{
+    *t = (trainable){0};
+    status result = build_evaluation(t, model, batch);
+    if (result != OK) trainable_free(t);
+    return result;
+}
+
+void trainable_free(trainable *t)
+{
+    graph_free(&t->graph);
+    *t = (trainable){0};
+}

@@ -1,0 +1,42 @@
+/* train_graph.h: from a model's graph to the graphs that are trained and evaluated.
+ *
+ *     trainable t;
+ *     TRY(train_graph_build(&t, &model.graph, &spec, batch, grad_scale));
+ *     TRY(plan_create(&p, &t.graph, dev, &options));
+ *     trainable_free(&t);
+ *
+ * The model's own graph stays as it is: batch size, frozen parameters and the loss are matters of these copies.
+ */
+#ifndef GRAFT_TRAIN_TRAIN_GRAPH_H
+#define GRAFT_TRAIN_TRAIN_GRAPH_H
+
+#include "core/config/spec.h"
+#include "core/graph/graph.h"
+
+typedef struct trainable {
+    graph graph;
+    edge_id image;       /* input f32 [batch, h, w, c]                 */
+    edge_id targets;     /* input f32 [batch, classes]; NONE: no loss  */
+    edge_id sample_keys; /* input i64 [batch]; NONE: no dropout        */
+    edge_id logits;      /* output [batch, classes]                    */
+    edge_id loss;        /* output f64 [1]; NONE: no loss              */
+} trainable;
+
+/* Forward with batch statistics, the loss of the spec, and gradients of all that is not frozen. grad_scale multiplies gradients:
+ * 1 / (accumulated batches * devices), times the loss scale. */
+status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale);
+
+/* Forward with running statistics, no dropout, no loss. */
+status eval_graph_build(trainable *t, const graph *model, int64_t batch);
+
+void trainable_free(trainable *t); /* accepts a zeroed struct */
+
+/* Marks what model.freeze_blocks, freeze_layers and freeze_bn name as frozen: parameters are not trained, and a frozen
+ * batch normalisation works with its running statistics, which stay. E_USAGE when a name or block matches nothing, or nothing
+ * is left to train. */
+status freeze_apply(graph *g, const spec_model *options);
+
+/* name == pattern, or pattern ends with '*' and name begins with the rest. */
+bool name_matches(const char *name, const char *pattern);
+
+#endif
