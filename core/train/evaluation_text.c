@@ -1,0 +1,142 @@
+/* Evaluations as text and JSON. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/train/evaluator.h"
+
+enum { MATRIX_MAX_CLASSES = 20 };
+
+/* "-" where nothing was there to average. */
+static const char *percent(double v, char text[16])
+{
+    if (isnan(v)) return "-";
+    snprintf(text, 16, "%.2f", 100 * v);
+    return text;
+}
+
+static void print_row(FILE *stream, const char *name, const class_metrics *c)
+{
+    char a[16], b[16], d[16];
+    fprintf(stream, "  %-24.24s %9s %9s %9s %9lld\n", name, percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
+        (long long)c->support);
+}
+
+static void print_matrix(FILE *stream, const metrics *m, const char *const *class_name)
+{
+    fprintf(stream, "\nconfusion (rows: true, columns: predicted)\n  %-16s", "");
+    for (int64_t c = 0; c < m->classes; c++) fprintf(stream, " %6lld", (long long)c);
+    fputc('\n', stream);
+    for (int64_t t = 0; t < m->classes; t++) {
+        fprintf(stream, "  %2lld %-13.13s", (long long)t, class_name[t]);
+        for (int64_t p = 0; p < m->classes; p++) fprintf(stream, " %6lld", (long long)m->confusion[t * m->classes + p]);
+        fputc('\n', stream);
+    }
+}
+
+typedef struct ranked_class {
+    double f1;
+    int64_t index;
+} ranked_class;
+
+static int by_f1(const void *a, const void *b)
+{
+    const ranked_class *x = a, *y = b;
+    if (x->f1 != y->f1) return x->f1 < y->f1 ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static status print_weakest(FILE *stream, const metrics *m, const char *const *class_name, int64_t rows)
+{
+    ranked_class *order = malloc((size_t)m->classes * sizeof *order);
+    if (!order) return FAIL_MEMORY(m->classes * sizeof *order);
+    for (int64_t c = 0; c < m->classes; c++) {
+        double f1 = metrics_class(m, c).f1;
+        order[c] = (ranked_class){isnan(f1) ? 2 : f1, c};
+    }
+    qsort(order, (size_t)m->classes, sizeof *order, by_f1);
+    for (int64_t i = 0; i < rows; i++) {
+        class_metrics one = metrics_class(m, order[i].index);
+        print_row(stream, class_name[order[i].index], &one);
+    }
+    fprintf(stream, "  (the %lld weakest of %lld classes by F1)\n", (long long)rows, (long long)m->classes);
+    free(order);
+    return OK;
+}
+
+status evaluation_print(const evaluation *e, FILE *stream, const char *const *class_name, int64_t max_rows)
+{
+    const metrics *m = &e->metrics;
+    char top1[16], top_k[16];
+    fprintf(stream, "%lld images  loss %.4f  top-1 %s %%  top-%lld %s %%\n\n", (long long)m->count, metrics_loss(m),
+        percent(metrics_accuracy(m), top1), (long long)m->top_k, percent(metrics_accuracy_top_k(m), top_k));
+    fprintf(stream, "  %-24s %9s %9s %9s %9s\n", "class", "precision", "recall", "F1", "support");
+    if (m->classes > max_rows) TRY(print_weakest(stream, m, class_name, max_rows));
+    for (int64_t c = 0; c < m->classes && m->classes <= max_rows; c++) {
+        class_metrics one = metrics_class(m, c);
+        print_row(stream, class_name[c], &one);
+    }
+    class_metrics macro = metrics_macro(m), weighted = metrics_weighted(m);
+    print_row(stream, "macro mean", &macro);
+    print_row(stream, "weighted mean", &weighted);
+    if (m->confusion && m->classes <= MATRIX_MAX_CLASSES) print_matrix(stream, m, class_name);
+    return OK;
+}
+
+static void put(json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    json_put_number(w, value);
+}
+
+static void put_class(json_writer *w, const class_metrics *c, const char *name)
+{
+    json_begin_object(w);
+    if (name) {
+        json_key(w, "name");
+        json_put_string(w, name);
+    }
+    put(w, "precision", c->precision);
+    put(w, "recall", c->recall);
+    put(w, "f1", c->f1);
+    json_key(w, "support");
+    json_put_int(w, c->support);
+    json_end_object(w);
+}
+
+void evaluation_write(const evaluation *e, json_writer *w, const char *const *class_name)
+{
+    const metrics *m = &e->metrics;
+    class_metrics macro = metrics_macro(m), weighted = metrics_weighted(m);
+    char key[32];
+    json_begin_object(w);
+    json_key(w, "images");
+    json_put_int(w, m->count);
+    put(w, "loss", metrics_loss(m));
+    put(w, "accuracy_top1", metrics_accuracy(m));
+    snprintf(key, sizeof key, "accuracy_top%lld", (long long)m->top_k);
+    if (m->top_k != 1) put(w, key, metrics_accuracy_top_k(m));
+    put(w, "images_per_second", e->seconds > 0 ? (double)m->count / e->seconds : NAN);
+    json_key(w, "macro");
+    put_class(w, &macro, NULL);
+    json_key(w, "weighted");
+    put_class(w, &weighted, NULL);
+    json_key(w, "classes");
+    json_begin_array(w);
+    for (int64_t c = 0; c < m->classes; c++) {
+        class_metrics one = metrics_class(m, c);
+        put_class(w, &one, class_name[c]);
+    }
+    json_end_array(w);
+    if (m->confusion) {
+        json_key(w, "confusion");
+        json_begin_array(w);
+        for (int64_t t = 0; t < m->classes; t++) {
+            json_begin_array(w);
+            for (int64_t p = 0; p < m->classes; p++) json_put_int(w, m->confusion[t * m->classes + p]);
+            json_end_array(w);
+        }
+        json_end_array(w);
+    }
+    json_end_object(w);
+}
