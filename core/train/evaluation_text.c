@@ -68,7 +68,9 @@ status evaluation_print(const evaluation *e, FILE *stream, const char *const *cl
 {
     const metrics *m = &e->metrics;
     char top1[16], top_k[16];
-    fprintf(stream, "%lld images  loss %.4f  top-1 %s %%  top-%lld %s %%\n\n", (long long)m->count, metrics_loss(m),
+    char loss[24] = "-";
+    if (m->count > 0) snprintf(loss, sizeof loss, "%.4f", metrics_loss(m));
+    fprintf(stream, "%lld images  loss %s  top-1 %s %%  top-%lld %s %%\n\n", (long long)m->count, loss,
         percent(metrics_accuracy(m), top1), (long long)m->top_k, percent(metrics_accuracy_top_k(m), top_k));
     fprintf(stream, "  %-24s %9s %9s %9s %9s\n", "class", "precision", "recall", "F1", "support");
     if (m->classes > max_rows) TRY(print_weakest(stream, m, class_name, max_rows));

@@ -104,6 +104,7 @@ static status sum_over_ranks(metrics *m, comm *c)
 
 static void show_progress(const evaluation *e, const evaluation_options *o, double seconds)
 {
+    if (e->metrics.count == 0) return;
     double rate = seconds > 0 ? (double)e->metrics.count / seconds : 0;
     log_progress(o->log, false, "%s %lld/%lld  %.0f images/s  loss %.4f  top-1 %.2f %%", o->what, (long long)e->metrics.count,
         (long long)o->total, rate, metrics_loss(&e->metrics), 100 * metrics_accuracy(&e->metrics));

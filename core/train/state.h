@@ -44,6 +44,7 @@ typedef struct train_progress {
     int64_t stop_waited;        /* early stopping: evaluations since the best loss */
     double stop_loss;           /* INFINITY: none yet */
     bool stopped;               /* early stopping has ended the run */
+    bool closed;                /* evaluation and log of this step are done: false after a signal in between */
     double seconds;             /* training time so far */
     train_window window;
 } train_progress;

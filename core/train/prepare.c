@@ -1,0 +1,161 @@
+#include "core/train/prepare.h"
+
+#include <string.h>
+
+#include "core/ops/op.h"
+#include "core/train/init.h"
+
+enum { LIST_SHOWN = 6 };
+
+static void list_names(logger *l, const char *what, const char *const *names, int64_t count)
+{
+    for (int64_t i = 0; i < count && i < LIST_SHOWN; i++) log_info(l, "    %s: %s", what, names[i]);
+    if (count > LIST_SHOWN) log_info(l, "    %s: ... and %lld more", what, (long long)(count - LIST_SHOWN));
+}
+
+static void print_report(logger *l, const char *path, const transfer_report *r)
+{
+    log_info(l, "pretrained %s: %lld loaded, %lld missing, %lld unexpected, %lld of another shape", path, (long long)r->loaded_count,
+        (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    list_names(l, "missing (stays freshly initialised)", r->missing, r->missing_count);
+    list_names(l, "unexpected (not used)", r->unexpected, r->unexpected_count);
+    list_names(l, "another shape (stays freshly initialised)", r->reshaped, r->reshaped_count);
+}
+
+/* The linear layer behind output 0, looking through activations and reshapes. */
+static node_id head_of(const graph *g)
+{
+    edge_id e = g->output_count > 0 ? g->outputs[0] : EDGE_NONE;
+    while (e != EDGE_NONE && g->edges[e].producer != NODE_NONE) {
+        const node *n = &g->nodes[g->edges[e].producer];
+        if (n->op == &op_linear) return g->edges[e].producer;
+        if (n->op != &op_softmax && n->op != &op_activation && n->op != &op_reshape) break;
+        e = n->in[0];
+    }
+    return NODE_NONE;
+}
+
+static status resize_rows(graph *g, edge_id id, int64_t rows)
+{
+    edge *e = &g->edges[id];
+    shape s = e->shape;
+    s.dim[0] = rows;
+    int64_t count;
+    if (!shape_count_checked(s, &count)) return FAIL(E_MODEL, "%s: too large", e->name);
+    void *data = arena_alloc_array(&g->memory, count, dtype_bytes(e->type));
+    if (!data) return FAIL_MEMORY(count * sizeof(float));
+    e->shape = s;
+    e->data = data;
+    return OK;
+}
+
+status prepare_fresh_head(graph *g, int64_t classes, uint64_t seed)
+{
+    node_id head = head_of(g);
+    if (head == NODE_NONE) return FAIL(E_MODEL, "the network does not end in a linear layer: its classes cannot be changed");
+    for (int32_t i = 1; i < g->nodes[head].in_count && i <= 2; i++)
+        if (g->nodes[head].in[i] != EDGE_NONE) TRY(resize_rows(g, g->nodes[head].in[i], classes));
+    init_node_params(g, head, seed);
+    edge_id image = graph_find_edge(g, "image");
+    if (image == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
+    return graph_resize(g, image, g->edges[image].shape);
+}
+
+static status fit_input(graph *g, const spec_model *o, const char *path)
+{
+    edge_id image = graph_find_edge(g, "image");
+    if (image == EDGE_NONE) return FAIL(E_MODEL, "%s: the graph has no input \"image\"", path);
+    shape s = g->edges[image].shape;
+    if (s.dim[3] != o->channels)
+        return FAIL(E_USAGE, "model.channels = %lld, but the network in %s takes %lld", (long long)o->channels, path,
+            (long long)s.dim[3]);
+    return graph_resize(g, image, shape_4(1, o->input_height, o->input_width, o->channels));
+}
+
+static status take_graph(model *m, const spec *s, int64_t class_count, logger *l)
+{
+    const char *path = s->model.pretrained;
+    TRY(model_load(m, path));
+    TRY(fit_input(&m->graph, &s->model, path));
+    int64_t had = m->graph.edges[m->graph.outputs[0]].shape.dim[1];
+    log_info(l, "network and weights from %s (model.arch = %s is not used)", path, s->model.arch);
+    if (had == class_count) return OK;
+    log_info(l, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", path, (long long)had,
+        (long long)class_count);
+    return prepare_fresh_head(&m->graph, class_count, (uint64_t)s->train.seed);
+}
+
+/* Is a layer before the head of another shape? That is what pruning does. */
+static bool backbone_differs(const graph *g, const transfer_report *r)
+{
+    node_id head = head_of(g);
+    for (int64_t i = 0; i < r->reshaped_count; i++) {
+        size_t length = strcspn(r->reshaped[i], ":");
+        bool of_head = false;
+        for (int32_t k = 1; head != NODE_NONE && k < g->nodes[head].in_count; k++) {
+            edge_id e = g->nodes[head].in[k];
+            of_head |= e != EDGE_NONE && strlen(g->edges[e].name) == length && strncmp(g->edges[e].name, r->reshaped[i], length) == 0;
+        }
+        if (!of_head) return true;
+    }
+    return false;
+}
+
+static bool has_graph(const char *path)
+{
+    safetensors st;
+    if (safetensors_open(&st, path) != OK) return false;
+    bool found = safetensors_meta(&st, "graft.graph") != NULL;
+    safetensors_close(&st);
+    return found;
+}
+
+static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, int64_t class_count, logger *l)
+{
+    const char *path = s->model.pretrained;
+    TRY(build(&m->graph, &s->model, class_count));
+    init_params(&m->graph, (uint64_t)s->train.seed);
+    if (!path[0]) return OK;
+    transfer_report report;
+    TRY(model_transfer(&m->graph, path, &report));
+    if (backbone_differs(&m->graph, &report) && has_graph(path)) {
+        log_info(l, "%s: %lld tensors have another shape than in %s: taken for a pruned model", path, (long long)report.reshaped_count,
+            s->model.arch);
+        transfer_report_free(&report);
+        model_free(m);
+        return take_graph(m, s, class_count, l);
+    }
+    status result = OK;
+    if (report.loaded_count == 0)
+        result = FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape", path,
+            (long long)(report.unexpected_count + report.reshaped_count), s->model.arch);
+    else print_report(l, path, &report);
+    transfer_report_free(&report);
+    return result;
+}
+
+static bool same_preprocess(const preprocess *a, const preprocess *b)
+{
+    bool same = a->bgr == b->bgr && a->channels == b->channels;
+    for (int c = 0; c < a->channels; c++) same = same && a->mean[c] == b->mean[c] && a->std[c] == b->std[c];
+    return same;
+}
+
+status prepare_model(model *m, const spec *s, model_builder_fn *build, const char *const *class_name, int64_t class_count, logger *l)
+{
+    *m = (model){0};
+    status result = OK;
+    if (s->model.load_graph && !s->model.pretrained[0])
+        return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
+    TRY_OUT(s->model.load_graph ? take_graph(m, s, class_count, l) : build_and_transfer(m, s, build, class_count, l));
+    preprocess wanted;
+    TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
+    if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))
+        log_warn(l, "data.preprocess differs from what %s was trained with", s->model.pretrained);
+    m->preprocess = wanted;
+    TRY_OUT(model_set_classes(m, class_name, class_count));
+    return OK;
+out:
+    model_free(m);
+    return result;
+}

@@ -1,0 +1,28 @@
+/* report.h: a run as one HTML file that needs nothing else: curves as inline SVG, the confusion matrix, per-class figures, the worst
+ * mistakes with thumbnails as data: PNG, and the spec. Made from the same records as CSV and TensorBoard.
+ *
+ *     report_data r = {.records = &records, .evaluation = &e, .val_data = &val, ...};
+ *     TRY(report_write("runs/a/report.html", &r));
+ */
+#ifndef GRAFT_TRAIN_REPORT_H
+#define GRAFT_TRAIN_REPORT_H
+
+#include "core/data/dataset.h"
+#include "core/train/evaluator.h"
+#include "core/train/records.h"
+#include "core/train/state.h"
+
+typedef struct report_data {
+    const records *records;
+    const evaluation *evaluation; /* the last one, or NULL */
+    const dataset *val_data;      /* of the evaluation: thumbnails */
+    const char *const *class_name;
+    const spec *spec;
+    const char *spec_text;
+    const train_progress *progress;
+    int64_t total_steps, parameters;
+} report_data;
+
+status report_write(const char *path, const report_data *r); /* atomic; E_IO */
+
+#endif

@@ -1,0 +1,400 @@
+#include "core/train/trainer.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core/train/checkpoint.h"
+#include "core/train/report.h"
+#include "core/train/schedule.h"
+#include "core/train/trainer_parts.h"
+
+static const double REPORT_PERIOD_SECONDS = 60;
+
+/* ------------------------------------------------------------------------------------------------ one update */
+
+status trainer_feed(trainer *t, plan *p, const batch *b)
+{
+    TRY(plan_set_input(p, t->graph.image, b->images, t->image_bytes));
+    TRY(plan_set_input(p, t->graph.targets, b->targets, t->target_bytes));
+    if (t->graph.sample_keys != EDGE_NONE) TRY(plan_set_input(p, t->graph.sample_keys, b->sample_keys, t->key_bytes));
+    return plan_run(p);
+}
+
+static void count_correct(trainer *t, const batch *b, train_window *w)
+{
+    int64_t classes = t->evaluation.metrics.classes;
+    for (int64_t i = 0; i < b->n; i++) {
+        const float *row = t->logits + i * classes;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (row[c] > row[best]) best = c;
+        w->correct += best == b->labels[i];
+    }
+    w->images += b->n;
+}
+
+/* Forward and backward of train.accumulate batches, whose sums go to w. */
+static status run_batches(trainer *t, train_window *w)
+{
+    for (int64_t i = 0; i < t->spec.train.accumulate; i++) {
+        const batch *b;
+        double loss;
+        TRY(loader_next(t->loader, &b));
+        TRY(trainer_feed(t, t->plan, b));
+        TRY(plan_get(t->plan, t->graph.loss, &loss, sizeof loss));
+        TRY(plan_get(t->plan, t->graph.logits, t->logits, t->logit_bytes));
+        w->loss_sum += loss;
+        w->batches++;
+        count_correct(t, b, w);
+    }
+    return OK;
+}
+
+/* Sums of one update join those since the last row. */
+static void merge(train_window *sum, const train_window *w)
+{
+    sum->loss_sum += w->loss_sum;
+    sum->penalty_sum += w->penalty_sum;
+    sum->norm_sum += w->norm_sum;
+    sum->batches += w->batches;
+    sum->images += w->images;
+    sum->correct += w->correct;
+    sum->updates += w->updates;
+}
+
+static status refuse_update(trainer *t, const step_state *result)
+{
+    train_progress *p = &t->progress;
+    p->bad_total++;
+    p->bad_run++;
+    trainer_explain_bad_step(t, result);
+    int64_t next = (p->step + 1) * t->spec.train.accumulate;
+    TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
+    if (p->bad_run < t->spec.train.max_bad_steps) return OK;
+    return FAIL(E_DIVERGED, "%lld updates in a row had NaN or Inf (step %lld): training has diverged. Weights are those of the last good "
+        "update; checkpoints in %s. Lower schedule.learning_rate, lengthen schedule.warmup or set train.clip_norm",
+        (long long)p->bad_run, (long long)p->step + 1, t->folder);
+}
+
+static status one_update(trainer *t)
+{
+    train_progress *p = &t->progress;
+    double start = clock_seconds(), waited = loader_wait_seconds(t->loader);
+    train_window w = {0};
+    TRY(optimiser_begin(&t->optimiser));
+    TRY(run_batches(t, &w));
+    double rate = schedule_rate(&t->spec.schedule, p->step, t->total_steps, t->comm.world);
+    TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
+    TRY(optimiser_result(&t->optimiser, &t->last_result));
+    status result = OK;
+    if (t->last_result.finite) {
+        w.penalty_sum = t->last_result.penalty;
+        w.norm_sum = t->last_result.grad_norm;
+        w.updates = 1;
+        p->applied++;
+        p->bad_run = 0;
+        result = optimiser_average_state(&t->optimiser);
+        merge(&p->window, &w);
+    } else {
+        result = refuse_update(t, &t->last_result);
+    }
+    p->step++;
+    p->closed = false;
+    double seconds = clock_seconds() - start;
+    p->window.seconds += seconds;
+    p->window.wait_seconds += loader_wait_seconds(t->loader) - waited;
+    t->session_train_seconds += seconds;
+    t->session_images += w.images * t->comm.world;
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------ epochs and rows */
+
+static int64_t epochs_at(const trainer *t, int64_t step)
+{
+    if (step >= t->total_steps) return t->spec.train.epochs;
+    return step * t->spec.train.accumulate / t->batches_per_epoch;
+}
+
+static bool epoch_ends(const trainer *t)
+{
+    return epochs_at(t, t->progress.step) > epochs_at(t, t->progress.step - 1);
+}
+
+static bool evaluation_is_due(const trainer *t)
+{
+    int64_t step = t->progress.step, period = t->spec.train.eval_period;
+    if (!t->eval_plan) return false;
+    return step >= t->total_steps || epochs_at(t, step) / period > epochs_at(t, step - 1) / period;
+}
+
+static status add_row(trainer *t, bool evaluated)
+{
+    double v[RECORD_COUNT];
+    train_progress *p = &t->progress;
+    train_window *w = &p->window;
+    const metrics *m = &t->evaluation.metrics;
+    records_clear(v);
+    if (w->batches > 0) {
+        v[RECORD_TRAIN_LOSS] = w->loss_sum / (double)w->batches;
+        v[RECORD_TRAIN_ACCURACY] = (double)w->correct / (double)w->images;
+        v[RECORD_TRAIN_PENALTY] = w->penalty_sum / (double)w->updates;
+        v[RECORD_GRAD_NORM] = w->norm_sum / (double)w->updates;
+    }
+    if (w->seconds > 0) {
+        v[RECORD_IMAGES_PER_SECOND] = (double)(w->images * t->comm.world) / w->seconds;
+        v[RECORD_DATA_WAIT] = w->wait_seconds / w->seconds;
+    }
+    v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
+    if (evaluated) {
+        v[RECORD_VAL_LOSS] = metrics_loss(m);
+        v[RECORD_VAL_ACCURACY] = metrics_accuracy(m);
+        v[RECORD_VAL_TOP_K] = metrics_accuracy_top_k(m);
+    }
+    t->last_window = *w;
+    *w = (train_window){0};
+    double epoch = (double)(p->step * t->spec.train.accumulate) / (double)t->batches_per_epoch;
+    return t->comm.rank == 0 ? records_add(&t->records, p->step, epoch, p->seconds, v) : OK;
+}
+
+static status evaluate(trainer *t)
+{
+    plan_predictor predictor = {t->eval_plan, &t->eval_graph};
+    evaluation_options o = {.predict = plan_predict, .context = &predictor, .stop = trainer_asked_to_stop, .stop_context = t,
+        .what = "val", .total = t->val_data.count, .log = t->log, .comm = &t->comm};
+    TRY(optimiser_swap_ema(&t->optimiser));
+    status result = evaluation_run(&t->evaluation, t->eval_loader, &o);
+    TRY(optimiser_swap_ema(&t->optimiser));
+    t->evaluated = result == OK;
+    return result;
+}
+
+/* A NaN is never better. */
+static bool judge(trainer *t)
+{
+    train_progress *p = &t->progress;
+    double loss = metrics_loss(&t->evaluation.metrics), accuracy = metrics_accuracy(&t->evaluation.metrics);
+    bool better = accuracy > p->best_accuracy || (accuracy == p->best_accuracy && loss < p->best_loss);
+    if (isnan(loss)) better = false;
+    if (better) {
+        p->best_accuracy = accuracy;
+        p->best_loss = loss;
+        p->best_step = p->step;
+    }
+    if (loss < p->stop_loss - t->spec.train.min_delta || (isinf(p->stop_loss) && !isnan(loss))) {
+        p->stop_loss = loss;
+        p->stop_waited = 0;
+    } else {
+        p->stop_waited++;
+    }
+    if (t->spec.train.early_stopping && p->stop_waited >= t->spec.train.patience) p->stopped = true;
+    return better;
+}
+
+/* ------------------------------------------------------------------------------------------------ what is said */
+
+static const train_window *shown_window(const trainer *t)
+{
+    return t->progress.window.batches > 0 ? &t->progress.window : &t->last_window;
+}
+
+static void show_progress(const trainer *t)
+{
+    const train_progress *p = &t->progress;
+    const train_window *w = shown_window(t);
+    if (w->batches == 0 || !(w->seconds > 0)) return;
+    char eta[32];
+    double rate = (double)(w->images * t->comm.world) / w->seconds;
+    double images_left = (double)((t->total_steps - p->step) * t->spec.train.accumulate * t->spec.train.batch_size * t->comm.world);
+    format_duration(images_left / rate, eta);
+    log_progress(t->log, false, "epoch %lld/%lld  step %lld/%lld  %.0f images/s  loss %.4f  top-1 %.2f %%  lr %.3g  data wait %.0f %%  ETA %s",
+        (long long)(epochs_at(t, p->step - 1) + 1), (long long)t->spec.train.epochs, (long long)p->step, (long long)t->total_steps, rate,
+        w->loss_sum / (double)w->batches, 100.0 * (double)w->correct / (double)w->images,
+        schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world), 100 * w->wait_seconds / w->seconds, eta);
+}
+
+static void say_epoch(const trainer *t, bool evaluated, bool better)
+{
+    char loss[24] = "-", accuracy[24] = "-", val[160] = "", spent[32];
+    const train_window *w = &t->last_window;
+    const metrics *m = &t->evaluation.metrics;
+    if (w->batches > 0) {
+        snprintf(loss, sizeof loss, "%.4f", w->loss_sum / (double)w->batches);
+        snprintf(accuracy, sizeof accuracy, "%.2f %%", 100.0 * (double)w->correct / (double)w->images);
+    }
+    if (evaluated)
+        snprintf(val, sizeof val, "  val: loss %.4f top-1 %.2f %% top-%lld %.2f %%%s", metrics_loss(m), 100 * metrics_accuracy(m),
+            (long long)m->top_k, 100 * metrics_accuracy_top_k(m), better ? "  (best)" : "");
+    format_duration(t->progress.seconds, spent);
+    log_progress(t->log, true, "epoch %lld/%lld  %s  train: loss %s top-1 %s%s", (long long)epochs_at(t, t->progress.step),
+        (long long)t->spec.train.epochs, spent, loss, accuracy, val);
+}
+
+static status write_report(trainer *t)
+{
+    if (t->comm.rank != 0) return OK;
+    t->report_time = clock_seconds();
+    const report_data r = {.records = &t->records, .evaluation = t->evaluated ? &t->evaluation : NULL, .val_data = &t->val_data,
+        .class_name = t->model.class_name, .spec = &t->spec, .spec_text = t->options->spec_text, .progress = &t->progress,
+        .total_steps = t->total_steps, .parameters = t->summary->parameters};
+    return report_write(t->summary->report_path, &r);
+}
+
+/* ------------------------------------------------------------------------------------------------ between updates */
+
+int trainer_asked_to_stop(void *trainer_)
+{
+    const trainer *t = trainer_;
+    return t->options->stop ? t->options->stop(t->options->stop_context) : 0;
+}
+
+static bool checkpoint_is_due(const trainer *t, bool epoch_end)
+{
+    int64_t period = t->spec.train.checkpoint_period, step = t->progress.step;
+    if (step >= t->total_steps || t->progress.stopped) return true;
+    return period > 0 ? step % period == 0 : epoch_end;
+}
+
+/* Evaluation, log and checkpoint that belong to the update just done. A signal may end it before anything was recorded: then it is done
+ * after resuming, because `closed` is still false. */
+static status close_update(trainer *t)
+{
+    bool end = epoch_ends(t), due = evaluation_is_due(t), better = false;
+    if (due) {
+        TRY(evaluate(t));
+        better = judge(t);
+    }
+    if (end || due || t->progress.step % t->row_period == 0) TRY(add_row(t, due));
+    t->progress.closed = true;
+    if (end || due) say_epoch(t, due, better);
+    if (better || checkpoint_is_due(t, end)) TRY(trainer_save(t));
+    if (better && t->comm.rank == 0) TRY(checkpoint_mark_best(t->folder));
+    if (due && clock_seconds() - t->report_time > REPORT_PERIOD_SECONDS) TRY(write_report(t));
+    return OK;
+}
+
+static status stop_here(trainer *t, int signal_number)
+{
+    TRY(trainer_save(t));
+    status code = signal_number == SIGTERM ? E_TERMINATED : E_INTERRUPTED;
+    return FAIL(code, "stopped at step %lld of %lld; a checkpoint is saved in %s: go on with --resume", (long long)t->progress.step,
+        (long long)t->total_steps, t->folder);
+}
+
+static status run(trainer *t)
+{
+    train_progress *p = &t->progress;
+    double last = clock_seconds();
+    while (!p->closed || (p->step < t->total_steps && !p->stopped)) {
+        if (p->closed) TRY(one_update(t));
+        double now = clock_seconds();
+        p->seconds += now - last;
+        last = now;
+        int signal_number = trainer_asked_to_stop(t);
+        status result = signal_number ? E_INTERRUPTED : close_update(t);
+        if (result == E_INTERRUPTED) return stop_here(t, signal_number ? signal_number : trainer_asked_to_stop(t));
+        TRY(result);
+        show_progress(t);
+        if (t->options->stop_at > 0 && p->step >= t->options->stop_at) break;
+    }
+    if (t->saved_step != p->step) TRY(trainer_save(t));
+    return OK;
+}
+
+static void finish_summary(trainer *t)
+{
+    trainer_summary *s = t->summary;
+    const train_progress *p = &t->progress;
+    s->step = p->step;
+    s->bad_steps = p->bad_total;
+    s->seconds = p->seconds;
+    s->images_per_second = t->session_train_seconds > 0 ? (double)t->session_images / t->session_train_seconds : NAN;
+    s->best_step = p->best_step;
+    s->best_accuracy = p->best_step >= 0 ? p->best_accuracy : NAN;
+    s->stopped_early = p->stopped;
+    s->finished = p->stopped || (t->total_steps > 0 && p->step >= t->total_steps);
+    for (int64_t i = t->records.count - 1; i >= 0 && isnan(s->train_loss); i--) {
+        s->train_loss = t->records.rows[i].value[RECORD_TRAIN_LOSS];
+        s->train_accuracy = t->records.rows[i].value[RECORD_TRAIN_ACCURACY];
+    }
+    for (int64_t i = t->records.count - 1; i >= 0 && isnan(s->val_loss); i--) {
+        s->val_loss = t->records.rows[i].value[RECORD_VAL_LOSS];
+        s->val_accuracy = t->records.rows[i].value[RECORD_VAL_ACCURACY];
+        s->val_accuracy_top_k = t->records.rows[i].value[RECORD_VAL_TOP_K];
+    }
+}
+
+static status run_from_start_to_end(trainer *t)
+{
+    TRY(trainer_setup(t));
+    TRY(run(t));
+    /* A resumed run that had nothing left to do has no evaluation of its own to show. */
+    if (!t->evaluated && t->eval_plan && t->progress.step >= t->total_steps) TRY(evaluate(t));
+    return write_report(t);
+}
+
+status trainer_run(const trainer_options *options, trainer_summary *summary)
+{
+    trainer t = {.options = options, .summary = summary, .spec = *options->spec, .folder = options->spec->train.output,
+        .log = options->log, .saved_step = -1};
+    *summary = (trainer_summary){.train_loss = NAN, .train_accuracy = NAN, .val_loss = NAN, .val_accuracy = NAN,
+        .val_accuracy_top_k = NAN, .best_accuracy = NAN, .images_per_second = NAN, .best_step = -1};
+    status result = run_from_start_to_end(&t);
+    finish_summary(&t);
+    trainer_teardown(&t);
+    return result;
+}
+
+static void put_int(json_writer *w, const char *key, int64_t value)
+{
+    json_key(w, key);
+    json_put_int(w, value);
+}
+
+static void put_number(json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    json_put_number(w, value);
+}
+
+static void put_text(json_writer *w, const char *key, const char *value)
+{
+    json_key(w, key);
+    json_put_string(w, value);
+}
+
+void trainer_summary_write(const trainer_summary *s, json_writer *w)
+{
+    char key[48];
+    json_begin_object(w);
+    put_int(w, "step", s->step);
+    put_int(w, "total_steps", s->total_steps);
+    put_int(w, "epochs", s->epochs);
+    put_int(w, "bad_steps", s->bad_steps);
+    put_int(w, "train_images", s->train_images);
+    put_int(w, "val_images", s->val_images);
+    put_int(w, "classes", s->classes);
+    put_int(w, "batch_size", s->batch_size);
+    put_int(w, "parameters", s->parameters);
+    put_int(w, "peak_bytes", s->peak_bytes);
+    put_number(w, "seconds", s->seconds);
+    put_number(w, "images_per_second", s->images_per_second);
+    put_number(w, "train_loss", s->train_loss);
+    put_number(w, "train_accuracy", s->train_accuracy);
+    put_number(w, "val_loss", s->val_loss);
+    put_number(w, "val_accuracy_top1", s->val_accuracy);
+    snprintf(key, sizeof key, "val_accuracy_top%lld", (long long)s->top_k);
+    if (s->top_k != 1) put_number(w, key, s->val_accuracy_top_k);
+    put_number(w, "best_accuracy_top1", s->best_accuracy);
+    put_int(w, "best_step", s->best_step);
+    json_key(w, "stopped_early");
+    json_put_bool(w, s->stopped_early);
+    json_key(w, "finished");
+    json_put_bool(w, s->finished);
+    put_text(w, "model_hash", s->model_hash);
+    put_text(w, "last", s->last_path);
+    put_text(w, "best", s->best_step >= 0 ? s->best_path : NULL);
+    put_text(w, "report", s->report_path);
+    json_end_object(w);
+}

@@ -1,0 +1,53 @@
+/* trainer.h: a training run from its spec to the last checkpoint and the report.
+ *
+ * In the folder train.output: last, last-1 and best (.safetensors and .state), log.csv, events/, report.html. A run is a
+ * sequence of updates of train.accumulate batches each; it depends on the spec and the data only, never on when it was
+ * stopped: everything that a later update depends on is in the checkpoint, and the order of the data, augmentation,
+ * dropout and the rate are functions of the step.
+ *
+ *     trainer_summary done;
+ *     TRY(trainer_run(&(trainer_options){.spec = &c.spec, .spec_text = text, .build = models_build, .log = log}, &done));
+ *
+ * E_USAGE for what the spec asks and cannot be had; E_DATA; E_MEMORY with the largest batch that fits; E_DIVERGED after
+ * train.max_bad_steps refused updates in a row; E_INTERRUPTED or E_TERMINATED after a signal, when a checkpoint has been saved.
+ */
+#ifndef GRAFT_TRAIN_TRAINER_H
+#define GRAFT_TRAIN_TRAINER_H
+
+#include "core/base/log.h"
+#include "core/config/spec.h"
+#include "core/train/evaluator.h"
+#include "core/train/prepare.h"
+
+typedef struct trainer_options {
+    const spec *spec;
+    const char *spec_text;     /* the resolved spec as INI text: stored in model and state */
+    model_builder_fn *build;
+    bool resume;               /* go on from the checkpoint in train.output; without one there: start              */
+    bool overwrite;            /* start although the folder holds a checkpoint: refused otherwise                  */
+    int64_t stop_at;           /* save and return OK after this many updates, as after a signal; 0: run to the end */
+    evaluator_stop_fn *stop;   /* returns the signal that asks to stop, or 0; asked after every batch; may be NULL */
+    void *stop_context;
+    logger *log;
+} trainer_options;
+
+typedef struct trainer_summary {
+    int64_t step, total_steps, epochs, bad_steps;
+    int64_t train_images, val_images, classes, batch_size, parameters;
+    double seconds, images_per_second; /* all sessions; of this session's training alone */
+    double train_loss, train_accuracy; /* of the last row                                */
+    double val_loss, val_accuracy, val_accuracy_top_k; /* of the last evaluation; NaN: none */
+    int64_t top_k, best_step;
+    double best_accuracy;
+    int64_t peak_bytes;                /* planned */
+    bool stopped_early, finished;
+    char model_hash[33];               /* of last.safetensors */
+    char last_path[4096], best_path[4096], report_path[4096];
+} trainer_summary;
+
+/* *summary is filled as far as the run came, also on failure. */
+status trainer_run(const trainer_options *options, trainer_summary *summary);
+
+void trainer_summary_write(const trainer_summary *s, json_writer *w); /* one JSON object */
+
+#endif

@@ -1,0 +1,78 @@
+/* trainer_parts.h: what the files of the trainer share. Private to core/train/trainer*.c.
+ *
+ *     trainer_setup.c   data, model, device, plans, batch size that fits
+ *     trainer_save.c    checkpoints and resuming
+ *     trainer_bad.c     which tensor and which images a refused update is to blame on
+ *     trainer.c         the loop
+ */
+#ifndef GRAFT_TRAIN_TRAINER_PARTS_H
+#define GRAFT_TRAIN_TRAINER_PARTS_H
+
+#include "core/data/loader.h"
+#include "core/device/device.h"
+#include "core/dist/comm.h"
+#include "core/graph/model.h"
+#include "core/graph/plan.h"
+#include "core/train/evaluator.h"
+#include "core/train/optimiser.h"
+#include "core/train/records.h"
+#include "core/train/state.h"
+#include "core/train/train_graph.h"
+#include "core/train/trainer.h"
+
+typedef struct trainer {
+    const trainer_options *options;
+    trainer_summary *summary;
+    spec spec;               /* the caller's, with the batch size resolved */
+    const char *folder;      /* train.output */
+    logger *log;
+    arena memory;
+
+    dataset train_data, val_data;
+    lint_report train_lint, val_lint;
+    comm comm;
+    device *dev;
+    model model;
+    trainable graph, eval_graph;
+    param_store *store;
+    plan *plan, *eval_plan;
+    optimiser optimiser;
+    loader *loader, *eval_loader;
+    records records;
+    evaluation evaluation;
+    bool evaluated;          /* this session: evaluation holds something */
+
+    train_state resumed;     /* what was read; its lists stay in use     */
+    bool resuming;
+    train_progress progress;
+    int64_t batches_per_epoch, total_steps, row_period;
+    float *logits;           /* [batch, classes]: of the last training batch */
+    size_t image_bytes, target_bytes, key_bytes, logit_bytes;
+    state_block blocks[STATE_MAX_BLOCKS]; /* host copies, for state files */
+    int32_t block_count;
+    char info[512];          /* model.info_json */
+    double session_start, session_train_seconds, report_time;
+    int64_t session_images;
+    train_window last_window; /* of the row before: shown until the new one holds something */
+    int64_t saved_step;       /* of the last checkpoint; -1: none in this session */
+    step_state last_result;
+} trainer;
+
+/* setup */
+status trainer_setup(trainer *t);
+void trainer_teardown(trainer *t);
+
+/* save */
+status trainer_open_checkpoint(trainer *t);  /* fills t->model, t->resumed, t->progress; checks the spec          */
+status trainer_restore(trainer *t);          /* uploads what the state file holds; after the plans have been made */
+status trainer_save(trainer *t);
+
+/* bad steps */
+void trainer_explain_bad_step(trainer *t, const step_state *result); /* only says; never fails the run */
+
+/* One training batch through the plan; the caller reads loss and logits. */
+status trainer_feed(trainer *t, plan *p, const batch *b);
+
+int trainer_asked_to_stop(void *trainer);    /* an evaluator_stop_fn */
+
+#endif

@@ -1,0 +1,353 @@
+#include <math.h>
+#include <string.h>
+
+#include "core/train/checkpoint.h"
+#include "core/train/schedule.h"
+#include "core/train/trainer_parts.h"
+
+enum { AUTO_BATCH_MAX = 256, WORST_SHOWN = 24, ROWS_PER_EPOCH = 20 };
+
+static status check_spec(const trainer *t)
+{
+    const spec_train *o = &t->spec.train;
+    TRY(schedule_check(&t->spec.schedule));
+    if (!o->deterministic) return FAIL(E_USAGE, "train.deterministic = false: runs are always reproducible; leave the key out");
+    if (t->spec.optimizer.nesterov && !(t->spec.optimizer.momentum > 0))
+        return FAIL(E_USAGE, "optimizer.nesterov = true needs optimizer.momentum above 0");
+    if (o->precision != PRECISION_F32 && o->device == SPEC_DEVICE_CPU)
+        return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
+    if (o->loss_scale > 0 && o->precision != PRECISION_F16)
+        return FAIL(E_USAGE, "train.loss_scale is for train.precision = f16; leave it at 0");
+    return OK;
+}
+
+static status lint(trainer *t, const dataset *data, const char *what, lint_report *report)
+{
+    const spec_data *o = &t->spec.data;
+    if (!o->lint || data->count == 0) return OK;
+    TRY(dataset_lint(data, o, o->cache[0] ? o->cache : t->folder, t->log, report));
+    if (report->bad_count == 0) return OK;
+    log_warn(t->log, "%s: %lld of %lld images are unreadable and will be replaced by others:", what, (long long)report->bad_count,
+        (long long)report->count);
+    int64_t shown = 0;
+    for (int64_t i = 0; i < report->count && shown < 10; i++) {
+        if (!report->reason[i]) continue;
+        log_warn(t->log, "    %s: %s", data->samples[i].name, report->reason[i]);
+        shown++;
+    }
+    if (report->bad_count > shown) log_warn(t->log, "    ... and %lld more", (long long)(report->bad_count - shown));
+    return OK;
+}
+
+static status open_data(trainer *t)
+{
+    TRY(dataset_open_parts(&t->spec.data, (uint64_t)t->spec.train.seed, t->log, &t->train_data, &t->val_data, NULL));
+    if (t->train_data.class_count < 2)
+        return FAIL(E_DATA, "%s: %lld class(es); a classifier needs at least two", t->train_data.path,
+            (long long)t->train_data.class_count);
+    TRY(lint(t, &t->train_data, "train", &t->train_lint));
+    TRY(lint(t, &t->val_data, "val", &t->val_lint));
+    log_info(t->log, "data: %lld training and %lld validation images of %lld classes", (long long)t->train_data.count,
+        (long long)t->val_data.count, (long long)t->train_data.class_count);
+    return OK;
+}
+
+static double grad_scale(const trainer *t)
+{
+    double scale = t->spec.train.loss_scale > 0 ? t->spec.train.loss_scale : 1;
+    return scale / (double)(t->spec.train.accumulate * t->comm.world);
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+typedef struct memory_need {
+    plan_memory train, eval;
+    int64_t optimiser_bytes, loader_bytes, total_bytes;
+} memory_need;
+
+static int64_t loader_ring_bytes(const trainer *t, int64_t batch)
+{
+    const preprocess *p = &t->model.preprocess;
+    int64_t rings = t->val_data.count > 0 ? 2 : 1;
+    int64_t image = (int64_t)p->width * p->height * p->channels * (int64_t)sizeof(float);
+    return rings * (t->spec.data.prefetch + 1) * batch * image;
+}
+
+static status measure_training(const trainer *t, int64_t batch, memory_need *need)
+{
+    trainable g;
+    TRY(train_graph_build(&g, &t->model.graph, &t->spec, batch, grad_scale(t)));
+    status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->train);
+    trainable_free(&g);
+    return result;
+}
+
+static status measure_evaluation(const trainer *t, int64_t batch, memory_need *need)
+{
+    trainable g;
+    if (t->val_data.count == 0) return OK;
+    TRY(eval_graph_build(&g, &t->model.graph, batch));
+    status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->eval);
+    trainable_free(&g);
+    return result;
+}
+
+static status measure(const trainer *t, int64_t batch, memory_need *need)
+{
+    *need = (memory_need){0};
+    TRY(measure_training(t, batch, need));
+    TRY(measure_evaluation(t, batch, need));
+    /* Weights and running statistics are shared by both plans. */
+    int64_t floats = need->train.param_bytes / 4, states = need->train.state_bytes / 4;
+    need->optimiser_bytes = optimiser_bytes(&t->spec, floats, states);
+    if (t->dev->api->kernels != BACKEND_CUDA) need->loader_bytes = loader_ring_bytes(t, batch);
+    need->total_bytes = need->train.total_bytes + need->eval.activation_bytes + need->eval.scratch_bytes + need->eval.packed_bytes +
+                        need->optimiser_bytes + need->loader_bytes;
+    return OK;
+}
+
+static status memory_limit(const trainer *t, int64_t *bytes)
+{
+    int64_t free_bytes, total;
+    if (t->spec.train.memory_limit > 0) {
+        *bytes = (int64_t)(t->spec.train.memory_limit * 1073741824.0);
+        return OK;
+    }
+    TRY(t->dev->api->memory(t->dev, &free_bytes, &total));
+    *bytes = free_bytes;
+    return OK;
+}
+
+/* Largest batch in 1 .. high that needs at most `limit` bytes; 0: not even one image fits. */
+static status largest_batch(const trainer *t, int64_t high, int64_t limit, int64_t *batch, memory_need *need)
+{
+    int64_t low = 0;
+    while (low < high) {
+        int64_t middle = low + (high - low + 1) / 2;
+        TRY(measure(t, middle, need));
+        if (need->total_bytes <= limit) low = middle;
+        else high = middle - 1;
+    }
+    *batch = low;
+    return measure(t, low > 0 ? low : 1, need);
+}
+
+static status refuse(const trainer *t, int64_t batch, int64_t needed, int64_t limit, int64_t fits)
+{
+    char want[32], have[32];
+    format_bytes((double)needed, want);
+    format_bytes((double)limit, have);
+    const char *source = t->spec.train.memory_limit > 0 ? "train.memory_limit allows" : "there are";
+    if (fits == 0)
+        return FAIL(E_MEMORY, "a batch of one image needs %s, %s %s: choose a smaller model or input", want, source, have);
+    return FAIL(E_MEMORY, "train.batch_size = %lld needs %s, %s %s: the largest that fits is train.batch_size = %lld "
+        "(train.accumulate keeps the effective size)", (long long)batch, want, source, have, (long long)fits);
+}
+
+static void print_memory(const trainer *t, const memory_need *n)
+{
+    const struct { const char *name; int64_t bytes; } rows[] = {
+        {"weights and statistics", n->train.param_bytes + n->train.state_bytes}, {"gradients", n->train.grad_bytes},
+        {"optimiser", n->optimiser_bytes}, {"packed weights", n->train.packed_bytes + n->eval.packed_bytes},
+        {"activations", n->train.activation_bytes}, {"scratch", n->train.scratch_bytes},
+        {"evaluation", n->eval.activation_bytes + n->eval.scratch_bytes}, {"batches read ahead", n->loader_bytes},
+    };
+    char text[32], sum[32];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        format_bytes((double)rows[i].bytes, text);
+        log_verbose(t->log, "    %-24s %12s", rows[i].name, text);
+    }
+    format_bytes((double)n->total_bytes, text);
+    format_bytes((double)n->train.activation_sum_bytes, sum);
+    log_info(t->log, "memory: %s planned for batches of %lld (activations without reuse: %s)", text,
+        (long long)t->spec.train.batch_size, sum);
+}
+
+static status resolve_batch(trainer *t)
+{
+    int64_t limit, batch = t->spec.train.batch_size;
+    memory_need need;
+    TRY(memory_limit(t, &limit));
+    if (t->resuming) batch = t->progress.batch_size;
+    if (batch > 0) {
+        TRY(measure(t, batch, &need));
+        if (need.total_bytes > limit) {
+            int64_t fits, needed = need.total_bytes;
+            TRY(largest_batch(t, batch - 1, limit, &fits, &need));
+            return refuse(t, batch, needed, limit, fits);
+        }
+    } else {
+        int64_t high = t->train_data.count < AUTO_BATCH_MAX ? t->train_data.count : AUTO_BATCH_MAX;
+        TRY(largest_batch(t, high, limit, &batch, &need));
+        if (batch == 0) return refuse(t, 1, need.total_bytes, limit, 0);
+        log_info(t->log, "train.batch_size = 0 (auto): %lld", (long long)batch);
+    }
+    t->spec.train.batch_size = batch;
+    t->summary->peak_bytes = need.total_bytes;
+    print_memory(t, &need);
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ plans */
+
+static status make_plan(trainer *t, const char *list_name, const trainable *g, plan **p)
+{
+    const state_list *variants = t->resuming ? state_find_list(&t->resumed, list_name) : NULL;
+    plan_options o = {.store = t->store};
+    if (variants) o = (plan_options){.store = t->store, .variants = variants->item, .variant_count = variants->count};
+    return plan_create(p, &g->graph, t->dev, &o);
+}
+
+static size_t edge_bytes(const trainable *g, edge_id e)
+{
+    if (e == EDGE_NONE) return 0;
+    const edge *x = &g->graph.edges[e];
+    return (size_t)shape_count(x->shape) * dtype_bytes(x->type);
+}
+
+static status make_plans(trainer *t)
+{
+    int64_t batch = t->spec.train.batch_size;
+    TRY(train_graph_build(&t->graph, &t->model.graph, &t->spec, batch, grad_scale(t)));
+    TRY(param_store_create(&t->store, &t->graph.graph, t->dev, true));
+    TRY(make_plan(t, "train", &t->graph, &t->plan));
+    if (t->val_data.count > 0) {
+        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, batch));
+        TRY(make_plan(t, "eval", &t->eval_graph, &t->eval_plan));
+    }
+    t->image_bytes = edge_bytes(&t->graph, t->graph.image);
+    t->target_bytes = edge_bytes(&t->graph, t->graph.targets);
+    t->key_bytes = edge_bytes(&t->graph, t->graph.sample_keys);
+    t->logit_bytes = edge_bytes(&t->graph, t->graph.logits);
+    t->logits = arena_alloc(&t->memory, t->logit_bytes);
+    if (!t->logits) return FAIL_MEMORY(t->logit_bytes);
+    return OK;
+}
+
+static status make_loaders(trainer *t)
+{
+    loader_options o = {.data = &t->train_data, .preprocess = t->model.preprocess, .data_options = &t->spec.data,
+        .augment = &t->spec.augment, .bad = t->train_lint.reason, .batch_size = t->spec.train.batch_size,
+        .threads = (int32_t)t->spec.data.threads, .prefetch = (int32_t)t->spec.data.prefetch, .rank = t->comm.rank,
+        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup, .log = t->log};
+    TRY(loader_create(&t->loader, &o));
+    if (t->val_data.count == 0) return OK;
+    o.data = &t->val_data;
+    o.augment = NULL;
+    o.bad = t->val_lint.reason;
+    o.mixup = 0;
+    return loader_create(&t->eval_loader, &o);
+}
+
+static status make_optimiser(trainer *t)
+{
+    const state_list *variants = t->resuming ? state_find_list(&t->resumed, "optimiser") : NULL;
+    TRY(optimiser_init(&t->optimiser, t->dev, t->store, &t->spec, variants));
+    t->block_count = optimiser_blocks(&t->optimiser, t->blocks);
+    for (int32_t i = 0; i < t->block_count; i++) {
+        t->blocks[i].data = arena_alloc(&t->memory, t->blocks[i].bytes);
+        if (!t->blocks[i].data) return FAIL_MEMORY(t->blocks[i].bytes);
+    }
+    return OK;
+}
+
+static void count_steps(trainer *t)
+{
+    const spec_train *o = &t->spec.train;
+    t->batches_per_epoch = loader_steps_per_epoch(t->loader);
+    t->total_steps = (o->epochs * t->batches_per_epoch + o->accumulate - 1) / o->accumulate;
+    int64_t per_epoch = (t->batches_per_epoch + o->accumulate - 1) / o->accumulate;
+    t->row_period = per_epoch / ROWS_PER_EPOCH > 1 ? per_epoch / ROWS_PER_EPOCH : 1;
+}
+
+static status open_model(trainer *t)
+{
+    bool there = checkpoint_exists(t->folder);
+    if (t->options->resume && there) return trainer_open_checkpoint(t);
+    if (t->options->resume) log_info(t->log, "%s: no checkpoint there, starting from the beginning", t->folder);
+    if (there && !t->options->overwrite)
+        return FAIL(E_USAGE, "%s already holds a checkpoint: go on from it with --resume, replace it with --overwrite, or choose "
+            "another folder with train.output=...", t->folder);
+    t->progress = (train_progress){.best_step = -1, .best_loss = INFINITY, .best_accuracy = -1, .stop_loss = INFINITY, .closed = true,
+        .seed = t->spec.train.seed};
+    return prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log);
+}
+
+static status open_device(trainer *t)
+{
+    char text[256];
+    int32_t threads = (int32_t)(t->resuming ? t->progress.threads : t->spec.train.threads);
+    TRY(device_open(&t->dev, t->spec.train.device, t->comm.local_rank, threads, t->log));
+    t->dev->api->describe(t->dev, text, sizeof text);
+    log_info(t->log, "device: %s", text);
+    if (t->spec.train.precision != PRECISION_F32 && t->dev->api->kernels != BACKEND_CUDA)
+        return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
+    return OK;
+}
+
+static void fill_summary(trainer *t)
+{
+    trainer_summary *s = t->summary;
+    s->total_steps = t->total_steps;
+    s->epochs = t->spec.train.epochs;
+    s->train_images = t->train_data.count;
+    s->val_images = t->val_data.count;
+    s->classes = t->train_data.class_count;
+    s->batch_size = t->spec.train.batch_size;
+    s->parameters = graph_param_count(&t->model.graph);
+    s->top_k = t->evaluation.metrics.top_k;
+    snprintf(s->last_path, sizeof s->last_path, "%s/last.safetensors", t->folder);
+    snprintf(s->best_path, sizeof s->best_path, "%s/best.safetensors", t->folder);
+    snprintf(s->report_path, sizeof s->report_path, "%s/report.html", t->folder);
+}
+
+/* Data first: a scan of a million files must not happen while other ranks wait in a collective. */
+status trainer_setup(trainer *t)
+{
+    TRY(check_spec(t));
+    TRY(dir_make(t->folder));
+    TRY(open_data(t));
+    TRY(comm_init(&t->comm));
+    TRY(open_model(t));
+    TRY(open_device(t));
+    TRY(resolve_batch(t));
+    TRY(make_plans(t));
+    TRY(make_optimiser(t));
+    TRY(make_loaders(t));
+    count_steps(t);
+    if (t->resuming) TRY(trainer_restore(t));
+    t->progress.batch_size = t->spec.train.batch_size;
+    t->progress.threads = t->dev->threads;
+    t->progress.world = t->comm.world;
+
+    TRY(evaluation_init(&t->evaluation, t->train_data.class_count, t->spec.train.top_k, t->spec.train.loss, WORST_SHOWN));
+    TRY(records_open(&t->records, t->folder, t->evaluation.metrics.top_k, t->resuming ? t->progress.step : -1));
+    int64_t size = 4 * param_store_count(t->store) + 4096;
+    for (int32_t i = 0; i < t->block_count; i++) size += (int64_t)t->blocks[i].bytes;
+    TRY(checkpoint_preflight(t->folder, size, t->resuming ? 2.2 : 4.2));
+    fill_summary(t);
+    return OK;
+}
+
+void trainer_teardown(trainer *t)
+{
+    records_close(&t->records);
+    evaluation_free(&t->evaluation);
+    loader_destroy(t->loader);
+    loader_destroy(t->eval_loader);
+    if (t->optimiser.dev) optimiser_free(&t->optimiser);
+    plan_destroy(t->plan);
+    plan_destroy(t->eval_plan);
+    param_store_destroy(t->store);
+    trainable_free(&t->graph);
+    trainable_free(&t->eval_graph);
+    model_free(&t->model);
+    state_free(&t->resumed);
+    device_close(t->dev);
+    if (t->comm.api) comm_free(&t->comm);
+    lint_report_free(&t->train_lint);
+    lint_report_free(&t->val_lint);
+    dataset_close(&t->train_data);
+    dataset_close(&t->val_data);
+    arena_free(&t->memory);
+}
