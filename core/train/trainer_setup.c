@@ -65,42 +65,42 @@ typedef struct memory_need {
     int64_t optimiser_bytes, loader_bytes, total_bytes;
 } memory_need;
 
-static int64_t loader_ring_bytes(const trainer *t, int64_t batch)
+static int64_t loader_ring_bytes(const trainer *t, int64_t rows)
 {
     const preprocess *p = &t->model.preprocess;
     int64_t rings = t->val_data.count > 0 ? 2 : 1;
-    int64_t image = (int64_t)p->width * p->height * p->channels * (int64_t)sizeof(float);
-    return rings * (t->spec.data.prefetch + 1) * batch * image;
+    int64_t image_bytes = (int64_t)p->width * p->height * p->channels * (int64_t)sizeof(float);
+    return rings * (t->spec.data.prefetch + 1) * rows * image_bytes;
 }
 
-static status measure_training(const trainer *t, int64_t batch, memory_need *need)
+static status measure_training(const trainer *t, int64_t rows, memory_need *need)
 {
     trainable g;
-    TRY(train_graph_build(&g, &t->model.graph, &t->spec, batch, grad_scale(t)));
+    TRY(train_graph_build(&g, &t->model.graph, &t->spec, rows, grad_scale(t)));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->train);
     trainable_free(&g);
     return result;
 }
 
-static status measure_evaluation(const trainer *t, int64_t batch, memory_need *need)
+static status measure_evaluation(const trainer *t, int64_t rows, memory_need *need)
 {
     trainable g;
     if (t->val_data.count == 0) return OK;
-    TRY(eval_graph_build(&g, &t->model.graph, batch));
+    TRY(eval_graph_build(&g, &t->model.graph, rows));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->eval);
     trainable_free(&g);
     return result;
 }
 
-static status measure(const trainer *t, int64_t batch, memory_need *need)
+static status measure(const trainer *t, int64_t rows, memory_need *need)
 {
     *need = (memory_need){0};
-    TRY(measure_training(t, batch, need));
-    TRY(measure_evaluation(t, batch, need));
+    TRY(measure_training(t, rows, need));
+    TRY(measure_evaluation(t, rows, need));
     /* Weights and running statistics are shared by both plans. */
     int64_t floats = need->train.param_bytes / 4, states = need->train.state_bytes / 4;
     need->optimiser_bytes = optimiser_bytes(&t->spec, floats, states);
-    if (t->dev->api->kernels != BACKEND_CUDA) need->loader_bytes = loader_ring_bytes(t, batch);
+    if (t->dev->api->kernels != BACKEND_CUDA) need->loader_bytes = loader_ring_bytes(t, rows);
     need->total_bytes = need->train.total_bytes + need->eval.activation_bytes + need->eval.scratch_bytes + need->eval.packed_bytes +
                         need->optimiser_bytes + need->loader_bytes;
     return OK;
@@ -119,7 +119,7 @@ static status memory_limit(const trainer *t, int64_t *bytes)
 }
 
 /* Largest batch in 1 .. high that needs at most `limit` bytes; 0: not even one image fits. */
-static status largest_batch(const trainer *t, int64_t high, int64_t limit, int64_t *batch, memory_need *need)
+static status largest_batch(const trainer *t, int64_t high, int64_t limit, int64_t *rows, memory_need *need)
 {
     int64_t low = 0;
     while (low < high) {
@@ -128,11 +128,11 @@ static status largest_batch(const trainer *t, int64_t high, int64_t limit, int64
         if (need->total_bytes <= limit) low = middle;
         else high = middle - 1;
     }
-    *batch = low;
+    *rows = low;
     return measure(t, low > 0 ? low : 1, need);
 }
 
-static status refuse(const trainer *t, int64_t batch, int64_t needed, int64_t limit, int64_t fits)
+static status refuse(const trainer *t, int64_t rows, int64_t needed, int64_t limit, int64_t fits)
 {
     char want[32], have[32];
     format_bytes((double)needed, want);
@@ -141,7 +141,7 @@ static status refuse(const trainer *t, int64_t batch, int64_t needed, int64_t li
     if (fits == 0)
         return FAIL(E_MEMORY, "a batch of one image needs %s, %s %s: choose a smaller model or input", want, source, have);
     return FAIL(E_MEMORY, "train.batch_size = %lld needs %s, %s %s: the largest that fits is train.batch_size = %lld "
-        "(train.accumulate keeps the effective size)", (long long)batch, want, source, have, (long long)fits);
+        "(train.accumulate keeps the effective size)", (long long)rows, want, source, have, (long long)fits);
 }
 
 static void print_memory(const trainer *t, const memory_need *n)
@@ -165,24 +165,24 @@ static void print_memory(const trainer *t, const memory_need *n)
 
 static status resolve_batch(trainer *t)
 {
-    int64_t limit, batch = t->spec.train.batch_size;
+    int64_t limit, rows = t->spec.train.batch_size;
     memory_need need;
     TRY(memory_limit(t, &limit));
-    if (t->resuming) batch = t->progress.batch_size;
-    if (batch > 0) {
-        TRY(measure(t, batch, &need));
+    if (t->resuming) rows = t->progress.batch_size;
+    if (rows > 0) {
+        TRY(measure(t, rows, &need));
         if (need.total_bytes > limit) {
             int64_t fits, needed = need.total_bytes;
-            TRY(largest_batch(t, batch - 1, limit, &fits, &need));
-            return refuse(t, batch, needed, limit, fits);
+            TRY(largest_batch(t, rows - 1, limit, &fits, &need));
+            return refuse(t, rows, needed, limit, fits);
         }
     } else {
         int64_t high = t->train_data.count < AUTO_BATCH_MAX ? t->train_data.count : AUTO_BATCH_MAX;
-        TRY(largest_batch(t, high, limit, &batch, &need));
-        if (batch == 0) return refuse(t, 1, need.total_bytes, limit, 0);
-        log_info(t->log, "train.batch_size = 0 (auto): %lld", (long long)batch);
+        TRY(largest_batch(t, high, limit, &rows, &need));
+        if (rows == 0) return refuse(t, 1, need.total_bytes, limit, 0);
+        log_info(t->log, "train.batch_size = 0 (auto): %lld", (long long)rows);
     }
-    t->spec.train.batch_size = batch;
+    t->spec.train.batch_size = rows;
     t->summary->peak_bytes = need.total_bytes;
     print_memory(t, &need);
     return OK;
@@ -207,12 +207,12 @@ static size_t edge_bytes(const trainable *g, edge_id e)
 
 static status make_plans(trainer *t)
 {
-    int64_t batch = t->spec.train.batch_size;
-    TRY(train_graph_build(&t->graph, &t->model.graph, &t->spec, batch, grad_scale(t)));
+    int64_t rows = t->spec.train.batch_size;
+    TRY(train_graph_build(&t->graph, &t->model.graph, &t->spec, rows, grad_scale(t)));
     TRY(param_store_create(&t->store, &t->graph.graph, t->dev, true));
     TRY(make_plan(t, "train", &t->graph, &t->plan));
     if (t->val_data.count > 0) {
-        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, batch));
+        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, rows));
         TRY(make_plan(t, "eval", &t->eval_graph, &t->eval_plan));
     }
     t->image_bytes = edge_bytes(&t->graph, t->graph.image);
