@@ -77,7 +77,7 @@ static int64_t kept_of(int64_t filters, int64_t above, const prune_options *o)
     GOOD(net_linear(&n, &x, "fc", 10));
     GOOD(graph_output(&g, x));
     double *norm = calloc((size_t)filters, sizeof *norm);
-    for (int64_t i = 0; i < filters; i++) norm[i] = i < above ? 1.0 - 0.001 * (double)i : 0.05;
+    for (int64_t i = 0; i < filters; i++) norm[i] = i < above ? 1.0 - (double)i / 128 : 0.05;
     set_norms(&g, "a.weight", norm, filters);
     GOOD(prune_graph(&cut, &report, &g, o));
     int64_t kept = report.layers[0].channels_after;
@@ -102,7 +102,7 @@ static void test_keep_rule(void **state)
     prune_options fine = defaults;
     fine.granularity = 1, fine.min_filters = 1;
     assert_int_equal(kept_of(64, 10, &fine), 10);
-    fine.normalizer = NORMALIZER_OFF, fine.threshold = 0.99; /* strictly above: 1, 0.999 ... 0.991 */
+    fine.normalizer = NORMALIZER_OFF, fine.threshold = 1 - 10 / 128.0; /* strictly above: 1 ... 119/128 */
     assert_int_equal(kept_of(64, 64, &fine), 10);
 }
 
