@@ -1,0 +1,36 @@
+/* runner.h: runs a graph "image in, scores out" on any number of images.
+ *
+ * One plan per batch size, the last two kept. A call is cut into batches of at most max_batch. One thread at a time.
+ *
+ *     runner *r;
+ *     TRY(runner_create(&r, &g, dev, 16));
+ *     TRY(runner_run(r, scores, images, n));
+ *     runner_destroy(r);
+ */
+#ifndef GRAFT_EXPORT_RUNNER_H
+#define GRAFT_EXPORT_RUNNER_H
+
+#include "core/device/device.h"
+#include "core/graph/plan.h"
+
+typedef struct runner runner;
+
+/* g stays the caller's, who does not touch it meanwhile: the runner changes its batch. Input 0 is f32 [1, h, w, c], output 0
+ * f32 [1, classes]; E_MODEL otherwise. */
+status runner_create(runner **r, graph *g, device *dev, int64_t max_batch);
+void runner_destroy(runner *r); /* accepts NULL */
+
+/* scores: [n, classes], images: [n, h, w, c], preprocessed. */
+status runner_run(runner *r, float *scores, const float *images, int64_t n);
+
+shape runner_input(const runner *r);      /* [1, h, w, c] */
+int64_t runner_classes(const runner *r);
+int64_t runner_max_batch(const runner *r);
+
+/* The plan for a batch, made if need be; for profiles and memory figures. Valid until the next run. */
+status runner_plan(runner *r, int64_t batch, plan **p);
+
+/* probabilities = softmax (or sigmoid) of scores, in place; [n, classes]. */
+void scores_to_probabilities(float *scores, int64_t n, int64_t classes, bool sigmoid);
+
+#endif
