@@ -1,0 +1,228 @@
+#include "export/export.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/graph/transform.h"
+#include "export/export_steps.h"
+#include "export/noise.h"
+#include "export/quantise.h"
+
+typedef status pass_fn(graph *dst, const graph *src);
+
+status export_float_graph(graph *dst, const graph *model_graph)
+{
+    static pass_fn *const passes[] = {pass_inference, pass_fold_batchnorm, pass_fuse_epilogues, pass_fold_constants, pass_remove_dead};
+    const graph *from = model_graph;
+    graph stage[2] = {{.node_count = 0}, {.node_count = 0}};
+    int64_t count = sizeof passes / sizeof *passes;
+    status result = OK;
+    *dst = (graph){0};
+    for (int64_t i = 0; i < count; i++) {
+        graph *to = i == count - 1 ? dst : &stage[i % 2];
+        graph_free(to);
+        TRY_OUT(passes[i](to, from));
+        from = to;
+    }
+out:
+    graph_free(&stage[0]);
+    graph_free(&stage[1]);
+    if (result != OK) graph_free(dst);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------ scales */
+
+status export_score(const export_options *o, graph *g, double *points)
+{
+    TRY(o->score(o->score_context, g, points));
+    shape s = g->edges[g->inputs[0]].shape;
+    s.dim[0] = 1;
+    return graph_resize(g, g->inputs[0], s); /* scoring may have changed the batch */
+}
+
+static status fill_table(export_scales *s, const graph *g, const float *scale, spec_calibrator method, int64_t version)
+{
+    calibration_cache *t = &s->table;
+    t->version = version;
+    t->algorithm = method == CALIBRATOR_MINMAX ? "MinMaxCalibration" : "EntropyCalibration2";
+    s->calibrator = calibrator_name(method);
+    t->entries = ARENA_ARRAY(&t->memory, cache_entry, g->edge_count);
+    if (!t->entries) return FAIL_MEMORY(g->edge_count * sizeof *t->entries);
+    for (edge_id e = 0; e < g->edge_count; e++) {
+        if (scale[e] <= 0) continue;
+        const char *name = arena_strdup(&t->memory, g->edges[e].name);
+        if (!name) return FAIL_MEMORY(64);
+        t->entries[t->count++] = (cache_entry){name, scale[e]};
+    }
+    return OK;
+}
+
+/* Score (0 without a callback) and noise of the network with these scales. */
+static status try_scales(const graph *g, const float *scale, const export_options *o, double *points, double *db)
+{
+    graph q;
+    TRY(quantise_graph(&q, g, scale, NULL));
+    *points = 0;
+    status result = noise_network(db, g, &q, o->dev, o->data);
+    if (result == OK && o->score) result = export_score(o, &q, points);
+    graph_free(&q);
+    return result;
+}
+
+/* scale: of the best method. */
+static status choose_method(const graph *g, const calibration *c, const export_options *o, float *scale, spec_calibrator *method)
+{
+    double best_points = -1, best_db = 0;
+    for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
+        double points, db;
+        calibration_scales(c, m, o->percentile, scale);
+        quantise_share_scales(g, scale);
+        TRY(try_scales(g, scale, o, &points, &db));
+        log_info(o->log, "calibrator %-10s  score %.2f  result %.1f dB", calibrator_name(m), points, db);
+        if (points < best_points || (points == best_points && db <= best_db)) continue;
+        best_points = points, best_db = db, *method = m;
+    }
+    return OK;
+}
+
+static status calibrate(export_scales *s, const graph *g, const export_options *o, int64_t version)
+{
+    calibration c = {0};
+    arena a = {0};
+    spec_calibrator method = o->calibrator;
+    status result = OK;
+    float *scale = ARENA_ARRAY(&a, float, g->edge_count);
+    if (!scale) TRY_OUT(FAIL_MEMORY(g->edge_count * sizeof *scale));
+    TRY_OUT(calibration_run(&c, g, o->dev, o->data));
+    if (method == CALIBRATOR_AUTO) TRY_OUT(choose_method(g, &c, o, scale, &method));
+    calibration_scales(&c, method, o->percentile, scale);
+    quantise_share_scales(g, scale);
+    s->images = c.images;
+    TRY_OUT(fill_table(s, g, scale, method, version));
+out:
+    calibration_free(&c);
+    arena_free(&a);
+    return result;
+}
+
+status export_calibrate(export_scales *s, const model *m, const export_options *o, int64_t version)
+{
+    graph g;
+    *s = (export_scales){0};
+    TRY(export_float_graph(&g, &m->graph));
+    status result = calibrate(s, &g, o, version);
+    graph_free(&g);
+    if (result != OK) export_scales_free(s);
+    return result;
+}
+
+/* Which of the model's tensors the table lacks, and which of the table's the model lacks. */
+static status compare_names(const export_scales *s, const graph *g, const char *path, logger *log)
+{
+    arena a = {0};
+    const char *missing = "";
+    int64_t missing_count = 0;
+    bool *wanted = ARENA_ARRAY(&a, bool, g->edge_count);
+    status result = wanted ? quantise_wanted(g, wanted) : FAIL_MEMORY(g->edge_count);
+    for (edge_id e = 0; result == OK && missing && e < g->edge_count; e++) {
+        if (!wanted[e] || cache_find(&s->table, g->edges[e].name)) continue;
+        missing = arena_printf(&a, "%s%s%s", missing, missing_count++ ? ", " : "", g->edges[e].name);
+    }
+    for (int64_t i = 0; result == OK && i < s->table.count; i++) {
+        bool known = false;
+        for (edge_id e = 0; e < g->edge_count && !known; e++) known = wanted[e] && strcmp(g->edges[e].name, s->table.entries[i].name) == 0;
+        if (!known) log_warn(log, "%s: tensor %s is none of this model's: left out", path, s->table.entries[i].name);
+    }
+    if (result == OK && missing_count)
+        result = FAIL(E_MODEL, "%s lacks %" PRId64 " of this model's tensors: %s", path, missing_count, missing ? missing : "(no memory)");
+    arena_free(&a);
+    return result;
+}
+
+status export_read_scales(export_scales *s, const model *m, const char *path, logger *log)
+{
+    graph g;
+    *s = (export_scales){.calibrator = "cache"};
+    TRY(cache_read(&s->table, path));
+    status result = export_float_graph(&g, &m->graph);
+    if (result == OK) {
+        result = compare_names(s, &g, path, log);
+        graph_free(&g);
+    }
+    if (result != OK) export_scales_free(s);
+    return result;
+}
+
+status export_write_scales(const export_scales *s, const char *path)
+{
+    return cache_write(path, s->table.version, s->table.algorithm, s->table.entries, s->table.count);
+}
+
+void export_scales_free(export_scales *s)
+{
+    cache_free(&s->table);
+    *s = (export_scales){0};
+}
+
+/* ------------------------------------------------------------------------------------------------ float */
+
+status export_describe(engine *e, const model *m, const graph *float_graph, const export_options *o)
+{
+    e->sigmoid = o->sigmoid;
+    e->preprocess = m->preprocess;
+    e->source_hash = m->file_hash;
+    e->calibrator = "";
+    e->float_score = e->score = -1;
+    e->source_name = arena_strdup(&e->memory, o->source_name ? o->source_name : "");
+    e->class_name = ARENA_ARRAY(&e->memory, const char *, m->class_count);
+    e->layers = ARENA_ARRAY(&e->memory, engine_layer, float_graph->node_count);
+    if (!e->source_name || !e->class_name || !e->layers) return FAIL_MEMORY(4096);
+    e->class_count = m->class_count;
+    for (int64_t i = 0; i < m->class_count; i++) {
+        if (!(e->class_name[i] = arena_strdup(&e->memory, m->class_name[i]))) return FAIL_MEMORY(64);
+    }
+    for (node_id n = 0; n < float_graph->node_count; n++) {
+        const node *p = &float_graph->nodes[n];
+        if (!quantise_is_layer(float_graph, n)) continue;
+        engine_layer *l = &e->layers[e->layer_count++];
+        *l = (engine_layer){.name = arena_strdup(&e->memory, p->name), .op = p->op->name, .reason = ""};
+        if (!l->name) return FAIL_MEMORY(64);
+        l->macs = p->op->macs ? p->op->macs(float_graph, p) : 0;
+    }
+    return OK;
+}
+
+status export_float(engine *e, const model *m, const export_options *o)
+{
+    *e = (engine){.precision = ENGINE_F32};
+    status result = export_float_graph(&e->graph, &m->graph);
+    if (result == OK) result = export_describe(e, m, &e->graph, o);
+    if (result == OK && o->score) {
+        result = export_score(o, &e->graph, &e->float_score);
+        e->score = e->float_score;
+        e->check_images = o->check_images;
+    }
+    if (result != OK) engine_free(e);
+    return result;
+}
+
+void export_print(const engine *e, FILE *stream)
+{
+    fprintf(stream, "%-28s %-9s %8s %12s %12s %9s  %s\n", "layer", "precision", "SQNR dB", "input scale", "output scale", "MMACs", "");
+    for (int64_t i = 0; i < e->layer_count; i++) {
+        const engine_layer *l = &e->layers[i];
+        char sqnr[32] = "-", in[32] = "-", out[32] = "-";
+        if (l->sqnr_db != 0) snprintf(sqnr, sizeof sqnr, "%.1f", l->sqnr_db);
+        if (l->in_scale > 0) snprintf(in, sizeof in, "%.6g", (double)l->in_scale);
+        if (l->out_scale > 0) snprintf(out, sizeof out, "%.6g", (double)l->out_scale);
+        fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f  %s\n", l->name, l->integer ? "int8" : "f32", sqnr, in, out,
+                (double)l->macs * 1e-6, l->reason);
+    }
+    fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
+    if (e->score >= 0) {
+        fprintf(stream, "; score %.2f on %" PRId64 " check images", e->score, e->check_images);
+        if (e->precision == ENGINE_INT8) fprintf(stream, ", f32 %.2f: drop %.2f", e->float_score, e->float_score - e->score);
+    }
+    fputc('\n', stream);
+}

@@ -1,0 +1,13 @@
+/* export_steps.h: what export.c and int8.c share. Private to export/. */
+#ifndef GRAFT_EXPORT_EXPORT_STEPS_H
+#define GRAFT_EXPORT_EXPORT_STEPS_H
+
+#include "export/export.h"
+
+/* o->score with the graph's batch set back to 1. */
+status export_score(const export_options *o, graph *g, double *points);
+
+/* Fills everything of e but its graph and what measuring gives; e->layers: one entry per layer of float_graph, in node order. */
+status export_describe(engine *e, const model *m, const graph *float_graph, const export_options *o);
+
+#endif

@@ -1,0 +1,99 @@
+/* export_net.h: a small residual network with random weights and random images, for the tests of export/. */
+#ifndef GRAFT_TESTS_EXPORT_NET_H
+#define GRAFT_TESTS_EXPORT_NET_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/rng.h"
+#include "core/graph/model.h"
+#include "export/calibrate.h"
+#include "models/models.h"
+
+enum { NET_SIDE = 24, NET_CHANNELS = 3, NET_CLASSES = 5, NET_IMAGE = NET_SIDE * NET_SIDE * NET_CHANNELS };
+
+/* Weights of deviation sqrt(2 / fan in), statistics as training leaves them: near 0 and 1, not at them. */
+static void net_fill(graph *g, uint64_t seed)
+{
+    for (edge_id e = 0; e < g->edge_count; e++) {
+        edge *p = &g->edges[e];
+        if (!p->data || p->type != DTYPE_F32) continue;
+        rng r = rng_make(seed, RNG_TEST, (uint64_t)e);
+        int64_t count = shape_count(p->shape);
+        float sigma = p->shape.rank == 4 ? sqrtf(2.0f / (float)(count / p->shape.dim[0])) : 0.2f;
+        bool about_one = p->shape.rank == 1 && (strstr(p->name, "running_var") || strstr(p->name, "weight"));
+        for (int64_t i = 0; i < count; i++) {
+            float x = sigma * rng_normal(&r);
+            ((float *)p->data)[i] = about_one ? fmaxf(0.3f, 1.0f + x) : x;
+        }
+    }
+}
+
+/* resnet10 with a quarter of the channels, or another arch. */
+static status net_model(model *m, const char *arch, double width)
+{
+    static const char *const names[NET_CLASSES] = {"ant", "bee", "cat", "dog", "elk: \"big\""};
+    spec_model options = {.arch = arch, .input_width = NET_SIDE, .input_height = NET_SIDE, .channels = NET_CHANNELS,
+                          .stem = STEM_IMAGENET, .width = width, .use_batch_norm = true, .use_pooling = true,
+                          .bn_momentum = 0.1, .bn_epsilon = 1e-5};
+    *m = (model){.spec_text = "", .info_json = "{}"};
+    TRY(models_build(&m->graph, &options, NET_CLASSES));
+    net_fill(&m->graph, 7);
+    m->preprocess = (preprocess){.width = NET_SIDE, .height = NET_SIDE, .channels = NET_CHANNELS, .mean = {120, 115, 100},
+                                 .std = {60, 60, 60}, .resize = RESIZE_STRETCH, .crop_fraction = 1};
+    m->file_hash = (hash128){0x0123456789abcdef, 0xfedcba9876543210};
+    return model_set_classes(m, names, NET_CLASSES);
+}
+
+/* A source of `count` random images in batches of any size, forwards or backwards. */
+typedef struct net_images {
+    int64_t count, batch, at;
+    bool backwards;
+    float *pixels; /* [count, NET_IMAGE] */
+    float *buffer; /* [batch, NET_IMAGE] */
+} net_images;
+
+static net_images net_images_make(int64_t count, int64_t batch, bool backwards)
+{
+    net_images s = {.count = count, .batch = batch, .backwards = backwards};
+    s.pixels = malloc((size_t)count * NET_IMAGE * sizeof(float));
+    s.buffer = malloc((size_t)batch * NET_IMAGE * sizeof(float));
+    for (int64_t i = 0; i < count; i++) {
+        rng r = rng_make(3, RNG_TEST, 1000 + (uint64_t)i);
+        float level = rng_normal(&r);
+        for (int64_t k = 0; k < NET_IMAGE; k++) s.pixels[i * NET_IMAGE + k] = level + rng_normal(&r);
+    }
+    return s;
+}
+
+static void net_images_free(net_images *s)
+{
+    free(s->pixels);
+    free(s->buffer);
+}
+
+static status net_rewind(void *context)
+{
+    ((net_images *)context)->at = 0;
+    return OK;
+}
+
+static status net_next(void *context, const float **images, int64_t *count)
+{
+    net_images *s = context;
+    for (*count = 0; *count < s->batch && s->at < s->count; s->at++, ++*count) {
+        int64_t i = s->backwards ? s->count - 1 - s->at : s->at;
+        memcpy(s->buffer + *count * NET_IMAGE, s->pixels + i * NET_IMAGE, NET_IMAGE * sizeof(float));
+    }
+    *images = s->buffer;
+    return OK;
+}
+
+static calibration_data net_data(net_images *s)
+{
+    return (calibration_data){.context = s, .rewind = net_rewind, .next = net_next};
+}
+
+#endif

@@ -1,0 +1,412 @@
+/* Calibration, quantisation and the whole way to an INT8 network, on a small residual network. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/graph/plan.h"
+#include "core/graph/transform.h"
+#include "core/ops/op.h"
+#include "export/export.h"
+#include "export/noise.h"
+#include "export/quantise.h"
+#include "export/runner.h"
+#include "tests/unit/export_net.h"
+
+#define GOOD(call)                                                                                                     \
+    do {                                                                                                               \
+        status s_ = (call);                                                                                            \
+        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
+    } while (0)
+
+enum { IMAGES = 12 };
+
+typedef struct fixture {
+    device *dev;
+    model m;
+    graph g; /* float */
+    net_images images;
+    calibration_data data;
+} fixture;
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 2, NULL) != OK) return 1;
+    if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->g, &f->m.graph) != OK) return 1;
+    f->images = net_images_make(IMAGES, 4, false);
+    f->data = net_data(&f->images);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    net_images_free(&f->images);
+    graph_free(&f->g);
+    model_free(&f->m);
+    device_close(f->dev);
+    free(f);
+    return 0;
+}
+
+/* Scores of one image. */
+static void run(const graph *g, device *dev, bool reference, const float *image, float *scores)
+{
+    plan *p;
+    GOOD(plan_create(&p, g, dev, &(plan_options){.reference = reference}));
+    GOOD(plan_set_input(p, g->inputs[0], image, NET_IMAGE * sizeof *image));
+    GOOD(plan_run(p));
+    GOOD(plan_get(p, g->outputs[0], scores, NET_CLASSES * sizeof *scores));
+    plan_destroy(p);
+}
+
+/* The model as it was built, batch-norm with running statistics, against the folded and fused graph. */
+static void test_float_graph(void **state)
+{
+    fixture *f = *state;
+    graph plain, lowered;
+    float expected[NET_CLASSES], found[NET_CLASSES];
+    GOOD(pass_inference(&plain, &f->m.graph));
+    GOOD(pass_lower(&lowered, &plain, false));
+    run(&lowered, f->dev, true, f->images.pixels, expected);
+    run(&f->g, f->dev, false, f->images.pixels, found);
+    float top = 0, worst = 0;
+    for (int c = 0; c < NET_CLASSES; c++) {
+        top = fmaxf(top, fabsf(expected[c]));
+        worst = fmaxf(worst, fabsf(expected[c] - found[c]));
+    }
+    assert_true(top > 0.01f);
+    if (worst > 2e-5f * top) fail_msg("largest score %g, largest difference %g", (double)top, (double)worst);
+    for (node_id n = 0; n < f->g.node_count; n++) {
+        const char *name = f->g.nodes[n].op->name;
+        if (strcmp(name, "batchnorm") == 0 || strcmp(name, "add") == 0 || strcmp(name, "activation") == 0)
+            fail_msg("%s (%s) was not fused", f->g.nodes[n].name, name);
+    }
+    graph_free(&plain);
+    graph_free(&lowered);
+}
+
+/* The same ranges to the last bit for every order and batch size. */
+static void test_calibration_is_invariant(void **state)
+{
+    fixture *f = *state;
+    calibration first;
+    GOOD(calibration_run(&first, &f->g, f->dev, &f->data));
+    assert_int_equal(first.images, IMAGES);
+    for (int64_t batch = 1; batch <= 13; batch += 3) {
+        calibration other;
+        net_images images = net_images_make(IMAGES, batch, batch % 2 == 0);
+        calibration_data data = net_data(&images);
+        GOOD(calibration_run(&other, &f->g, f->dev, &data));
+        for (int64_t e = 0; e < first.edge_count; e++) {
+            const tensor_range *a = &first.range[e], *b = &other.range[e];
+            assert_int_equal(a->bin != NULL, b->bin != NULL);
+            if (!a->bin) continue;
+            assert_memory_equal(&a->amax, &b->amax, sizeof a->amax);
+            assert_memory_equal(a->bin, b->bin, CALIBRATION_BINS * sizeof *a->bin);
+        }
+        calibration_free(&other);
+        net_images_free(&images);
+    }
+    calibration_free(&first);
+}
+
+/* The histogram against one made here from the kept activations. */
+static void test_histogram(void **state)
+{
+    fixture *f = *state;
+    calibration c;
+    GOOD(calibration_run(&c, &f->g, f->dev, &f->data));
+    edge_id input = f->g.inputs[0];
+    const tensor_range *r = &c.range[input];
+    float amax = 0;
+    int64_t bin[CALIBRATION_BINS] = {0};
+    for (int64_t i = 0; i < IMAGES * NET_IMAGE; i++) amax = fmaxf(amax, fabsf(f->images.pixels[i]));
+    for (int64_t i = 0; i < IMAGES * NET_IMAGE; i++) {
+        int64_t b = (int64_t)(fabsf(f->images.pixels[i]) * (CALIBRATION_BINS / amax));
+        bin[b < CALIBRATION_BINS ? b : CALIBRATION_BINS - 1]++;
+    }
+    assert_true(r->amax == amax);
+    assert_int_equal(r->count, IMAGES * NET_IMAGE);
+    assert_memory_equal(r->bin, bin, sizeof bin);
+    calibration_free(&c);
+}
+
+static status broken_next(void *context, const float **images, int64_t *count)
+{
+    net_images *s = context;
+    TRY(net_next(s, images, count));
+    if (*count) s->buffer[5] = NAN;
+    return OK;
+}
+
+static status growing_next(void *context, const float **images, int64_t *count)
+{
+    net_images *s = context;
+    TRY(net_next(s, images, count));
+    for (int64_t i = 0; i < *count * NET_IMAGE; i++) s->buffer[i] *= 1.0f + 0.01f * (float)s->backwards;
+    if (s->at == s->count) s->backwards = true;
+    return OK;
+}
+
+static void test_calibration_refuses(void **state)
+{
+    fixture *f = *state;
+    calibration c;
+    net_images images = net_images_make(4, 4, false);
+    calibration_data data = net_data(&images);
+    data.next = broken_next;
+    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_MODEL);
+    assert_non_null(strstr(status_message(), "NaN"));
+    data.next = growing_next;
+    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_DATA);
+    assert_non_null(strstr(status_message(), "second pass"));
+    images.count = 0;
+    data.next = net_next;
+    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_DATA);
+    net_images_free(&images);
+}
+
+static void make_scales(fixture *f, spec_calibrator method, float *scale)
+{
+    calibration c;
+    GOOD(calibration_run(&c, &f->g, f->dev, &f->data));
+    calibration_scales(&c, method, 99.99, scale);
+    quantise_share_scales(&f->g, scale);
+    calibration_free(&c);
+}
+
+/* Every tensor of the integer network: plain C against whatever the CPU backend chooses. */
+static void test_reference_equals_cpu(void **state)
+{
+    fixture *f = *state;
+    graph q;
+    plan *ref, *cpu;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    GOOD(quantise_graph(&q, &f->g, scale, NULL));
+    GOOD(graph_check(&q));
+    GOOD(plan_create(&ref, &q, f->dev, &(plan_options){.reference = true, .keep_activations = true}));
+    GOOD(plan_create(&cpu, &q, f->dev, &(plan_options){.keep_activations = true}));
+    int64_t compared = 0;
+    for (int64_t i = 0; i < 3; i++) {
+        const float *image = f->images.pixels + i * NET_IMAGE;
+        plan *both[] = {ref, cpu};
+        for (int k = 0; k < 2; k++) {
+            GOOD(plan_set_input(both[k], q.inputs[0], image, NET_IMAGE * sizeof *image));
+            GOOD(plan_run(both[k]));
+        }
+        for (edge_id e = 0; e < q.edge_count; e++) {
+            const edge *p = &q.edges[e];
+            if (p->kind != EDGE_ACTIVATION || p->type != DTYPE_I8) continue;
+            size_t bytes = (size_t)shape_count(p->shape);
+            int8_t *a = malloc(bytes), *b = malloc(bytes);
+            GOOD(plan_get(ref, e, a, bytes));
+            GOOD(plan_get(cpu, e, b, bytes));
+            for (size_t k = 0; k < bytes; k++)
+                if (a[k] != b[k]) fail_msg("image %d, %s, element %zu: ref %d, cpu %d", (int)i, p->name, k, a[k], b[k]);
+            compared++;
+            free(a);
+            free(b);
+        }
+    }
+    assert_true(compared > 30);
+    plan_destroy(ref);
+    plan_destroy(cpu);
+    graph_free(&q);
+    free(scale);
+}
+
+/* What the integer graph looks like: one quantisation of the image, no conversion between layers, float only around the global average. */
+static void test_structure(void **state)
+{
+    fixture *f = *state;
+    graph q;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    int64_t layers = 0, quantise = 0;
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    GOOD(quantise_graph(&q, &f->g, scale, NULL));
+    for (node_id n = 0; n < q.node_count; n++) {
+        const node *p = &q.nodes[n];
+        dtype type = q.edges[p->in[0]].type;
+        if (p->op == &op_conv2d || p->op == &op_linear) {
+            assert_int_equal(type, DTYPE_I8);
+            layers++;
+        }
+        if (p->op == &op_pool && ((const pool_attr *)p->attr)->kind == POOL_MAX) assert_int_equal(type, DTYPE_I8);
+        if (p->op == &op_quantise) quantise++;
+    }
+    int64_t expected = 0;
+    for (node_id n = 0; n < f->g.node_count; n++) expected += quantise_is_layer(&f->g, n);
+    assert_int_equal(layers, expected);
+    assert_int_equal(layers, 13); /* stem, 4 blocks of 2, 3 projections, linear */
+    assert_int_equal(quantise, 2); /* image, pooled features */
+    assert_int_equal(q.edges[q.outputs[0]].type, DTYPE_F32);
+    assert_int_equal(graph_macs(&q), graph_macs(&f->g));
+    graph_free(&q);
+    free(scale);
+}
+
+/* Weights and factors by their definition, for one layer. */
+static void test_constants(void **state)
+{
+    fixture *f = *state;
+    graph q;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    GOOD(quantise_graph(&q, &f->g, scale, NULL));
+    const node *from = &f->g.nodes[graph_find_node(&f->g, "layer1.0.conv1")];
+    const node *to = &q.nodes[graph_find_node(&q, "layer1.0.conv1")];
+    const edge *w = &f->g.edges[from->in[1]], *wq = &q.edges[to->in[1]];
+    const float *bias = f->g.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data, *factor = q.edges[to->in[4]].data;
+    int64_t oc = w->shape.dim[0], count = shape_count(w->shape) / oc;
+    double s_in = scale[from->in[0]], s_out = scale[from->out[0]];
+    for (int64_t o = 0; o < oc; o++) {
+        const float *row = (const float *)w->data + o * count;
+        const int8_t *row_q = (const int8_t *)wq->data + o * count;
+        float amax = 0;
+        for (int64_t i = 0; i < count; i++) amax = fmaxf(amax, fabsf(row[i]));
+        int top = 0;
+        for (int64_t i = 0; i < count; i++) {
+            top = abs(row_q[i]) > top ? abs(row_q[i]) : top;
+            assert_true(fabs(row_q[i] * (double)amax / 127 - row[i]) <= 0.5001 * amax / 127);
+        }
+        assert_int_equal(top, 127);
+        assert_true(fabs(factor[o] * s_out / (s_in * amax / 127) - 1) < 1e-6);
+        assert_true(fabs(bias_q[o] * (s_in * amax / 127) - bias[o]) <= 1e-6 * fabs(bias[o]) + 1e-12);
+    }
+    graph_free(&q);
+    free(scale);
+}
+
+/* Each method gives a network that keeps its scores; layers alone are cleaner than the whole. */
+static void test_noise(void **state)
+{
+    fixture *f = *state;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    double *db = calloc((size_t)f->g.node_count, sizeof *db);
+    for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
+        graph q;
+        double whole;
+        make_scales(f, m, scale);
+        GOOD(quantise_graph(&q, &f->g, scale, NULL));
+        GOOD(noise_network(&whole, &f->g, &q, f->dev, &f->data));
+        GOOD(noise_layers(db, &f->g, scale, f->dev, &f->data));
+        if (whole < 15) fail_msg("%s: result %.1f dB", calibrator_name(m), whole);
+        for (node_id n = 0; n < f->g.node_count; n++) {
+            if (!quantise_is_layer(&f->g, n)) assert_true(db[n] == 0);
+            else if (db[n] < 20 || db[n] > 60) fail_msg("%s: %s %.1f dB", calibrator_name(m), f->g.nodes[n].name, db[n]);
+        }
+        graph_free(&q);
+    }
+    free(scale);
+    free(db);
+}
+
+/* ------------------------------------------------------------------------------------------------ fall back */
+
+/* Points by the rule that a layer called `bad` costs 10 in INT8. */
+typedef struct judge {
+    const char *bad;
+    int64_t calls;
+} judge;
+
+static status judge_graph(void *context, graph *g, double *points)
+{
+    judge *j = context;
+    node_id n = graph_find_node(g, j->bad);
+    j->calls++;
+    *points = n != NODE_NONE && g->edges[g->nodes[n].in[0]].type == DTYPE_I8 ? 80 : 90;
+    return OK;
+}
+
+static void test_fall_back(void **state)
+{
+    fixture *f = *state;
+    export_scales scales;
+    judge j = {.bad = "layer2.0.conv1"};
+    export_options o = {.calibrator = CALIBRATOR_ENTROPY, .max_drop = 1, .source_name = "net", .dev = f->dev, .data = &f->data,
+                        .score = judge_graph, .score_context = &j, .check_images = 10};
+    engine e;
+    GOOD(export_calibrate(&scales, &f->m, &o, 8601));
+    GOOD(export_int8(&e, &f->m, &scales, &o));
+    int64_t in_float = 0;
+    double bad_db = 0, kept_db = 1000;
+    for (int64_t i = 0; i < e.layer_count; i++) {
+        const engine_layer *l = &e.layers[i];
+        bool bad = strcmp(l->name, j.bad) == 0;
+        in_float += !l->integer;
+        if (bad) {
+            assert_false(l->integer);
+            assert_string_equal(l->reason, "noisy: back to f32");
+            bad_db = l->sqnr_db;
+        } else if (l->integer) {
+            kept_db = fmin(kept_db, l->sqnr_db);
+        }
+    }
+    assert_true(in_float >= 1 && kept_db >= bad_db); /* the noisiest went, up to the bad one, and no further */
+    assert_true(e.score == 90 && e.float_score == 90);
+    engine_free(&e);
+
+    o.min_integer = 1;
+    assert_int_equal(export_int8(&e, &f->m, &scales, &o), E_GATE);
+    o.float_layers = (const char *const[]){"layer2.*", "conv1"};
+    o.float_layer_count = 2;
+    o.min_integer = 0;
+    j.calls = 0;
+    GOOD(export_int8(&e, &f->m, &scales, &o));
+    for (int64_t i = 0; i < e.layer_count; i++) {
+        bool named = strncmp(e.layers[i].name, "layer2.", 7) == 0 || strcmp(e.layers[i].name, "conv1") == 0;
+        assert_int_equal(e.layers[i].integer, !named);
+    }
+    assert_int_equal(j.calls, 2);
+    engine_free(&e);
+    o.float_layers = (const char *const[]){"layer9.*"};
+    o.float_layer_count = 1;
+    assert_int_equal(export_int8(&e, &f->m, &scales, &o), E_USAGE);
+    export_scales_free(&scales);
+}
+
+/* A mixed network still runs, and every float layer brings it nearer to float. */
+static void test_mixed(void **state)
+{
+    fixture *f = *state;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    bool *keep = calloc((size_t)f->g.node_count, 1);
+    double db = 0;
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    for (int64_t step = 2; step >= 1; step--) {
+        graph q;
+        double mixed;
+        for (node_id n = 0; n < f->g.node_count; n++) keep[n] = quantise_is_layer(&f->g, n) && n % step == 0;
+        GOOD(quantise_graph(&q, &f->g, scale, keep));
+        GOOD(noise_network(&mixed, &f->g, &q, f->dev, &f->data));
+        assert_true(mixed > db);
+        db = mixed;
+        graph_free(&q);
+    }
+    assert_true(db > 100); /* all layers in float: the float network */
+    free(scale);
+    free(keep);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_float_graph),
+        cmocka_unit_test(test_calibration_is_invariant),
+        cmocka_unit_test(test_histogram),
+        cmocka_unit_test(test_calibration_refuses),
+        cmocka_unit_test(test_reference_equals_cpu),
+        cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_fall_back),
+        cmocka_unit_test(test_mixed),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
