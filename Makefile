@@ -50,7 +50,7 @@ CFLAGS += -Wno-unknown-pragmas
 endif
 
 # Sources by folder. A backend that is absent is another file, not a conditional in the code above it.
-find_c = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c))
+find_c = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c $(d)/*/*/*.c))
 CORE_SRC := $(call find_c,core)
 KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
 ifeq ($(ONEDNN),1)
