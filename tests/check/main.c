@@ -1,0 +1,228 @@
+/* kernelcheck: checks and times the variants of kernels.def. See check.h.
+ *
+ *   kernelcheck                              400 descriptors per op, TAP
+ *   kernelcheck --count=40                   fewer
+ *   kernelcheck --seed=71 --only=add__cpu_avx2 --desc="n2pixels3channels4"      one case again, as a failure prints it
+ *   kernelcheck --only=conv2d                whose name starts so
+ *   kernelcheck --mutants                    planted bugs must be caught
+ *   kernelcheck --refusals                   prints every reason that mutated descriptors met
+ *   kernelcheck --bench [--shapes=FILE]      times
+ */
+#include "tests/check/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAMILY(x) extern const check_family x##_family;
+#include "tests/check/families.def"
+#undef FAMILY
+static const check_family *const families[] = {
+#define FAMILY(x) &x##_family,
+#include "tests/check/families.def"
+#undef FAMILY
+    NULL,
+};
+
+typedef struct options {
+    const char *only, *desc, *shapes;
+    uint64_t seed;
+    int32_t count;
+    bool mutants, refusals, bench;
+} options;
+
+static bool wanted(const options *o, const char *name)
+{
+    return !o->only || strncmp(name, o->only, strlen(o->only)) == 0;
+}
+
+static bool op_wanted(const options *o, kernel_op op)
+{
+    for (const kernel *const *v = kernel_variants(op); *v; v++)
+        if (wanted(o, (*v)->name)) return true;
+    return false;
+}
+
+static void draw(const check_family *f, kernel_op op, uint64_t seed, check_desc *desc)
+{
+    rng r = rng_make(seed, RNG_TEST, (uint64_t)op);
+    memset(desc, 0, sizeof *desc);
+    f->generate(&r, op, desc);
+}
+
+enum { MAX_VARIANTS = 16, MAX_SHOWN = 5 };
+
+/* What happened to one variant. */
+typedef struct tally {
+    int32_t accepted, failed;
+    const char *refused;
+} tally;
+
+static void report_failure(kernel_op op, const check_desc *desc, uint64_t seed, const char *name, const char *why)
+{
+    char text[1024] = "";
+    kernel_desc_format(op, desc, text, sizeof text);
+    printf("# %s: %s\n#   kernelcheck --seed=%llu --only=%s --desc=\"%s\"\n", name, why, (unsigned long long)seed, name, text);
+}
+
+static void run_case(const options *o, const check_family *f, kernel_op op, const check_desc *desc, uint64_t seed, tally tallies[])
+{
+    check_case c = {0};
+    char why[256] = "";
+    if (!check_case_init(&c, f, op, desc, seed)) {
+        snprintf(why, sizeof why, "%.200s", status_message());
+        report_failure(op, desc, seed, check_reference(op)->name, why);
+        tallies[0].failed++;
+        check_case_free(&c);
+        return;
+    }
+    const kernel *const *v = kernel_variants(op);
+    for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
+        if (!wanted(o, v[i]->name)) continue;
+        const char *refused = v[i]->refuse ? v[i]->refuse(desc) : NULL;
+        if (refused) {
+            tallies[i].refused = refused;
+            continue;
+        }
+        tallies[i].accepted++;
+        if (check_variant(&c, v[i], why)) continue;
+        if (tallies[i].failed++ < MAX_SHOWN) report_failure(op, desc, seed, v[i]->name, why);
+    }
+    check_case_free(&c);
+}
+
+static void check_op(const options *o, const check_family *f, kernel_op op, int32_t *test, int32_t *failures)
+{
+    tally tallies[MAX_VARIANTS] = {{0}};
+    int32_t count = o->desc ? 1 : o->count;
+    for (int32_t i = 0; i < count; i++) {
+        check_desc desc;
+        if (!o->desc) draw(f, op, o->seed + (uint64_t)i, &desc);
+        else if (kernel_desc_parse(op, o->desc, &desc) != OK) {
+            fprintf(stderr, "%s\n", status_message());
+            exit(2);
+        }
+        run_case(o, f, op, &desc, o->seed + (uint64_t)i, tallies);
+    }
+    const kernel *const *v = kernel_variants(op);
+    for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
+        if (!wanted(o, v[i]->name)) continue;
+        tally *t = &tallies[i];
+        if (t->failed) printf("not ok %d - %s: %d of %d descriptors\n", ++*test, v[i]->name, t->failed, t->accepted);
+        else if (!t->accepted) printf("ok %d - %s # SKIP refused everything: %s\n", ++*test, v[i]->name, t->refused);
+        else printf("ok %d - %s: %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
+        *failures += t->failed;
+    }
+    fflush(stdout);
+}
+
+static int check_all(const options *o)
+{
+    int32_t test = 0, failures = 0;
+    for (const check_family *const *f = families; *f; f++)
+        for (int32_t k = 0; k < (*f)->op_count; k++)
+            if (op_wanted(o, (*f)->op[k])) check_op(o, *f, (*f)->op[k], &test, &failures);
+    printf("1..%d\n", test);
+    return failures ? 1 : test ? 0 : 2;
+}
+
+/* A mutant must fail somewhere; how soon is told. */
+static int check_mutants(const options *o)
+{
+    int32_t test = 0, missed = 0;
+    for (const check_family *const *f = families; *f; f++) {
+        for (int32_t m = 0; m < 2; m++) {
+            const kernel *mutant = &(*f)->mutant[m];
+            char why[256] = "";
+            int32_t tried = 0;
+            bool caught = false;
+            for (; tried < o->count && !caught; tried++) {
+                check_desc desc;
+                check_case c = {0};
+                draw(*f, mutant->op, o->seed + (uint64_t)tried, &desc);
+                caught = check_case_init(&c, *f, mutant->op, &desc, o->seed + (uint64_t)tried) && !check_variant(&c, mutant, why);
+                check_case_free(&c);
+            }
+            printf("%s %d - mutant of %s caught: %s\n# after %d descriptors: %s\n", caught ? "ok" : "not ok", ++test,
+                kernel_op_name(mutant->op), mutant->name, tried, why);
+            missed += !caught;
+        }
+    }
+    printf("1..%d\n", test);
+    return missed != 0;
+}
+
+/* One field to something that may be wrong: an edge value, another word, a neighbour. */
+static void mutate(rng *r, kernel_op op, check_desc *desc)
+{
+    static const int64_t edges[] = {0, 1, 2, 3, 5, 7, 17, -1, -3, 65537, 2147483647, -2147483647, INT64_C(1) << 41};
+    const desc_field *fields = kernel_desc_fields(op);
+    uint32_t count = 0, word = rng_below(r, 9);
+    while (fields[count].name) count++;
+    const desc_field *f = &fields[rng_below(r, count)];
+    char *at = (char *)desc + f->offset + rng_below(r, (uint32_t)f->count) * desc_field_bytes(f->kind);
+    int64_t edge = edges[rng_below(r, 13)];
+    int32_t narrow = (int32_t)edge;
+    float f32 = check_chance(r, 5) ? 1.5f : (float)edge;
+    switch (f->kind) {
+    case FIELD_I32: memcpy(at, &narrow, 4); break;
+    case FIELD_U64:
+    case FIELD_I64: memcpy(at, &edge, 8); break;
+    case FIELD_BOOL: *(bool *)at = !*(bool *)at; break;
+    case FIELD_F32: memcpy(at, &f32, 4); break;
+    case FIELD_F64: *(double *)at = (double)edge; break;
+    default: memcpy(at, &word, 4);
+    }
+}
+
+/* Reasons are constant texts: their addresses tell them apart, and equal texts are shown once per variant. */
+static void print_refusals(const options *o, const check_family *f, kernel_op op)
+{
+    enum { MAX_REASONS = 64 };
+    for (const kernel *const *v = kernel_variants(op); *v; v++) {
+        const char *seen[MAX_REASONS];
+        int32_t known = 0;
+        for (int32_t i = 0; (*v)->refuse && i < o->count; i++) {
+            check_desc desc;
+            rng r = rng_make(o->seed + (uint64_t)i, RNG_TEST, 2000 + (uint64_t)op);
+            draw(f, op, o->seed + (uint64_t)i / 8, &desc);
+            for (uint32_t k = rng_below(&r, 3); k < 3; k++) mutate(&r, op, &desc);
+            const char *why = (*v)->refuse(&desc);
+            int32_t s = 0;
+            while (why && s < known && strcmp(seen[s], why) != 0) s++;
+            if (why && s == known && known < MAX_REASONS) seen[known++] = why;
+        }
+        for (int32_t s = 0; s < known; s++) printf("%s\t%s\n", (*v)->name, seen[s]);
+    }
+}
+
+static int parse(int argc, char **argv, options *o)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--seed=", 7) == 0) o->seed = strtoull(argv[i] + 7, NULL, 10);
+        else if (strncmp(argv[i], "--count=", 8) == 0) o->count = (int32_t)strtol(argv[i] + 8, NULL, 10);
+        else if (strncmp(argv[i], "--only=", 7) == 0) o->only = argv[i] + 7;
+        else if (strncmp(argv[i], "--desc=", 7) == 0) o->desc = argv[i] + 7;
+        else if (strncmp(argv[i], "--shapes=", 9) == 0) o->shapes = argv[i] + 9;
+        else if (strcmp(argv[i], "--mutants") == 0) o->mutants = true;
+        else if (strcmp(argv[i], "--refusals") == 0) o->refusals = true;
+        else if (strcmp(argv[i], "--bench") == 0) o->bench = true;
+        else {
+            fprintf(stderr, "kernelcheck: unknown option %s (see tests/check/main.c)\n", argv[i]);
+            return 2;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {.count = 400, .seed = 1};
+    if (parse(argc, argv, &o)) return 2;
+    if (o.mutants) return check_mutants(&o);
+    if (o.bench) return check_bench(families, o.shapes, o.only, o.seed, o.count);
+    if (!o.refusals) return check_all(&o);
+    for (const check_family *const *f = families; *f; f++)
+        for (int32_t k = 0; k < (*f)->op_count; k++) print_refusals(&o, *f, (*f)->op[k]);
+    return 0;
+}
