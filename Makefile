@@ -142,6 +142,9 @@ install: all
 	install $(OUT)/graft $(DESTDIR)$(PREFIX)/bin/graft
 	install -m 644 $(OUT)/libgraft.so $(DESTDIR)$(PREFIX)/lib/libgraft.so
 	install -m 644 export/graft.h $(DESTDIR)$(PREFIX)/include/graft.h
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(OUT)/graft man >$(DESTDIR)$(PREFIX)/share/man/man1/graft.1
+	$(OUT)/graft completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/graft
 
 clean:
 	rm -rf build build-* compile_commands.json

@@ -102,7 +102,7 @@ char *config_value_text(const config *c, arena *a, const option *o);
 
 /* The resolved spec as INI that reads back to the same values; with_origins adds "; origin" behind each. */
 status config_dump(const config *c, FILE *stream, bool with_origins);
-/* A complete commented spec for a network: `graft spec resnet18`. */
-status config_template(FILE *stream, const char *arch);
+/* The same with the help of every option as comments: `graft spec resnet18`. */
+status config_template(const config *c, FILE *stream);
 
 #endif

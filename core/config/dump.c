@@ -49,25 +49,25 @@ static void write_comment(FILE *stream, const char *text)
     }
 }
 
-status config_template(FILE *stream, const char *arch)
+status config_template(const config *c, FILE *stream)
 {
     arena memory = {0};
     status result = OK;
     fprintf(stream,
-            "# Spec for %s: every option with its default. Lines that stay as they are may be removed.\n"
-            "# Check the file with: graft spec --check FILE\n", arch);
+            "# Spec for %s: every option. Lines that stay as they are may be removed.\n"
+            "# Check the file with: graft spec --check FILE\n",
+            c->spec.model.arch);
     for (int32_t i = 0; i < option_section_count; i++) {
         const option_section *section = &option_sections[i];
         fprintf(stream, "\n# %s\n[%s]\n", section->help, section->name);
         for (int32_t row = section->first; row < section->first + section->count; row++) {
             const option *o = &option_table[row];
-            bool is_arch = strcmp(o->section, "model") == 0 && strcmp(o->key, "arch") == 0;
             char expected[256];
             option_expectation(o, expected);
             char *help = arena_printf(&memory, "%s (%s)", o->help, expected);
-            if (!help) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
+            const char *value = value_text(o, &c->spec, &memory);
+            if (!help || !value) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
             write_comment(stream, help);
-            const char *value = is_arch ? arch : o->default_text;
             fprintf(stream, "%s =%s%s\n", o->key, *value ? " " : "", value);
         }
     }

@@ -1,0 +1,118 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/probe.h"
+#include "core/base/version.h"
+#include "core/device/device.h"
+
+static void put(json_writer *w, const char *key, const char *value)
+{
+    json_key(w, key);
+    json_put_string(w, *value ? value : NULL);
+}
+
+static void put_int(json_writer *w, const char *key, int64_t value)
+{
+    json_key(w, key);
+    json_put_int(w, value);
+}
+
+static void put_probe(json_writer *w, const probe *p)
+{
+    put(w, "version", GRAFT_VERSION);
+    put(w, "cpu", p->cpu_model);
+    put(w, "isa", p->isa);
+    json_key(w, "vnni");
+    json_put_bool(w, p->vnni);
+    put_int(w, "cpus", p->cpus);
+    put_int(w, "memory_bytes", p->memory_bytes);
+    put_int(w, "memory_free_bytes", p->memory_free_bytes);
+    put(w, "onednn", p->onednn);
+    put(w, "cuda_driver", p->cuda_driver);
+    put(w, "cuda_problem", p->cuda_problem);
+    json_key(w, "gpus");
+    json_begin_array(w);
+    for (int32_t i = 0; i < p->gpu_count; i++) {
+        json_begin_object(w);
+        put(w, "name", p->gpu_name[i]);
+        put_int(w, "memory_bytes", p->gpu_bytes[i]);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    put(w, "nccl", p->nccl);
+    put(w, "mpi", p->mpi);
+}
+
+status cli_version(cli_context *c)
+{
+    probe p;
+    probe_machine(&p);
+    put_probe(&c->result, &p);
+    cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\n", *p.onednn ? p.onednn : "not built in");
+    return OK;
+}
+
+static void print_probe(const cli_context *c, const probe *p)
+{
+    char total[32], available[32];
+    format_bytes((double)p->memory_bytes, total);
+    format_bytes((double)p->memory_free_bytes, available);
+    cli_print(c, "graft      %s\n", GRAFT_VERSION);
+    cli_print(c, "cpu        %s\n", p->cpu_model);
+    cli_print(c, "           %d processor%s for this process, %s, %s\n", (int)p->cpus, p->cpus == 1 ? "" : "s", p->isa,
+              p->vnni ? "VNNI" : "no VNNI");
+    cli_print(c, "memory     %s, %s available\n", total, available);
+    cli_print(c, "oneDNN     %s\n", *p->onednn ? p->onednn : "not built in");
+    for (int32_t i = 0; i < p->gpu_count; i++) {
+        char bytes[32];
+        format_bytes((double)p->gpu_bytes[i], bytes);
+        cli_print(c, "gpu %-6d %s, %s\n", (int)i, p->gpu_name[i], bytes);
+    }
+    if (p->gpu_count == 0) cli_print(c, "gpu        none: %s\n", p->cuda_problem);
+    if (*p->cuda_driver) cli_print(c, "driver     CUDA %s\n", p->cuda_driver);
+    cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
+    cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
+}
+
+/* What the findings mean for somebody who wants to train, in sentences. */
+static void verdict(const probe *p, char *text, size_t bytes)
+{
+    device *dev = NULL;
+    bool cuda = p->gpu_count > 0 && device_open(&dev, SPEC_DEVICE_CUDA, 0, 0, NULL) == OK;
+    char gpu[256];
+    if (cuda) snprintf(gpu, sizeof gpu, "Training and engines use the GPU %s. ", p->gpu_name[0]);
+    else if (p->gpu_count > 0)
+        snprintf(gpu, sizeof gpu, "A GPU is there, but it cannot be used (%.160s): everything runs on the CPU. ",
+                 status_message());
+    else snprintf(gpu, sizeof gpu, "Everything runs on the CPU. ");
+    device_close(dev);
+    bool fast = strcmp(p->isa, "AVX-512") == 0 || strcmp(p->isa, "AVX2") == 0;
+    const char *speed = !*p->onednn ? "This build is without oneDNN, so convolutions are slow: install libdnnl-dev and build again."
+                        : !fast     ? "The CPU is old (no AVX2): expect long runs."
+                        : p->vnni   ? "The CPU backend is complete: fast convolutions, INT8 at full speed (VNNI)."
+                                    : "The CPU backend is complete, but INT8 gains little: the CPU has no VNNI.";
+    const char *memory = p->memory_free_bytes && p->memory_free_bytes < (int64_t)1 << 30
+                             ? " Less than 1 GiB of memory is free: use small batches." : "";
+    snprintf(text, bytes, "%s%s%s", gpu, speed, memory);
+}
+
+static status run(cli_context *c)
+{
+    probe p;
+    char text[768];
+    probe_machine(&p);
+    print_probe(c, &p);
+    put_probe(&c->result, &p);
+    verdict(&p, text, sizeof text);
+    cli_print(c, "\n%s\n", text);
+    put(&c->result, "verdict", text);
+    return OK;
+}
+
+const cli_command command_doctor = {
+    .name = "doctor",
+    .summary = "say what this machine has and what runs on it",
+    .description = "CPU and its instruction sets, memory, oneDNN, GPUs and their driver, NCCL, MPI; and what follows from it.",
+    .run = run,
+};
