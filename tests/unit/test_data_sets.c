@@ -1,0 +1,463 @@
+/* Readers, the split, packing and lint, on data sets made here; Fashion-MNIST's published sizes where its package is installed. */
+#include "tests/unit/data_files.h"
+
+#include <zlib.h>
+
+#include "core/data/readers/readers.h"
+
+static spec_data options_for(const char *root)
+{
+    return (spec_data){.root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000,
+        .max_bad_fraction = 1, .threads = 2};
+}
+
+/* ROOT/PART/{ants,bees}/n.jpg, 6 ants and 4 bees. */
+static const char *make_folder_set(const char *name, const char *part)
+{
+    for (int i = 0; i < 10; i++)
+        put_jpeg(test_path("%s/%s/%s/%d.jpg", name, part, i < 6 ? "ants" : "bees", i), 40 + i, 30, i);
+    return test_path("%s", name);
+}
+
+static void test_folder_reader(void **state)
+{
+    (void)state;
+    const char *root = make_folder_set("plain", "train");
+    make_folder_set("plain", "val");
+    put_text(test_path("plain/train/ants/notes.txt"), "no image");
+    put_text(test_path("plain/train/ants/.hidden.jpg"), "hidden");
+    put_jpeg(test_path("plain/train/ants/deeper/z.JPEG"), 20, 20, 3);
+    spec_data o = options_for(root);
+    dataset train, val, test;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    assert_int_equal(train.count, 11);
+    assert_int_equal(val.count, 10);
+    assert_int_equal(test.count, 0);
+    assert_int_equal(train.class_count, 2);
+    assert_string_equal(train.class_name[0], "ants");
+    assert_int_equal(dataset_find_class(&train, "bees"), 1);
+    assert_int_equal(dataset_find_class(&train, "wasps"), -1);
+    assert_true(strstr(train.samples[6].name, "deeper/z.JPEG") != NULL);
+    assert_int_equal(train.samples[7].class_index, 1);
+    image im;
+    assert_ok(dataset_decode(&train, 0, &any_image, &im));
+    assert_int_equal(im.width, 40);
+    image_free(&im);
+    dataset_close(&train);
+    dataset_close(&val);
+    dataset_close(&test);
+}
+
+static void test_class_differences(void **state)
+{
+    (void)state;
+    make_folder_set("differ", "train");
+    put_jpeg(test_path("differ/val/ants/1.jpg"), 20, 20, 0);
+    put_jpeg(test_path("differ/val/wasps/1.jpg"), 20, 20, 0);
+    spec_data o = options_for(test_path("differ"));
+    dataset train, val;
+    assert_fails(E_DATA, "\"wasps\" of the val part is not in the train part", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    o.val = test_path("missing");
+    assert_fails(E_DATA, "missing", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    o = options_for("");
+    assert_int_equal(dataset_open_parts(&o, 1, NULL, &train, &val, NULL), E_USAGE);
+    o = options_for(test_path("differ/val/ants"));
+    assert_fails(E_DATA, "no train part", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) put_jpeg(test_path("split/%s/%02d.jpg", i < 40 ? "a" : "b", i), 16, 16, i);
+    put_jpeg(test_path("split/c/one.jpg"), 16, 16, 1);
+    spec_data o = options_for(test_path("split"));
+    dataset train, val, again, other;
+    assert_ok(dataset_open_parts(&o, 7, NULL, &train, &val, NULL));
+    /* round(40 / 4), round(10 / 4), and a class of one stays in training. */
+    assert_int_equal(val.count, 10 + 3);
+    assert_int_equal(train.count, 51 - 13);
+    int per_class[3] = {0};
+    for (int64_t i = 0; i < val.count; i++) {
+        per_class[val.samples[i].class_index]++;
+        for (int64_t k = 0; k < train.count; k++) assert_string_not_equal(val.samples[i].name, train.samples[k].name);
+        if (i) assert_true(strcmp(val.samples[i - 1].name, val.samples[i].name) < 0);
+    }
+    assert_true(per_class[0] == 10 && per_class[1] == 3 && per_class[2] == 0);
+    assert_ok(dataset_open_parts(&o, 7, NULL, NULL, &again, NULL));
+    assert_ok(dataset_open_parts(&o, 8, NULL, NULL, &other, NULL));
+    int moved = 0;
+    for (int64_t i = 0; i < val.count; i++) {
+        assert_string_equal(val.samples[i].name, again.samples[i].name);
+        moved += strcmp(val.samples[i].name, other.samples[i].name) != 0;
+    }
+    assert_true(moved > 0);
+    o.val_fraction = 0;
+    dataset_close(&val);
+    dataset_close(&train);
+    assert_ok(dataset_open_parts(&o, 7, NULL, &train, &val, NULL));
+    assert_true(val.count == 0 && train.count == 51);
+    dataset_close(&train);
+    dataset_close(&val);
+    dataset_close(&again);
+    dataset_close(&other);
+}
+
+static size_t make_idx(uint8_t *out, int rank, const int *dim, const uint8_t *data, size_t bytes)
+{
+    memcpy(out, (uint8_t[]){0, 0, 8, (uint8_t)rank}, 4);
+    for (int i = 0; i < rank; i++) memcpy(out + 4 + 4 * i, (uint8_t[]){0, 0, (uint8_t)(dim[i] >> 8), (uint8_t)dim[i]}, 4);
+    memcpy(out + 4 + 4 * rank, data, bytes);
+    return 4 + 4 * (size_t)rank + bytes;
+}
+
+static void put_gzip(const char *path, const uint8_t *bytes, size_t count)
+{
+    gzFile f = gzopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(gzwrite(f, bytes, (unsigned)count), (int)count);
+    assert_int_equal(gzclose(f), Z_OK);
+}
+
+static void make_idx_set(const char *name, bool gzip)
+{
+    uint8_t file[1024], pixels[5 * 4 * 3], labels[5] = {2, 0, 1, 2, 0};
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 3);
+    size_t bytes = make_idx(file, 3, (int[]){5, 4, 3}, pixels, sizeof pixels);
+    const char *path = test_path("%s/train-images-idx3-ubyte%s", name, gzip ? ".gz" : "");
+    if (gzip) put_gzip(path, file, bytes);
+    else put_file(path, file, bytes);
+    bytes = make_idx(file, 1, (int[]){5}, labels, 5);
+    path = test_path("%s/train-labels-idx1-ubyte%s", name, gzip ? ".gz" : "");
+    if (gzip) put_gzip(path, file, bytes);
+    else put_file(path, file, bytes);
+}
+
+static void test_idx(void **state)
+{
+    (void)state;
+    for (int gzip = 0; gzip < 2; gzip++) {
+        const char *name = gzip ? "idx-gz" : "idx";
+        make_idx_set(name, gzip);
+        spec_data o = options_for(test_path("%s", name));
+        o.val_fraction = 0;
+        dataset train, val;
+        image im;
+        assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+        assert_true(train.count == 5 && train.class_count == 3 && train.numbered);
+        assert_true(train.samples[3].class_index == 2 && strcmp(train.class_name[2], "2") == 0);
+        decode_options d = any_image;
+        d.channels = 3;
+        assert_ok(dataset_decode(&train, 2, &d, &im));
+        assert_true(im.width == 3 && im.height == 4 && im.channels == 3);
+        assert_true(im.pixels[0] == 24 * 3 && im.pixels[2] == 24 * 3 && im.pixels[35] == 35 * 3);
+        image_free(&im);
+        dataset_close(&train);
+        put_text(test_path("%s/classes.txt", name), "shirt\nshoe \r\nbag\n");
+        assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+        assert_string_equal(train.class_name[1], "shoe");
+        dataset_close(&train);
+        put_text(test_path("%s/classes.txt", name), "shirt\n");
+        assert_fails(E_DATA, "class names", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    }
+}
+
+static void test_idx_damage(void **state)
+{
+    (void)state;
+    uint8_t file[256], pixels[24] = {1, 2, 3};
+    size_t bytes = make_idx(file, 3, (int[]){2, 4, 3}, pixels, sizeof pixels);
+    const char *path = test_path("damage.gz");
+    put_gzip(path, file, bytes);
+    arena memory = {0};
+    idx_array array;
+    void *gz;
+    size_t gz_bytes;
+    assert_ok(file_read_all(&memory, path, 1000, &gz, &gz_bytes));
+    assert_ok(idx_parse(&memory, gz, gz_bytes, "x", &array));
+    assert_true(array.dim[1] == 4 && array.data[2] == 3);
+    for (size_t n = 0; n < gz_bytes; n++) assert_int_equal(idx_parse(&memory, gz, n, "x", &array), E_DATA);
+    for (size_t n = 0; n < bytes; n++) assert_int_equal(idx_parse(&memory, file, n, "x", &array), E_DATA);
+    assert_int_equal(idx_parse(&memory, file, bytes + 1, "x", &array), E_DATA);
+    for (size_t i = 10; i < gz_bytes; i++) { /* damage is seen, unless the stream still says the same (padding, another match) */
+        ((uint8_t *)gz)[i] ^= 0x10;
+        if (idx_parse(&memory, gz, gz_bytes, "x", &array) == OK) assert_memory_equal(array.data, pixels, sizeof pixels);
+        ((uint8_t *)gz)[i] ^= 0x10;
+    }
+    memset(file + 4, 0xff, 12); /* 2^96 values */
+    assert_fails(E_DATA, "impossible", idx_parse(&memory, file, bytes, "x", &array));
+    memcpy(file + 4, (uint8_t[]){0x3f, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, 12);
+    put_gzip(path, file, bytes);
+    assert_ok(file_read_all(&memory, path, 1000, &gz, &gz_bytes));
+    assert_fails(E_DATA, "cannot hold", idx_parse(&memory, gz, gz_bytes, "x", &array));
+    arena_free(&memory);
+}
+
+static void test_cifar(void **state)
+{
+    (void)state;
+    uint8_t *records = calloc(3, 3074);
+    for (int r = 0; r < 3; r++) {
+        records[r * 3073] = (uint8_t)(9 - r);
+        memset(records + r * 3073 + 1, 50 + r, 1024);
+        memset(records + r * 3073 + 1025, 100 + r, 1024);
+        memset(records + r * 3073 + 2049, 150 + r, 1024);
+    }
+    put_file(test_path("cifar/cifar-10-batches-bin/data_batch_1.bin"), records, 2 * 3073);
+    put_file(test_path("cifar/cifar-10-batches-bin/data_batch_2.bin"), records + 2 * 3073, 3073);
+    put_file(test_path("cifar/cifar-10-batches-bin/test_batch.bin"), records, 3073);
+    spec_data o = options_for(test_path("cifar"));
+    dataset train, val, test;
+    image im;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    assert_int_equal(train.count + val.count, 3);
+    assert_int_equal(test.count, 1);
+    assert_ok(dataset_decode(&train, train.count - 1, &any_image, &im));
+    int r = 9 - train.samples[train.count - 1].class_index;
+    assert_true(im.width == 32 && im.pixels[0] == 50 + r && im.pixels[1] == 100 + r && im.pixels[3071] == 150 + r);
+    image_free(&im);
+    dataset_close(&train);
+    dataset_close(&val);
+    dataset_close(&test);
+    put_file(test_path("cifar/cifar-10-batches-bin/data_batch_2.bin"), records, 3000);
+    assert_fails(E_DATA, "whole number of records", dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    records[0] = 10;
+    put_file(test_path("cifar/cifar-10-batches-bin/data_batch_2.bin"), records, 3073);
+    assert_fails(E_DATA, "label 10", dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    memset(records, 7, 3 * 3074);
+    records[1] = 99;
+    put_file(test_path("cifar100/train.bin"), records, 3 * 3074);
+    o = options_for(test_path("cifar100"));
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_true(train.count == 3 && train.class_count == 100 && train.samples[0].class_index == 99);
+    dataset_close(&train);
+    free(records);
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("csv/a.jpg"), 20, 20, 0);
+    put_jpeg(test_path("csv/images/b, \"x\".jpg"), 20, 20, 0);
+    put_text(test_path("csv/train.csv"), "label,file\r\nzebra,a.jpg\r\n\r\nant,\"b, \"\"x\"\".jpg\"\r\nant,gone.jpg");
+    spec_data o = options_for(test_path("csv/train.csv"));
+    o.val_fraction = 0;
+    dataset train;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_true(train.count == 3 && train.class_count == 2);
+    assert_true(train.samples[0].class_index == 1 && train.samples[1].class_index == 0);
+    image im;
+    assert_ok(dataset_decode(&train, 1, &any_image, &im));
+    image_free(&im);
+    assert_fails(E_IO, "gone.jpg", dataset_decode(&train, 2, &any_image, &im));
+    dataset_close(&train);
+    static const struct { const char *text, *message; } bad[] = {{"a.jpg\n", "file and a class"}, {"a.jpg,\n", "file and a class"},
+        {"", "no rows"}, {"file,class\n", "no rows"}, {"a.jpg,\"x\n\n", ":1: a quote"}, {"a,b\n\"x\"y,z\n", ":2: text behind"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        put_text(test_path("csv/train.csv"), bad[i].text);
+        assert_fails(E_DATA, bad[i].message, dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    }
+}
+
+static void test_loose_images(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("loose/b.jpg"), 20, 10, 0);
+    put_jpeg(test_path("loose/a.jpg"), 20, 20, 0);
+    dataset ds;
+    assert_ok(dataset_open_images(&ds, test_path("loose")));
+    assert_true(ds.count == 2 && ds.samples[0].class_index == -1 && strstr(ds.samples[0].name, "a.jpg"));
+    dataset_close(&ds);
+    assert_ok(dataset_open_images(&ds, test_path("loose/b.jpg")));
+    image im;
+    assert_ok(dataset_decode(&ds, 0, &any_image, &im));
+    assert_int_equal(im.height, 10);
+    image_free(&im);
+    dataset_close(&ds);
+    assert_int_equal(dataset_open_images(&ds, test_path("nothing-there")), E_DATA);
+}
+
+static void test_packed(void **state)
+{
+    (void)state;
+    const char *root = make_folder_set("topack", "train"), *packed = test_path("packed.set");
+    make_folder_set("topack", "test");
+    spec_data o = options_for(root);
+    dataset train, val, test, back, back_val, back_test;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    for (int round = 0; round < 2; round++) assert_ok(dataset_pack(packed, &train, &val, &test, NULL)); /* replaces itself */
+    o.root = packed;
+    assert_ok(dataset_open_parts(&o, 99, NULL, &back, &back_val, &back_test));
+    const dataset *pairs[3][2] = {{&train, &back}, {&val, &back_val}, {&test, &back_test}};
+    for (int p = 0; p < 3; p++) {
+        assert_int_equal(pairs[p][0]->count, pairs[p][1]->count);
+        assert_int_equal(pairs[p][1]->class_count, 2);
+        for (int64_t i = 0; i < pairs[p][0]->count; i++) {
+            image a, b;
+            assert_string_equal(pairs[p][0]->samples[i].name, pairs[p][1]->samples[i].name);
+            assert_int_equal(pairs[p][0]->samples[i].class_index, pairs[p][1]->samples[i].class_index);
+            assert_ok(dataset_decode(pairs[p][0], i, &any_image, &a));
+            assert_ok(dataset_decode(pairs[p][1], i, &any_image, &b));
+            assert_memory_equal(a.pixels, b.pixels, (size_t)(a.width * a.height * 3));
+            image_free(&a);
+            image_free(&b);
+        }
+        dataset_close((dataset *)(uintptr_t)pairs[p][0]);
+        dataset_close((dataset *)(uintptr_t)pairs[p][1]);
+    }
+    dataset ds;
+    assert_ok(dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", packed)));
+    assert_int_equal(ds.count, 7);
+    dataset_close(&ds);
+    assert_ok(dataset_open_images(&ds, packed)); /* the test part */
+    assert_int_equal(ds.count, 10);
+    dataset_close(&ds);
+    /* One flipped byte of each picture is found (in all copies: LMDB leaves old pages behind). */
+    void *bytes;
+    size_t count;
+    arena memory = {0};
+    const char *file = test_path("packed.set/data.mdb");
+    assert_ok(file_read_all(&memory, file, 1 << 30, &bytes, &count));
+    for (uint8_t *at = bytes, *end = at + count; (at = memmem(at, (size_t)(end - at), "JFIF", 4)); at += 4) at[20] ^= 1;
+    put_file(file, bytes, count);
+    int64_t bad = 0;
+    for (int part = 0; part < 3; part++) {
+        static const char *const names[] = {"train", "val", "test"};
+        lint_report report;
+        assert_ok(dataset_open_images(&ds, arena_printf(&test_memory, "%s#%s", packed, names[part])));
+        assert_ok(dataset_lint(&ds, NULL, NULL, NULL, &report));
+        bad += report.bad_count;
+        lint_report_free(&report);
+        dataset_close(&ds);
+    }
+    assert_int_equal(bad, 20);
+    put_file(file, "hello", 5);
+    assert_int_equal(dataset_open_images(&ds, packed), E_DATA);
+    put_text(test_path("other/file.txt"), "x");
+    assert_fails(E_DATA, "nothing", dataset_pack(test_path("other"), NULL, NULL, NULL, NULL));
+    arena_free(&memory);
+}
+
+static void test_pack_raw(void **state)
+{
+    (void)state;
+    make_idx_set("idx-pack", true);
+    spec_data o = options_for(test_path("idx-pack"));
+    o.val_fraction = 0;
+    dataset train, back;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_ok(dataset_pack(test_path("idx.packed"), &train, NULL, NULL, NULL));
+    o.root = test_path("idx.packed");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &back, NULL, NULL));
+    assert_true(back.count == 5 && back.numbered && back.class_count == 3);
+    for (int i = 0; i < 5; i++) {
+        image a, b;
+        assert_ok(dataset_decode(&train, i, &any_image, &a));
+        assert_ok(dataset_decode(&back, i, &any_image, &b));
+        assert_int_equal(b.channels, 1);
+        assert_memory_equal(a.pixels, b.pixels, 12);
+        image_free(&a);
+        image_free(&b);
+    }
+    dataset_close(&train);
+    dataset_close(&back);
+    put_text(test_path("other/file.txt"), "x");
+    assert_ok(dataset_open_images(&train, test_path("idx-pack/train-images-idx3-ubyte.gz")));
+    assert_fails(E_IO, "other files", dataset_pack(test_path("other"), &train, NULL, NULL, NULL));
+    dataset_close(&train);
+}
+
+static void test_lint_finds_what_was_planted(void **state)
+{
+    (void)state;
+    const char *root = make_folder_set("lint", "train"), *cache = test_path("lint-cache");
+    put_truncated_jpeg(test_path("lint/train/bees/t.jpg"));
+    put_text(test_path("lint/train/ants/empty.png"), "");
+    put_text(test_path("lint/train/bees/anim.gif"), "GIF89a and so on");
+    put_text(test_path("lint/train/bees/text.jpg"), "this is no picture");
+    spec_data o = options_for(root);
+    o.val_fraction = 0;
+    dataset ds;
+    lint_report report;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
+    for (int round = 0; round < 3; round++) {
+        if (round == 2) { /* repaired: only this one is read again */
+            put_jpeg(test_path("lint/train/ants/empty.png"), 20, 20, 1);
+            dataset_close(&ds);
+            assert_ok(dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
+        }
+        assert_ok(dataset_lint(&ds, &o, cache, NULL, &report));
+        assert_int_equal(report.bad_count, round == 2 ? 3 : 4);
+        assert_int_equal(report.cached_count, round == 0 ? 0 : round == 1 ? 14 : 13);
+        for (int64_t i = 0; i < ds.count; i++) {
+            const char *name = ds.samples[i].name, *reason = report.reason[i];
+            bool planted = strstr(name, "/t.jpg") || (strstr(name, "empty") && round < 2) || strstr(name, "anim") || strstr(name, "text.jpg");
+            if (planted != (reason != NULL)) fail_msg("%s: %s", name, reason ? reason : "called good");
+            if (strstr(name, "/t.jpg")) assert_true(strstr(reason, "truncated") || strstr(reason, "corrupt"));
+            if (strstr(name, "anim")) assert_non_null(strstr(reason, "GIF"));
+        }
+        lint_report_free(&report);
+    }
+    o.max_bad_fraction = 0.1;
+    assert_fails(E_DATA, "3 of 14 images cannot be read", dataset_lint(&ds, &o, cache, NULL, &report));
+    assert_int_equal(report.bad_count, 3);
+    lint_report_free(&report);
+    /* A damaged cache costs time, not truth. */
+    arena memory = {0};
+    char **names;
+    int64_t count;
+    assert_ok(dir_list(&memory, cache, &names, &count));
+    assert_int_equal(count, 1);
+    const char *file = test_path("lint-cache/%s", names[0]);
+    void *text;
+    size_t bytes;
+    assert_ok(file_read_all(&memory, file, 1 << 20, &text, &bytes));
+    put_file(file, text, bytes / 2);
+    o.max_bad_fraction = 1;
+    assert_ok(dataset_lint(&ds, &o, cache, NULL, &report));
+    assert_true(report.bad_count == 3 && report.cached_count > 0 && report.cached_count < 14);
+    lint_report_free(&report);
+    arena_free(&memory);
+    dataset_close(&ds);
+}
+
+static void test_fashion_mnist(void **state)
+{
+    (void)state;
+    const char *root = "/usr/share/datasets/fashion-mnist";
+    if (!file_exists(root)) {
+        print_message("# skipped: the package dataset-fashion-mnist is not installed\n");
+        skip();
+    }
+    spec_data o = options_for(root);
+    o.val_fraction = 0.1;
+    dataset train, val, test;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    assert_true(train.count == 54000 && val.count == 6000 && test.count == 10000 && train.class_count == 10);
+    int64_t per_class[10] = {0};
+    for (int64_t i = 0; i < test.count; i++) per_class[test.samples[i].class_index]++;
+    for (int c = 0; c < 10; c++) assert_int_equal(per_class[c], 1000);
+    assert_int_equal(test.samples[0].class_index, 9); /* the first test picture is an ankle boot */
+    dataset_close(&train);
+    dataset_close(&val);
+    dataset_close(&test);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_folder_reader),
+        cmocka_unit_test(test_class_differences),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_idx_damage),
+        cmocka_unit_test(test_cifar),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_loose_images),
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_pack_raw),
+        cmocka_unit_test(test_lint_finds_what_was_planted),
+        cmocka_unit_test(test_fashion_mnist),
+    };
+    return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
+}
