@@ -111,6 +111,8 @@ status trainer_restore(trainer *t)
     if (t->resumed.layout != optimiser_layout(t->store))
         return FAIL(E_MODEL, "%s: the state file belongs to another network", t->folder);
     TRY(optimiser_upload(&t->optimiser, &t->resumed));
+    int64_t next = t->progress.step * t->spec.train.accumulate;
+    TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
     log_info(t->log, "resumed at step %lld of %lld", (long long)t->progress.step, (long long)t->total_steps);
     return OK;
 }
