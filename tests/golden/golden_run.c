@@ -1,0 +1,228 @@
+/* golden_run.c: what Graft computes for given weights and images, as a safetensors file that resnet.py compares with PyTorch.
+ *
+ *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors
+ *
+ * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss, grad.NAME,
+ * state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/config/config.h"
+#include "core/graph/model.h"
+#include "core/graph/model_layout.h"
+#include "core/graph/plan.h"
+#include "core/train/train_graph.h"
+#include "models/models.h"
+
+enum { STEPS = 10, MAX_RESULTS = 4096 };
+
+typedef struct context {
+    arena memory;
+    config config;
+    device *dev;
+    safetensors batch;
+    graph graph;
+    int64_t n;
+    safetensor result[MAX_RESULTS];
+    int64_t results;
+} context;
+
+static status add_result(context *c, const char *name, dtype type, shape s, const void *data)
+{
+    if (c->results == MAX_RESULTS) return FAIL(E_INTERNAL, "more than %d results", MAX_RESULTS);
+    size_t bytes = (size_t)shape_count(s) * dtype_bytes(type);
+    c->result[c->results++] = (safetensor){.name = arena_strdup(&c->memory, name), .type = type, .shape = s,
+        .data = arena_memdup(&c->memory, data, bytes), .bytes = bytes};
+    return OK;
+}
+
+static status add_edge(context *c, plan *p, const char *name, edge_id e)
+{
+    const edge *d = &plan_graph(p)->edges[e];
+    size_t bytes = (size_t)shape_count(d->shape) * dtype_bytes(d->type);
+    void *host = arena_alloc(&c->memory, bytes);
+    if (!host) return FAIL_MEMORY(bytes);
+    TRY(plan_get(p, e, host, bytes));
+    return add_result(c, name, d->type, d->shape, host);
+}
+
+/* Gradients and running statistics, as a model file would hold them. */
+static status add_parameters(context *c, plan *p, const char *mode)
+{
+    const graph *g = plan_graph(p);
+    for (edge_id e = 0; e < g->edge_count; e++) {
+        const edge *d = &g->edges[e];
+        bool gradient = d->kind == EDGE_PARAM && d->grad >= 0;
+        if (!gradient && d->kind != EDGE_STATE) continue;
+        size_t bytes = (size_t)shape_count(d->shape) * dtype_bytes(d->type);
+        void *host = arena_alloc(&c->memory, bytes), *turned = arena_alloc(&c->memory, bytes);
+        char *name = arena_printf(&c->memory, "%s.%s.%s", mode, gradient ? "grad" : "state", d->name);
+        if (!host || !turned || !name) return FAIL_MEMORY(bytes);
+        TRY(plan_get(p, gradient ? d->grad : e, host, bytes));
+        layout_to_file(d, turned, host);
+        TRY(add_result(c, name, d->type, layout_file_shape(d), turned));
+    }
+    return OK;
+}
+
+static status set_inputs(context *c, plan *p, const trainable *t)
+{
+    const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
+    TRY(plan_set_input(p, t->image, image->data, image->bytes));
+    return t->targets >= 0 ? plan_set_input(p, t->targets, targets->data, targets->bytes) : OK;
+}
+
+/* One forward and backward pass. "train": batch statistics; "eval": running ones. */
+static status run_once(context *c, const char *mode, bool frozen)
+{
+    trainable t = {0};
+    plan *p = NULL;
+    status result = OK;
+    spec s = c->config.spec;
+    s.model.freeze_bn = frozen;
+    TRY_OUT(train_graph_build(&t, &c->graph, &s, c->n, 1));
+    TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
+    TRY_OUT(set_inputs(c, p, &t));
+    TRY_OUT(plan_run(p));
+    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.logits));
+    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.loss", mode), t.loss));
+    TRY_OUT(add_parameters(c, p, mode));
+out:
+    plan_destroy(p);
+    trainable_free(&t);
+    return result;
+}
+
+/* The graph that evaluation uses has no loss: its logits must be those of frozen training. */
+static status run_evaluation(context *c)
+{
+    trainable t = {0};
+    plan *p = NULL;
+    status result = OK;
+    TRY_OUT(eval_graph_build(&t, &c->graph, c->n));
+    TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
+    TRY_OUT(set_inputs(c, p, &t));
+    TRY_OUT(plan_run(p));
+    TRY_OUT(add_edge(c, p, "evaluator.logits", t.logits));
+out:
+    plan_destroy(p);
+    trainable_free(&t);
+    return result;
+}
+
+typedef struct sgd {
+    const kernel *kernel;
+    optimiser_desc desc;
+    kernel_call call;
+    step_state state;
+    param_segment *segments;
+    float *momentum;
+} sgd;
+
+static status sgd_make(context *c, sgd *o, param_store *store)
+{
+    *o = (sgd){.desc = {.count = param_store_count(store), .segments = param_store_segments(store), .rule = UPDATE_SGD,
+                   .momentum = 0.9f}};
+    o->state = (step_state){.learning_rate = 0.01f, .loss_scale = 1, .clip_factor = 1, .finite = 1, .bad_segment = -1};
+    o->segments = ARENA_ARRAY(&c->memory, param_segment, o->desc.segments);
+    o->momentum = ARENA_ARRAY(&c->memory, float, o->desc.count);
+    if (!o->segments || !o->momentum) return FAIL_MEMORY((size_t)o->desc.count * sizeof(float));
+    for (int32_t i = 0; i < o->desc.segments; i++) {
+        const param_info *info = param_store_info(store, i);
+        o->segments[i] = (param_segment){info->offset, info->count, 1, 0};
+    }
+    TRY(kernel_select(&o->kernel, OP_OPTIMISER, BACKEND_CPU, &o->desc, NULL, NULL));
+    o->call.desc = &o->desc;
+    o->call.in[OPTIMISER_GRAD] = param_store_gradients(store);
+    o->call.in[OPTIMISER_SEGMENTS] = o->segments;
+    o->call.out[OPTIMISER_WEIGHT] = param_store_weights(store);
+    o->call.out[OPTIMISER_MOMENT1] = o->momentum;
+    o->call.out[OPTIMISER_STATE] = &o->state;
+    o->call.out[OPTIMISER_GRAD_ZEROED] = param_store_gradients(store);
+    size_t scratch = o->kernel->scratch_bytes ? o->kernel->scratch_bytes(&o->desc, NULL) : 0;
+    o->call.scratch = arena_alloc(&c->memory, scratch);
+    return OK;
+}
+
+static status run_steps(context *c)
+{
+    trainable t = {0};
+    plan *p = NULL;
+    param_store *store = NULL;
+    double losses[STEPS];
+    sgd o;
+    status result = OK;
+    TRY_OUT(train_graph_build(&t, &c->graph, &c->config.spec, c->n, 1));
+    TRY_OUT(param_store_create(&store, &t.graph, c->dev, true));
+    TRY_OUT(plan_create(&p, &t.graph, c->dev, &(plan_options){.store = store}));
+    TRY_OUT(sgd_make(c, &o, store));
+    TRY_OUT(set_inputs(c, p, &t));
+    for (int i = 0; i < STEPS; i++) {
+        TRY_OUT(plan_run(p));
+        TRY_OUT(plan_get(p, t.loss, &losses[i], sizeof losses[i]));
+        o.state.step = i + 1;
+        TRY_OUT(o.kernel->run(&o.call));
+        param_store_changed(store);
+    }
+    TRY_OUT(add_result(c, "losses", DTYPE_F64, shape_1(STEPS), losses));
+out:
+    plan_destroy(p);
+    param_store_destroy(store);
+    trainable_free(&t);
+    return result;
+}
+
+static status build(context *c, const char *arch, const char *weights, const char *batch)
+{
+    TRY(config_init(&c->config));
+    TRY(safetensors_open(&c->batch, batch));
+    const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
+    if (!image || !targets) return FAIL(E_DATA, "%s: no image or no targets", batch);
+    c->n = image->shape.dim[0];
+    TRY(config_override(&c->config, arena_printf(&c->memory, "model.arch=%s", arch)));
+    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)image->shape.dim[1])));
+    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)image->shape.dim[2])));
+    TRY(config_finish(&c->config));
+    TRY(models_build(&c->graph, &c->config.spec.model, targets->shape.dim[1]));
+    transfer_report r;
+    TRY(model_transfer(&c->graph, weights, &r));
+    bool all = r.missing_count + r.unexpected_count + r.reshaped_count == 0;
+    transfer_report_free(&r);
+    return all ? OK : FAIL(E_MODEL, "%s: not exactly the parameters of %s", weights, arch);
+}
+
+static status save(context *c, const char *path)
+{
+    model m = {.graph = c->graph};
+    TRY(preprocess_from_spec(&m.preprocess, &c->config.spec.model, &c->config.spec.data));
+    return model_save(&m, path);
+}
+
+static status run(context *c, char **arg)
+{
+    TRY(build(c, arg[1], arg[2], arg[3]));
+    TRY(device_open(&c->dev, SPEC_DEVICE_CPU, 0, 0, NULL));
+    TRY(run_once(c, "train", false));
+    TRY(run_once(c, "eval", true));
+    TRY(run_evaluation(c));
+    TRY(run_steps(c));
+    TRY(safetensors_write(arg[4], c->result, c->results, NULL, 0, NULL));
+    return save(c, arg[5]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 6) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL\n"), E_USAGE;
+    context *c = calloc(1, sizeof *c);
+    if (!c) return E_MEMORY;
+    status result = run(c, argv);
+    if (result != OK) fprintf(stderr, "golden_run: %s (%s)\n", status_message(), status_origin());
+    device_close(c->dev);
+    graph_free(&c->graph);
+    safetensors_close(&c->batch);
+    config_free(&c->config);
+    arena_free(&c->memory);
+    free(c);
+    return (int)result;
+}

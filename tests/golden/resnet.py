@@ -1,0 +1,178 @@
+"""Compares Graft's ResNets with torchvision's: logits, loss, running statistics and every gradient, in training and evaluation
+mode, ten SGD steps, and load_state_dict(strict=True) of a model file that Graft wrote.
+
+    resnet.py GOLDEN_RUN FOLDER [ARCH ...]
+
+The yardstick of every quantity is the norm of its error against PyTorch in float64. Graft may err at most twice as much as
+PyTorch's own float32 does. That error is itself an accident of rounding (a ReLU that flips changes a gradient visibly), so it is
+taken over three float32 computations of PyTorch's that differ in the order of their sums only: two memory layouts, and the
+batch in another order.
+"""
+import subprocess
+import sys
+
+import numpy as np
+import torch
+import torchvision
+
+import plain_safetensors
+
+STEPS, CLASSES, BATCH, SIDE = 10, 11, 4, 48
+
+
+def make_model(arch):
+    torch.manual_seed(sum(arch.encode()))
+    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(m.weight, 0.5, 1.5)
+            torch.nn.init.normal_(m.bias, 0, 0.2)
+            torch.nn.init.normal_(m.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(m.running_var, 0.5, 1.5)
+    return model
+
+
+def clone(arch, source, dtype, channels_last):
+    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+    model.load_state_dict(source.state_dict())
+    model = model.to(dtype)
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def loss_of(logits, targets):
+    return torch.nn.functional.cross_entropy(logits, targets)
+
+
+def one_pass(model, image, targets, mode):
+    model.train(mode == "train")
+    model.zero_grad(set_to_none=True)
+    logits = model(image)
+    loss = loss_of(logits, targets)
+    loss.backward()
+    result = {f"{mode}.logits": logits, f"{mode}.loss": loss.reshape(1)}
+    result.update({f"{mode}.grad.{k}": p.grad for k, p in model.named_parameters()})
+    result.update({f"{mode}.state.{k}": b for k, b in model.named_buffers() if "num_batches" not in k})
+    return {k: v.detach().double().numpy().copy() for k, v in result.items()}
+
+
+def ten_steps(model, image, targets):
+    model.train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    losses = []
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        loss = loss_of(model(image), targets)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return np.array(losses)
+
+
+def pytorch(arch, source, image, targets, dtype, channels_last=False, order=None):
+    def fresh():
+        return clone(arch, source, dtype, channels_last)
+    permuted = list(range(len(image))) if order is None else order
+    back = np.argsort(permuted)
+    x, t = image[permuted].to(dtype), targets[permuted].to(dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    result = one_pass(fresh(), x, t, "train")
+    result.update(one_pass(fresh(), x, t, "eval"))
+    result["losses"] = ten_steps(fresh(), x, t)
+    for mode in ("train", "eval"):
+        result[f"{mode}.logits"] = result[f"{mode}.logits"][back]
+    result["evaluator.logits"] = result["eval.logits"]
+    return result
+
+
+VARIANTS = [dict(), dict(channels_last=True), dict(order=[2, 0, 3, 1])]
+
+
+def running_error(name, value, exact):
+    """Norm of the error; of the losses, largest so far, because what has diverged stays diverged."""
+    if name == "losses":
+        return np.maximum.accumulate(np.abs(value - exact))
+    return np.linalg.norm((value - exact).ravel())
+
+
+def compare(names, ours, exact, floats):
+    """The worst ratio of our error to PyTorch's, and where."""
+    worst, where = 0.0, "-"
+    for name in names:
+        allowed = np.max([running_error(name, f[name], exact[name]) for f in floats], axis=0)
+        # One rounding of the result to float32 is nobody's fault.
+        allowed = np.maximum(allowed, np.linalg.norm(exact[name]) * 2.0 ** -24)
+        if ours[name].shape != exact[name].shape or not np.all(np.isfinite(ours[name])):
+            return np.inf, name
+        ratio = np.max(running_error(name, ours[name].astype(np.float64), exact[name]) / allowed)
+        if ratio > worst:
+            worst, where = ratio, name
+    return worst, where
+
+
+def test(tool, folder, arch, report):
+    source = make_model(arch)
+    generator = torch.Generator().manual_seed(7)
+    image = torch.randn(BATCH, 3, SIDE, SIDE, generator=generator)
+    targets = torch.softmax(torch.randn(BATCH, CLASSES, generator=generator), 1)
+    state = {k: v.numpy() for k, v in source.state_dict().items()}
+    paths = [f"{folder}/{arch}.{part}.safetensors" for part in ("weights", "batch", "results", "model")]
+    plain_safetensors.write(paths[0], state)
+    plain_safetensors.write(paths[1], {"image": image.permute(0, 2, 3, 1).contiguous().numpy(), "targets": targets.numpy()})
+    done = subprocess.run([tool, arch, *paths], capture_output=True, text=True)
+    if done.returncode:
+        report(False, f"{arch} runs", done.stderr)
+        return
+    ours, _ = plain_safetensors.read(paths[2])
+    exact = pytorch(arch, source, image, targets, torch.float64)
+    floats = [pytorch(arch, source, image, targets, torch.float32, **v) for v in VARIANTS]
+
+    def group(title, names):
+        names = list(names)
+        missing = [n for n in names if n not in ours]
+        if missing or not names:
+            report(False, f"{arch} {title}", f"missing: {missing[:5]}")
+            return
+        worst, where = compare(names, ours, exact, floats)
+        report(worst <= 2, f"{arch} {title}: {len(names)} tensors, largest error {worst:.2f}x PyTorch's ({where})", "")
+
+    bn = [k.rsplit(".", 1)[0] + "." for k in state if k.endswith("running_mean")]
+    group("training logits", ["train.logits", "train.loss"])
+    group("training running statistics", (k for k in exact if k.startswith("train.state.")))
+    group("training gradients", (k for k in exact if k.startswith("train.grad.")))
+    group("evaluation logits", ["eval.logits", "eval.loss", "evaluator.logits"])
+    # Graft has no gradients of a frozen batch-norm's scale and shift: they stay as they are.
+    group("evaluation gradients", (k for k in exact if k.startswith("eval.grad.") and not any(k[10:].startswith(b) for b in bn)))
+    kept = all(np.array_equal(ours[f"eval.state.{k}"], state[k]) for k in state if k.endswith(("running_mean", "running_var")))
+    report(kept, f"{arch} evaluation leaves running statistics alone", "")
+    group("ten SGD steps", ["losses"])
+
+    written, metadata = plain_safetensors.read(paths[3])
+    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+    try:
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
+        same = all(np.array_equal(v.numpy(), state[k]) for k, v in model.state_dict().items() if "num_batches" not in k)
+        report(same and metadata.get("graft.version") == "1", f"{arch} load_state_dict(strict=True) of our model file", "")
+    except RuntimeError as error:
+        report(False, f"{arch} load_state_dict(strict=True) of our model file", str(error))
+
+
+def main():
+    tool, folder, *archs = sys.argv[1:]
+    torch.set_num_threads(2)
+    count = failures = 0
+
+    def report(good, title, detail):
+        nonlocal count, failures
+        count += 1
+        failures += not good
+        print(f"{'ok' if good else 'not ok'} {count} - {title}", flush=True)
+        if not good and detail:
+            print("# " + detail.replace("\n", "\n# "), flush=True)
+
+    for arch in archs or ("resnet18", "resnet34", "resnet50", "resnet101"):
+        test(tool, folder, arch, report)
+    sys.exit(failures > 0)
+
+
+main()
