@@ -18,6 +18,20 @@ static void put_int(json_writer *w, const char *key, int64_t value)
     json_put_int(w, value);
 }
 
+/* The kernel that a typical layer of an f32 network or of an INT8 engine gets on this CPU. */
+static const char *convolution_kernel(dtype type)
+{
+    conv2d_desc d = {.n = 1, .ih = 56, .iw = 56, .ic = 64, .oh = 56, .ow = 56, .oc = 64, .kh = 3, .kw = 3, .sh = 1,
+                     .sw = 1, .pt = 1, .pl = 1, .pb = 1, .pr = 1, .dil_h = 1, .dil_w = 1, .groups = 1,
+                     .src_type = type, .weight_type = type, .dst_type = type, .compute = DTYPE_F32};
+    d.epilogue.has_bias = true;
+    d.epilogue.has_scale = type == DTYPE_I8;
+    d.epilogue.act = ACT_RELU;
+    d.epilogue.add_scale = 1;
+    const kernel *k;
+    return kernel_select(&k, OP_CONV2D_FORWARD, BACKEND_CPU, &d, NULL, NULL) == OK ? k->name : "none";
+}
+
 static void put_probe(json_writer *w, const probe *p)
 {
     put(w, "version", GRAFT_VERSION);
@@ -29,6 +43,8 @@ static void put_probe(json_writer *w, const probe *p)
     put_int(w, "memory_bytes", p->memory_bytes);
     put_int(w, "memory_free_bytes", p->memory_free_bytes);
     put(w, "onednn", p->onednn);
+    put(w, "kernel_f32", convolution_kernel(DTYPE_F32));
+    put(w, "kernel_int8", convolution_kernel(DTYPE_I8));
     put(w, "cuda_driver", p->cuda_driver);
     put(w, "cuda_problem", p->cuda_problem);
     json_key(w, "gpus");
@@ -64,6 +80,7 @@ static void print_probe(const cli_context *c, const probe *p)
               p->vnni ? "VNNI" : "no VNNI");
     cli_print(c, "memory     %s, %s available\n", total, available);
     cli_print(c, "oneDNN     %s\n", *p->onednn ? p->onednn : "not built in");
+    cli_print(c, "kernels    f32 %s\n           int8 %s\n", convolution_kernel(DTYPE_F32), convolution_kernel(DTYPE_I8));
     for (int32_t i = 0; i < p->gpu_count; i++) {
         char bytes[32];
         format_bytes((double)p->gpu_bytes[i], bytes);

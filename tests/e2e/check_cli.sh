@@ -110,6 +110,11 @@ ok "doctor knows processors, memory and a verdict" python3 -c "
 import json, os
 r = json.load(open('$dir/out.json'))
 assert r['cpus'] == len(os.sched_getaffinity(0)) and r['memory_bytes'] > 1e8 and len(r['verdict']) > 20, r"
+ok "doctor knows whether oneDNN is built in" python3 -c "
+import json
+r = json.load(open('$dir/out.json'))
+built_in = b'libdnnl.so' in open('$graft', 'rb').read()
+assert (r['onednn'] is not None) == built_in and ('dnnl' in r['kernel_f32']) == built_in, r"
 says 0 "memory" "$graft" doctor
 says 0 "Graft 0." "$graft" --version
 says 9 "cannot write to stdout" bash -c "'$graft' doctor >/dev/full"
