@@ -35,6 +35,7 @@
 
 #include "core/base/file.h"
 #include "core/base/hash.h"
+#include "core/base/json.h"
 #include "core/graph/graph.h"
 #include "core/tensor/preprocess.h"
 
@@ -81,6 +82,8 @@ bool engine_is_engine(const char *path); /* by the magic */
 /* E_MODEL when the engine was not made from the model file with this hash: it is stale. */
 status engine_check_source(const engine *e, hash128 model_hash, const char *model_path, const char *engine_path);
 
+/* What META holds (docs/FORMATS.md), as one JSON object. */
+void engine_describe(const engine *e, json_writer *w);
 double engine_integer_part(const engine *e); /* part of the multiply-adds in INT8: 0 to 1 */
 
 #endif

@@ -3,7 +3,6 @@
 #ifndef GRAFT_EXPORT_ENGINE_FORMAT_H
 #define GRAFT_EXPORT_ENGINE_FORMAT_H
 
-#include "core/base/json.h"
 #include "export/engine.h"
 
 enum { SECTION_META, SECTION_GRAPH, SECTION_WEIGHTS, SECTION_COUNT };
@@ -48,7 +47,6 @@ static inline bool engine_holds(const edge *e)
     return e->kind == EDGE_PARAM || e->kind == EDGE_STATE || e->kind == EDGE_CONST;
 }
 
-void engine_meta_write(const engine *e, json_writer *w);
 status engine_meta_read(engine *e, const json *root, const char *what); /* fills all but graph, hashes and map */
 
 #endif

@@ -26,7 +26,7 @@ static void write_layers(const engine *e, json_writer *w)
     json_end_array(w);
 }
 
-void engine_meta_write(const engine *e, json_writer *w)
+void engine_describe(const engine *e, json_writer *w)
 {
     char hash[33];
     hash128_hex(e->source_hash, hash);

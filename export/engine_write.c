@@ -80,7 +80,7 @@ status engine_save(engine *e, const char *path)
     const char *meta_text, *graph_text;
     size_t bytes[SECTION_COUNT];
     status result = OK;
-    engine_meta_write(e, &meta);
+    engine_describe(e, &meta);
     TRY_OUT(json_writer_finish(&meta, &meta_text, &bytes[SECTION_META]));
     TRY_OUT(graph_write_json(&e->graph, &text));
     TRY_OUT(json_writer_finish(&text, &graph_text, &bytes[SECTION_GRAPH]));

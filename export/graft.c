@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/version.h"
 #include "core/data/image.h"
 #include "export/engine.h"
 #include "export/runner.h"
@@ -155,5 +156,5 @@ const char *graft_error(void)
 
 const char *graft_version(void)
 {
-    return "1.0.0";
+    return GRAFT_VERSION;
 }

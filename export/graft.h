@@ -72,7 +72,7 @@ int graft_run_tensor(graft_engine *engine, float *score, const float *tensor, in
 
 /* What went wrong in this thread's last failed call; "" if none did. Valid until its next failed call. */
 const char *graft_error(void);
-const char *graft_version(void); /* "1.0.0" */
+const char *graft_version(void); /* "0.1.0" */
 
 #ifdef __cplusplus
 }
