@@ -1,16 +1,129 @@
+#include <string.h>
+
 #include "cli/cli.h"
+#include "cli/export_images.h"
+#include "cli/network.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
-    {"--precision", NULL, "TYPE", .target = "export.precision", .help = "f32 or int8"},
+    {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32 or int8"},
+    {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
+    {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
+    {"--force", "-f", NULL, .help = "overwrite the output"},
     {.name = NULL},
 };
 
+/* One export. */
+typedef struct job {
+    cli_context *c;
+    const spec_export *spec;
+    model m;
+    device *dev;
+    export_images images;
+    export_scales scales;
+    engine engine;
+    const char *output;
+} job;
+
+/* MODEL.int8.engine beside MODEL.safetensors. */
+static const char *default_output(arena *a, const char *model_path, spec_engine_precision precision)
+{
+    size_t length = strlen(model_path), dot = strlen(path_extension(model_path));
+    if (dot) length -= dot + 1;
+    return arena_printf(a, "%.*s.%s.engine", (int)length, model_path, precision == ENGINE_INT8 ? "int8" : "f32");
+}
+
+static export_options make_options(job *j)
+{
+    const spec_export *s = j->spec;
+    return (export_options){
+        .calibrator = s->calibrator, .percentile = s->percentile, .max_drop = s->max_drop, .min_integer = s->min_int8,
+        .float_layers = s->float_layers.value, .float_layer_count = s->float_layers.count,
+        .sigmoid = j->c->config.spec.train.loss == LOSS_SIGMOID, .source_name = path_base(s->model), .dev = j->dev, .log = &j->c->log,
+    };
+}
+
+static status take_scales(job *j, const export_options *o)
+{
+    const char *cache = j->spec->cache;
+    if (*cache && file_exists(cache)) {
+        log_info(&j->c->log, "scales from %s", cache);
+        return export_read_scales(&j->scales, &j->m, cache, &j->c->log);
+    }
+    log_info(&j->c->log, "calibrating on %lld images", (long long)j->images.chosen.count);
+    TRY(export_calibrate(&j->scales, &j->m, o, j->spec->cache_version));
+    return *cache ? export_write_scales(&j->scales, cache) : OK;
+}
+
+static status export_integers(job *j)
+{
+    export_options o = make_options(j);
+    TRY(export_images_open(&j->images, &j->c->config.spec, &j->m, j->dev, true, &j->c->log));
+    o.data = &j->images.calibration;
+    o.score = export_images_score;
+    o.score_context = &j->images;
+    o.check_images = j->images.check_count;
+    TRY(take_scales(j, &o));
+    return export_int8(&j->engine, &j->m, &j->scales, &o);
+}
+
+static status report(job *j)
+{
+    cli_context *c = j->c;
+    const engine *e = &j->engine;
+    int64_t bytes = 0, mtime;
+    char size[32], hash[33];
+    TRY(file_info(j->output, &bytes, &mtime));
+    format_bytes((double)bytes, size);
+    hash128_hex(e->file_hash, hash);
+    if (!c->json) export_print(e, stdout);
+    cli_print(c, "wrote %s (%s)\n", j->output, size);
+    json_writer *w = &c->result;
+    json_key(w, "output"), json_put_string(w, j->output);
+    json_key(w, "bytes"), json_put_int(w, bytes);
+    json_key(w, "hash"), json_put_string(w, hash);
+    json_key(w, "engine"), engine_describe(e, w);
+    return OK;
+}
+
+static status prepare(job *j)
+{
+    cli_context *c = j->c;
+    const char *path = c->config.spec.export.model;
+    if (!*path) return FAIL(E_USAGE, "which model? graft export MODEL, or export.model in a spec");
+    TRY(model_load(&j->m, path));
+    TRY(cli_adopt_spec(c, j->m.spec_text, "data train"));
+    TRY(cli_finish_spec(c));
+    j->spec = &c->config.spec.export;
+    j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec->precision);
+    if (!j->output) return FAIL_MEMORY(256);
+    if (file_exists(j->output) && !cli_is_given(c, "--force"))
+        return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", j->output);
+    return device_open(&j->dev, c->config.spec.train.device, 0, (int32_t)c->config.spec.train.threads, &c->log);
+}
+
+static status export_any(job *j)
+{
+    if (j->spec->precision == ENGINE_INT8) return export_integers(j);
+    export_options o = make_options(j);
+    return export_float(&j->engine, &j->m, &o);
+}
+
 static status run(cli_context *c)
 {
-    return FAIL(E_INTERNAL, "%s is not in this build yet", c->command->name);
+    job j = {.c = c};
+    status result = prepare(&j);
+    if (result == OK) result = export_any(&j);
+    if (result == OK) result = engine_save(&j.engine, j.output);
+    if (result == OK) result = report(&j);
+    engine_free(&j.engine);
+    export_scales_free(&j.scales);
+    export_images_close(&j.images);
+    device_close(j.dev);
+    model_free(&j.m);
+    return result;
 }
 
 const cli_command command_export = {
@@ -19,6 +132,9 @@ const cli_command command_export = {
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "export.model",
+    .description = "An engine is the fused network as one file that `graft infer`, `graft evaluate` and libgraft.so run. INT8 is "
+                   "calibrated on training images and measured on validation images; layers that lose most stay in f32 until the drop "
+                   "is within export.max_drop. Data and preprocessing are those of the training unless the command line says otherwise.",
     .spec = CLI_SPEC_OPEN,
     .sections = "export data",
     .options = options,

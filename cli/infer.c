@@ -1,15 +1,269 @@
+#include <stdlib.h>
+#include <string.h>
+
 #include "cli/cli.h"
+#include "cli/contact_sheet.h"
+#include "cli/network.h"
+#include "core/base/thread.h"
+
+enum { MOST_TOP = 1000 };
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .help = "model or engine file"},
-    {"--output", "-o", "FOLDER", .help = "folder for the annotated images"},
+    {"--output", "-o", "FOLDER", .help = "write result.csv and predictions.png, a contact sheet, there"},
+    {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
+    {"--top-k", "-k", "N", .target = "infer.top_k", .help = "classes listed per image"},
+    {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {.name = NULL},
 };
 
+typedef struct job {
+    cli_context *c;
+    network net;
+    device *dev;
+    thread_pool *pool;
+    const dataset *ds;      /* being read                              */
+    int64_t first;          /* sample of the batch's first image       */
+    image *decoded;         /* [batch]                                 */
+    char **error;           /* [batch], of images that can't be read   */
+    float *input, *score;   /* [batch, h, w, c], [batch, classes]      */
+    int32_t *order;         /* [classes]                               */
+    const char *folder;     /* of --output, or NULL                    */
+    file_writer csv;
+    contact_sheet sheet;
+    int64_t total, done, unreadable;
+    size_t widest;          /* name, for the table                     */
+} job;
+
+/* One image of a batch: decoded and preprocessed. A file that can't be read is no failure of the run. */
+static status load_image(void *context, int64_t i)
+{
+    job *j = context;
+    const preprocess *p = j->net.preprocess;
+    const spec_data *s = &j->c->config.spec.data;
+    decode_options o = {.channels = p->channels, .max_pixels = s->max_pixels, .exif = s->exif};
+    status result = dataset_decode(j->ds, j->first + i, &o, &j->decoded[i]);
+    if (result == OK) result = image_preprocess(j->input + i * p->width * p->height * p->channels, &j->decoded[i], p);
+    if (result == OK || result == E_MEMORY) return result;
+    j->error[i] = strdup(status_message());
+    return j->error[i] ? OK : FAIL_MEMORY(64);
+}
+
+/* The classes by probability, best first, the first of equals first. Returns how many are listed. */
+static int64_t rank(job *j, const float *probability)
+{
+    int64_t top = j->c->config.spec.infer.top_k, classes = j->net.class_count;
+    if (top > classes) top = classes;
+    for (int64_t k = 0; k < top; k++) {
+        int32_t best = -1;
+        for (int32_t c = 0; c < classes; c++) {
+            bool taken = false;
+            for (int64_t i = 0; i < k && !taken; i++) taken = j->order[i] == c;
+            if (!taken && (best < 0 || probability[c] > probability[best])) best = c;
+        }
+        j->order[k] = best;
+    }
+    return top;
+}
+
+/* A CSV field, quoted where it must be. */
+static status csv_field(file_writer *w, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n")) return file_writer_printf(w, "%s", text);
+    TRY(file_writer_write(w, "\"", 1));
+    for (const char *c = text; *c; c++) TRY(file_writer_write(w, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1));
+    return file_writer_write(w, "\"", 1);
+}
+
+static status report_error(job *j, const char *name, const char *error)
+{
+    j->unreadable++;
+    cli_print(j->c, "%-*s  unreadable: %s\n", (int)j->widest, name, error);
+    json_writer *w = &j->c->result;
+    json_begin_object(w);
+    json_key(w, "path"), json_put_string(w, name);
+    json_key(w, "error"), json_put_string(w, error);
+    json_end_object(w);
+    if (!j->folder) return OK;
+    TRY(csv_field(&j->csv, name));
+    return file_writer_printf(&j->csv, ",,\n");
+}
+
+static void write_json(job *j, const char *name, const float *p, int64_t top)
+{
+    json_writer *w = &j->c->result;
+    json_begin_object(w);
+    json_key(w, "path"), json_put_string(w, name);
+    json_key(w, "class"), json_put_string(w, j->net.class_name[j->order[0]]);
+    json_key(w, "confidence"), json_put_number(w, p[j->order[0]]);
+    json_key(w, "top");
+    json_begin_array(w);
+    for (int64_t k = 0; k < top; k++) {
+        json_begin_object(w);
+        json_key(w, "class"), json_put_string(w, j->net.class_name[j->order[k]]);
+        json_key(w, "confidence"), json_put_number(w, p[j->order[k]]);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    json_end_object(w);
+}
+
+static status draw(job *j, const image *im, const sample *s, const float *p)
+{
+    char verdict[256];
+    const char *class_name = j->net.class_name[j->order[0]];
+    contact_mark mark = CONTACT_PLAIN;
+    if (s->class_index >= 0 && s->class_index < j->ds->class_count)
+        mark = strcmp(j->ds->class_name[s->class_index], class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
+    snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p[j->order[0]], class_name);
+    return contact_sheet_add(&j->sheet, im, path_base(s->name), verdict, mark);
+}
+
+static status report_image(job *j, int64_t i)
+{
+    const sample *s = &j->ds->samples[j->first + i];
+    const float *p = j->score + i * j->net.class_count;
+    int64_t top = rank(j, p);
+    cli_print(j->c, "%-*s ", (int)j->widest, s->name);
+    for (int64_t k = 0; k < top; k++) cli_print(j->c, "  %s %.4f", j->net.class_name[j->order[k]], (double)p[j->order[k]]);
+    cli_print(j->c, "\n");
+    write_json(j, s->name, p, top);
+    if (!j->folder) return OK;
+    TRY(csv_field(&j->csv, s->name));
+    for (int64_t k = 0; k < top; k++) {
+        TRY(file_writer_write(&j->csv, ",", 1));
+        TRY(csv_field(&j->csv, j->net.class_name[j->order[k]]));
+        TRY(file_writer_printf(&j->csv, ",%.6f", (double)p[j->order[k]]));
+    }
+    TRY(file_writer_printf(&j->csv, "\n"));
+    return j->c->config.spec.infer.annotate ? draw(j, &j->decoded[i], s, p) : OK;
+}
+
+static status run_batch(job *j, int64_t count)
+{
+    TRY(pool_run(j->pool, load_image, j, count));
+    TRY(runner_run(j->net.runner, j->score, j->input, count));
+    scores_to_probabilities(j->score, count, j->net.class_count, j->net.sigmoid);
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = j->ds->samples[j->first + i].name;
+        TRY(j->error[i] ? report_error(j, name, j->error[i]) : report_image(j, i));
+    }
+    j->done += count;
+    return OK;
+}
+
+static void drop_images(job *j)
+{
+    for (int64_t i = 0; i < j->c->config.spec.infer.batch_size; i++) {
+        if (j->decoded) image_free(&j->decoded[i]);
+        if (j->error) free(j->error[i]), j->error[i] = NULL;
+    }
+}
+
+static status run_dataset(job *j, const dataset *ds)
+{
+    int64_t most = j->c->config.spec.infer.batch_size;
+    j->ds = ds;
+    for (j->first = 0; j->first < ds->count; j->first += most) {
+        if (j->c->stop && *j->c->stop) return FAIL(E_INTERRUPTED, "interrupted after %lld of %lld images", (long long)j->done, (long long)j->total);
+        status result = run_batch(j, ds->count - j->first < most ? ds->count - j->first : most);
+        drop_images(j);
+        TRY(result);
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ setting up */
+
+static status open_network(job *j, const char *path)
+{
+    cli_context *c = j->c;
+    const spec *s = &c->config.spec;
+    int64_t most = s->infer.batch_size;
+    TRY(device_open(&j->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
+    TRY(network_open(&j->net, path, j->dev, most));
+    TRY(network_check_source(&j->net, path, cli_value(c, "--source")));
+    TRY(pool_create(&j->pool, cpu_count()));
+    const preprocess *p = j->net.preprocess;
+    j->input = arena_alloc_array(&c->memory, most * p->width * p->height, (size_t)p->channels * sizeof(float));
+    j->score = ARENA_ARRAY(&c->memory, float, most * j->net.class_count);
+    j->decoded = ARENA_ARRAY(&c->memory, image, most);
+    j->error = ARENA_ARRAY(&c->memory, char *, most);
+    j->order = ARENA_ARRAY(&c->memory, int32_t, MOST_TOP);
+    return j->input && j->score && j->decoded && j->error && j->order ? OK : FAIL_MEMORY(most * p->width * p->height * 4);
+}
+
+static status open_output(job *j)
+{
+    int64_t top = j->c->config.spec.infer.top_k;
+    if (top > j->net.class_count) top = j->net.class_count;
+    TRY(dir_make(j->folder));
+    TRY(file_writer_open(&j->csv, path_join(&j->c->memory, j->folder, "result.csv")));
+    TRY(file_writer_printf(&j->csv, "path,class,confidence"));
+    for (int64_t k = 2; k <= top; k++) TRY(file_writer_printf(&j->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
+    TRY(file_writer_printf(&j->csv, "\n"));
+    return contact_sheet_init(&j->sheet, j->total);
+}
+
+static status finish_output(job *j)
+{
+    TRY(file_writer_commit(&j->csv));
+    cli_print(j->c, "wrote %s/result.csv", j->folder);
+    if (j->c->config.spec.infer.annotate && j->sheet.count) {
+        TRY(contact_sheet_write(&j->sheet, path_join(&j->c->memory, j->folder, "predictions.png")));
+        cli_print(j->c, " and %s/predictions.png (%lld images)", j->folder, (long long)j->sheet.count);
+    }
+    cli_print(j->c, "\n");
+    return OK;
+}
+
+static status run_all(job *j, const dataset *sets, int64_t count)
+{
+    for (int64_t k = 0; k < count; k++) {
+        j->total += sets[k].count;
+        for (int64_t i = 0; i < sets[k].count; i++) {
+            size_t length = strlen(sets[k].samples[i].name);
+            if (length > j->widest && length <= 80) j->widest = length;
+        }
+    }
+    if (j->folder) TRY(open_output(j));
+    json_key(&j->c->result, "predictions");
+    json_begin_array(&j->c->result);
+    status result = OK;
+    for (int64_t k = 0; k < count && result == OK; k++) result = run_dataset(j, &sets[k]);
+    json_end_array(&j->c->result);
+    TRY(result);
+    if (j->folder) TRY(finish_output(j));
+    if (j->unreadable)
+        return FAIL(E_DATA, "%lld of %lld images could not be read", (long long)j->unreadable, (long long)j->total);
+    return OK;
+}
+
 static status run(cli_context *c)
 {
-    return FAIL(E_INTERNAL, "%s is not in this build yet", c->command->name);
+    job j = {.c = c, .folder = cli_value(c, "--output")};
+    const char *path = cli_value(c, "--model");
+    int64_t first = path ? 0 : 1, count = c->argument_count - first, opened = 0;
+    dataset *sets = NULL;
+    status result = OK;
+    TRY(cli_finish_spec(c));
+    if (!path) path = c->arguments[0];
+    if (count < 1) return FAIL(E_USAGE, "which images? graft infer MODEL IMAGE...");
+    TRY_OUT(open_network(&j, path));
+    sets = ARENA_ARRAY(&c->memory, dataset, count);
+    if (!sets) TRY_OUT(FAIL_MEMORY(count * sizeof *sets));
+    for (; opened < count; opened++) TRY_OUT(dataset_open_images(&sets[opened], c->arguments[first + opened]));
+    TRY_OUT(run_all(&j, sets, count));
+out:
+    for (int64_t i = 0; i < opened; i++) dataset_close(&sets[i]);
+    if (j.error) drop_images(&j);
+    file_writer_abort(&j.csv);
+    contact_sheet_free(&j.sheet);
+    pool_destroy(j.pool);
+    network_close(&j.net);
+    device_close(j.dev);
+    return result;
 }
 
 const cli_command command_infer = {
@@ -18,6 +272,8 @@ const cli_command command_infer = {
     .arguments = "[MODEL] IMAGE...",
     .least = 1,
     .most = -1,
+    .description = "Images are files or folders; they are resized and normalised as in training. Exit code 3 when one of them could not be "
+                   "read; the others are classified all the same.",
     .spec = CLI_SPEC_OPEN,
     .sections = "infer",
     .stops_on_signal = true,

@@ -1,0 +1,128 @@
+#include "cli/export_images.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/rng.h"
+#include "core/train/evaluator.h"
+#include "export/runner.h"
+
+enum { BATCH = 16 };
+
+static status check_classes(const dataset *ds, const model *m)
+{
+    if (ds->class_count != m->class_count)
+        return FAIL(E_DATA, "%s has %lld classes, the model %lld", ds->path, (long long)ds->class_count, (long long)m->class_count);
+    for (int64_t i = 0; i < m->class_count; i++) {
+        if (strcmp(ds->class_name[i], m->class_name[i]) != 0)
+            return FAIL(E_DATA, "%s: class %lld is %s, the model's is %s", ds->path, (long long)i, ds->class_name[i], m->class_name[i]);
+    }
+    return OK;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A seeded choice of `count` samples (0: all), in data-set order. The view borrows everything but its samples. */
+static status choose(dataset *view, const dataset *ds, int64_t count, uint64_t seed)
+{
+    *view = *ds;
+    view->samples = NULL;
+    if (ds->count == 0) return FAIL(E_DATA, "%s: no images", ds->path);
+    if (count == 0 || count > ds->count) count = ds->count;
+    int64_t *index = malloc((size_t)ds->count * sizeof *index);
+    view->samples = malloc((size_t)count * sizeof *view->samples);
+    if (!index || !view->samples) {
+        free(index);
+        return FAIL_MEMORY(ds->count * 64);
+    }
+    for (int64_t i = 0; i < ds->count; i++) index[i] = i;
+    rng r = rng_make(seed, RNG_SPLIT, hash64_text("export"));
+    rng_shuffle(&r, index, ds->count);
+    qsort(index, (size_t)count, sizeof *index, ascending);
+    for (int64_t i = 0; i < count; i++) view->samples[i] = ds->samples[index[i]];
+    view->count = count;
+    free(index);
+    return OK;
+}
+
+static status open_loader(loader **l, const dataset *ds, const spec *s, const model *m, logger *log)
+{
+    loader_options o = {.data = ds, .preprocess = m->preprocess, .data_options = &s->data, .batch_size = BATCH,
+                        .threads = (int32_t)s->data.threads, .prefetch = 2, .world = 1, .seed = (uint64_t)s->train.seed, .log = log};
+    return loader_create(l, &o);
+}
+
+static status rewind_images(void *context)
+{
+    export_images *x = context;
+    return loader_seek(x->calibration_loader, 0, 0);
+}
+
+static status next_images(void *context, const float **images, int64_t *count)
+{
+    export_images *x = context;
+    const batch *b;
+    TRY(loader_next(x->calibration_loader, &b));
+    *images = b ? b->images : NULL;
+    *count = b ? b->count : 0;
+    return OK;
+}
+
+static status open_all(export_images *x, const spec *s, const model *m, bool with_check)
+{
+    uint64_t seed = (uint64_t)s->train.seed;
+    TRY(dataset_open_parts(&s->data, seed, x->log, &x->train, &x->val, NULL));
+    TRY(check_classes(&x->train, m));
+    TRY(choose(&x->chosen, &x->train, s->export.calibration_images, seed));
+    TRY(open_loader(&x->calibration_loader, &x->chosen, s, m, x->log));
+    if (!with_check) return OK;
+    TRY(choose(&x->held_out, &x->val, s->export.check_images, seed));
+    x->check_count = x->held_out.count;
+    return open_loader(&x->check_loader, &x->held_out, s, m, x->log);
+}
+
+status export_images_open(export_images *x, const spec *s, const model *m, device *dev, bool with_check, logger *log)
+{
+    *x = (export_images){.dev = dev, .log = log, .loss = s->train.loss};
+    x->calibration = (calibration_data){.context = x, .rewind = rewind_images, .next = next_images};
+    status result = open_all(x, s, m, with_check);
+    if (result != OK) export_images_close(x);
+    return result;
+}
+
+void export_images_close(export_images *x)
+{
+    loader_destroy(x->calibration_loader);
+    loader_destroy(x->check_loader);
+    free(x->chosen.samples);
+    free(x->held_out.samples);
+    dataset_close(&x->train);
+    dataset_close(&x->val);
+    *x = (export_images){0};
+}
+
+static status predict(void *context, const batch *b, float *scores)
+{
+    return runner_run(context, scores, b->images, b->n);
+}
+
+status export_images_score(void *context, graph *g, double *points)
+{
+    export_images *x = context;
+    evaluation e = {0};
+    runner *r = NULL;
+    status result = OK;
+    TRY_OUT(runner_create(&r, g, x->dev, BATCH));
+    TRY_OUT(evaluation_init(&e, runner_classes(r), 1, x->loss, 0));
+    TRY_OUT(evaluation_run(&e, x->check_loader, &(evaluation_options){.predict = predict, .context = r, .what = "check",
+                                                                      .total = x->check_count}));
+    *points = 100 * metrics_accuracy(&e.metrics);
+out:
+    evaluation_free(&e);
+    runner_destroy(r);
+    return result;
+}

@@ -1,0 +1,105 @@
+#include "cli/network.h"
+
+#include <string.h>
+
+#include "export/export.h"
+
+static status open_engine(network *n, const char *path)
+{
+    n->is_engine = true;
+    TRY(engine_load(&n->engine, path));
+    n->preprocess = &n->engine.preprocess;
+    n->class_name = n->engine.class_name;
+    n->class_count = n->engine.class_count;
+    n->sigmoid = n->engine.sigmoid;
+    n->file_hash = n->engine.file_hash;
+    return OK;
+}
+
+static status open_model(network *n, const char *path)
+{
+    spec_loss loss;
+    TRY(model_load(&n->model, path));
+    TRY(spec_text_loss(n->model.spec_text, &loss));
+    TRY(export_float_graph(&n->graph, &n->model.graph));
+    n->preprocess = &n->model.preprocess;
+    n->class_name = n->model.class_name;
+    n->class_count = n->model.class_count;
+    n->sigmoid = loss == LOSS_SIGMOID;
+    n->file_hash = n->model.file_hash;
+    return OK;
+}
+
+status network_open(network *n, const char *path, device *dev, int64_t max_batch)
+{
+    *n = (network){0};
+    status result = engine_is_engine(path) ? open_engine(n, path) : open_model(n, path);
+    if (result == OK) result = runner_create(&n->runner, n->is_engine ? &n->engine.graph : &n->graph, dev, max_batch);
+    if (result == OK && runner_classes(n->runner) != n->class_count)
+        result = FAIL(E_MODEL, "%s: %lld scores for %lld classes", path, (long long)runner_classes(n->runner), (long long)n->class_count);
+    if (result != OK) network_close(n);
+    return result;
+}
+
+void network_close(network *n)
+{
+    runner_destroy(n->runner);
+    engine_free(&n->engine);
+    graph_free(&n->graph);
+    model_free(&n->model);
+    *n = (network){0};
+}
+
+status network_check_source(const network *n, const char *engine_path, const char *model_path)
+{
+    hash128 hash;
+    if (!n->is_engine || !model_path || !*model_path) return OK;
+    TRY(hash128_of_file(model_path, &hash));
+    return engine_check_source(&n->engine, hash, model_path, engine_path);
+}
+
+status network_predict(void *context, const batch *b, float *scores)
+{
+    const network *n = context;
+    return runner_run(n->runner, scores, b->images, b->n);
+}
+
+/* ------------------------------------------------------------------------------------------------ what it was trained with */
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += length) {
+        if ((at == words || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) return true;
+    }
+    return false;
+}
+
+status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections)
+{
+    config from;
+    TRY(config_init(&from));
+    status result = OK;
+    TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), "the model's spec"));
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (!has_word(sections, o->section) || !config_is_set(&from, o->section, o->key)) continue;
+        if (config_is_set(&c->config, o->section, o->key)) continue;
+        const char *value = config_value_text(&from, &c->memory, o);
+        if (!value) TRY_OUT(FAIL_MEMORY(64));
+        TRY_OUT(config_set(&c->config, o->section, o->key, value, "the model's spec"));
+    }
+out:
+    config_free(&from);
+    return result;
+}
+
+status spec_text_loss(const char *spec_text, spec_loss *loss)
+{
+    config from;
+    TRY(config_init(&from));
+    status result = config_read_text(&from, spec_text, strlen(spec_text), "the model's spec");
+    *loss = from.spec.train.loss;
+    config_free(&from);
+    return result;
+}

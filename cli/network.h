@@ -1,0 +1,46 @@
+/* network.h: a model file or an engine file, ready to predict. For the commands that take either.
+ *
+ *     network n;
+ *     TRY(network_open(&n, path, dev, batch_size));
+ *     TRY_OUT(runner_run(n.runner, scores, images, count));
+ *     network_close(&n);
+ */
+#ifndef GRAFT_CLI_NETWORK_H
+#define GRAFT_CLI_NETWORK_H
+
+#include "cli/cli.h"
+#include "core/data/loader.h"
+#include "core/graph/model.h"
+#include "export/engine.h"
+#include "export/runner.h"
+
+typedef struct network {
+    bool is_engine;
+    engine engine;                  /* is_engine                                                */
+    model model;                    /* else; with batch normalisation folded and fused in graph */
+    graph graph;
+    runner *runner;
+    const preprocess *preprocess;
+    const char *const *class_name;  /* [class_count] */
+    int64_t class_count;
+    bool sigmoid;                   /* scores become probabilities by sigmoid, else by softmax   */
+    hash128 file_hash;
+} network;
+
+/* n is initialised by the call. E_MODEL, E_IO. */
+status network_open(network *n, const char *path, device *dev, int64_t max_batch);
+void network_close(network *n); /* accepts a zeroed one */
+
+/* E_MODEL unless n, read from engine_path, was made from the model file model_path (NULL: nothing is compared). */
+status network_check_source(const network *n, const char *engine_path, const char *model_path);
+
+/* An evaluator_predict_fn (core/train/evaluator.h); context: a network. */
+status network_predict(void *context, const batch *b, float *scores);
+
+/* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that neither a file nor
+ * the command line has set. Before cli_finish_spec. */
+status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections);
+/* How a model's scores become probabilities, from its spec_text. */
+status spec_text_loss(const char *spec_text, spec_loss *loss);
+
+#endif
