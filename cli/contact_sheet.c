@@ -5,8 +5,8 @@
 
 enum {
     CELL = 176, PICTURE = 160, FRAME = 3, GAP = (CELL - PICTURE) / 2,
-    LINE = 13, TEXT = 2 * LINE + 4, CELL_HEIGHT = PICTURE + 2 * GAP + TEXT,
-    COLUMNS = 8, LETTER = 6
+    VERDICT = 22, NAME = 14, TEXT = VERDICT + NAME, CELL_HEIGHT = PICTURE + 2 * GAP + TEXT,
+    COLUMNS = 8, LETTER = 6, VERDICT_SCALE = 2
 };
 
 static const uint8_t mark_colour[][3] = {{90, 110, 140}, {30, 150, 60}, {200, 50, 40}};
@@ -62,11 +62,11 @@ status contact_sheet_add(contact_sheet *s, const image *im, const char *name, co
     image_paste(&s->sheet, &small, left, top);
     image_draw_rect(&s->sheet, left - FRAME, top - FRAME, left + small.width + FRAME, top + small.height + FRAME, mark_colour[mark], FRAME);
     image_free(&small);
+    snprintf(line, sizeof line, "%.*s", (int)(MOST / VERDICT_SCALE), verdict);
+    image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP, line, mark_colour[mark], VERDICT_SCALE);
     size_t length = strlen(name);
     snprintf(line, sizeof line, "%s", length > MOST ? name + length - MOST : name);
-    image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP, line, mark_colour[CONTACT_PLAIN], 1);
-    snprintf(line, sizeof line, "%s", verdict);
-    image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP + LINE, line, mark_colour[mark], 1);
+    image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP + VERDICT, line, mark_colour[CONTACT_PLAIN], 1);
     s->count++;
     return OK;
 }

@@ -109,15 +109,26 @@ static void write_json(job *j, const char *name, const float *p, int64_t top)
     json_end_object(w);
 }
 
+/* Is the true class of this sample one that the network knows? */
+static const char *true_class(const job *j, const sample *s)
+{
+    if (s->class_index < 0 || s->class_index >= j->ds->class_count) return NULL;
+    const char *name = j->ds->class_name[s->class_index];
+    for (int64_t c = 0; c < j->net.class_count; c++) {
+        if (strcmp(j->net.class_name[c], name) == 0) return name;
+    }
+    return NULL;
+}
+
 static status draw(job *j, const image *im, const sample *s, const float *p)
 {
-    char verdict[256];
-    const char *class_name = j->net.class_name[j->order[0]];
-    contact_mark mark = CONTACT_PLAIN;
-    if (s->class_index >= 0 && s->class_index < j->ds->class_count)
-        mark = strcmp(j->ds->class_name[s->class_index], class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
+    char verdict[256], name[256];
+    const char *class_name = j->net.class_name[j->order[0]], *truth = true_class(j, s);
+    contact_mark mark = !truth ? CONTACT_PLAIN : strcmp(truth, class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
     snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p[j->order[0]], class_name);
-    return contact_sheet_add(&j->sheet, im, path_base(s->name), verdict, mark);
+    if (mark == CONTACT_WRONG) snprintf(name, sizeof name, "is %s", truth);
+    else snprintf(name, sizeof name, "%s", path_base(s->name));
+    return contact_sheet_add(&j->sheet, im, name, verdict, mark);
 }
 
 static status report_image(job *j, int64_t i)

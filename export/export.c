@@ -219,7 +219,8 @@ void export_print(const engine *e, FILE *stream)
         fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f  %s\n", l->name, l->integer ? "int8" : "f32", sqnr, in, out,
                 (double)l->macs * 1e-6, l->reason);
     }
-    fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
+    if (e->precision == ENGINE_INT8) fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
+    else fprintf(stream, "%" PRId64 " layers in f32", e->layer_count);
     if (e->score >= 0) {
         fprintf(stream, "; score %.2f on %" PRId64 " check images", e->score, e->check_images);
         if (e->precision == ENGINE_INT8) fprintf(stream, ", f32 %.2f: drop %.2f", e->float_score, e->float_score - e->score);

@@ -356,6 +356,6 @@ void quantise_share_scales(const graph *g, float *scale)
 {
     for (node_id n = (node_id)g->node_count - 1; n >= 0; n--) {
         const node *p = &g->nodes[n];
-        if (passes_integers(p) && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
+        if (passes_integers(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
     }
 }
