@@ -1,4 +1,14 @@
+#include "prune/prune.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "cli/cli.h"
+#include "cli/export_images.h"
+#include "cli/network.h"
+#include "core/base/file.h"
+#include "export/export.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
@@ -14,12 +24,298 @@ static const cli_option options[] = {
     {"--excluded-layers", "-el", "LAYER", .target = "prune.excluded_layers", .many = true,
      .help = "layers left alone; a trailing * matches any rest"},
     {"--target", NULL, "T", .target = "prune.target", .help = "params:F or flops:F: keep this fraction"},
+    {"--dry-run", NULL, NULL, .help = "print the table of layers, write nothing"},
     {.name = NULL},
 };
 
+/* Everything that one pruning works on. */
+typedef struct job {
+    cli_context *c;
+    const spec_prune *options;
+    model model;          /* becomes the pruned one */
+    const char *output;
+    prune_report report;
+    device *dev;
+    export_images images; /* opened when the spec names a data set */
+    bool has_images;
+    double before, after; /* top-1 in points; negative: not measured */
+} job;
+
+static status read_target(prune_options *o, const char *text)
+{
+    if (!*text) return OK;
+    const char *colon = strchr(text, ':');
+    size_t length = colon ? (size_t)(colon - text) : 0;
+    if (length == 6 && strncmp(text, "params", 6) == 0) o->target = TARGET_PARAMS;
+    else if (length == 5 && strncmp(text, "flops", 5) == 0) o->target = TARGET_MACS;
+    char *end = NULL;
+    if (o->target != TARGET_NONE) o->target_fraction = strtod(colon + 1, &end);
+    if (!end || end == colon + 1 || *end || !(o->target_fraction > 0 && o->target_fraction < 1))
+        return FAIL(E_USAGE, "prune.target = %s: expected params:F or flops:F with F between 0 and 1, e.g. params:0.5", text);
+    return OK;
+}
+
+static status prune_options_from_spec(prune_options *o, const spec_prune *s)
+{
+    *o = (prune_options){.score = (prune_score)s->score, .normalizer = (prune_normalizer)s->normalizer,
+                         .equalization = (prune_equalization)s->equalization, .threshold = s->threshold,
+                         .granularity = s->granularity, .min_filters = s->min_filters,
+                         .excluded = s->excluded_layers.value, .excluded_count = s->excluded_layers.count};
+    return read_target(o, s->target);
+}
+
+_Static_assert((int)SCORE_L1 == (int)PRUNE_SCORE_L1 && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
+                   (int)EQUALIZE_GEOMETRIC == (int)PRUNE_GEOMETRIC_MEAN, "options of prune.h and of spec.h have one order");
+
+static void print_table(const job *j)
+{
+    const prune_report *r = &j->report;
+    cli_print(j->c, "%-28s %10s %10s %6s\n", "layer", "channels", "kept", "group");
+    for (int64_t i = 0; i < r->layer_count; i++) {
+        const prune_layer *l = &r->layers[i];
+        cli_print(j->c, "%-28s %10lld %10lld %6d%s%s\n", l->name, (long long)l->channels_before,
+                  (long long)l->channels_after, l->group, l->kept_whole ? "  " : "", l->kept_whole ? l->kept_whole : "");
+    }
+    cli_print(j->c, "threshold  %.6g\n", r->threshold);
+    cli_print(j->c, "parameters %lld -> %lld  (pruning ratio %.3f)\n", (long long)r->params_before,
+              (long long)r->params_after, (double)r->params_after / (double)r->params_before);
+    cli_print(j->c, "MFLOPs     %.1f -> %.1f  (%.3f)\n", 2e-6 * (double)r->macs_before, 2e-6 * (double)r->macs_after,
+              (double)r->macs_after / (double)r->macs_before);
+}
+
+static void put_int(json_writer *w, const char *key, int64_t value)
+{
+    json_key(w, key);
+    json_put_int(w, value);
+}
+
+static void put_number(json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    if (value < 0) json_put_null(w);
+    else json_put_number(w, value);
+}
+
+/* Members of an open object: for --json, and for the provenance in the model file. */
+static void put_report(json_writer *w, const job *j)
+{
+    const prune_report *r = &j->report;
+    put_number(w, "threshold", r->threshold);
+    put_int(w, "parameters_before", r->params_before);
+    put_int(w, "parameters", r->params_after);
+    put_int(w, "macs_before", r->macs_before);
+    put_int(w, "macs", r->macs_after);
+    put_number(w, "accuracy_before", j->before);
+    put_number(w, "accuracy", j->after);
+    json_key(w, "layers");
+    json_begin_array(w);
+    for (int64_t i = 0; i < r->layer_count; i++) {
+        json_begin_object(w);
+        json_key(w, "name");
+        json_put_string(w, r->layers[i].name);
+        put_int(w, "channels_before", r->layers[i].channels_before);
+        put_int(w, "channels", r->layers[i].channels_after);
+        put_int(w, "group", r->layers[i].group);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+/* ------------------------------------------------------------------------------------------------ with data */
+
+typedef struct feed {
+    loader *loader;
+    int64_t bytes; /* of one batch of images */
+} feed;
+
+static status next_images(void *context, float *images, bool *done)
+{
+    feed *f = context;
+    const batch *b;
+    TRY(loader_next(f->loader, &b));
+    *done = !b;
+    if (b) memcpy(images, b->images, (size_t)f->bytes);
+    return OK;
+}
+
+/* Batches as training saw them: shuffled and augmented, of the training batch size. */
+static status reestimate(job *j, graph *g)
+{
+    const spec *s = &j->c->config.spec;
+    if (!j->has_images || j->options->reestimate_batches == 0) return OK;
+    int64_t size = s->train.batch_size ? s->train.batch_size : 32;
+    loader *l = NULL;
+    shape many = g->edges[g->inputs[0]].shape, one = many;
+    loader_options o = {.data = &j->images.train, .preprocess = j->model.preprocess, .data_options = &s->data,
+                        .augment = &s->augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
+                        .world = 1, .seed = (uint64_t)s->train.seed, .log = &j->c->log};
+    status result = OK;
+    TRY(loader_create(&l, &o));
+    many.dim[0] = size, one.dim[0] = 1;
+    feed f = {.loader = l, .bytes = shape_count(many) * (int64_t)sizeof(float)};
+    TRY_OUT(graph_resize(g, g->inputs[0], many));
+    TRY_OUT(prune_reestimate(g, j->dev, next_images, &f, j->options->reestimate_batches));
+    TRY_OUT(graph_resize(g, g->inputs[0], one));
+out:
+    loader_destroy(l);
+    return result;
+}
+
+static status measure(job *j, const graph *g, double *points)
+{
+    *points = -1;
+    if (!j->has_images) return OK;
+    graph fused;
+    TRY(export_float_graph(&fused, g));
+    status result = export_images_score(&j->images, &fused, points);
+    graph_free(&fused);
+    return result;
+}
+
+static status open_data(job *j)
+{
+    spec *s = &j->c->config.spec;
+    j->before = j->after = -1;
+    TRY(device_open(&j->dev, s->train.device, 0, (int32_t)s->train.threads, &j->c->log));
+    if (!*s->data.root && !*s->data.train) {
+        log_warn(&j->c->log, "no data set in the spec: batch-norm statistics stay as they are and no accuracy is measured "
+                             "(give data.root)");
+        return OK;
+    }
+    s->export.check_images = 0; /* all of the validation part */
+    TRY(export_images_open(&j->images, s, &j->model, j->dev, true, &j->c->log));
+    j->has_images = true;
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ what is written */
+
+static status write_model(job *j)
+{
+    json_writer w = {0};
+    char hash[33];
+    hash128_hex(j->model.file_hash, hash);
+    json_begin_object(&w);
+    json_key(&w, "pruned_from");
+    json_put_string(&w, hash);
+    put_report(&w, j);
+    json_end_object(&w);
+    const char *text;
+    size_t bytes;
+    status result = json_writer_finish(&w, &text, &bytes);
+    if (result == OK) {
+        j->model.info_json = arena_strndup(&j->model.memory, text, bytes);
+        result = j->model.info_json ? model_save(&j->model, j->output) : FAIL_MEMORY(bytes);
+    }
+    json_writer_free(&w);
+    return result;
+}
+
+/* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty, at a tenth of the rate. */
+static status write_retrain_spec(job *j, const char *path)
+{
+    config *own = &j->c->config, retrain;
+    const spec *s = &own->spec;
+    arena *a = &j->c->memory;
+    status result = OK;
+    file_writer w = {0};
+    const char *const changes[][3] = {
+        {"model", "pretrained", j->output},
+        {"model", "load_graph", "true"},
+        {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
+        {"train", "regularizer", "none"},
+        {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / 10)},
+        {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / 10)},
+    };
+    TRY(config_init(&retrain));
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (!config_is_set(own, o->section, o->key) || strcmp(o->section, "prune") == 0) continue;
+        char *value = config_value_text(own, a, o);
+        TRY_OUT(value ? config_set(&retrain, o->section, o->key, value, own->origin[i]) : FAIL_MEMORY(64));
+    }
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
+        TRY_OUT(changes[i][2] ? config_set(&retrain, changes[i][0], changes[i][1], changes[i][2], "prune") : FAIL_MEMORY(64));
+    TRY_OUT(config_finish(&retrain));
+    TRY_OUT(file_writer_open(&w, path));
+    TRY_OUT(file_writer_printf(&w, "; Retrains the pruned model: graft train -e %s\n", path));
+    TRY_OUT(config_dump(&retrain, w.stream, false));
+    TRY_OUT(file_writer_commit(&w));
+out:
+    file_writer_abort(&w);
+    config_free(&retrain);
+    return result;
+}
+
+static const char *default_output(cli_context *c, const char *path)
+{
+    const char *extension = strstr(path_base(path), ".safetensors");
+    int length = extension ? (int)(extension - path) : (int)strlen(path);
+    return arena_printf(&c->memory, "%.*s.pruned.safetensors", length, path);
+}
+
+static status write_all(job *j)
+{
+    cli_context *c = j->c;
+    char *retrain = arena_printf(&c->memory, "%s.retrain.ini", j->output);
+    if (!retrain) return FAIL_MEMORY(strlen(j->output));
+    TRY(write_model(j));
+    TRY(write_retrain_spec(j, retrain));
+    cli_print(c, "wrote %s\nretrain it: graft train -e %s\n", j->output, retrain);
+    json_key(&c->result, "output");
+    json_put_string(&c->result, j->output);
+    json_key(&c->result, "retrain_spec");
+    json_put_string(&c->result, retrain);
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the command */
+
+static status prune_model(job *j)
+{
+    prune_options o;
+    graph small;
+    TRY(prune_options_from_spec(&o, j->options));
+    TRY(prune_graph(&small, &j->report, &j->model.graph, &o));
+    bool dry = j->options->dry_run || cli_is_given(j->c, "--dry-run");
+    status result = OK;
+    print_table(j);
+    if (!dry) {
+        TRY_OUT(open_data(j));
+        TRY_OUT(measure(j, &j->model.graph, &j->before));
+        TRY_OUT(reestimate(j, &small));
+        TRY_OUT(measure(j, &small, &j->after));
+        if (j->has_images)
+            cli_print(j->c, "top-1      %.2f -> %.2f on the validation part, before retraining\n", j->before, j->after);
+    }
+    put_report(&j->c->result, j);
+    if (dry) goto out;
+    if (j->before - j->after > j->options->max_drop)
+        TRY_OUT(FAIL(E_GATE, "prune.max_drop = %g: the pruned model loses %.2f points; nothing was written. Raise max_drop, "
+                             "or prune less at a time", j->options->max_drop, j->before - j->after));
+    graph_free(&j->model.graph);
+    j->model.graph = small;
+    return write_all(j);
+out:
+    graph_free(&small);
+    return result;
+}
+
 static status run(cli_context *c)
 {
-    return FAIL(E_INTERNAL, "%s is not in this build yet", c->command->name);
+    job j = {.c = c, .options = &c->config.spec.prune};
+    const char *path = j.options->model;
+    if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
+    TRY(model_load(&j.model, path));
+    status result = cli_adopt_spec(c, j.model.spec_text, "model data augment train optimizer schedule");
+    if (result == OK) result = cli_finish_spec(c);
+    j.output = *j.options->output ? j.options->output : default_output(c, path);
+    if (result == OK) result = j.output ? prune_model(&j) : FAIL_MEMORY(strlen(path));
+    prune_report_free(&j.report);
+    export_images_close(&j.images);
+    device_close(j.dev);
+    model_free(&j.model);
+    return result;
 }
 
 const cli_command command_prune = {
@@ -28,7 +324,8 @@ const cli_command command_prune = {
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "prune.model",
-    .description = "The flags -m -o -n -eq -pg -pth -nf -el -v mean what they mean to tlt-prune.",
+    .description = "The flags -m -o -n -eq -pg -pth -nf -el -v mean what they mean to tlt-prune. Data and training options are the model's own "
+                   "unless given.",
     .spec = CLI_SPEC_OPEN,
     .sections = "prune data",
     .options = options,
