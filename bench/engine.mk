@@ -1,4 +1,9 @@
-# The engine bench: make $(OUT)/bench/engine
-$(OUT)/bench/engine: bench/engine.c $(OUT)/libgraft-all.a
-	@mkdir -p $(@D)
+# Engines against PyTorch eager and onnxruntime.
+.PHONY: bench-engine
+$(OUT)/bench-engine: bench/engine.c $(OUT)/libgraft-all.a
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MF $@.d $(LDFLAGS) $< $(OUT)/libgraft-all.a $(LDLIBS) -o $@
+bench-engine: $(OUT)/bench-engine
+	@OUT=$(OUT) bench/engine.sh
+bench: bench-engine
+peers:
+	@bench/peers.sh
