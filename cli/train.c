@@ -1,15 +1,66 @@
+#include <math.h>
+#include <stdlib.h>
+
 #include "cli/cli.h"
+#include "core/train/trainer.h"
+#include "models/models.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--output", "-o", "FOLDER", .target = "train.output", .help = "folder for checkpoints, logs and the report"},
     {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model file to start from"},
+    {"--resume", NULL, NULL, .help = "go on from the checkpoint in the output folder; without one there, start"},
+    {"--overwrite", NULL, NULL, .help = "start anew although the output folder holds a checkpoint"},
     {.name = NULL},
 };
 
+static int asked_to_stop(void *context)
+{
+    return (int)*((const cli_context *)context)->stop;
+}
+
+static void print_summary(const cli_context *c, const trainer_summary *s)
+{
+    char spent[32];
+    format_duration(s->seconds, spent);
+    cli_print(c, "%s: step %lld of %lld in %s%s\n", s->finished ? "finished" : "stopped", (long long)s->step,
+        (long long)s->total_steps, spent, s->stopped_early ? " (early stopping)" : "");
+    if (!isnan(s->val_accuracy))
+        cli_print(c, "val: loss %.4f  top-1 %.2f %%  top-%lld %.2f %%\n", s->val_loss, 100 * s->val_accuracy, (long long)s->top_k,
+            100 * s->val_accuracy_top_k);
+    if (s->best_step >= 0)
+        cli_print(c, "best: top-1 %.2f %% at step %lld: %s\n", 100 * s->best_accuracy, (long long)s->best_step, s->best_path);
+    if (s->bad_steps > 0) cli_print(c, "%lld updates were refused because of NaN or Inf\n", (long long)s->bad_steps);
+    cli_print(c, "last: %s\nreport: %s\n", s->last_path, s->report_path);
+}
+
+static status spec_text(cli_context *c, char **text)
+{
+    size_t bytes;
+    FILE *f = open_memstream(text, &bytes);
+    if (!f) return FAIL_MEMORY(1);
+    status result = config_dump(&c->config, f, false);
+    if (fclose(f) != 0 && result == OK) result = FAIL_MEMORY(1);
+    return result;
+}
+
 static status run(cli_context *c)
 {
-    return FAIL(E_INTERNAL, "%s is not in this build yet", c->command->name);
+    char *text = NULL;
+    trainer_summary summary = {0};
+    c->log.period_seconds = c->config.spec.train.log_period;
+    status result = spec_text(c, &text);
+    if (result == OK)
+        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build,
+            .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
+            .stop_context = c, .log = &c->log}, &summary);
+    free(text);
+    if (summary.total_steps > 0) {
+        json_key(&c->result, "train");
+        trainer_summary_write(&summary, &c->result);
+    }
+    if (result == OK) print_summary(c, &summary);
+    return result;
 }
 
 const cli_command command_train = {
@@ -18,6 +69,9 @@ const cli_command command_train = {
     .arguments = "[SPEC]",
     .most = 1,
     .first_target = "spec",
+    .description = "Writes last, last-1 and best (a model and a state file each), log.csv, events/ for TensorBoard and report.html into "
+                   "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
+                   "was never stopped.",
     .spec = CLI_SPEC_FINISHED,
     .sections = "model data augment train optimizer schedule",
     .stops_on_signal = true,

@@ -11,13 +11,8 @@ static status check_spec(const trainer *t)
 {
     const spec_train *o = &t->spec.train;
     TRY(schedule_check(&t->spec.schedule));
-    if (!o->deterministic) return FAIL(E_USAGE, "train.deterministic = false: runs are always reproducible; leave the key out");
-    if (t->spec.optimizer.nesterov && !(t->spec.optimizer.momentum > 0))
-        return FAIL(E_USAGE, "optimizer.nesterov = true needs optimizer.momentum above 0");
     if (o->precision != PRECISION_F32 && o->device == SPEC_DEVICE_CPU)
         return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
-    if (o->loss_scale > 0 && o->precision != PRECISION_F16)
-        return FAIL(E_USAGE, "train.loss_scale is for train.precision = f16; leave it at 0");
     return OK;
 }
 

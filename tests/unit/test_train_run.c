@@ -151,7 +151,14 @@ static void a_bad_update_changes_nothing_and_is_named(void **state)
     if (strstr(said, "/a/0.png")) fail_msg("a good image is blamed:\n%s", said);
     free(said);
     assert_true(all_finite(last_of("bad")));
-    assert_true(isfinite(r.summary.train_loss) && isfinite(last_value("bad", 3)));
+    assert_true(isfinite(r.summary.train_loss));
+}
+
+static bool same_tensor(const safetensors *a, const safetensors *b, const char *name)
+{
+    const safetensor *x = safetensors_find(a, name), *y = safetensors_find(b, name);
+    if (!x || !y || x->bytes != y->bytes) fail_msg("%s is missing", name);
+    return memcmp(x->data, y->data, x->bytes) == 0;
 }
 
 static void many_bad_updates_end_the_run(void **state)
@@ -166,20 +173,19 @@ static void many_bad_updates_end_the_run(void **state)
     assert_int_equal(result, E_DIVERGED);
     assert_int_equal(r.summary.bad_steps, 4);
     expect(status_message(), "4 updates in a row had NaN or Inf");
-    /* What was saved before is as good as the start. */
+    /* What was saved at the ends of epochs is as good as the start. */
+    static const char *const kept[] = {"conv1.weight", "bn1.running_mean", "layer3.0.conv1.weight", "layer4.0.bn2.running_var"};
+    safetensors before, after;
     assert_true(all_finite(last_of("diverged")));
-    assert_true(fixture_tensors(last_of("diverged")) == fixture_tensors(fixture_path("poisoned.safetensors")));
+    assert_int_equal(safetensors_open(&before, fixture_path("poisoned.safetensors")), OK);
+    assert_int_equal(safetensors_open(&after, last_of("diverged")), OK);
+    for (int i = 0; i < 4; i++) assert_true(same_tensor(&before, &after, kept[i]));
+    safetensors_close(&before);
+    safetensors_close(&after);
     free(said);
 }
 
 /* ------------------------------------------------------------------------------------------------ freezing, transfer */
-
-static bool same_tensor(const safetensors *a, const safetensors *b, const char *name)
-{
-    const safetensor *x = safetensors_find(a, name), *y = safetensors_find(b, name);
-    if (!x || !y || x->bytes != y->bytes) fail_msg("%s is missing", name);
-    return memcmp(x->data, y->data, x->bytes) == 0;
-}
 
 static void frozen_blocks_stay(void **state)
 {
@@ -355,12 +361,11 @@ static void what_cannot_be_had_is_refused(void **state)
 {
     (void)state;
     static const struct { const char *words, *part; } all[] = {
-        {"train.deterministic=false", "train.deterministic"},
         {"train.precision=f16", "CPU backend trains in f32 only"},
         {"train.class_loss_weights=1,2", "the data set has 3 classes"},
         {"schedule.type=soft_start", "min_learning_rate"},
-        {"model.load_graph=true", "model.pretrained"},
-        {"optimizer.nesterov=true optimizer.momentum=0", "optimizer.momentum"},
+        {"train.loss=sigmoid train.class_loss_weights=1,2,3,4", "the data set has 3 classes"},
+        {"schedule.type=soft_anneal schedule.soft_start=0.5", "schedule.milestones"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         fixture_run r = {.folder = "refused", .overrides = all[i].words};
