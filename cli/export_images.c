@@ -9,17 +9,6 @@
 
 enum { BATCH = 16 };
 
-static status check_classes(const dataset *ds, const model *m)
-{
-    if (ds->class_count != m->class_count)
-        return FAIL(E_DATA, "%s has %lld classes, the model %lld", ds->path, (long long)ds->class_count, (long long)m->class_count);
-    for (int64_t i = 0; i < m->class_count; i++) {
-        if (strcmp(ds->class_name[i], m->class_name[i]) != 0)
-            return FAIL(E_DATA, "%s: class %lld is %s, the model's is %s", ds->path, (long long)i, ds->class_name[i], m->class_name[i]);
-    }
-    return OK;
-}
-
 static int ascending(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -76,7 +65,7 @@ static status open_all(export_images *x, const spec *s, const model *m, bool wit
 {
     uint64_t seed = (uint64_t)s->train.seed;
     TRY(dataset_open_parts(&s->data, seed, x->log, &x->train, &x->val, NULL));
-    TRY(check_classes(&x->train, m));
+    TRY(check_same_classes(&x->train, m->class_name, m->class_count, "the model"));
     TRY(choose(&x->chosen, &x->train, s->export.calibration_images, seed));
     TRY(open_loader(&x->calibration_loader, &x->chosen, s, m, x->log));
     if (!with_check) return OK;

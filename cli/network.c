@@ -75,16 +75,25 @@ static bool has_word(const char *words, const char *word)
     return false;
 }
 
+/* Where the data set is, and what it looks like. */
+static bool is_place(const option *o)
+{
+    return strcmp(o->section, "data") == 0 && has_word("root train val test format", o->key);
+}
+
 status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections)
 {
     config from;
+    bool other_data = false;
+    for (int32_t i = 0; i < option_count; i++)
+        other_data |= is_place(&option_table[i]) && config_is_set(&c->config, option_table[i].section, option_table[i].key);
     TRY(config_init(&from));
     status result = OK;
     TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), "the model's spec"));
     for (int32_t i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
         if (!has_word(sections, o->section) || !config_is_set(&from, o->section, o->key)) continue;
-        if (config_is_set(&c->config, o->section, o->key)) continue;
+        if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
         const char *value = config_value_text(&from, &c->memory, o);
         if (!value) TRY_OUT(FAIL_MEMORY(64));
         TRY_OUT(config_set(&c->config, o->section, o->key, value, "the model's spec"));

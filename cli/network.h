@@ -38,7 +38,7 @@ status network_check_source(const network *n, const char *engine_path, const cha
 status network_predict(void *context, const batch *b, float *scores);
 
 /* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that neither a file nor
- * the command line has set. Before cli_finish_spec. */
+ * the command line has set. A data set that they name replaces all of the model's. Before cli_finish_spec. */
 status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections);
 /* How a model's scores become probabilities, from its spec_text. */
 status spec_text_loss(const char *spec_text, spec_loss *loss);

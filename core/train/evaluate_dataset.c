@@ -1,28 +1,6 @@
-#include "core/train/predictor.h"
-
 #include <string.h>
 
-status predictor_open(predictor *p, const graph *g, device *dev, int64_t batch_size)
-{
-    *p = (predictor){0};
-    TRY(eval_graph_build(&p->graph, g, batch_size));
-    status result = plan_create(&p->plan, &p->graph.graph, dev, &(plan_options){0});
-    if (result != OK) predictor_close(p);
-    return result;
-}
-
-void predictor_close(predictor *p)
-{
-    plan_destroy(p->plan);
-    trainable_free(&p->graph);
-    *p = (predictor){0};
-}
-
-status predictor_predict(void *predictor_, const batch *b, float *logits)
-{
-    predictor *p = predictor_;
-    return plan_predict(&(plan_predictor){p->plan, &p->graph}, b, logits);
-}
+#include "core/train/evaluator.h"
 
 status evaluate_dataset(evaluation *e, const dataset *data, const preprocess *p, const spec *s, int64_t batch_size, evaluation_options o)
 {
