@@ -25,6 +25,7 @@ typedef struct collector {
     calibration *result;
     const graph *g;
     plan *plan;
+    int32_t threads;
     probe *probes;
     int64_t probe_count;
 } collector;
@@ -33,7 +34,7 @@ static status collector_init(collector *c, calibration *result, const graph *g, 
 {
     arena *a = &result->memory;
     bool *wanted = ARENA_ARRAY(a, bool, g->edge_count);
-    *c = (collector){.result = result, .g = g};
+    *c = (collector){.result = result, .g = g, .threads = dev->threads > 0 ? dev->threads : 1};
     result->edge_count = g->edge_count;
     result->range = ARENA_ARRAY(a, tensor_range, g->edge_count);
     c->probes = ARENA_ARRAY(a, probe, g->edge_count);
@@ -106,7 +107,7 @@ static status pass(collector *c, const calibration_data *data, bool second)
         if (count == 0) break;
         for (int64_t k = 0; k < count; k++, images++) {
             TRY(run_image(c, batch + k * size));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) num_threads(c->threads)
             for (int64_t i = 0; i < c->probe_count; i++) {
                 probe *p = &c->probes[i];
                 (second ? fill_bins : find_amax)(p, &c->result->range[p->edge]);

@@ -12,6 +12,21 @@
 
 enum { DEFAULT_BATCH = 16, MAX_BATCH = 4096, MAX_SIDE = 65535 };
 
+/* The number of threads of OpenMP is the calling thread's setting: ours while we compute, the program's again afterwards. */
+#ifdef _OPENMP
+#include <omp.h>
+static int swap_threads(int count)
+{
+    int before = omp_get_max_threads();
+    omp_set_num_threads(count);
+    return before;
+}
+static int current_threads(void) { return omp_get_max_threads(); }
+#else
+static int swap_threads(int count) { return count; }
+static int current_threads(void) { return 1; }
+#endif
+
 struct graft_engine {
     engine engine;
     device *dev;
@@ -53,8 +68,10 @@ int graft_open(graft_engine **out, const char *path, const graft_options *option
     TRY(check_options(options));
     graft_engine *e = calloc(1, sizeof *e);
     if (!e) return FAIL_MEMORY(sizeof *e);
+    int threads = current_threads();
     pthread_mutex_init(&e->lock, NULL);
     status result = open_engine(e, path, options);
+    swap_threads(threads); /* opening the device has set them */
     if (result == OK) *out = e;
     else graft_close(e);
     return result;
@@ -131,10 +148,12 @@ int graft_run_images(graft_engine *e, float *probability, const graft_image *ima
     int64_t most = runner_max_batch(e->runner);
     status result = OK;
     pthread_mutex_lock(&e->lock);
+    int threads = swap_threads(e->dev->threads);
     for (int64_t i = 0; i < count && result == OK; i += most) {
         int64_t batch = count - i < most ? count - i : most;
         result = run_batch(e, probability + i * e->engine.class_count, images + i, i, batch);
     }
+    swap_threads(threads);
     pthread_mutex_unlock(&e->lock);
     return result;
 }
@@ -144,7 +163,9 @@ int graft_run_tensor(graft_engine *e, float *score, const float *tensor, int64_t
     if (!e || !score || !tensor || count < 0)
         return FAIL(E_USAGE, "graft_run_tensor: NULL argument, or a count below 0 (%" PRId64 ")", count);
     pthread_mutex_lock(&e->lock);
+    int threads = swap_threads(e->dev->threads);
     status result = runner_run(e->runner, score, tensor, count);
+    swap_threads(threads);
     pthread_mutex_unlock(&e->lock);
     return result;
 }

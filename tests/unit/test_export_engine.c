@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include <cmocka.h>
 
@@ -297,6 +300,25 @@ static void test_api_threads(void **state)
     graft_close(shared);
 }
 
+/* The host program's own OpenMP setting survives. */
+static void test_api_leaves_openmp_alone(void **state)
+{
+#ifdef _OPENMP
+    fixture *f = *state;
+    graft_engine *e;
+    float score[NET_CLASSES];
+    omp_set_num_threads(3);
+    assert_int_equal(graft_open(&e, f->path[0], &(graft_options){.threads = 2}), GRAFT_OK);
+    assert_int_equal(omp_get_max_threads(), 3);
+    assert_int_equal(graft_run_tensor(e, score, f->images.pixels, 1), GRAFT_OK);
+    assert_int_equal(omp_get_max_threads(), 3);
+    graft_close(e);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_lying_graph),
         cmocka_unit_test(test_api),
         cmocka_unit_test(test_api_threads),
+        cmocka_unit_test(test_api_leaves_openmp_alone),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

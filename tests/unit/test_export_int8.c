@@ -34,7 +34,7 @@ typedef struct fixture {
 static int setup(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
-    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 2, NULL) != OK) return 1;
+    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK) return 1;
     if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->g, &f->m.graph) != OK) return 1;
     f->images = net_images_make(IMAGES, 4, false);
     f->data = net_data(&f->images);
