@@ -1,15 +1,100 @@
 #include "cli/cli.h"
+#include "core/data/dataset.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
-    {"--output", "-o", "FILE", .help = "packed data set to write"},
+    {"--output", "-o", "FOLDER", .help = "packed data set to write"},
     {"--lint", NULL, NULL, .help = "check every image and write nothing"},
     {.name = NULL},
 };
 
+enum { PARTS = 3, BAD_PRINTED = 50 };
+static const char *const part_names[PARTS] = {"train", "val", "test"};
+
+static void put_int(json_writer *w, const char *key, int64_t value)
+{
+    json_key(w, key);
+    json_put_int(w, value);
+}
+
+/* Samples and classes of each part, as text and as members of an open object. */
+static void report_parts(cli_context *c, const dataset parts[PARTS])
+{
+    json_writer *w = &c->result;
+    for (int i = 0; i < PARTS; i++) {
+        if (parts[i].count == 0) continue;
+        cli_print(c, "%-5s %8lld images, %lld classes (%s)\n", part_names[i], (long long)parts[i].count,
+                  (long long)parts[i].class_count, parts[i].reader->name);
+        put_int(w, part_names[i], parts[i].count);
+    }
+    put_int(w, "classes", parts[0].class_count);
+}
+
+/* Every bad image with its reason. *bad_count grows. */
+static status lint_part(cli_context *c, const dataset *ds, const char *part, int64_t *bad_count)
+{
+    spec_data all = c->config.spec.data;
+    lint_report report = {0};
+    int64_t printed = 0;
+    all.max_bad_fraction = 1; /* list them, however many */
+    TRY(dataset_lint(ds, &all, NULL, &c->log, &report));
+    for (int64_t i = 0; i < report.count; i++) {
+        if (!report.reason[i]) continue;
+        if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", ds->samples[i].name, report.reason[i]);
+        json_begin_object(&c->result);
+        json_key(&c->result, "part"), json_put_string(&c->result, part);
+        json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[i].name);
+        json_key(&c->result, "reason"), json_put_string(&c->result, report.reason[i]);
+        json_end_object(&c->result);
+    }
+    if (printed > BAD_PRINTED) cli_print(c, "... and %lld more (--json lists all)\n", (long long)(printed - BAD_PRINTED));
+    *bad_count += report.bad_count;
+    lint_report_free(&report);
+    return OK;
+}
+
+static status lint(cli_context *c, const dataset parts[PARTS])
+{
+    int64_t bad = 0, total = 0;
+    json_key(&c->result, "bad");
+    json_begin_array(&c->result);
+    for (int i = 0; i < PARTS; i++) {
+        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad));
+        total += parts[i].count;
+    }
+    json_end_array(&c->result);
+    put_int(&c->result, "bad_count", bad);
+    cli_print(c, "%lld of %lld images can't be read\n", (long long)bad, (long long)total);
+    double fraction = total ? (double)bad / (double)total : 0, most = c->config.spec.data.max_bad_fraction;
+    if (fraction > most)
+        return FAIL(E_DATA, "%.2f %% of the images are bad: a run refuses to start above data.max_bad_fraction = %g", 100 * fraction,
+            most);
+    return OK;
+}
+
+static status convert(cli_context *c, dataset parts[PARTS])
+{
+    const spec *s = &c->config.spec;
+    const char *output = cli_value(c, "--output");
+    bool only_lint = cli_is_given(c, "--lint");
+    if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
+    if (!output && !only_lint) return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
+    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, NULL, &parts[0], &parts[1], &parts[2]));
+    report_parts(c, parts);
+    if (only_lint) return lint(c, parts);
+    TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));
+    cli_print(c, "wrote %s; use it as data.root\n", output);
+    json_key(&c->result, "output");
+    json_put_string(&c->result, output);
+    return OK;
+}
+
 static status run(cli_context *c)
 {
-    return FAIL(E_INTERNAL, "%s is not in this build yet", c->command->name);
+    dataset parts[PARTS] = {{{0}}};
+    status result = convert(c, parts);
+    for (int i = 0; i < PARTS; i++) dataset_close(&parts[i]);
+    return result;
 }
 
 const cli_command command_convert = {
@@ -18,7 +103,10 @@ const cli_command command_convert = {
     .arguments = "[SOURCE]",
     .most = 1,
     .first_target = "data.root",
-    .spec = CLI_SPEC_OPEN,
+    .description = "Packs any data set that Graft reads into one LMDB file, which opens at once however many images it holds. Files are copied as they "
+                   "are, raw records become PNG. A data set without a validation part is split as training would split it "
+                   "(data.val_fraction, train.seed), for good.",
+    .spec = CLI_SPEC_FINISHED,
     .sections = "data",
     .options = options,
     .run = run,
