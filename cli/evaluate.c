@@ -39,7 +39,7 @@ static status open_network(cli_context *c, work *w)
     TRY(device_open(&w->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
     TRY(network_open(&w->network, w->path, w->dev, s->train.batch_size > 0 ? s->train.batch_size : 32));
     TRY(network_check_source(&w->network, w->path, cli_value(c, "--source")));
-    if (!w->network.is_engine) TRY(cli_adopt_spec(c, w->network.model.spec_text, "data train"));
+    if (!w->network.is_engine) TRY(cli_adopt_spec(c, w->network.model.spec_text, "model data train"));
     return cli_finish_spec(c);
 }
 
@@ -63,10 +63,10 @@ static status put_figures(cli_context *c, const work *w)
 {
     const network *n = &w->network;
     const graph *g = n->is_engine ? &n->engine.graph : &n->model.graph;
-    int64_t bytes, mtime_ns;
+    int64_t bytes, mtime_ns, batch_size = g->edges[g->inputs[0]].shape.dim[0];
     TRY(file_info(w->path, &bytes, &mtime_ns));
     const char *const keys[] = {"parameters", "macs", "bytes"};
-    const int64_t values[] = {graph_param_count(g), graph_macs(g), bytes};
+    const int64_t values[] = {network_parameters(n), graph_macs(g) / batch_size, bytes};
     for (int i = 0; i < 3; i++) {
         json_key(&c->result, keys[i]);
         json_put_int(&c->result, values[i]);

@@ -94,7 +94,7 @@ static status prepare(job *j)
     const char *path = c->config.spec.export.model;
     if (!*path) return FAIL(E_USAGE, "which model? graft export MODEL, or export.model in a spec");
     TRY(model_load(&j->m, path));
-    TRY(cli_adopt_spec(c, j->m.spec_text, "data train"));
+    TRY(cli_adopt_spec(c, j->m.spec_text, "model data train"));
     TRY(cli_finish_spec(c));
     j->spec = &c->config.spec.export;
     j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec->precision);

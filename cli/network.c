@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/ops/op.h"
 #include "export/export.h"
 
 static status open_engine(network *n, const char *path)
@@ -56,6 +57,21 @@ status network_check_source(const network *n, const char *engine_path, const cha
     if (!n->is_engine || !model_path || !*model_path) return OK;
     TRY(hash128_of_file(model_path, &hash));
     return engine_check_source(&n->engine, hash, model_path, engine_path);
+}
+
+/* Integer weights are constants of an engine's graph, not parameters: there, what its layers read as weight and bias counts. */
+int64_t network_parameters(const network *n)
+{
+    if (!n->is_engine) return graph_param_count(&n->model.graph);
+    const graph *g = &n->engine.graph;
+    int64_t count = 0;
+    for (node_id i = 0; i < g->node_count; i++) {
+        const node *nd = &g->nodes[i];
+        if (nd->op->coupling != COUPLE_WEIGHT) continue;
+        for (int32_t k = 1; k <= 2 && k < nd->in_count; k++)
+            if (nd->in[k] != EDGE_NONE) count += shape_count(g->edges[nd->in[k]].shape);
+    }
+    return count;
 }
 
 status network_predict(void *context, const batch *b, float *scores)

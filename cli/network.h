@@ -34,6 +34,9 @@ void network_close(network *n); /* accepts a zeroed one */
 /* E_MODEL unless n, read from engine_path, was made from the model file model_path (NULL: nothing is compared). */
 status network_check_source(const network *n, const char *engine_path, const char *model_path);
 
+/* Weights and biases of any type; in a model also those of its batch normalisations. */
+int64_t network_parameters(const network *n);
+
 /* An evaluator_predict_fn (core/train/evaluator.h); context: a network. */
 status network_predict(void *context, const batch *b, float *scores);
 

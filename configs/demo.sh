@@ -59,7 +59,7 @@ printf '%-14s %9s %12s %9s %10s %10s\n' stage top-1 parameters MFLOPs bytes imag
 } | tee -a "$demo/table.txt"
 
 say "7. Look at predictions"
-run infer "$demo/int8.engine" "$demo/fashion" --part test --limit 48 -o "$demo/predictions"
+run infer "$demo/int8.engine" "$demo/fashion#test" -o "$demo/predictions" -q >"$demo/predictions.txt"
 
 printf '\nThe table is in %s/table.txt, the pictures in %s/predictions, the report in %s/train/report.html. %d seconds.\n' \
     "$demo" "$demo" "$demo" $(($(date +%s) - start))
