@@ -25,7 +25,7 @@ rm -rf "$demo"
 mkdir -p "$demo"
 
 say "1. Pack the data set"
-run convert "$source_folder" -o "$demo/fashion"
+run convert "$source_folder" -e $spec -o "$demo/fashion"
 
 say "2. Train"
 run train -e $spec data.root="$demo/fashion" train.output="$demo/train"

@@ -190,6 +190,16 @@ static part_place place_of(const spec_data *o, dataset_part part)
     return place.reader ? place : find_part(explicit, PART_WHOLE, o->format);
 }
 
+/* data.class_names: for formats that know numbers only. */
+static status name_classes(dataset *ds, const text_list *names)
+{
+    if (names->count == 0) return OK;
+    if (names->count != ds->class_count)
+        return FAIL(E_USAGE, "data.class_names has %lld names, %s has %lld classes", (long long)names->count, ds->path,
+                    (long long)ds->class_count);
+    return dataset_set_classes(ds, names->value, names->count);
+}
+
 static status open_place(dataset *ds, part_place place, const spec_data *options)
 {
     *ds = (dataset){.reader = place.reader};
@@ -198,6 +208,7 @@ static status open_place(dataset *ds, part_place place, const spec_data *options
     if (!ds->path) code = FAIL_MEMORY(strlen(place.path));
     if (code == OK) code = place.reader->open(ds, place.path, place.part, options);
     if (code == OK && ds->count == 0) code = FAIL(E_DATA, "%s: no samples", place.path);
+    if (code == OK && options) code = name_classes(ds, &options->class_names);
     if (code != OK) dataset_close(ds);
     return code;
 }
