@@ -115,6 +115,11 @@ status kernel_select(const kernel **k, kernel_op op, backend b, const void *desc
     *k = NULL;
     if (kernel_desc_format(op, desc, line, sizeof line) != OK) snprintf(line, sizeof line, "(descriptor too long)");
 
+    const kernel *const *last = kernel_variants(op);
+    while (*last && last[1]) last++;
+    const char *invalid = *last ? refusal(*last, desc) : NULL;
+    if (invalid) return FAIL(E_INTERNAL, "no %s kernel for %s %s: %s", backend_name(b), kernel_op_name(op), line, invalid);
+
     const kernel *preferred = kernel_find(prefer);
     if (preferred && preferred->op == op && backend_serves(preferred->backend, b)) {
         const char *why = refusal(preferred, desc);

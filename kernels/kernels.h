@@ -391,6 +391,8 @@ const char *kernel_op_name(kernel_op op);
 size_t kernel_desc_bytes(kernel_op op);
 const char *backend_name(backend b);
 
+/* The reference, last of its op, accepts every valid descriptor: one that it refuses fails at once (E_INTERNAL), and the other
+ * variants are asked only about those it accepts, so they need not check dimensions again. */
 /* First variant of `b` that accepts `desc`; on BACKEND_CPU the reference stands in where no cpu variant accepts. prefer: take
  * this variant by name if it accepts (a checkpoint's choice), NULL: best. E_INTERNAL with all refusals when none accepts.
  * verbose: a stream for the choice and the refusals, or NULL (GRAFT_VERBOSE=1). */

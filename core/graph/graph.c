@@ -9,7 +9,7 @@
 /* ---------------------------------------------------------------------------------------------------- edges */
 
 enum { DIM_LIMIT = INT32_MAX };
-#define BYTES_LIMIT ((int64_t)1 << 46)
+#define COUNT_LIMIT ((int64_t)1 << 40) /* what kernels accept */
 
 static status check_shape(const char *name, dtype type, shape s)
 {
@@ -17,10 +17,10 @@ static status check_shape(const char *name, dtype type, shape s)
     int64_t count = 0;
     bool good = (unsigned)type < DTYPE_COUNT && shape_count_checked(s, &count);
     for (int32_t i = 0; good && i < s.rank; i++) good = s.dim[i] >= 1 && s.dim[i] <= DIM_LIMIT;
-    if (good && count <= BYTES_LIMIT / (int64_t)dtype_bytes(type)) return OK;
+    if (good && count <= COUNT_LIMIT) return OK;
     if (s.rank < 0 || s.rank > SHAPE_MAX_RANK) return FAIL(E_MODEL, "edge '%s': rank %d is outside [0, %d]", name, s.rank, SHAPE_MAX_RANK);
     shape_text(s, text);
-    return FAIL(E_MODEL, "edge '%s': shape %s is not one of a tensor: dimensions lie in [1, 2^31), bytes below 2^46", name, text);
+    return FAIL(E_MODEL, "edge '%s': shape %s is not one of a tensor: dimensions lie in [1, 2^31), at most 2^40 elements", name, text);
 }
 
 static status add_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s, edge_id *e)

@@ -85,7 +85,7 @@ typedef struct graph {
 status graph_init(graph *g);
 void graph_free(graph *g); /* accepts a zeroed graph */
 
-/* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. Dimensions lie in [1, 2^31), bytes below 2^46.
+/* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. Dimensions lie in [1, 2^31), elements at most 2^40.
  * EDGE_NONE when that does not hold or memory is out (status_message says which). */
 edge_id graph_input(graph *g, const char *name, dtype type, shape s);
 edge_id graph_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s);
