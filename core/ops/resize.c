@@ -19,6 +19,8 @@ static void set_desc(resize_desc *d, const resize_attr *a, shape s, dtype type)
     d->ow = a->width > 0 ? a->width : d->iw * a->factor;
 }
 
+enum { SIDE_LIMIT = 1 << 20 }; /* what kernels accept */
+
 static status infer(graph *g, node *n)
 {
     const resize_attr *a = n->attr;
@@ -29,6 +31,8 @@ static status infer(graph *g, node *n)
     if (a->align_corners && !a->bilinear) return infer_fail(n, "align_corners needs bilinear");
     const edge *x = infer_in(g, n, 0);
     set_desc(&d, a, x->shape, x->type);
+    if (d.ih > SIDE_LIMIT || d.iw > SIDE_LIMIT || d.oh > SIDE_LIMIT || d.ow > SIDE_LIMIT)
+        return infer_fail(n, "a side is above 2^20");
     return infer_out(g, n, 0, x->type, shape_4(d.n, d.oh, d.ow, d.c));
 }
 

@@ -13,6 +13,7 @@ static status infer(graph *g, node *n)
     shape s = {.rank = x->shape.rank};
     float scale = x->scale;
     uint32_t seen = 0;
+    if (s.rank < 1) return infer_fail(n, "a scalar has no dimensions to transpose");
     for (int32_t i = 0; i < s.rank; i++) {
         if (a->perm[i] < s.rank) s.dim[i] = x->shape.dim[a->perm[i]], seen |= 1u << a->perm[i];
     }

@@ -129,14 +129,14 @@ static void find_edges(trainable *t, bool with_loss)
     t->loss = with_loss ? g->outputs[1] : EDGE_NONE;
 }
 
-static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
+static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
 {
     TRY(graph_copy(&t->graph, model));
     TRY(freeze_apply(&t->graph, &s->model));
     TRY(resize_batch(&t->graph, batch));
     TRY(add_loss(&t->graph, &s->train, grad_scale));
     TRY(apply_pass(&t->graph, pass_fuse_training));
-    TRY(apply_pass(&t->graph, lower_training));
+    TRY(apply_pass(&t->graph, lower));
     TRY(graph_backward(&t->graph, t->graph.outputs[1], NULL, 0, NULL));
     find_edges(t, true);
     return OK;
@@ -156,7 +156,15 @@ static status build_evaluation(trainable *t, const graph *model, int64_t batch)
 status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
 {
     *t = (trainable){0};
-    status result = build_training(t, model, s, batch, grad_scale);
+    status result = build_training(t, model, s, batch, grad_scale, lower_training);
+    if (result != OK) trainable_free(t);
+    return result;
+}
+
+status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch)
+{
+    *t = (trainable){0};
+    status result = build_training(t, model, s, batch, 1, lower_inference);
     if (result != OK) trainable_free(t);
     return result;
 }

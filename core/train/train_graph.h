@@ -26,6 +26,9 @@ typedef struct trainable {
  * 1 / (accumulated batches * devices), times the loss scale. */
 status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale);
 
+/* Loss and gradients of the network in evaluation mode: running statistics, every parameter still trained. For checks. */
+status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch);
+
 /* Forward with running statistics, no dropout, no loss. */
 status eval_graph_build(trainable *t, const graph *model, int64_t batch);
 

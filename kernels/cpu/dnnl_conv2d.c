@@ -135,8 +135,18 @@ static dnnl_status_t describe_unscaled(dnnl_primitive_desc_t *pd, dnnl_engine_t 
     return s;
 }
 
+/* oneDNN computes blocks of channels and pixels in int and divides by what overflows. */
+static bool too_large(const conv2d_desc *d)
+{
+    const int64_t dims[] = {d->n, d->ih, d->iw, d->ic, d->oh, d->ow, d->oc};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+        if (dims[i] > 1 << 20) return true;
+    return false;
+}
+
 const char *dnnl_conv2d_refuse(kernel_op op, const conv2d_desc *d)
 {
+    if (too_large(d)) return "a dimension above 2^20: too large for oneDNN";
     dnnl_engine_t engine;
     dnnl_primitive_desc_t pd;
     if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "oneDNN has no CPU engine";

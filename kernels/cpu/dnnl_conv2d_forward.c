@@ -33,6 +33,20 @@ static const char *refuse_types(const conv2d_desc *d)
     return NULL;
 }
 
+/* Whether some output's window has all its taps in the padding, along one axis. */
+static bool misses_image(int64_t out, int64_t in, int32_t window, int32_t stride, int32_t before, int32_t dilation)
+{
+    for (int64_t o = 0; o < out; o++) {
+        bool meets = false;
+        for (int32_t i = 0; i < window && !meets; i++) {
+            int64_t at = o * stride - before + (int64_t)i * dilation;
+            meets = at >= 0 && at < in;
+        }
+        if (!meets) return true;
+    }
+    return false;
+}
+
 static const char *refuse(const void *desc)
 {
     const conv2d_desc *d = desc;
@@ -46,6 +60,9 @@ static const char *refuse(const void *desc)
         return "residual of another size";
     if ((e->act == ACT_SIGMOID || e->act == ACT_SWISH) && dtype_bytes(d->dst_type) == 1)
         return "exponential rounded to an integer: not bit for bit";
+    /* 2.6.3 (brgconv) crashes there: its epilogue without products takes a tail mask for the address of the activation's constants. */
+    if (misses_image(d->oh, d->ih, d->kh, d->sh, d->pt, d->dil_h) || misses_image(d->ow, d->iw, d->kw, d->sw, d->pl, d->dil_w))
+        return "a window wholly in the padding";
     return dnnl_conv2d_refuse(OP_CONV2D_FORWARD, d);
 }
 

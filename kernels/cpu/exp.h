@@ -31,7 +31,8 @@ static inline float cpu_exp(float x)
 
 static inline float cpu_sigmoid(float x)
 {
-    return 1.0f / (1.0f + cpu_exp(-x));
+    float s = 1.0f / (1.0f + cpu_exp(-x));
+    return x < -88.7f ? 0.0f : s; /* where the exponential saturates, x * sigmoid(x) must still vanish */
 }
 
 #endif

@@ -74,14 +74,13 @@ static status set_inputs(context *c, plan *p, const trainable *t)
 }
 
 /* One forward and backward pass. "train": batch statistics; "eval": running ones. */
-static status run_once(context *c, const char *mode, bool frozen)
+static status run_once(context *c, const char *mode, bool training)
 {
     trainable t = {0};
     plan *p = NULL;
     status result = OK;
-    spec s = c->config.spec;
-    s.model.freeze_bn = frozen;
-    TRY_OUT(train_graph_build(&t, &c->graph, &s, c->n, 1));
+    const spec *s = &c->config.spec;
+    TRY_OUT(training ? train_graph_build(&t, &c->graph, s, c->n, 1) : eval_gradient_build(&t, &c->graph, s, c->n));
     TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
     TRY_OUT(set_inputs(c, p, &t));
     TRY_OUT(plan_run(p));
@@ -203,8 +202,8 @@ static status run(context *c, char **arg)
 {
     TRY(build(c, arg[1], arg[2], arg[3]));
     TRY(device_open(&c->dev, SPEC_DEVICE_CPU, 0, 0, NULL));
-    TRY(run_once(c, "train", false));
-    TRY(run_once(c, "eval", true));
+    TRY(run_once(c, "train", true));
+    TRY(run_once(c, "eval", false));
     TRY(run_evaluation(c));
     TRY(run_steps(c));
     TRY(safetensors_write(arg[4], c->result, c->results, NULL, 0, NULL));
