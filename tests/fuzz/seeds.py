@@ -1,0 +1,41 @@
+"""Small seeds for the fuzzers: seeds.py FOLDER makes FOLDER/fuzz_NAME/*."""
+import io
+import json
+import os
+import struct
+import sys
+
+from PIL import Image
+
+
+def put(name, index, data):
+    folder = os.path.join(sys.argv[1], name)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f"seed{index}"), "wb") as f:
+        f.write(data)
+
+
+def image(mode, kind, **options):
+    picture = Image.new("RGB", (19, 13))
+    picture.putdata([(x * 13 % 256, y * 19 % 256, (x * y) % 256) for y in range(13) for x in range(19)])
+    out = io.BytesIO()
+    picture.convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+pictures = [image("RGB", "JPEG"), image("L", "JPEG"), image("CMYK", "JPEG"), image("RGB", "JPEG", progressive=True),
+            image("RGB", "JPEG", exif=exif), image("RGB", "PNG"), image("RGBA", "PNG"), image("P", "PNG"), image("1", "PNG"),
+            image("L", "PNG"), image("RGB", "BMP"), image("L", "PPM"), image("RGB", "PPM")]
+for i, data in enumerate(pictures):
+    put("fuzz_image", i, bytes([i]) + data)
+
+tensors = {"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "I8", "shape": [3], "data_offsets": [16, 19]},
+           "__metadata__": {"k": "v"}}
+header = json.dumps(tensors).encode()
+header += b" " * (-len(header) % 8)
+put("fuzz_safetensors", 0, struct.pack("<Q", len(header)) + header + bytes(19))
+put("fuzz_safetensors", 1, struct.pack("<Q", 8) + b"{}      ")
+put("fuzz_config", 0, b"[model]\narch = resnet18\n[train]\nepochs = 3\nbatch_size = auto ; all of it\n")
+put("fuzz_config", 1, b"[augment]\ncrop_area = 0.08 1\n[schedule]\ntype=cosine\nmilestones = 0.1, 0.2\n[prune]\ntarget = params:0.5\n")
+put("fuzz_cache", 0, b"TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\n")
