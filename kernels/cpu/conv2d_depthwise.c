@@ -262,14 +262,9 @@ static const char *forward_refuse(const void *desc)
     const conv2d_desc *d = desc;
     const conv2d_epilogue *e = &d->epilogue;
     if (d->weight_type == DTYPE_I8) {
-        if (!is_byte(d->src_type)) return "i8 weights need i8 or u8 activations";
-        if (!is_byte(d->dst_type) && d->dst_type != DTYPE_F32) return "dst type";
         if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act)) return "exponential rounded to an integer: not bit for bit";
-        if (e->has_add && !is_byte(e->add_type) && e->add_type != DTYPE_F32) return "residual type";
-    } else if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) {
+    } else if (d->src_type != DTYPE_F32) {
         return "f32 and i8 only";
-    } else if (e->has_add && e->add_type != DTYPE_F32) {
-        return "residual type";
     }
     if (d->transform.enabled) return "no input transform";
     if (e->stats) return "no statistics";

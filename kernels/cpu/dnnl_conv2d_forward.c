@@ -20,13 +20,9 @@ static const char *refuse_types(const conv2d_desc *d)
 {
     bool integer = d->weight_type == DTYPE_I8;
     if (integer) {
-        if (d->src_type != DTYPE_I8 && d->src_type != DTYPE_U8) return "i8 weights need i8 or u8 activations";
-        if (d->dst_type != DTYPE_I8 && d->dst_type != DTYPE_U8 && d->dst_type != DTYPE_F32) return "dst type";
-        if ((int64_t)d->kh * d->kw * d->ic / d->groups > 65536) return "the int32 sum could overflow";
         if (!has_vnni()) return "no VNNI";
         return NULL;
     }
-    if (d->src_type != d->weight_type || d->src_type != d->dst_type) return "mixed types";
     if (d->src_type == DTYPE_BF16) return has_bf16() ? NULL : "no AVX512_BF16";
     if (d->src_type != DTYPE_F32) return "f32, bf16 and i8 only";
     if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";

@@ -7,7 +7,7 @@ static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_
     int32_t *last)
 {
     static const int32_t windows[] = {1, 1, 2, 3, 3, 3, 5, 7};
-    *window = windows[rng_below(r, 8)];
+    *window = *window ? *window : windows[rng_below(r, 8)];
     *stride = check_chance(r, 3) ? 1 + (int32_t)rng_below(r, 3) : 1;
     *dilation = check_chance(r, 5) ? 2 + (int32_t)rng_below(r, 2) : 1;
     *first = (int32_t)rng_below(r, (uint32_t)*window + 1);
@@ -56,6 +56,7 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     conv2d_desc *d = &desc->conv;
     do {
         d->n = 1 + rng_below(r, 3);
+        d->kh = d->kw = check_chance(r, 40) ? 23 : 0; /* now and then a window of hundreds of taps */
         draw_axis(r, &d->ih, &d->oh, &d->kh, &d->sh, &d->dil_h, &d->pt, &d->pb);
         draw_axis(r, &d->iw, &d->ow, &d->kw, &d->sw, &d->dil_w, &d->pl, &d->pr);
         d->groups = 1;
