@@ -3,6 +3,7 @@
 
     peer_torch_train.py resnet18 16 nchw|nhwc SECONDS
 """
+import os
 import sys
 import time
 import warnings
@@ -12,6 +13,7 @@ import torchvision
 
 warnings.filterwarnings("ignore")
 arch, batch, layout, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+torch.set_num_threads(os.cpu_count())
 memory_format = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}[layout]
 torch.manual_seed(1)
 model = getattr(torchvision.models, arch)().train().to(memory_format=memory_format)
