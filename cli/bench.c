@@ -32,36 +32,36 @@ static int by_value(const void *a, const void *b)
 
 static double quantile(const contender *t, double q) { return t->sample[(int32_t)(q * (t->samples - 1) + 0.5)]; }
 
-static status open_contender(contender *t, const char *path, device *dev, int64_t batch)
+static status open_contender(contender *t, const char *path, device *dev, int64_t n)
 {
     t->path = path;
-    TRY(network_open(&t->network, path, dev, batch));
-    int64_t pixels = batch * shape_count(runner_input(t->network.runner));
+    TRY(network_open(&t->network, path, dev, n));
+    int64_t pixels = n * shape_count(runner_input(t->network.runner));
     t->images = malloc((size_t)pixels * sizeof *t->images);
-    t->scores = malloc((size_t)(batch * t->network.class_count) * sizeof *t->scores);
+    t->scores = malloc((size_t)(n * t->network.class_count) * sizeof *t->scores);
     if (!t->images || !t->scores) return FAIL_MEMORY(pixels * 4);
     rng r = rng_make(1, RNG_TEST, 0); /* not zeros: they run faster than pictures on some machines */
     for (int64_t i = 0; i < pixels; i++) t->images[i] = rng_normal(&r);
-    for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, t->scores, t->images, batch));
+    for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, t->scores, t->images, n));
     return OK;
 }
 
-static status time_once(contender *t, int64_t batch)
+static status time_once(contender *t, int64_t n)
 {
     double begin = clock_seconds();
-    TRY(runner_run(t->network.runner, t->scores, t->images, batch));
+    TRY(runner_run(t->network.runner, t->scores, t->images, n));
     t->spent += t->sample[t->samples++] = clock_seconds() - begin;
     return OK;
 }
 
 /* Files take turns, so that a change of the machine's speed hits all of them. */
-static status time_all(contender *t, int32_t count, int64_t batch, double seconds)
+static status time_all(contender *t, int32_t count, int64_t n, double seconds)
 {
     for (bool going = true; going;) {
         going = false;
         for (int32_t i = 0; i < count; i++) {
             if (t[i].samples == MAX_SAMPLES || (t[i].spent > seconds && t[i].samples >= 5)) continue;
-            TRY(time_once(&t[i], batch));
+            TRY(time_once(&t[i], n));
             going = true;
         }
     }
@@ -74,7 +74,7 @@ static void put(json_writer *w, const char *key, double value)
     json_put_number(w, value);
 }
 
-static void report(cli_context *c, contender *t, int32_t count, int64_t batch)
+static void report(cli_context *c, contender *t, int32_t count, int64_t n)
 {
     size_t width = 4;
     for (int32_t i = 0; i < count; i++) width = strlen(t[i].path) > width ? strlen(t[i].path) : width;
@@ -86,12 +86,12 @@ static void report(cli_context *c, contender *t, int32_t count, int64_t batch)
         qsort(t[i].sample, (size_t)t[i].samples, sizeof t[i].sample[0], by_value);
         const graph *g = t[i].network.is_engine ? &t[i].network.engine.graph : &t[i].network.graph;
         double median = quantile(&t[i], 0.5), flops = 2.0 * (double)graph_macs(g) / (double)g->edges[g->inputs[0]].shape.dim[0];
-        double speed = (double)batch / median, ratio = quantile(&t[0], 0.5) / median;
-        cli_print(c, "%-*s %6lld %9.3f %9.3f %9.3f %11.1f %9.1f %7.2f\n", (int)width, t[i].path, (long long)batch, 1e3 * median,
+        double speed = (double)n / median, ratio = quantile(&t[0], 0.5) / median;
+        cli_print(c, "%-*s %6lld %9.3f %9.3f %9.3f %11.1f %9.1f %7.2f\n", (int)width, t[i].path, (long long)n, 1e3 * median,
                   1e3 * quantile(&t[i], 0.95), 1e3 * quantile(&t[i], 0.99), speed, 1e-9 * flops * speed, ratio);
         json_begin_object(&c->result);
         json_key(&c->result, "file"), json_put_string(&c->result, t[i].path);
-        put(&c->result, "batch_size", (double)batch);
+        put(&c->result, "batch_size", (double)n);
         put(&c->result, "runs", t[i].samples);
         put(&c->result, "p50_ms", 1e3 * median);
         put(&c->result, "p95_ms", 1e3 * quantile(&t[i], 0.95));
