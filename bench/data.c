@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/base/arena.h"
 #include "core/data/loader.h"
 
 static double processor_seconds(void)
@@ -49,6 +50,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s FOLDER [THREADS [SECONDS]]\n", argv[0]);
         return E_USAGE;
     }
+    memory_keep_freed();
     int32_t threads = argc > 2 ? atoi(argv[2]) : 1;
     spec_data data = {.root = argv[1], .train = "", .val = "", .test = "", .max_pixels = 100000000};
     dataset ds;

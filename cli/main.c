@@ -161,6 +161,7 @@ int main(int count, char **words)
 {
     static const sig_atomic_t never = 0;
     cli_context c = {.stop = &never};
+    memory_keep_freed();
     log_init(&c.log, stderr, LOG_INFO, 0);
     for (int i = 1; i < count; i++) /* known before parsing, so that mistakes of the command line are JSON too */
         if (strcmp(words[i], "--json") == 0) c.json = true;

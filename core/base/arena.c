@@ -1,5 +1,6 @@
 #include "core/base/arena.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,4 +123,10 @@ status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t ite
     *items = memory;
     *capacity = grown;
     return OK;
+}
+
+void memory_keep_freed(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }

@@ -41,4 +41,8 @@ void arena_free(arena *a);
  * *capacity 0; release with free(). */
 status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t item_bytes);
 
+/* For programs, at their start: freed blocks up to 32 MiB stay with the process. Decoding allocates and frees an image after the other, and handing
+ * each back to the system costs more page faults than the decoding itself costs time. */
+void memory_keep_freed(void);
+
 #endif
