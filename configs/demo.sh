@@ -43,7 +43,7 @@ run export "$best" -e $spec data.root="$demo/fashion" -o "$demo/int8.engine" exp
 
 say "6. Measure on the 10,000 test images"
 row() { # name, file
-    "$graft" evaluate "$2" -e $spec data.root="$demo/fashion" --part test --json >"$demo/$1.json"
+    "$graft" evaluate "$2" -e $spec data.root="$demo/fashion" --part test --json -q >"$demo/$1.json"
     awk -v name="$1" -v top1="$(member "$demo/$1.json" accuracy_top1)" -v params="$(member "$demo/$1.json" parameters)" \
         -v macs="$(member "$demo/$1.json" macs)" -v bytes="$(member "$demo/$1.json" bytes)" \
         -v speed="$(member "$demo/$1.json" images_per_second)" \

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Every spec that is shipped reads without a mistake, and there is one per network.
+n=0 failed=0
+tap() { n=$((n + 1)); echo "$1 $n - $2"; [ "$1" = ok ] || failed=1; }
+for spec in configs/*.ini; do
+    if "$OUT/graft" spec --check "$spec" >/dev/null 2>"$OUT/check.err"; then tap ok "$spec"; else tap "not ok" "$spec"; sed 's/^/# /' "$OUT/check.err"; fi
+done
+for network in $(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def); do
+    if [ -f "configs/$network.ini" ]; then tap ok "$network has a spec"; else tap "not ok" "$network has no configs/$network.ini"; fi
+done
+exit $failed
