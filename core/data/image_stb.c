@@ -57,6 +57,31 @@ static int source_eof(void *user)
 
 static const stbi_io_callbacks source_calls = {source_read, source_skip, source_eof};
 
+static uint32_t big_endian(const uint8_t *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Chunks of a PNG (length, type, data, CRC) against the file: stb allocates what a length claims before it reads, and adds to a null
+ * pointer when the first IDAT is empty. */
+static status check_png(const uint8_t *bytes, size_t count)
+{
+    static const uint8_t signature[8] = {137, 'P', 'N', 'G', '\r', '\n', 26, '\n'};
+    bool image_data = false;
+    if (count < sizeof signature || memcmp(bytes, signature, sizeof signature) != 0) return OK;
+    for (size_t at = sizeof signature; count - at >= 12;) {
+        size_t length = big_endian(bytes + at);
+        const uint8_t *type = bytes + at + 4;
+        if (memcmp(type, "IEND", 4) == 0) return OK;
+        if (length > count - at - 12) break;
+        bool idat = memcmp(type, "IDAT", 4) == 0;
+        if (idat && !image_data && length == 0) return FAIL(E_DATA, "the PNG begins its image data with an empty chunk");
+        image_data = image_data || idat;
+        at += 12 + length;
+    }
+    return FAIL(E_DATA, "the file is truncated");
+}
+
 static status check_header(const uint8_t *bytes, size_t count, const decode_options *options, int *w, int *h, bool *deep)
 {
     int channels;
@@ -64,6 +89,7 @@ static status check_header(const uint8_t *bytes, size_t count, const decode_opti
     if (!stbi_info_from_memory(bytes, (int)count, w, h, &channels))
         return FAIL(E_DATA, "the header is not valid: %s", stbi_failure_reason());
     TRY(image_check_size(*w, *h, options));
+    TRY(check_png(bytes, count));
     *deep = stbi_is_16_bit_from_memory(bytes, (int)count);
     return OK;
 }
