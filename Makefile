@@ -126,10 +126,10 @@ check: all $(TEST_BIN) $(CHECK_PREREQS)
 	@OUT=$(OUT) tests/run.sh check
 test: deps
 	@$(MAKE) --no-print-directory test-built
-test-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
-	@OUT=$(OUT) tests/run.sh test
 test-long: deps
-	@$(MAKE) --no-print-directory all $(TEST_BIN) && OUT=$(OUT) tests/run.sh long
+	@$(MAKE) --no-print-directory long-built
+test-built long-built: %-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
+	@OUT=$(OUT) tests/run.sh $*
 
 deps:
 	@tests/deps.sh

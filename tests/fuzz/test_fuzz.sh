@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# libFuzzer on every tests/fuzz/fuzz_*.c, with AddressSanitizer (leaks too) and UndefinedBehaviorSanitizer: FUZZ_SECONDS (20) each. Graft is
-# built again for it, by clang, without oneDNN and OpenMP. A crash leaves its input in $OUT/fuzz/artifacts.
+# libFuzzer on every tests/fuzz/fuzz_*.c, with AddressSanitizer (leaks too) and UndefinedBehaviorSanitizer: FUZZ_SECONDS (20) each, from FUZZ_SEED (1;
+# 0: another one each time). Graft is built again for it, by clang, without oneDNN and OpenMP. A crash leaves its input in $OUT/fuzz/artifacts.
 set -u
-seconds=${FUZZ_SECONDS:-20}
+seconds=${FUZZ_SECONDS:-20} seed=${FUZZ_SEED:-1}
 work=$OUT/fuzz
 n=0 failed=0
 tap() { n=$((n + 1)); echo "$1 $n - $2"; [ "$1" = ok ] || failed=1; }
@@ -30,12 +30,12 @@ fuzz() { # source
     mkdir -p "$seeds"
     clang -std=c11 -O1 -g -I. -D_GNU_SOURCE -fsanitize=fuzzer,$sanitizers -fno-sanitize-recover=undefined "$1" "$work/build/libgraft-all.a" \
         -linih -lyajl -lxxhash -ljpeg -llmdb -lz -lm -lpthread -o "$work/$name" >"$work/$name.log" 2>&1 || return 1
-    FUZZ_SEEDS=$seeds "$work/$name" "$seeds" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+    FUZZ_SEEDS=$seeds "$work/$name" "$seeds" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
         -artifact_prefix="$artifact" >>"$work/$name.log" 2>&1
 }
 
 export -f fuzz
-export work sanitizers seconds
+export work sanitizers seconds seed
 # Two at a time: one per processor of a small machine.
 printf '%s\n' tests/fuzz/fuzz_*.c | xargs -P "$(nproc)" -I{} bash -c 'fuzz {}; echo "$? {}"' >"$work/codes"
 while read -r code source; do
