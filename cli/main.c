@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "core/base/text.h"
+#include "core/base/thread.h"
 
 void cli_print(const cli_context *c, const char *fmt, ...)
 {
@@ -161,6 +162,7 @@ int main(int count, char **words)
 {
     static const sig_atomic_t never = 0;
     cli_context c = {.stop = &never};
+    openmp_wait_briefly(words);
     memory_keep_freed();
     log_init(&c.log, stderr, LOG_INFO, 0);
     for (int i = 1; i < count; i++) /* known before parsing, so that mistakes of the command line are JSON too */

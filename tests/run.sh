@@ -9,7 +9,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 level=${1:-check} pattern=${2:-}
-export OUT=${OUT:-build} GRAFT_SHARED=${GRAFT_SHARED:-../shared} CMOCKA_MESSAGE_OUTPUT=TAP
+export OUT=${OUT:-build} GRAFT_SHARED=${GRAFT_SHARED:-../shared} CMOCKA_MESSAGE_OUTPUT=TAP GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 logs=$OUT/test-logs
 mkdir -p "$logs"
 
