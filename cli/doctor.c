@@ -23,7 +23,7 @@ static const char *convolution_kernel(dtype type)
 {
     conv2d_desc d = {.n = 1, .ih = 56, .iw = 56, .ic = 64, .oh = 56, .ow = 56, .oc = 64, .kh = 3, .kw = 3, .sh = 1,
                      .sw = 1, .pt = 1, .pl = 1, .pb = 1, .pr = 1, .dil_h = 1, .dil_w = 1, .groups = 1,
-                     .src_type = type, .weight_type = type, .dst_type = type, .compute = DTYPE_F32};
+                     .src_type = type, .weight_type = type, .dst_type = type, .compute = COMPUTE_F32};
     d.epilogue.has_bias = true;
     d.epilogue.has_scale = type == DTYPE_I8;
     d.epilogue.act = ACT_RELU;

@@ -26,7 +26,7 @@ static const desc_field conv2d_desc_fields[] = {
     F(FIELD_I64, ow, 0), F(FIELD_I64, oc, 0), F(FIELD_I32, kh, 0), F(FIELD_I32, kw, 0), F(FIELD_I32, sh, 1),
     F(FIELD_I32, sw, 1), F(FIELD_I32, pt, 0), F(FIELD_I32, pl, 0), F(FIELD_I32, pb, 0), F(FIELD_I32, pr, 0),
     F(FIELD_I32, dil_h, 1), F(FIELD_I32, dil_w, 1), F(FIELD_I32, groups, 1), G(FIELD_DTYPE, src_type, "src", 0),
-    G(FIELD_DTYPE, weight_type, "weight", 0), G(FIELD_DTYPE, dst_type, "dst", 0), F(FIELD_DTYPE, compute, 0),
+    G(FIELD_DTYPE, weight_type, "weight", 0), G(FIELD_DTYPE, dst_type, "dst", 0), F(FIELD_COMPUTE, compute, 0),
     G(FIELD_BOOL, transform.enabled, "transform", 0), G(FIELD_ACTIVATION, transform.act, "transform_act", 0),
     G(FIELD_F32, transform.alpha, "transform_alpha", 0), G(FIELD_F32, transform.beta, "transform_beta", 0),
     G(FIELD_BOOL, epilogue.has_bias, "bias", 0), G(FIELD_BOOL, epilogue.has_scale, "scale", 0),
@@ -157,6 +157,7 @@ size_t desc_field_bytes(field_kind kind)
     case FIELD_F64: return sizeof(double);
     case FIELD_DTYPE: return sizeof(dtype);
     case FIELD_ACTIVATION: return sizeof(activation);
+    case FIELD_COMPUTE: return sizeof(conv2d_compute);
     case FIELD_POOL: return sizeof(pool_kind);
     case FIELD_UPDATE: return sizeof(update_rule);
     }
@@ -168,6 +169,7 @@ const char *const *desc_field_words(field_kind kind)
 {
     static const char *const dtypes[] = {"f32", "f16", "bf16", "f64", "i8", "u8", "i32", "i64", NULL};
     static const char *const acts[] = {"none", "relu", "relu6", "leaky", "sigmoid", "swish", "clip", NULL};
+    static const char *const computes[] = {"f32", "f16", "bf16", "tf32", NULL};
     static const char *const pools[] = {"max", "average", NULL};
     static const char *const rules[] = {"sgd", "adam", "adamw", "rmsprop", NULL};
     _Static_assert(sizeof(dtypes) / sizeof(dtypes[0]) == DTYPE_COUNT + 1, "a word per type");
@@ -175,6 +177,7 @@ const char *const *desc_field_words(field_kind kind)
     switch (kind) {
     case FIELD_DTYPE: return dtypes;
     case FIELD_ACTIVATION: return acts;
+    case FIELD_COMPUTE: return computes;
     case FIELD_POOL: return pools;
     case FIELD_UPDATE: return rules;
     default: return NULL;

@@ -23,6 +23,7 @@ typedef enum field_kind {
     FIELD_F64,
     FIELD_DTYPE,
     FIELD_ACTIVATION,
+    FIELD_COMPUTE,
     FIELD_POOL,
     FIELD_UPDATE
 } field_kind;

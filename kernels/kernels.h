@@ -86,13 +86,21 @@ typedef struct conv2d_epilogue {
 
 /* Cross-correlation, as every framework's conv2d. Types: src/weight/dst all f32, f16, bf16 (or f64 in ref); or src i8/u8, weight
  * i8, dst i8/u8/f32 with int32 accumulation (refused where kh * kw * ic / groups > 65536: the sum could overflow). dweight may be
- * f32 beside 16-bit src and dst: gradients live in one f32 block. `compute` f16/bf16: both factors are rounded to it.
+ * f32 beside 16-bit src and dst: gradients live in one f32 block. `compute` other than f32: both factors of every product of f32
+ * tensors are rounded to it. A transformed input is a factor rounded to `compute` or, of 16-bit tensors, at most to src's type.
  * oh = (ih + pt + pb - ((kh - 1) * dil_h + 1)) / sh + 1, rounded down; ow likewise. */
+typedef enum conv2d_compute {
+    COMPUTE_F32,
+    COMPUTE_F16,
+    COMPUTE_BF16,
+    COMPUTE_TF32 /* what NVIDIA's tensor cores read of an f32: 10 bits of mantissa; nearest, ties away from zero; infinity and NaN as they are */
+} conv2d_compute;
+
 typedef struct conv2d_desc {
     int64_t n, ih, iw, ic, oh, ow, oc;
     int32_t kh, kw, sh, sw, pt, pl, pb, pr, dil_h, dil_w, groups; /* dil 1 = dense */
     dtype src_type, weight_type, dst_type;
-    dtype compute;              /* DTYPE_F32, or F16/BF16 for reduced products of f32 tensors */
+    conv2d_compute compute;     /* of the products; integers and 16-bit tensors: COMPUTE_F32 */
     conv2d_transform transform; /* forward: of src; dsrc and dweight: none, see bn_grad_apply */
     conv2d_epilogue epilogue;   /* forward only */
 } conv2d_desc;

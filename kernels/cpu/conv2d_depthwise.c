@@ -24,7 +24,7 @@ static const char *shape_refuse(const conv2d_desc *d)
 {
     if (d->groups != d->ic || d->oc != d->ic) return "not depthwise";
     if (taps_of(d) > MAX_TAPS) return "more than 512 taps";
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return CPU_REFUSE();
 }
 

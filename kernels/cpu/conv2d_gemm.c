@@ -217,7 +217,7 @@ static const char *forward_refuse(const void *desc)
     } else if (d->src_type != DTYPE_F32) {
         return "f32 and i8 only";
     }
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     if (d->transform.enabled) return "no input transform";
     if (e->stats) return "no statistics";
     return CPU_REFUSE();
@@ -227,7 +227,7 @@ static const char *dsrc_refuse(const void *desc)
 {
     const conv2d_desc *d = desc;
     if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) return "f32 only";
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return CPU_REFUSE();
 }
 

@@ -25,7 +25,7 @@ static const char *refuse_types(const conv2d_desc *d)
     }
     if (d->src_type == DTYPE_BF16) return has_bf16() ? NULL : "no AVX512_BF16";
     if (d->src_type != DTYPE_F32) return "f32, bf16 and i8 only";
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return NULL;
 }
 

@@ -6,7 +6,7 @@
 static const char *refuse_f32(const conv2d_desc *d)
 {
     if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) return "f32 only";
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return NULL;
 }
 

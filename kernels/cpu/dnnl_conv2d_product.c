@@ -9,7 +9,7 @@ static const char *refuse(const void *desc)
 {
     const conv2d_desc *d = desc;
     if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) return "f32 only";
-    if (d->compute != DTYPE_F32) return "no reduced products of f32 tensors";
+    if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     if (d->groups != 1) return "no groups";
     if (d->kh != 1 || d->kw != 1 || d->sh != 1 || d->sw != 1) return "1x1 with stride 1 only";
     if (d->pt || d->pl || d->pb || d->pr) return "no padding";

@@ -41,8 +41,8 @@ static const char *geometry_refuse(const conv2d_desc *d)
 
 static const char *float_types_refuse(const conv2d_desc *d)
 {
-    if (d->compute != DTYPE_F32 && (d->src_type != DTYPE_F32 || (d->compute != DTYPE_F16 && d->compute != DTYPE_BF16)))
-        return "reduced products are f16 or bf16, of f32 tensors";
+    if ((unsigned)d->compute > COMPUTE_TF32 || (d->compute != COMPUTE_F32 && d->src_type != DTYPE_F32))
+        return "reduced products are f16, bf16 or tf32, of f32 tensors";
     return NULL;
 }
 
@@ -56,7 +56,7 @@ static const char *forward_refuse(const void *desc)
     if (ref_is_i8(d->src_type)) {
         if (d->weight_type != DTYPE_I8) return "weights of an integer convolution are i8";
         if (!ref_is_i8(d->dst_type) && d->dst_type != DTYPE_F32) return "an integer convolution writes i8, u8 or f32";
-        if (d->compute != DTYPE_F32 || d->transform.enabled || e->stats)
+        if (d->compute != COMPUTE_F32 || d->transform.enabled || e->stats)
             return "an integer convolution has no reduced products, transform or statistics";
         if (sizes_of(d).icg * d->kh * d->kw > 65536) return "the int32 sum could overflow";
         if (e->has_add && !ref_is_i8(e->add_type) && e->add_type != DTYPE_F32) return "add of an integer convolution is i8, u8 or f32";
@@ -98,11 +98,21 @@ static size_t scratch_bytes(const void *desc, const void *state)
 
 /* ------------------------------------------------------------------------------------------------ loading */
 
+static float f32_to_tf32(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (isfinite(x)) bits = (bits + 0x1000u) & ~0x1fffu; /* half of the last bit kept, whatever the sign */
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 /* With reduced products both factors are rounded before they are multiplied. */
 static void reduce_products(const conv2d_desc *d, double *values, int64_t count)
 {
-    for (int64_t i = 0; i < count && d->compute == DTYPE_F16; i++) values[i] = f16_to_f32(f32_to_f16((float)values[i]));
-    for (int64_t i = 0; i < count && d->compute == DTYPE_BF16; i++) values[i] = bf16_to_f32(f32_to_bf16((float)values[i]));
+    for (int64_t i = 0; i < count && d->compute == COMPUTE_F16; i++) values[i] = f16_to_f32(f32_to_f16((float)values[i]));
+    for (int64_t i = 0; i < count && d->compute == COMPUTE_BF16; i++) values[i] = bf16_to_f32(f32_to_bf16((float)values[i]));
+    for (int64_t i = 0; i < count && d->compute == COMPUTE_TF32; i++) values[i] = f32_to_tf32((float)values[i]);
 }
 
 static void load_image(const conv2d_desc *d, double *image, const void *src, const void *coef, int64_t n)

@@ -113,7 +113,7 @@ static check_desc derived_desc(kernel_op op, const check_desc *desc, bool widen,
             char *at = (char *)&d + f->offset + (size_t)i * desc_field_bytes(f->kind);
             dtype type = DTYPE_F64;
             activation none = ACT_NONE;
-            if (f->kind == FIELD_DTYPE && widen && strcmp(f->name, "compute") != 0) memcpy(at, &type, sizeof type);
+            if (f->kind == FIELD_DTYPE && widen) memcpy(at, &type, sizeof type);
             if (f->kind == FIELD_ACTIVATION && absolute) memcpy(at, &none, sizeof none);
             if (f->kind == FIELD_F32 && absolute) *(float *)at = fabsf(*(float *)at);
         }

@@ -51,7 +51,7 @@ static void draw(const check_family *f, kernel_op op, uint64_t seed, check_desc 
     f->generate(&r, op, desc);
 }
 
-enum { MAX_VARIANTS = 16, MAX_SHOWN = 5 };
+enum { MAX_VARIANTS = 24, MAX_SHOWN = 5 };
 
 /* What happened to one variant. */
 typedef struct tally {

@@ -24,7 +24,7 @@ static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
     d->src_type = d->weight_type = d->dst_type = e->add_type = check_float_type(r);
     if (op != OP_CONV2D_FORWARD) {
         if (op == OP_CONV2D_DWEIGHT && check_chance(r, 2)) d->weight_type = DTYPE_F32;
-        if (d->src_type == DTYPE_F32 && check_chance(r, 10)) d->compute = DTYPE_BF16;
+        if (d->src_type == DTYPE_F32 && check_chance(r, 3)) d->compute = COMPUTE_F16 + rng_below(r, 3);
         e->add_type = DTYPE_F32;
         return;
     }
@@ -45,7 +45,7 @@ static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
     }
     e->has_scale = check_chance(r, 8);
     e->stats = check_chance(r, 6);
-    if (d->src_type == DTYPE_F32 && check_chance(r, 10)) d->compute = check_chance(r, 2) ? DTYPE_F16 : DTYPE_BF16;
+    if (d->src_type == DTYPE_F32 && check_chance(r, 3)) d->compute = COMPUTE_F16 + rng_below(r, 3);
     d->transform = (conv2d_transform){check_chance(r, 6), ACT_NONE, 0, 0};
     if (d->transform.enabled) d->transform.act = check_chance(r, 2) ? ACT_RELU : ACT_SWISH;
     if (!e->has_add) e->add_type = DTYPE_F32, e->add_scale = 0;
@@ -78,6 +78,14 @@ static int64_t window_of(const conv2d_desc *d)
     return d->kh * d->kw * (d->ic / d->groups);
 }
 
+/* Distance from 1 to the next value among what the factors of products are rounded to; 0: f32 itself. */
+static double factor_epsilon(const conv2d_desc *d)
+{
+    if (d->compute == COMPUTE_TF32) return 0x1p-10;
+    if (d->compute != COMPUTE_F32) return dtype_epsilon(d->compute == COMPUTE_F16 ? DTYPE_F16 : DTYPE_BF16);
+    return d->src_type == DTYPE_F16 || d->src_type == DTYPE_BF16 ? dtype_epsilon(d->src_type) : 0;
+}
+
 static void forward_tensors(const conv2d_desc *d, check_tensors *t)
 {
     const conv2d_epilogue *e = &d->epilogue;
@@ -95,6 +103,11 @@ static void forward_tensors(const conv2d_desc *d, check_tensors *t)
     if (e->has_scale && integer) t->in[CONV2D_SCALE].low = spread / 4, t->in[CONV2D_SCALE].high = spread;
     if (d->transform.enabled) t->in[CONV2D_TRANSFORM] = (check_tensor){.type = param, .count = 2 * d->ic};
     t->out[0] = (check_tensor){.type = d->dst_type, .count = dst, .terms = window_of(d) + 3};
+    if (d->transform.enabled && factor_epsilon(d) > 0) {
+        /* The transformed input is a factor rounded once more, at worst by epsilon / 2 each: (8 sqrt(n) u + epsilon / 2) M. */
+        double root = sqrt((double)t->out[0].terms) + factor_epsilon(d) / 2 / (8 * 0x1p-24);
+        t->out[0].terms = (int64_t)ceil(root * root);
+    }
     /* The integer epilogue is defined to the bit, but for the exponential functions. */
     t->out[0].exact = integer && e->act != ACT_SIGMOID && e->act != ACT_SWISH;
     /* Statistics are of dst as stored: each addend carries the rounding of dst, which counts as that many more terms. */
@@ -130,7 +143,7 @@ static bool typed(kernel_op op, const check_desc *desc)
 {
     const conv2d_desc *d = &desc->conv;
     (void)op;
-    return d->weight_type == DTYPE_I8 || d->compute != DTYPE_F32;
+    return d->weight_type == DTYPE_I8 || d->compute != COMPUTE_F32;
 }
 
 static bool allows(kernel_op op, const check_desc *desc, check_pattern pattern)
@@ -140,7 +153,7 @@ static bool allows(kernel_op op, const check_desc *desc, check_pattern pattern)
     if (pattern == PATTERN_INFINITE) return false; /* infinity times the zeros of padding: not defined */
     /* Products of three, and 16-bit squares, would overflow in between. */
     return pattern != PATTERN_LARGE || d->weight_type == DTYPE_I8 ||
-        (!d->transform.enabled && !d->epilogue.stats && d->compute == DTYPE_F32);
+        (!d->transform.enabled && !d->epilogue.stats && d->compute == COMPUTE_F32);
 }
 
 static int32_t alias(kernel_op op, const check_desc *desc)
