@@ -5,13 +5,15 @@
 #   make check           the quick tests (under a minute)
 #   make test            install, build, everything testable without a GPU
 #   make test-long       the exhaustive part: long fuzzing, all kills, all architectures
+#   make spills          registers and spills of every CUDA kernel, for every target
 #   make bench | peers   speed; the virtual environment with the peers
 #   make deps            Debian packages
 #   make install PREFIX=/usr/local
 #
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
 #   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
-#   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  OPT=-O0 for debugging
+#   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  CUDA_PTX=90 what later GPUs get;  CUDA_HOME=/usr/local/cuda
+#   OPT=-O0                           for debugging
 
 CC ?= gcc
 PREFIX ?= /usr/local
@@ -23,6 +25,10 @@ have = $(if $(wildcard $(addsuffix /$(1),/usr/include /usr/local/include /usr/in
 ONEDNN ?= $(call have,oneapi/dnnl/dnnl.h)
 MPI ?= 0
 CUDA ?= 0
+CUDA_HOME ?= /usr/local/cuda
+NVCC ?= $(CUDA_HOME)/bin/nvcc
+CUDA_ARCHS ?= 75 80 86 87 89 90a
+CUDA_PTX ?= 90
 OPENMP ?= 1
 ifeq ($(SAN),thread)
 override ONEDNN := 0
@@ -68,9 +74,19 @@ ISA_base := -march=x86-64
 ISA_avx2 := -march=x86-64-v3
 ISA_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
 CPU_CFLAGS := -O3 -fopenmp-simd -fno-trapping-math
+CUDA_SRC :=
 ifeq ($(CUDA),0)
 CORE_SRC := $(filter-out core/device/device_cuda.c,$(CORE_SRC))
+else
+CORE_SRC := $(filter-out core/device/device_cuda_absent.c,$(CORE_SRC))
+CUDA_SRC := $(wildcard kernels/cuda/*.cu)
+CPPFLAGS += -DGRAFT_CUDA=1
+LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt
 endif
+# No exceptions and no guarded statics: the objects need no C++ run-time library.
+NVCC_FLAGS := -std=c++20 -O3 -fmad=false -lineinfo -Xptxas=-v,--warn-on-spills \
+    -Xcompiler=-fPIC,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off,-Wall,-Werror \
+    $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) $(foreach a,$(CUDA_PTX),-gencode=arch=compute_$(a),code=compute_$(a))
 CORE_SRC := $(filter-out core/dist/comm_mpi.c core/dist/comm_nccl.c,$(CORE_SRC))
 MODEL_SRC := $(call find_c,models)
 PRUNE_SRC := $(wildcard prune/*.c)
@@ -79,10 +95,11 @@ CLI_SRC := $(wildcard cli/*.c)
 
 LIB_SRC := $(CORE_SRC) $(KERNEL_SRC) $(MODEL_SRC) $(PRUNE_SRC) $(EXPORT_SRC)
 CPU_OBJ := $(foreach isa,$(CPU_ISAS),$(CPU_SRC:%.c=$(OBJ)/%.$(isa).o))
-LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ)
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.o)
+LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ)
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean deps demo check test test-long bench peers install print-%
+.PHONY: all clean cuda-objects deps demo check spills test test-long bench peers install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
 $(OBJ)/%.o: %.c Makefile
@@ -96,6 +113,20 @@ $(OBJ)/%.$(1).o: %.c Makefile
 endef
 $(foreach isa,$(CPU_ISAS),$(eval $(call cpu_rule,$(isa))))
 $(OBJ)/kernels/cpu/dnnl%.o: CFLAGS += -O3
+
+# x.ptxas keeps what the assembler said of registers and spills. Other flags (targets above all) compile anew, other Makefile edits do not.
+$(OBJ)/kernels/cuda/%.o: kernels/cuda/%.cu $(OUT)/nvcc-flags
+	@mkdir -p $(@D)
+	@echo "$(NVCC) $<"
+	@$(NVCC) $(NVCC_FLAGS) -I. -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@ 2>$(@:.o=.ptxas.tmp) || { cat $(@:.o=.ptxas.tmp); exit 1; }
+	@mv $(@:.o=.ptxas.tmp) $(@:.o=.ptxas)
+$(OUT)/nvcc-flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' >$@
+FORCE:
+cuda-objects: $(CUDA_OBJ)
+$(OBJ)/core/device/device_cuda.o: $(OUT)/nvcc-flags
+$(OBJ)/core/device/device_cuda.o: CPPFLAGS += -isystem $(CUDA_HOME)/include -DGRAFT_CUDA_ARCHS='"$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=+%))"'
 
 $(OUT)/libgraft-all.a: $(LIB_OBJ)
 	@rm -f $@
@@ -130,6 +161,9 @@ test-long: deps
 	@$(MAKE) --no-print-directory long-built
 test-built long-built: %-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
 	@OUT=$(OUT) tests/run.sh $*
+
+spills:
+	@$(MAKE) --no-print-directory CUDA=1 cuda-objects && OUT=$(BUILD)-cuda tests/check/spills.sh
 
 deps:
 	@tests/deps.sh

@@ -35,6 +35,35 @@ void device_close(device *dev)
     free(dev);
 }
 
+bool device_cuda_runs_on(const char *archs, int32_t sm)
+{
+    if (!*archs) return true;
+    for (const char *a = archs; *a;) {
+        while (*a == ' ') a++;
+        bool ptx = *a == '+';
+        char *end;
+        long built = strtol(a + ptx, &end, 10);
+        bool exact = *end == 'a';
+        if (ptx && sm >= built) return true;
+        if (!ptx && exact && sm == built) return true;
+        /* Machine code runs on later chips of the same generation. */
+        if (!ptx && !exact && sm / 10 == built / 10 && sm >= built) return true;
+        a = end;
+        while (*a && *a != ' ') a++;
+    }
+    return false;
+}
+
+void device_range_push(device *dev, const char *name)
+{
+    if (dev->api->range_push) dev->api->range_push(dev, name);
+}
+
+void device_range_pop(device *dev)
+{
+    if (dev->api->range_pop) dev->api->range_pop(dev);
+}
+
 status device_upload(device *dev, void *dst, const void *host, size_t bytes)
 {
     if (bytes == 0) return OK;
@@ -59,10 +88,13 @@ status buffer_init(buffer *b, device *dev, size_t bytes, const char *what)
     *b = (buffer){.dev = dev};
     if (bytes == 0) return OK;
     if (dev->api->alloc(dev, bytes, &b->data) != OK) {
-        char size[32];
+        char size[32], left[32];
+        int64_t available = 0, total;
+        if (dev->api->memory(dev, &available, &total) != OK) available = 0;
         format_bytes((double)bytes, size);
+        format_bytes((double)available, left);
         *b = (buffer){0};
-        return FAIL(E_MEMORY, "%s: %s do not fit in the memory of device %s", what, size, dev->api->name);
+        return FAIL(E_MEMORY, "%s: %s do not fit in the memory of device %s, which has %s free", what, size, dev->api->name, left);
     }
     b->bytes = bytes;
     return OK;

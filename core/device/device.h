@@ -12,6 +12,7 @@
 #ifndef GRAFT_DEVICE_DEVICE_H
 #define GRAFT_DEVICE_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ typedef struct device device;
 typedef struct device_api {
     backend kernels;                /* whose rows of kernels.def run here */
     const char *name;               /* "cpu", "cuda"                      */
+    const char *architectures;      /* what a GPU backend's kernels were compiled for, "80 90a +90" (+: PTX); NULL */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
     void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */
@@ -42,16 +44,21 @@ typedef struct device_api {
     void (*event_destroy)(device *dev, void *event);
     status (*event_record)(device *dev, void *event, void *stream);
     status (*event_wait)(device *dev, void *event, void *stream); /* the stream waits, not the host */
+    status (*event_sync)(device *dev, void *event);               /* the host waits                 */
     status (*event_elapsed_ms)(device *dev, void *begin, void *end, float *time_ms);
     status (*host_alloc)(device *dev, size_t bytes, void **data); /* pinned where that exists */
     void (*host_release)(device *dev, void *data);
     status (*memory)(device *dev, int64_t *free_bytes, int64_t *total_bytes);
     void (*describe)(device *dev, char *text, size_t capacity);   /* "AMD EPYC, 2 threads, AVX-512 VNNI" */
-    /* What is enqueued between begin and end becomes one replayable unit. All NULL where there is no such thing. */
+    /* What is enqueued between begin and end becomes one replayable unit; captured NULL in end drops it. All NULL where there is no such
+     * thing. */
     status (*capture_begin)(device *dev, void *stream);
     status (*capture_end)(device *dev, void *stream, void **captured);
     status (*capture_run)(device *dev, void *captured, void *stream);
     void (*capture_destroy)(device *dev, void *captured);
+    /* Names what the calling thread enqueues, for a profiler's time line; nested. NULL where there is none. */
+    void (*range_push)(device *dev, const char *name);
+    void (*range_pop)(device *dev);
 } device_api;
 
 struct device {
@@ -66,6 +73,9 @@ struct device {
  * was found and what to do. */
 status device_open(device **dev, spec_device kind, int32_t index, int32_t threads, logger *l);
 void device_close(device *dev); /* accepts NULL */
+
+/* Whether kernels built for `archs` (device_api.architectures) run on a GPU of compute capability sm / 10 . sm % 10. */
+bool device_cuda_runs_on(const char *archs, int32_t sm);
 
 /* Blocking, on the default stream. */
 status device_upload(device *dev, void *dst, const void *host, size_t bytes);
@@ -84,6 +94,9 @@ status buffer_init(buffer *b, device *dev, size_t bytes, const char *what);
 void buffer_free(buffer *b);
 
 extern const device_api device_api_cpu;
+void device_range_push(device *dev, const char *name);
+void device_range_pop(device *dev);
+
 extern const device_api device_api_cuda; /* in a build without CUDA: one whose open fails and says so */
 
 #endif

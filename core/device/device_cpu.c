@@ -100,6 +100,12 @@ static status cpu_event(device *dev, void *event, void *stream)
     return OK;
 }
 
+static status cpu_event_sync(device *dev, void *event)
+{
+    (void)dev, (void)event;
+    return OK;
+}
+
 static status cpu_elapsed(device *dev, void *begin, void *end, float *time_ms)
 {
     (void)dev, (void)begin, (void)end, (void)time_ms;
@@ -180,6 +186,7 @@ const device_api device_api_cpu = {
     .event_destroy = cpu_destroy,
     .event_record = cpu_event,
     .event_wait = cpu_event,
+    .event_sync = cpu_event_sync,
     .event_elapsed_ms = cpu_elapsed,
     .host_alloc = cpu_alloc,
     .host_release = cpu_release,

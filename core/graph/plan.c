@@ -220,6 +220,16 @@ static status allocate(plan *p, const graph *g, const plan_options *o)
     return OK;
 }
 
+/* What is free may lie in pieces, or go to another process in the meantime. */
+static status allocate_or_explain(plan *p, const graph *g, const plan_options *o)
+{
+    int64_t available, total;
+    TRY(p->dev->api->memory(p->dev, &available, &total));
+    status result = allocate(p, g, o);
+    if (result != E_MEMORY) return result;
+    return refuse_memory(p, own_bytes(&p->use, o->store == NULL), available, "the device refused, although it had free");
+}
+
 /* ---------------------------------------------------------------------------------------------------- the plan */
 
 /* Everything but the device's memory. */
@@ -251,7 +261,7 @@ status plan_create(plan **p, const graph *g, device *dev, const plan_options *op
     TRY(prepare(&made, g, dev, o));
     status result = OK;
     TRY_OUT(check_memory(made, o));
-    TRY_OUT(allocate(made, g, o));
+    TRY_OUT(allocate_or_explain(made, g, o));
     *p = made;
     return OK;
 out:

@@ -47,7 +47,7 @@ only 'yajl/' 'core/base/json\.c'
 only 'xxhash' 'core/base/hash\.c'
 only 'ini\.h' 'core/config/'
 only '(jpeglib|jerror|stb|zlib|lmdb)' 'core/data/'
-only '(cuda|nccl|cublas|cudnn)' 'kernels/(cuda|simt)/|core/device/device_cuda\.c|core/dist/comm_nccl\.c'
+only '(cuda|nvtx|nccl|cublas|cudnn)' 'kernels/(cuda|simt)/|core/device/device_cuda\.c|core/dist/comm_nccl\.c'
 only 'mpi\.h' 'core/dist/comm_mpi\.c'
 
 wrong=$(git grep -nE '^ *# *(if|ifdef|ifndef|elif) .*(CUDA|DNNL|MPI|NCCL)' -- core models prune export cli)
