@@ -32,6 +32,12 @@ static const char *convolution_kernel(dtype type)
     return kernel_select(&k, OP_CONV2D_FORWARD, BACKEND_CPU, &d, NULL, NULL) == OK ? k->name : "none";
 }
 
+/* "" in a build without CUDA. */
+static const char *cuda_architectures(void)
+{
+    return device_api_cuda.architectures ? device_api_cuda.architectures : "";
+}
+
 static void put_probe(json_writer *w, const probe *p)
 {
     put(w, "version", GRAFT_VERSION);
@@ -45,6 +51,7 @@ static void put_probe(json_writer *w, const probe *p)
     put(w, "onednn", p->onednn);
     put(w, "kernel_f32", convolution_kernel(DTYPE_F32));
     put(w, "kernel_int8", convolution_kernel(DTYPE_I8));
+    put(w, "cuda_architectures", cuda_architectures());
     put(w, "cuda_driver", p->cuda_driver);
     put(w, "cuda_problem", p->cuda_problem);
     json_key(w, "gpus");
@@ -65,7 +72,8 @@ status cli_version(cli_context *c)
     probe p;
     probe_machine(&p);
     put_probe(&c->result, &p);
-    cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\n", *p.onednn ? p.onednn : "not built in");
+    cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\nCUDA %s%s\n", *p.onednn ? p.onednn : "not built in",
+              *cuda_architectures() ? "kernels for " : "not built in", cuda_architectures());
     return OK;
 }
 
@@ -88,6 +96,7 @@ static void print_probe(const cli_context *c, const probe *p)
     }
     if (p->gpu_count == 0) cli_print(c, "gpu        none: %s\n", p->cuda_problem);
     if (*p->cuda_driver) cli_print(c, "driver     CUDA %s\n", p->cuda_driver);
+    cli_print(c, "CUDA       %s%s\n", *cuda_architectures() ? "kernels for " : "not built in", cuda_architectures());
     cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
     cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
 }

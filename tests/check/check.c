@@ -1,4 +1,4 @@
-/* check.c: one case: inputs, expected values, and one variant's run against them. */
+/* check.c: one case: inputs, expected values, comparing. */
 #include "tests/check/check.h"
 
 #include <math.h>
@@ -84,7 +84,7 @@ const kernel *check_reference(kernel_op op)
     return last;
 }
 
-static size_t tensor_bytes(const check_tensor *t)
+size_t check_tensor_bytes(const check_tensor *t)
 {
     return (size_t)t->count * dtype_bytes(t->type);
 }
@@ -93,10 +93,10 @@ static size_t tensor_bytes(const check_tensor *t)
 static void *converted(arena *a, const check_tensor *to, const check_tensor *from, const void *data, bool absolute)
 {
     if (!to->count) return NULL;
-    char *copy = arena_alloc(a, tensor_bytes(to));
+    char *copy = arena_alloc(a, check_tensor_bytes(to));
     if (!copy) BUG("out of memory");
     if (!data) return copy;
-    if (to->type == from->type) memcpy(copy, data, tensor_bytes(to));
+    if (to->type == from->type) memcpy(copy, data, check_tensor_bytes(to));
     for (int64_t i = 0; i < to->count && (to->type != from->type || (absolute && is_float(to->type))); i++) {
         double x = dtype_load(data, from->type, i);
         dtype_store(copy, to->type, i, absolute ? fabs(x) : x);
@@ -185,12 +185,12 @@ bool check_case_inputs(check_case *c, const check_family *family, kernel_op op, 
     family->tensors(op, desc, &c->tensors);
     for (int32_t i = 0; i < KERNEL_MAX_IN; i++) {
         if (!c->tensors.in[i].count) continue;
-        c->start.in[i] = arena_alloc(&c->memory, tensor_bytes(&c->tensors.in[i]));
+        c->start.in[i] = arena_alloc(&c->memory, check_tensor_bytes(&c->tensors.in[i]));
         fill_tensor(&r, &c->tensors.in[i], c->start.in[i], c->pattern);
     }
     for (int32_t i = 0; i < KERNEL_MAX_OUT; i++) {
         if (!c->tensors.out[i].count || !c->tensors.out[i].kept) continue;
-        c->start.out[i] = arena_alloc(&c->memory, tensor_bytes(&c->tensors.out[i]));
+        c->start.out[i] = arena_alloc(&c->memory, check_tensor_bytes(&c->tensors.out[i]));
         fill_tensor(&r, &c->tensors.out[i], c->start.out[i], PATTERN_RANDOM);
     }
     if (family->prepare) family->prepare(c, &r);
@@ -217,7 +217,7 @@ double tol_for(dtype type, int64_t terms, double magnitude, double value)
     return LAMBDA * 0x1p-24 * sqrt(n) * magnitude + dtype_epsilon(type) * fabs(value) + n * 0x1p-126 + least;
 }
 
-static bool compare_output(const check_case *c, int32_t o, const void *actual, char *why)
+bool check_output(const check_case *c, int32_t o, const void *actual, char *why)
 {
     const check_tensor *out = &c->tensors.out[o];
     dtype expected_type = c->expected_tensors.out[o].type;
@@ -242,140 +242,4 @@ static bool compare_output(const check_case *c, int32_t o, const void *actual, c
         return false;
     }
     return true;
-}
-
-/* ------------------------------------------------------------------------------------------------ running */
-
-enum { GUARD = 512, ALIGN = 64 };
-
-/* A block between two guard bands, aligned as the contract promises. */
-typedef struct guarded {
-    char *base, *at;
-    size_t bytes;
-} guarded;
-
-static guarded guarded_make(size_t bytes, int fill)
-{
-    size_t room = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    guarded g = {aligned_alloc(ALIGN, 2 * GUARD + room), NULL, bytes};
-    if (!g.base) BUG("out of memory");
-    memset(g.base, 0xf5, 2 * GUARD + room); /* as f32, f16 and bf16 huge numbers: reading them shows, too */
-    g.at = g.base + GUARD;
-    memset(g.at, fill, bytes);
-    return g;
-}
-
-static bool guarded_intact(const guarded *g)
-{
-    size_t room = (g->bytes + ALIGN - 1) / ALIGN * ALIGN;
-    for (size_t i = 0; i < GUARD; i++)
-        if ((unsigned char)g->base[i] != 0xf5) return false;
-    for (size_t i = GUARD + g->bytes; i < 2 * GUARD + room; i++)
-        if ((unsigned char)g->base[i] != 0xf5) return false;
-    return true;
-}
-
-/* Everything one variant gets. */
-typedef struct session {
-    guarded in[KERNEL_MAX_IN], out[KERNEL_MAX_OUT], scratch, packed;
-    kernel_call call;
-} session;
-
-static void session_open(session *s, const check_case *c, const kernel *k, void *state, int garbage, int32_t alias)
-{
-    *s = (session){.call = {.desc = &c->desc, .state = state}};
-    for (int32_t i = 0; i < KERNEL_MAX_OUT; i++) {
-        const check_tensor *t = &c->tensors.out[i];
-        if (!t->count) continue;
-        s->out[i] = guarded_make(tensor_bytes(t), garbage);
-        if (c->start.out[i]) memcpy(s->out[i].at, c->start.out[i], tensor_bytes(t));
-        s->call.out[i] = s->out[i].at;
-    }
-    for (int32_t i = 0; i < KERNEL_MAX_IN; i++) {
-        const check_tensor *t = &c->tensors.in[i];
-        if (!t->count) continue;
-        if (alias >= 0 && i == alias % 16) {
-            memcpy(s->out[alias / 16].at, c->start.in[i], tensor_bytes(t));
-            s->call.in[i] = s->out[alias / 16].at;
-            continue;
-        }
-        s->in[i] = guarded_make(tensor_bytes(t), 0);
-        memcpy(s->in[i].at, c->start.in[i], tensor_bytes(t));
-        s->call.in[i] = s->in[i].at;
-    }
-    s->scratch = guarded_make(k->scratch_bytes ? k->scratch_bytes(&c->desc, state) : 0, garbage);
-    s->packed = guarded_make(k->packed_bytes ? k->packed_bytes(&c->desc, state) : 0, garbage);
-    s->call.scratch = s->scratch.bytes ? s->scratch.at : NULL;
-    s->call.packed = s->packed.bytes ? s->packed.at : NULL;
-}
-
-static void session_close(session *s)
-{
-    for (int32_t i = 0; i < KERNEL_MAX_IN; i++) free(s->in[i].base);
-    for (int32_t i = 0; i < KERNEL_MAX_OUT; i++) free(s->out[i].base);
-    free(s->scratch.base);
-    free(s->packed.base);
-}
-
-static bool session_run(session *s, const check_case *c, const kernel *k, char *why)
-{
-    if (k->pack && k->pack(&s->call) != OK) {
-        snprintf(why, 256, "pack failed: %.200s", status_message());
-        return false;
-    }
-    if (k->run(&s->call) != OK) {
-        snprintf(why, 256, "run failed: %.200s", status_message());
-        return false;
-    }
-    const char *what = NULL;
-    int32_t which = -1;
-    for (int32_t i = 0; i < KERNEL_MAX_IN; i++) {
-        if (!s->in[i].base) continue;
-        if (!guarded_intact(&s->in[i])) what = "wrote beside input", which = i;
-        if (memcmp(s->in[i].at, c->start.in[i], s->in[i].bytes) != 0) what = "changed input", which = i;
-    }
-    for (int32_t i = 0; i < KERNEL_MAX_OUT; i++)
-        if (s->out[i].base && !guarded_intact(&s->out[i])) what = "wrote beside output", which = i;
-    if (!guarded_intact(&s->scratch)) what = "wrote beside scratch";
-    if (!guarded_intact(&s->packed)) what = "wrote beside packed";
-    if (what) snprintf(why, 256, which >= 0 ? "%s %d" : "%s", what, which);
-    return !what;
-}
-
-static bool same_bits(const session *a, const session *b, char *why)
-{
-    for (int32_t i = 0; i < KERNEL_MAX_OUT; i++) {
-        for (size_t at = 0; at < a->out[i].bytes; at++) {
-            if (a->out[i].at[at] == b->out[i].at[at]) continue;
-            snprintf(why, 256, "output %d differs at byte %zu of %zu between two runs (unwritten, or not the same bits)", i, at,
-                a->out[i].bytes);
-            return false;
-        }
-    }
-    return true;
-}
-
-bool check_variant(const check_case *c, const kernel *k, char *why)
-{
-    void *state = NULL;
-    bool good = true;
-    if (k->create && k->create(&c->desc, &state) != OK) {
-        snprintf(why, 256, "create failed: %.200s", status_message());
-        return false;
-    }
-    session first, second;
-    session_open(&first, c, k, state, 0xff, -1);
-    good = session_run(&first, c, k, why);
-    for (int32_t o = 0; o < KERNEL_MAX_OUT && good; o++)
-        if (c->tensors.out[o].count) good = compare_output(c, o, first.out[o].at, why);
-    if (good) {
-        /* Other garbage under the outputs, and where the contract allows it the output on top of an input. */
-        int32_t alias = c->family->alias ? c->family->alias(c->op, &c->desc) : -1;
-        session_open(&second, c, k, state, 0x5a, alias);
-        good = session_run(&second, c, k, why) && same_bits(&first, &second, why);
-        session_close(&second);
-    }
-    session_close(&first);
-    if (k->destroy) k->destroy(state);
-    return good;
 }

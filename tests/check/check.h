@@ -22,6 +22,7 @@
 
 #include "core/base/arena.h"
 #include "core/base/rng.h"
+#include "core/device/device.h"
 #include "kernels/desc.h"
 
 typedef union check_desc {
@@ -111,8 +112,12 @@ typedef struct check_family {
 bool check_case_init(check_case *c, const check_family *family, kernel_op op, const check_desc *desc, uint64_t seed);
 void check_case_free(check_case *c);
 
-/* Runs one variant and compares. false: why (256 bytes) says what is wrong. */
-bool check_variant(const check_case *c, const kernel *k, char *why);
+/* Runs one variant and compares; CUDA variants on dev. false: why (256 bytes) says what is wrong. */
+bool check_variant(const check_case *c, const kernel *k, device *dev, char *why);
+
+/* Compares output `out` with what is expected. */
+bool check_output(const check_case *c, int32_t out, const void *actual, char *why);
+size_t check_tensor_bytes(const check_tensor *t);
 
 /* Inputs alone, for timing: no expected values. */
 bool check_case_inputs(check_case *c, const check_family *family, kernel_op op, const check_desc *desc, uint64_t seed);
@@ -128,7 +133,13 @@ activation check_activation(rng *r, bool recoverable);
 bool check_chance(rng *r, uint32_t one_in);
 dtype check_param(dtype type); /* f64 for f64, else f32 */
 
-/* Times every accepting variant over the descriptors of a shapes file, or over `count` generated ones. Returns an exit code. */
-int check_bench(const check_family *const *families, const char *shapes, const char *only, uint64_t seed, int32_t count);
+/* Times every accepting variant over the descriptors of shapes files, or over `count` generated ones (bench.c). Returns an exit code. */
+typedef struct bench_options {
+    const char *shapes, *only; /* only: names that begin so */
+    uint64_t seed;
+    int32_t count;
+    device *dev;               /* for CUDA variants; NULL: they are left out */
+} bench_options;
+int check_bench(const check_family *const *families, const bench_options *o);
 
 #endif

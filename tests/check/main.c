@@ -7,7 +7,7 @@
  *   kernelcheck --mutants                    planted bugs must be caught
  *   kernelcheck --refusals                   prints every reason that mutated descriptors met
  *   kernelcheck --trace                      names each run before it starts: for those that crash
- *   kernelcheck --bench [--shapes=FILE]      times
+ *   kernelcheck --bench [--shapes=FILE]      times (bench.c)
  */
 #include "tests/check/check.h"
 
@@ -30,6 +30,8 @@ typedef struct options {
     uint64_t seed;
     int32_t count;
     bool mutants, refusals, bench, trace;
+    device *dev;        /* NULL: CUDA variants are skipped, because */
+    char no_device[256];
 } options;
 
 static bool wanted(const options *o, const char *name)
@@ -81,13 +83,14 @@ static void run_case(const options *o, const check_family *f, kernel_op op, cons
     for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
         if (!wanted(o, v[i]->name)) continue;
         const char *refused = v[i]->refuse ? v[i]->refuse(desc) : NULL;
+        if (!refused && v[i]->backend == BACKEND_CUDA && !o->dev) refused = o->no_device;
         if (refused) {
             tallies[i].refused = refused;
             continue;
         }
         tallies[i].accepted++;
         if (o->trace) report_failure(op, desc, seed, v[i]->name, "about to run"), fflush(stdout);
-        if (check_variant(&c, v[i], why)) continue;
+        if (check_variant(&c, v[i], o->dev, why)) continue;
         if (tallies[i].failed++ < MAX_SHOWN) report_failure(op, desc, seed, v[i]->name, why);
     }
     check_case_free(&c);
@@ -142,7 +145,7 @@ static int check_mutants(const options *o)
                 check_desc desc;
                 check_case c = {0};
                 draw(*f, mutant->op, o->seed + (uint64_t)tried, &desc);
-                caught = check_case_init(&c, *f, mutant->op, &desc, o->seed + (uint64_t)tried) && !check_variant(&c, mutant, why);
+                caught = check_case_init(&c, *f, mutant->op, &desc, o->seed + (uint64_t)tried) && !check_variant(&c, mutant, o->dev, why);
                 check_case_free(&c);
             }
             printf("%s %d - mutant of %s caught: %s\n# after %d descriptors: %s\n", caught ? "ok" : "not ok", ++test,
@@ -224,10 +227,13 @@ int main(int argc, char **argv)
 {
     options o = {.count = 400, .seed = 1};
     if (parse(argc, argv, &o)) return 2;
-    if (o.mutants) return check_mutants(&o);
-    if (o.bench) return check_bench(families, o.shapes, o.only, o.seed, o.count);
-    if (!o.refusals) return check_all(&o);
-    for (const check_family *const *f = families; *f; f++)
+    int code = 0;
+    if (device_open(&o.dev, SPEC_DEVICE_CUDA, 0, 0, NULL) != OK) snprintf(o.no_device, sizeof o.no_device, "%.200s", status_message());
+    if (o.mutants) code = check_mutants(&o);
+    else if (o.bench) code = check_bench(families, &(bench_options){o.shapes, o.only, o.seed, o.count, o.dev});
+    else if (!o.refusals) code = check_all(&o);
+    for (const check_family *const *f = families; *f && o.refusals; f++)
         for (int32_t k = 0; k < (*f)->op_count; k++) print_refusals(&o, *f, (*f)->op[k]);
-    return 0;
+    device_close(o.dev);
+    return code;
 }
