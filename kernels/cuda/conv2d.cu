@@ -1,0 +1,224 @@
+/* conv2d.cu: the host half of conv2d.cuh, and sums of columns: memory-bound reductions; kernelcheck --bench, bench/shapes/resnet50.txt. */
+#include "kernels/cuda/conv2d.cuh"
+
+/* ------------------------------------------------------------------------------------------------ geometry */
+
+divisor divisor_make(int32_t value)
+{
+    uint32_t bits = 0;
+    while ((INT64_C(1) << bits) < value) bits++;
+    uint32_t shift = 31 + bits;
+    uint64_t multiplier = ((UINT64_C(1) << shift) + (uint64_t)value - 1) / (uint64_t)value;
+    return (divisor){(uint32_t)multiplier, shift, value};
+}
+
+static void set_divisors(conv2d_gemm *g)
+{
+    g->by_image = divisor_make(g->rows_h * g->rows_w > 0 ? g->rows_h * g->rows_w : 1);
+    g->by_row = divisor_make(g->rows_w > 0 ? g->rows_w : 1);
+    g->by_channels = divisor_make(g->channels);
+    g->by_taps_w = divisor_make(g->taps_w > 0 ? g->taps_w : 1);
+    g->k = g->taps_h * g->taps_w * g->channels;
+    g->k_pitch = g->k;
+}
+
+conv2d_gemm conv2d_gemm_forward(const conv2d_desc *d)
+{
+    int64_t icg = d->ic / d->groups, ocg = d->oc / d->groups;
+    conv2d_gemm g = {};
+    g.m = (int32_t)(d->n * d->oh * d->ow), g.n = (int32_t)ocg, g.groups = d->groups;
+    g.taps_h = d->kh, g.taps_w = d->kw, g.channels = (int32_t)icg;
+    g.rows_h = (int32_t)d->oh, g.rows_w = (int32_t)d->ow;
+    g.in_h = (int32_t)d->ih, g.in_w = (int32_t)d->iw, g.in_pitch = (int32_t)d->ic;
+    g.first_h = -d->pt, g.first_w = -d->pl, g.step_h = d->sh, g.step_w = d->sw, g.gap_h = d->dil_h, g.gap_w = d->dil_w;
+    g.out_h = (int32_t)d->oh, g.out_w = (int32_t)d->ow, g.out_pitch = (int32_t)d->oc;
+    g.out_step_h = g.out_step_w = 1;
+    g.w_c = 1, g.w_tx = icg, g.w_ty = d->kw * icg, g.w_n = d->kh * g.w_ty, g.w_group = ocg * g.w_n;
+    g.plain_out = true;
+    set_divisors(&g);
+    return g;
+}
+
+/* Along one axis: taps k with (p + pad - k * dilation) divisible by the stride: first, step, count; ddst row of dsrc row y and the j-th of
+ * them: from + y - j * gap. */
+typedef struct parity {
+    int32_t first, step, count, from, gap;
+} parity;
+
+static parity parity_of(int32_t p, int32_t pad, int32_t dilation, int32_t stride, int32_t window)
+{
+    int32_t a = dilation, b = stride;
+    while (b) {
+        int32_t rest = a % b;
+        a = b, b = rest;
+    }
+    parity r = {0, stride / a, 0, 0, dilation / a}; /* a: greatest common divisor */
+    while (r.first < r.step && ((int64_t)p + pad - (int64_t)r.first * dilation) % stride != 0) r.first++;
+    if (r.first == r.step || r.first >= window) {
+        r.first = 0;
+        return r; /* none */
+    }
+    r.count = (window - r.first + r.step - 1) / r.step;
+    r.from = (int32_t)(((int64_t)p + pad - (int64_t)r.first * dilation) / stride);
+    return r;
+}
+
+conv2d_gemm conv2d_gemm_dsrc(const conv2d_desc *d, int32_t ph, int32_t pw)
+{
+    int64_t icg = d->ic / d->groups, ocg = d->oc / d->groups;
+    parity h = parity_of(ph, d->pt, d->dil_h, d->sh, d->kh), w = parity_of(pw, d->pl, d->dil_w, d->sw, d->kw);
+    conv2d_gemm g = {};
+    g.rows_h = ph < d->ih ? (int32_t)((d->ih - ph + d->sh - 1) / d->sh) : 0;
+    g.rows_w = pw < d->iw ? (int32_t)((d->iw - pw + d->sw - 1) / d->sw) : 0;
+    g.m = (int32_t)d->n * g.rows_h * g.rows_w, g.n = (int32_t)icg, g.groups = d->groups;
+    g.taps_h = h.count, g.taps_w = w.count, g.channels = (int32_t)ocg;
+    if (!g.taps_h || !g.taps_w) g.taps_h = g.taps_w = 0;
+    g.in_h = (int32_t)d->oh, g.in_w = (int32_t)d->ow, g.in_pitch = (int32_t)d->oc;
+    g.first_h = h.from, g.first_w = w.from, g.step_h = g.step_w = 1, g.gap_h = -h.gap, g.gap_w = -w.gap;
+    g.out_h = (int32_t)d->ih, g.out_w = (int32_t)d->iw, g.out_pitch = (int32_t)d->ic;
+    g.out_first_h = ph, g.out_first_w = pw, g.out_step_h = d->sh, g.out_step_w = d->sw;
+    int64_t tap_w = icg, tap_h = d->kw * icg;
+    g.w_n = 1, g.w_c = d->kh * tap_h, g.w_group = ocg * g.w_c;
+    g.w_first = h.first * tap_h + w.first * tap_w, g.w_ty = h.step * tap_h, g.w_tx = w.step * tap_w;
+    g.plain_out = d->sh == 1 && d->sw == 1;
+    set_divisors(&g);
+    return g;
+}
+
+bool conv2d_fits_gemm(const conv2d_desc *d)
+{
+    double limit = 0x1p31, pixels = (double)(d->ih + d->pt + d->pb) * (double)(d->iw + d->pl + d->pr);
+    double weights = (double)d->oc * d->kh * d->kw * (double)(d->ic / d->groups);
+    return (double)d->n * pixels * (double)d->ic < limit && (double)d->n * (double)d->oh * (double)d->ow * (double)d->oc < limit &&
+        weights < limit;
+}
+
+conv2d_input conv2d_input_of(const kernel_call *call)
+{
+    const conv2d_desc *d = (const conv2d_desc *)call->desc;
+    const float *coef = d->transform.enabled ? (const float *)call->in[CONV2D_TRANSFORM] : NULL;
+    return (conv2d_input){coef, coef ? coef + d->ic : NULL, d->transform.act, d->transform.alpha, d->transform.beta};
+}
+
+conv2d_output conv2d_output_of(const kernel_call *call)
+{
+    const conv2d_desc *d = (const conv2d_desc *)call->desc;
+    const conv2d_epilogue *e = &d->epilogue;
+    conv2d_output o = {};
+    o.dst = call->out[0], o.dst_type = d->dst_type, o.add_type = e->add_type;
+    o.bias = e->has_bias ? (const float *)call->in[CONV2D_BIAS] : NULL;
+    o.scale = e->has_scale ? (const float *)call->in[CONV2D_SCALE] : NULL;
+    o.add = e->has_add ? call->in[CONV2D_ADD] : NULL;
+    o.add_scale = e->add_scale, o.alpha = e->alpha, o.beta = e->beta, o.act = e->act;
+    return o;
+}
+
+/* ------------------------------------------------------------------------------------------------ sums of columns */
+
+enum { COLUMN_LANES = 32, COLUMN_ROWS = 8, COLUMN_BAND = 512, COLUMN_MAX_BANDS = 256 };
+
+/* Bands of rows that are summed apart: from the shape alone, so that the order of the sums is. */
+static int64_t column_bands(int64_t rows)
+{
+    int64_t bands = (rows + COLUMN_BAND - 1) / COLUMN_BAND;
+    return bands < COLUMN_MAX_BANDS ? bands : COLUMN_MAX_BANDS;
+}
+
+size_t conv2d_columns_scratch(int64_t rows, int64_t columns)
+{
+    return (size_t)(column_bands(rows) * 2 * columns) * sizeof(double);
+}
+
+/* Block (32 columns, 8 rows at a time) of one band: partial [bands, 2, columns]. */
+template <typename T>
+static __global__ void __launch_bounds__(COLUMN_LANES *COLUMN_ROWS) column_sums_kernel(double *__restrict__ partial, const T *__restrict__ src,
+    int64_t rows, int64_t columns, int64_t bands, bool squares)
+{
+    SHARED(double, shared, [2][COLUMN_ROWS][COLUMN_LANES]);
+    int lane = threadIdx.x % COLUMN_LANES, row = threadIdx.x / COLUMN_LANES;
+    int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + lane, band = blockIdx.y;
+    double sum = 0, square = 0;
+    if (column < columns)
+        for (int64_t r = rows * band / bands + row; r < rows * (band + 1) / bands; r += COLUMN_ROWS) {
+            double x = to_float(src[r * columns + column]);
+            sum += x;
+            if (squares) square += x * x;
+        }
+    shared[0][row][lane] = sum;
+    shared[1][row][lane] = square;
+    __syncthreads();
+    if (row < 2 && column < columns) {
+        double total = 0;
+        for (int i = 0; i < COLUMN_ROWS; i++) total += shared[row][i][lane];
+        partial[(band * 2 + row) * columns + column] = total;
+    }
+}
+
+template <typename T>
+static status column_sums(double *partial, const void *src, int64_t rows, int64_t columns, bool squares, void *stream)
+{
+    int64_t bands = column_bands(rows);
+    return launch(column_sums_kernel<T>, dim3(blocks_for(columns, COLUMN_LANES), (unsigned)bands), dim3(COLUMN_LANES * COLUMN_ROWS), 0, stream,
+        partial, (const T *)src, rows, columns, bands, squares);
+}
+
+/* One block per 32 columns; 8 interleaved runs of parts, added in order. */
+static __global__ void __launch_bounds__(COLUMN_LANES *COLUMN_ROWS) sum_parts_kernel(double *__restrict__ sums, float *__restrict__ added,
+    const double *__restrict__ partial, int64_t parts, int64_t pitch, int64_t columns)
+{
+    SHARED(double, shared, [COLUMN_ROWS][COLUMN_LANES]);
+    int lane = threadIdx.x % COLUMN_LANES, row = threadIdx.x / COLUMN_LANES;
+    int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + lane;
+    double sum = 0;
+    if (column < columns)
+        for (int64_t p = row; p < parts; p += COLUMN_ROWS) sum += partial[p * pitch + column];
+    shared[row][lane] = sum;
+    __syncthreads();
+    if (row == 0 && column < columns) {
+        for (int i = 1; i < COLUMN_ROWS; i++) sum += shared[i][lane];
+        if (sums) sums[column] = sum;
+        if (added) added[column] = (float)((double)added[column] + sum);
+    }
+}
+
+static status sum_parts(double *sums, float *added, const double *partial, int64_t parts, int64_t pitch, int64_t columns, void *stream)
+{
+    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * COLUMN_ROWS), 0, stream, sums, added,
+        partial, parts, pitch, columns);
+}
+
+status conv2d_sum_parts(double *sums, const double *partial, int64_t parts, int64_t columns, void *stream)
+{
+    return sum_parts(sums, NULL, partial, parts, columns, columns, stream);
+}
+
+status conv2d_stats(const kernel_call *call, double *stats, void *scratch)
+{
+    const conv2d_desc *d = (const conv2d_desc *)call->desc;
+    int64_t rows = d->n * d->oh * d->ow;
+    TRY(FOR_FLOAT_TYPE(d->dst_type, column_sums, (double *)scratch, call->out[0], rows, d->oc, true, call->stream));
+    return conv2d_sum_parts(stats, (const double *)scratch, column_bands(rows), 2 * d->oc, call->stream);
+}
+
+status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch)
+{
+    const conv2d_desc *d = (const conv2d_desc *)call->desc;
+    int64_t rows = d->n * d->oh * d->ow;
+    TRY(FOR_FLOAT_TYPE(d->dst_type, column_sums, (double *)scratch, call->in[1], rows, d->oc, false, call->stream));
+    return sum_parts(NULL, dbias, (const double *)scratch, column_bands(rows), 2 * d->oc, d->oc, call->stream);
+}
+
+static __global__ void __launch_bounds__(256) add_parts_kernel(void *__restrict__ out, dtype type, const float *__restrict__ partial,
+    int64_t parts, int64_t count)
+{
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
+        float sum = 0;
+        for (int64_t p = 0; p < parts; p++) sum += partial[p * count + i];
+        store_as(out, type, i, load_as(out, type, i) + sum);
+    }
+}
+
+status conv2d_add_parts(void *out, dtype type, const float *partial, int64_t parts, int64_t count, void *stream)
+{
+    return launch(add_parts_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream, out, type, partial, parts, count);
+}
