@@ -170,12 +170,15 @@ status cli_finish_spec(cli_context *c)
     if (!models_find(arch)) {
         enum { MOST = 64 };
         const char *names[MOST];
+        char list[1024];
         int64_t count = 0;
         for (; count < MOST && model_table[count].name; count++) names[count] = model_table[count].name;
         const char *nearest = text_nearest(arch, names, count);
-        TRY(config_complain(&c->config, "model", "arch", nearest, "unknown network; did you mean %s?",
-                            nearest ? nearest : names[0]));
+        models_list(list, sizeof list);
+        TRY(config_complain(&c->config, "model", "arch", nearest, "unknown network; %s%s%sexpected one of %s",
+                            nearest ? "did you mean " : "", nearest ? nearest : "", nearest ? "? " : "", list));
     }
+    TRY(models_set_defaults(&c->config));
     return config_finish(&c->config);
 }
 

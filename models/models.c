@@ -1,20 +1,26 @@
 #include "models/models.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "models/backbones/backbones.h"
+#include "models/parts/layers.h"
 
 #define STAGES(...) {__VA_ARGS__, 0}
-#define MODEL(name, build, stages, bottleneck, side, summary) static const int32_t name##_stages[] = stages;
+#define MODEL(name, build, stages, variant, defaults, options, summary) static const int32_t name##_stages[] = stages;
 #include "models/models.def"
 #undef MODEL
 
 const model_entry model_table[] = {
-#define MODEL(name, build, stages, bottleneck, side, summary)                                                          \
-    {#name, summary, side, side, build, name##_stages, bottleneck},
+#define MODEL(name, build, stages, variant, defaults, options, summary)                                                \
+    {#name, summary, build, name##_stages, variant, defaults, options},
 #include "models/models.def"
 #undef MODEL
     {0}};
+
+/* Options that some networks do not know. */
+static const char *const special_options[] = {"stem", "width", "all_projections", "bottleneck_stride", "padding", "use_batch_norm",
+    "use_bias", "use_pooling", NULL};
 
 const model_entry *models_find(const char *name)
 {
@@ -23,24 +29,92 @@ const model_entry *models_find(const char *name)
     return NULL;
 }
 
-static status unknown_model(const char *name)
+void models_list(char *text, size_t capacity)
 {
-    char names[512] = "";
-    for (const model_entry *m = model_table; m->name; m++) {
-        if (strlen(names) + strlen(m->name) + 3 > sizeof names) break;
-        if (names[0]) strcat(names, ", ");
-        strcat(names, m->name);
+    size_t used = 0;
+    text[0] = 0;
+    for (const model_entry *m = model_table; m->name && used < capacity; m++)
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", m->name);
+}
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += length)
+        if ((at == words || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) return true;
+    return false;
+}
+
+/* Takes entry->defaults for what `taken` has not set. */
+static status apply_defaults(config *c, const model_entry *m)
+{
+    char key[64], value[64], origin[64];
+    int length;
+    snprintf(origin, sizeof origin, "default of %s", m->name);
+    for (const char *at = m->defaults; sscanf(at, " %63[^= ]=%63s%n", key, value, &length) == 2; at += length)
+        if (!config_is_set(c, "model", key)) TRY(config_set(c, "model", key, value, origin));
+    return OK;
+}
+
+/* A value of its own for an option that means nothing to the network. */
+static status complain(config *c, config *own, const model_entry *m)
+{
+    for (const char *const *key = special_options; *key; key++) {
+        if (has_word(m->options, *key) || !config_is_set(c, "model", *key)) continue;
+        const option *o = option_find("model", *key);
+        const char *given = config_value_text(c, &own->memory, o), *expected = config_value_text(own, &own->memory, o);
+        if (!given || !expected) return FAIL_MEMORY(64);
+        if (strcmp(given, expected) == 0) continue;
+        TRY(config_complain(c, "model", *key, NULL, "means nothing to %s, which has %s; leave it out", m->name, expected));
     }
-    return FAIL(E_USAGE, "model.arch = %s: no such network; expected one of %s", name, names);
+    return OK;
+}
+
+status models_set_defaults(config *c)
+{
+    const model_entry *m = models_find(c->spec.model.arch);
+    if (!m) return OK;
+    config own;
+    TRY(config_init(&own));
+    status result = apply_defaults(&own, m);
+    if (result == OK) result = complain(c, &own, m);
+    if (result == OK) result = apply_defaults(c, m);
+    config_free(&own);
+    return result;
+}
+
+static status build(graph *g, const spec_model *options, int64_t classes, model_stages *stages)
+{
+    const model_entry *entry = models_find(options->arch);
+    if (!entry) {
+        char names[1024];
+        models_list(names, sizeof names);
+        return FAIL(E_USAGE, "model.arch = %s: no such network; expected one of %s", options->arch, names);
+    }
+    net n = {.g = g, .options = options, .stages = stages};
+    edge_id x;
+    TRY(graph_init(g));
+    status result = net_input(&n, &x);
+    if (result == OK) result = entry->build(&n, x, entry, classes);
+    if (result != OK) graph_free(g);
+    return result;
 }
 
 status models_build(graph *g, const spec_model *options, int64_t classes)
 {
-    const model_entry *entry = models_find(options->arch);
-    if (!entry) return unknown_model(options->arch);
     if (classes < 1) return FAIL(E_DATA, "model.arch = %s: a network needs at least one class", options->arch);
-    TRY(graph_init(g));
-    status result = entry->build(g, entry, options, classes);
-    if (result != OK) graph_free(g);
-    return result;
+    return build(g, options, classes, NULL);
+}
+
+status models_build_backbone(graph *g, const spec_model *options, model_stages *stages)
+{
+    *stages = (model_stages){0};
+    return build(g, options, 0, stages);
+}
+
+edge_id model_stage_at(const model_stages *s, int32_t stride)
+{
+    for (int32_t i = 0; i < s->count; i++)
+        if (s->stage[i].stride == stride) return s->stage[i].edge;
+    return EDGE_NONE;
 }

@@ -94,7 +94,8 @@ static void couple_weight(channel_map *m, const node *n)
     edge_id src = n->in[0], weight = n->in[1], out = n->out[0];
     const edge *w = &m->g->edges[weight];
     int64_t oc = w->shape.dim[0], ic = channels_of(&m->g->edges[src]), last = w->shape.dim[w->shape.rank - 1];
-    bool dense = last == ic || m->columns[weight] == ic, depthwise = !dense && last == 1 && oc == ic;
+    bool flat = m->g->edges[src].shape.rank == 2; /* a linear layer behind flatten: its columns are the features */
+    bool dense = last == ic || (flat && m->columns[weight] == ic), depthwise = !dense && last == 1 && oc == ic;
     unite_ranges(m, m->first[out], m->first[weight], oc);
     unite_inputs(m, n, 2);
     if (dense) {

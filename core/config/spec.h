@@ -21,6 +21,7 @@ typedef struct text_list {
 /* Values of the enum options, in the order of their choices in spec.def. */
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
+typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;
 typedef enum spec_data_format { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_IDX, FORMAT_CIFAR, FORMAT_CSV, FORMAT_PACKED }
     spec_data_format;
 typedef enum spec_preprocess { PREPROCESS_TORCH, PREPROCESS_CAFFE, PREPROCESS_TF, PREPROCESS_CUSTOM } spec_preprocess;

@@ -6,6 +6,8 @@
 #include "core/base/rng.h"
 #include "core/ops/op.h"
 
+#define SMALL 0.01
+
 static edge *input_of(graph *g, const node *n, int32_t slot)
 {
     if (slot >= n->in_count || n->in[slot] == EDGE_NONE) return NULL;
@@ -40,16 +42,38 @@ static void fill_uniform(edge *e, uint64_t seed, float bound)
     for (int64_t i = 0, count = shape_count(e->shape); i < count; i++) data[i] = rng_uniform_in(&r, -bound, bound);
 }
 
+static bool is_read_by_batchnorm(const graph *g, edge_id e)
+{
+    for (node_id i = 0; i < g->node_count; i++)
+        if (g->nodes[i].op == &op_batchnorm && g->nodes[i].in[0] == e) return true;
+    return false;
+}
+
+static bool is_output(const graph *g, edge_id e)
+{
+    for (int32_t i = 0; i < g->output_count; i++)
+        if (g->outputs[i] == e) return true;
+    return false;
+}
+
+static double conv_sigma(const graph *g, const node *n, shape weight)
+{
+    const conv2d_attr *a = n->attr;
+    const int64_t *d = weight.dim; /* oc kh kw ic/groups */
+    if (is_read_by_batchnorm(g, n->out[0])) return sqrt(2 * a->groups / (double)(d[0] * d[1] * d[2]));
+    return n->block < 0 ? SMALL : sqrt(2 / (double)(d[1] * d[2] * d[3]));
+}
+
 void init_node_params(graph *g, node_id id, uint64_t seed)
 {
     const node *n = &g->nodes[id];
     edge *weight = input_of(g, n, 1);
     if (!weight) return;
     if (n->op == &op_conv2d) {
-        const conv2d_attr *a = n->attr;
-        const int64_t *d = weight->shape.dim; /* oc kh kw ic/groups */
-        double fan_out = (double)(d[0] * d[1] * d[2]) / a->groups;
-        fill_normal(weight, seed, (float)sqrt(2 / fan_out));
+        fill_normal(weight, seed, (float)conv_sigma(g, n, weight->shape));
+        fill(input_of(g, n, 2), 0);
+    } else if (n->op == &op_linear && !is_output(g, n->out[0])) {
+        fill_normal(weight, seed, (float)SMALL);
         fill(input_of(g, n, 2), 0);
     } else if (n->op == &op_linear) {
         double fan_in = (double)shape_count(weight->shape) / (double)weight->shape.dim[0];

@@ -22,14 +22,14 @@ static void print_report(logger *l, const char *path, const transfer_report *r)
     list_names(l, "another shape (stays freshly initialised)", r->reshaped, r->reshaped_count);
 }
 
-/* The linear layer behind output 0, looking through activations and reshapes. */
-static node_id head_of(const graph *g)
+/* The layer that makes the classes of an output: linear, or a 1x1 convolution in front of a pool. Looks through what keeps channels. */
+static node_id head_of(const graph *g, int32_t output)
 {
-    edge_id e = g->output_count > 0 ? g->outputs[0] : EDGE_NONE;
+    edge_id e = g->outputs[output];
     while (e != EDGE_NONE && g->edges[e].producer != NODE_NONE) {
         const node *n = &g->nodes[g->edges[e].producer];
-        if (n->op == &op_linear) return g->edges[e].producer;
-        if (n->op != &op_softmax && n->op != &op_activation && n->op != &op_reshape) break;
+        if (n->op == &op_linear || n->op == &op_conv2d) return g->edges[e].producer;
+        if (n->op != &op_softmax && n->op != &op_activation && n->op != &op_reshape && n->op != &op_flatten && n->op != &op_pool) break;
         e = n->in[0];
     }
     return NODE_NONE;
@@ -51,11 +51,14 @@ static status resize_rows(graph *g, edge_id id, int64_t rows)
 
 status prepare_fresh_head(graph *g, int64_t classes, uint64_t seed)
 {
-    node_id head = head_of(g);
-    if (head == NODE_NONE) return FAIL(E_MODEL, "the network does not end in a linear layer: its classes cannot be changed");
-    for (int32_t i = 1; i < g->nodes[head].in_count && i <= 2; i++)
-        if (g->nodes[head].in[i] != EDGE_NONE) TRY(resize_rows(g, g->nodes[head].in[i], classes));
-    init_node_params(g, head, seed);
+    for (int32_t k = 0; k < g->output_count; k++) {
+        node_id head = head_of(g, k);
+        if (head == NODE_NONE)
+            return FAIL(E_MODEL, "the network ends in no linear layer or convolution: its classes cannot be changed");
+        for (int32_t i = 1; i < g->nodes[head].in_count && i <= 2; i++)
+            if (g->nodes[head].in[i] != EDGE_NONE) TRY(resize_rows(g, g->nodes[head].in[i], classes));
+        init_node_params(g, head, seed);
+    }
     edge_id image = graph_find_edge(g, "image");
     if (image == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
     return graph_resize(g, image, g->edges[image].shape);
@@ -85,19 +88,24 @@ static status take_graph(model *m, const spec *s, int64_t class_count, logger *l
     return prepare_fresh_head(&m->graph, class_count, (uint64_t)s->train.seed);
 }
 
+/* Does the tensor called `name` (of that length) belong to a head? */
+static bool is_of_head(const graph *g, const char *name, size_t length)
+{
+    for (int32_t output = 0; output < g->output_count; output++) {
+        node_id head = head_of(g, output);
+        for (int32_t k = 1; head != NODE_NONE && k < g->nodes[head].in_count; k++) {
+            edge_id e = g->nodes[head].in[k];
+            if (e != EDGE_NONE && strlen(g->edges[e].name) == length && strncmp(g->edges[e].name, name, length) == 0) return true;
+        }
+    }
+    return false;
+}
+
 /* Is a layer before the head of another shape? That is what pruning does. */
 static bool backbone_differs(const graph *g, const transfer_report *r)
 {
-    node_id head = head_of(g);
-    for (int64_t i = 0; i < r->reshaped_count; i++) {
-        size_t length = strcspn(r->reshaped[i], ":");
-        bool of_head = false;
-        for (int32_t k = 1; head != NODE_NONE && k < g->nodes[head].in_count; k++) {
-            edge_id e = g->nodes[head].in[k];
-            of_head |= e != EDGE_NONE && strlen(g->edges[e].name) == length && strncmp(g->edges[e].name, r->reshaped[i], length) == 0;
-        }
-        if (!of_head) return true;
-    }
+    for (int64_t i = 0; i < r->reshaped_count; i++)
+        if (!is_of_head(g, r->reshaped[i], strcspn(r->reshaped[i], ":"))) return true;
     return false;
 }
 

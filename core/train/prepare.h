@@ -21,7 +21,7 @@ typedef status model_builder_fn(graph *g, const spec_model *options, int64_t cla
 /* m is initialised by the call. E_USAGE, E_MODEL. */
 status prepare_model(model *m, const spec *s, model_builder_fn *build, const char *const *class_name, int64_t class_count, logger *l);
 
-/* Gives the linear layer that makes output 0 another number of rows, freshly initialised. E_MODEL when there is none. */
+/* Gives the linear layer or convolution that makes an output (each of them) another number of rows, freshly initialised. E_MODEL when there is none. */
 status prepare_fresh_head(graph *g, int64_t classes, uint64_t seed);
 
 #endif

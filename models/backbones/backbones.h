@@ -1,10 +1,18 @@
-/* backbones.h: the build functions that models.def names. */
+/* backbones.h: the build functions that models.def names, and their variants. */
 #ifndef GRAFT_MODELS_BACKBONES_H
 #define GRAFT_MODELS_BACKBONES_H
 
 #include "models/models.h"
 
 /* He and others 2016, "Deep residual learning"; torchvision's v1.5 form (a bottleneck strides in its 3x3) unless options say otherwise. */
-status resnet_build(graph *g, const model_entry *entry, const spec_model *options, int64_t classes);
+enum { RESNET_BASIC, RESNET_BOTTLENECK };
+status resnet_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
+
+/* Sandler and others 2018, "MobileNetV2: inverted residuals and linear bottlenecks", table 2. */
+status mobilenet_v2_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
+
+/* Iandola and others 2016, "SqueezeNet", table 1, and the authors' 1.1, which pools earlier; torchvision's pools (rounded up). */
+enum { SQUEEZENET_1_0, SQUEEZENET_1_1 };
+status squeezenet_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
 
 #endif

@@ -1,6 +1,6 @@
-/* golden_run.c: what Graft computes for given weights and images, as a safetensors file that resnet.py compares with PyTorch.
+/* golden_run.c: what Graft computes for given weights and images, as a safetensors file that backbones.py compares with PyTorch.
  *
- *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors
+ *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors [model.key=value ...]
  *
  * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss, grad.NAME,
  * state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
@@ -172,8 +172,10 @@ out:
     return result;
 }
 
-static status build(context *c, const char *arch, const char *weights, const char *batch)
+/* argument: ARCH WEIGHTS BATCH ..., overrides from the sixth on. */
+static status build(context *c, char **argument, int count)
 {
+    const char *arch = argument[1], *weights = argument[2], *batch = argument[3];
     TRY(config_init(&c->config));
     TRY(safetensors_open(&c->batch, batch));
     const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
@@ -182,13 +184,18 @@ static status build(context *c, const char *arch, const char *weights, const cha
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.arch=%s", arch)));
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)image->shape.dim[1])));
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)image->shape.dim[2])));
+    TRY(config_override(&c->config, "model.dropout=0"));
+    for (int i = 6; i < count; i++) TRY(config_override(&c->config, argument[i]));
+    TRY(models_set_defaults(&c->config));
     TRY(config_finish(&c->config));
     TRY(models_build(&c->graph, &c->config.spec.model, targets->shape.dim[1]));
     transfer_report r;
     TRY(model_transfer(&c->graph, weights, &r));
     bool all = r.missing_count + r.unexpected_count + r.reshaped_count == 0;
+    const char *first = r.missing_count ? r.missing[0] : r.unexpected_count ? r.unexpected[0] : r.reshaped_count ? r.reshaped[0] : "";
+    status result = all ? OK : FAIL(E_MODEL, "%s: not exactly the parameters of %s: %s", weights, arch, first);
     transfer_report_free(&r);
-    return all ? OK : FAIL(E_MODEL, "%s: not exactly the parameters of %s", weights, arch);
+    return result;
 }
 
 static status save(context *c, const char *path)
@@ -198,9 +205,9 @@ static status save(context *c, const char *path)
     return model_save(&m, path);
 }
 
-static status run(context *c, char **arg)
+static status run(context *c, char **arg, int count)
 {
-    TRY(build(c, arg[1], arg[2], arg[3]));
+    TRY(build(c, arg, count));
     TRY(device_open(&c->dev, SPEC_DEVICE_CPU, 0, 0, NULL));
     TRY(run_once(c, "train", true));
     TRY(run_once(c, "eval", false));
@@ -212,10 +219,10 @@ static status run(context *c, char **arg)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL\n"), E_USAGE;
+    if (argc < 6) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL [model.key=value ...]\n"), E_USAGE;
     context *c = calloc(1, sizeof *c);
     if (!c) return E_MEMORY;
-    status result = run(c, argv);
+    status result = run(c, argv, argc);
     if (result != OK) fprintf(stderr, "golden_run: %s (%s)\n", status_message(), status_origin());
     device_close(c->dev);
     graph_free(&c->graph);

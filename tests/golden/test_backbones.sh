@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Our ResNets against torchvision's, weights copied. Needs Debian's python3-torch and python3-torchvision.
+# Our networks against independent ones, weights copied. Needs Debian's python3-torch and python3-torchvision.
 cd "$(dirname "$0")/../.." || exit 1
 tool=${OUT:-build}/tests-golden/golden_run
 python=/usr/bin/python3
 "$python" -c 'import torch, torchvision' 2>/dev/null || { echo "ok 1 - torchvision # SKIP no python3-torchvision"; exit 0; }
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
-"$python" tests/golden/resnet.py "$tool" "$folder" ${GRAFT_GOLDEN_ARCHS:-resnet18 resnet34 resnet50 resnet101}
+"$python" tests/golden/backbones.py "$tool" "$folder" $GRAFT_GOLDEN_CASES

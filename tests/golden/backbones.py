@@ -1,7 +1,8 @@
-"""Compares Graft's ResNets with torchvision's: logits, loss, running statistics and every gradient, in training and evaluation
-mode, ten SGD steps, and load_state_dict(strict=True) of a model file that Graft wrote.
+"""Compares Graft's networks with independent implementations, weights copied: logits, loss, running statistics and every gradient, in
+training and evaluation mode, ten SGD steps, and load_state_dict(strict=True) of a model file that Graft wrote. The networks are
+torchvision's where it has them; the others are written from their papers in papers.py.
 
-    resnet.py GOLDEN_RUN FOLDER [ARCH ...]
+    backbones.py GOLDEN_RUN FOLDER [CASE ...]
 
 The yardstick of every quantity is the norm of its error against PyTorch in float64. Graft may err at most twice as much as
 PyTorch's own float32 does. That error is itself an accident of rounding (a ReLU that flips changes a gradient visibly), so it is
@@ -17,12 +18,36 @@ import torchvision
 
 import plain_safetensors
 
-STEPS, CLASSES, BATCH, SIDE = 10, 11, 4, 48
+STEPS, CLASSES, BATCH = 10, 11, 4
 
 
-def make_model(arch):
-    torch.manual_seed(sum(arch.encode()))
-    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+class Case:
+    """How PyTorch makes the network, what Graft calls it, and with which options."""
+
+    def __init__(self, name, make, side=48, arch=None, options=()):
+        self.name, self.make, self.side, self.arch, self.options = name, make, side, arch or name, options
+
+
+def vision(name, **arguments):
+    return lambda: getattr(torchvision.models, name)(weights=None, num_classes=CLASSES, **arguments)
+
+
+CASES = [
+    Case("resnet18", vision("resnet18")),
+    Case("resnet34", vision("resnet34")),
+    Case("resnet50", vision("resnet50")),
+    Case("resnet101", vision("resnet101")),
+    Case("mobilenet_v2", vision("mobilenet_v2", dropout=0.0), side=64),
+    Case("mobilenet_v2_035", vision("mobilenet_v2", dropout=0.0, width_mult=0.35), side=64, arch="mobilenet_v2",
+         options=["model.width=0.35"]),
+    Case("squeezenet1_0", vision("squeezenet1_0", dropout=0.0), side=64),
+    Case("squeezenet1_1", vision("squeezenet1_1", dropout=0.0), side=64),
+]
+
+
+def make_model(case):
+    torch.manual_seed(sum(case.name.encode()))
+    model = case.make()
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(m.weight, 0.5, 1.5)
@@ -32,8 +57,8 @@ def make_model(arch):
     return model
 
 
-def clone(arch, source, dtype, channels_last):
-    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+def clone(case, source, dtype, channels_last):
+    model = case.make()
     model.load_state_dict(source.state_dict())
     model = model.to(dtype)
     return model.to(memory_format=torch.channels_last) if channels_last else model
@@ -68,9 +93,9 @@ def ten_steps(model, image, targets):
     return np.array(losses)
 
 
-def pytorch(arch, source, image, targets, dtype, channels_last=False, order=None):
+def pytorch(case, source, image, targets, dtype, channels_last=False, order=None):
     def fresh():
-        return clone(arch, source, dtype, channels_last)
+        return clone(case, source, dtype, channels_last)
     permuted = list(range(len(image))) if order is None else order
     back = np.argsort(permuted)
     x, t = image[permuted].to(dtype), targets[permuted].to(dtype)
@@ -107,53 +132,54 @@ def compare(names, ours, exact, floats):
     return worst, where
 
 
-def test(tool, folder, arch, report):
-    source = make_model(arch)
+def test(tool, folder, case, report):
+    name, source = case.name, make_model(case)
     generator = torch.Generator().manual_seed(7)
-    image = torch.randn(BATCH, 3, SIDE, SIDE, generator=generator)
+    image = torch.randn(BATCH, 3, case.side, case.side, generator=generator)
     targets = torch.softmax(torch.randn(BATCH, CLASSES, generator=generator), 1)
     state = {k: v.numpy() for k, v in source.state_dict().items()}
-    paths = [f"{folder}/{arch}.{part}.safetensors" for part in ("weights", "batch", "results", "model")]
+    paths = [f"{folder}/{name}.{part}.safetensors" for part in ("weights", "batch", "results", "model")]
     plain_safetensors.write(paths[0], state)
     plain_safetensors.write(paths[1], {"image": image.permute(0, 2, 3, 1).contiguous().numpy(), "targets": targets.numpy()})
-    done = subprocess.run([tool, arch, *paths], capture_output=True, text=True)
+    done = subprocess.run([tool, case.arch, *paths, *case.options], capture_output=True, text=True)
     if done.returncode:
-        report(False, f"{arch} runs", done.stderr)
+        report(False, f"{name} runs", done.stderr)
         return
     ours, _ = plain_safetensors.read(paths[2])
-    exact = pytorch(arch, source, image, targets, torch.float64)
-    floats = [pytorch(arch, source, image, targets, torch.float32, **v) for v in VARIANTS]
+    exact = pytorch(case, source, image, targets, torch.float64)
+    floats = [pytorch(case, source, image, targets, torch.float32, **v) for v in VARIANTS]
 
     def group(title, names):
         names = list(names)
         missing = [n for n in names if n not in ours]
         if missing or not names:
-            report(False, f"{arch} {title}", f"missing: {missing[:5]}")
+            report(False, f"{name} {title}", f"missing: {missing[:5]}")
             return
         worst, where = compare(names, ours, exact, floats)
-        report(worst <= 2, f"{arch} {title}: {len(names)} tensors, largest error {worst:.2f}x PyTorch's ({where})", "")
+        report(worst <= 2, f"{name} {title}: {len(names)} tensors, largest error {worst:.2f}x PyTorch's ({where})", "")
 
     group("training logits", ["train.logits", "train.loss"])
-    group("training running statistics", (k for k in exact if k.startswith("train.state.")))
+    if any(k.startswith("train.state.") for k in exact):
+        group("training running statistics", (k for k in exact if k.startswith("train.state.")))
     group("training gradients", (k for k in exact if k.startswith("train.grad.")))
     group("evaluation logits", ["eval.logits", "eval.loss", "evaluator.logits"])
     group("evaluation gradients", (k for k in exact if k.startswith("eval.grad.")))
     kept = all(np.array_equal(ours[f"eval.state.{k}"], state[k]) for k in state if k.endswith(("running_mean", "running_var")))
-    report(kept, f"{arch} evaluation leaves running statistics alone", "")
+    report(kept, f"{name} evaluation leaves running statistics alone", "")
     group("ten SGD steps", ["losses"])
 
     written, metadata = plain_safetensors.read(paths[3])
-    model = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
+    model = case.make()
     try:
         model.load_state_dict({k: torch.from_numpy(v) for k, v in written.items()}, strict=True)
         same = all(np.array_equal(v.numpy(), state[k]) for k, v in model.state_dict().items() if "num_batches" not in k)
-        report(same and metadata.get("graft.version") == "1", f"{arch} load_state_dict(strict=True) of our model file", "")
+        report(same and metadata.get("graft.version") == "1", f"{name} load_state_dict(strict=True) of our model file", "")
     except RuntimeError as error:
-        report(False, f"{arch} load_state_dict(strict=True) of our model file", str(error))
+        report(False, f"{name} load_state_dict(strict=True) of our model file", str(error))
 
 
 def main():
-    tool, folder, *archs = sys.argv[1:]
+    tool, folder, *wanted = sys.argv[1:]
     torch.set_num_threads(2)
     count = failures = 0
 
@@ -165,8 +191,9 @@ def main():
         if not good and detail:
             print("# " + detail.replace("\n", "\n# "), flush=True)
 
-    for arch in archs or ("resnet18", "resnet34", "resnet50", "resnet101"):
-        test(tool, folder, arch, report)
+    for case in CASES:
+        if not wanted or case.name in wanted:
+            test(tool, folder, case, report)
     sys.exit(failures > 0)
 
 
