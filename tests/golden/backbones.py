@@ -1,5 +1,5 @@
 """Compares Graft's networks with independent implementations, weights copied: logits, loss, running statistics and every gradient, in
-training and evaluation mode, ten SGD steps, and load_state_dict(strict=True) of a model file that Graft wrote. The networks are
+training and evaluation mode, some SGD steps, and load_state_dict(strict=True) of a model file that Graft wrote. The networks are
 torchvision's where it has them; the others are written from their papers in papers.py.
 
     backbones.py GOLDEN_RUN FOLDER [CASE ...]
@@ -18,14 +18,14 @@ import torchvision
 
 import plain_safetensors
 
-STEPS, CLASSES, BATCH = 10, 11, 4
+CLASSES, BATCH = 11, 4
 
 
 class Case:
     """How PyTorch makes the network, what Graft calls it, and with which options."""
 
-    def __init__(self, name, make, side=48, arch=None, options=()):
-        self.name, self.make, self.side, self.arch, self.options = name, make, side, arch or name, options
+    def __init__(self, name, make, side=48, steps=2, arch=None, options=()):
+        self.name, self.make, self.side, self.steps, self.arch, self.options = name, make, side, steps, arch or name, options
 
 
 def vision(name, **arguments):
@@ -33,15 +33,15 @@ def vision(name, **arguments):
 
 
 CASES = [
-    Case("resnet18", vision("resnet18")),
+    Case("resnet18", vision("resnet18"), steps=10),
     Case("resnet34", vision("resnet34")),
     Case("resnet50", vision("resnet50")),
     Case("resnet101", vision("resnet101")),
-    Case("mobilenet_v2", vision("mobilenet_v2", dropout=0.0), side=64),
-    Case("mobilenet_v2_035", vision("mobilenet_v2", dropout=0.0, width_mult=0.35), side=64, arch="mobilenet_v2",
+    Case("mobilenet_v2", vision("mobilenet_v2", dropout=0.0)),
+    Case("mobilenet_v2_035", vision("mobilenet_v2", dropout=0.0, width_mult=0.35), arch="mobilenet_v2",
          options=["model.width=0.35"]),
-    Case("squeezenet1_0", vision("squeezenet1_0", dropout=0.0), side=64),
-    Case("squeezenet1_1", vision("squeezenet1_1", dropout=0.0), side=64),
+    Case("squeezenet1_0", vision("squeezenet1_0", dropout=0.0)),
+    Case("squeezenet1_1", vision("squeezenet1_1", dropout=0.0)),
 ]
 
 
@@ -80,11 +80,11 @@ def one_pass(model, image, targets, mode):
     return {k: v.detach().double().numpy().copy() for k, v in result.items()}
 
 
-def ten_steps(model, image, targets):
+def sgd_steps(model, steps, image, targets):
     model.train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimiser.zero_grad()
         loss = loss_of(model(image), targets)
         loss.backward()
@@ -103,7 +103,7 @@ def pytorch(case, source, image, targets, dtype, channels_last=False, order=None
         x = x.contiguous(memory_format=torch.channels_last)
     result = one_pass(fresh(), x, t, "train")
     result.update(one_pass(fresh(), x, t, "eval"))
-    result["losses"] = ten_steps(fresh(), x, t)
+    result["losses"] = sgd_steps(fresh(), case.steps, x, t)
     for mode in ("train", "eval"):
         result[f"{mode}.logits"] = result[f"{mode}.logits"][back]
     result["evaluator.logits"] = result["eval.logits"]
@@ -141,7 +141,7 @@ def test(tool, folder, case, report):
     paths = [f"{folder}/{name}.{part}.safetensors" for part in ("weights", "batch", "results", "model")]
     plain_safetensors.write(paths[0], state)
     plain_safetensors.write(paths[1], {"image": image.permute(0, 2, 3, 1).contiguous().numpy(), "targets": targets.numpy()})
-    done = subprocess.run([tool, case.arch, *paths, *case.options], capture_output=True, text=True)
+    done = subprocess.run([tool, case.arch, *paths, str(case.steps), *case.options], capture_output=True, text=True)
     if done.returncode:
         report(False, f"{name} runs", done.stderr)
         return
@@ -166,7 +166,7 @@ def test(tool, folder, case, report):
     group("evaluation gradients", (k for k in exact if k.startswith("eval.grad.")))
     kept = all(np.array_equal(ours[f"eval.state.{k}"], state[k]) for k in state if k.endswith(("running_mean", "running_var")))
     report(kept, f"{name} evaluation leaves running statistics alone", "")
-    group("ten SGD steps", ["losses"])
+    group(f"{case.steps} SGD steps", ["losses"])
 
     written, metadata = plain_safetensors.read(paths[3])
     model = case.make()

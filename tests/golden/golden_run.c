@@ -1,6 +1,6 @@
 /* golden_run.c: what Graft computes for given weights and images, as a safetensors file that backbones.py compares with PyTorch.
  *
- *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors [model.key=value ...]
+ *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors STEPS [model.key=value ...]
  *
  * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss, grad.NAME,
  * state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
@@ -15,7 +15,7 @@
 #include "core/train/train_graph.h"
 #include "models/models.h"
 
-enum { STEPS = 10, MAX_RESULTS = 4096 };
+enum { MAX_STEPS = 10, MAX_RESULTS = 4096 };
 
 typedef struct context {
     arena memory;
@@ -144,12 +144,12 @@ static status sgd_make(context *c, sgd *o, param_store *store)
     return OK;
 }
 
-static status run_steps(context *c)
+static status run_steps(context *c, int steps)
 {
     trainable t = {0};
     plan *p = NULL;
     param_store *store = NULL;
-    double losses[STEPS];
+    double losses[MAX_STEPS];
     sgd o;
     status result = OK;
     TRY_OUT(train_graph_build(&t, &c->graph, &c->config.spec, c->n, 1));
@@ -157,14 +157,14 @@ static status run_steps(context *c)
     TRY_OUT(plan_create(&p, &t.graph, c->dev, &(plan_options){.store = store}));
     TRY_OUT(sgd_make(c, &o, store));
     TRY_OUT(set_inputs(c, p, &t));
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < steps; i++) {
         TRY_OUT(plan_run(p));
         TRY_OUT(plan_get(p, t.loss, &losses[i], sizeof losses[i]));
         o.state.step = i + 1;
         TRY_OUT(o.kernel->run(&o.call));
         param_store_changed(store);
     }
-    TRY_OUT(add_result(c, "losses", DTYPE_F64, shape_1(STEPS), losses));
+    TRY_OUT(add_result(c, "losses", DTYPE_F64, shape_1(steps), losses));
 out:
     plan_destroy(p);
     param_store_destroy(store);
@@ -172,7 +172,7 @@ out:
     return result;
 }
 
-/* argument: ARCH WEIGHTS BATCH ..., overrides from the sixth on. */
+/* argument: ARCH WEIGHTS BATCH ..., overrides from the seventh on. */
 static status build(context *c, char **argument, int count)
 {
     const char *arch = argument[1], *weights = argument[2], *batch = argument[3];
@@ -185,7 +185,7 @@ static status build(context *c, char **argument, int count)
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)image->shape.dim[1])));
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)image->shape.dim[2])));
     TRY(config_override(&c->config, "model.dropout=0"));
-    for (int i = 6; i < count; i++) TRY(config_override(&c->config, argument[i]));
+    for (int i = 7; i < count; i++) TRY(config_override(&c->config, argument[i]));
     TRY(models_set_defaults(&c->config));
     TRY(config_finish(&c->config));
     TRY(models_build(&c->graph, &c->config.spec.model, targets->shape.dim[1]));
@@ -207,19 +207,21 @@ static status save(context *c, const char *path)
 
 static status run(context *c, char **arg, int count)
 {
+    int steps = atoi(arg[6]);
+    if (steps < 1 || steps > MAX_STEPS) return FAIL(E_USAGE, "%d steps, expected 1 to %d", steps, MAX_STEPS);
     TRY(build(c, arg, count));
     TRY(device_open(&c->dev, SPEC_DEVICE_CPU, 0, 0, NULL));
     TRY(run_once(c, "train", true));
     TRY(run_once(c, "eval", false));
     TRY(run_evaluation(c));
-    TRY(run_steps(c));
+    TRY(run_steps(c, steps));
     TRY(safetensors_write(arg[4], c->result, c->results, NULL, 0, NULL));
     return save(c, arg[5]);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 6) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL [model.key=value ...]\n"), E_USAGE;
+    if (argc < 7) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL STEPS [model.key=value ...]\n"), E_USAGE;
     context *c = calloc(1, sizeof *c);
     if (!c) return E_MEMORY;
     status result = run(c, argv, argc);

@@ -265,7 +265,7 @@ static void test_masked_mixed(void **state)
     GOOD(net_conv(&n, &x, "dw", (conv_shape){.out_channels = 40, .kernel = 3, .pad = 1, .groups = 40}));
     GOOD(net_batchnorm(&n, &x, "dw_bn"));
     GOOD(net_activation(&n, &x, "dw_relu", ACT_RELU6));
-    GOOD(net_max_pool(&n, &x, "pool", 2, 2, 0));
+    GOOD(net_max_pool(&n, &x, "pool", (pool_shape){.side = 2, .stride = 2}));
     GOOD(net_linear(&n, &x, "fc1", 32)); /* not prunable behind the mask test's masks: pinned below */
     GOOD(net_linear(&n, &x, "fc2", 5));
     GOOD(graph_output(&g, x));
