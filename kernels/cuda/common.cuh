@@ -72,10 +72,33 @@ static inline status cuda_properties_get(cuda_properties *p)
     return OK;
 }
 
+/* Defines the variant `symbol` of `op_value`; the rest are fields of `kernel` in its order, from .refuse on. */
+#define CUDA_KERNEL(symbol, op_value, ...)                                                                             \
+    extern "C" {                                                                                                       \
+    extern const kernel symbol;                                                                                        \
+    }                                                                                                                  \
+    const kernel symbol = {.op = op_value, .backend = BACKEND_CUDA, .name = #symbol, __VA_ARGS__}
+
+/* What every variant on floats refuses. */
+static inline const char *cuda_refuse_type(dtype type)
+{
+    return type == DTYPE_F64 ? "f64 runs on the reference only" : NULL;
+}
+
 /* Blocks that cover `count` with `each` elements a block. */
 static inline unsigned blocks_for(int64_t count, int64_t each)
 {
     return (unsigned)((count + each - 1) / each);
+}
+
+/* The same for kernels that walk on in steps of the grid: no more blocks of 256 threads than the device holds at once. */
+static inline status blocks_on_device(unsigned *blocks, int64_t count, int64_t each)
+{
+    cuda_properties p;
+    TRY(cuda_properties_get(&p));
+    int64_t needed = (count + each - 1) / each, most = 8 * (int64_t)p.processors;
+    *blocks = (unsigned)(needed < most ? needed : most);
+    return OK;
 }
 
 /* Starts `kernel` on the call's stream. E_DEVICE with the CUDA error. Arguments are converted to the kernel's parameters. */
@@ -116,6 +139,18 @@ template <> inline __device__ uint8_t from_float<uint8_t>(float x) { return ptx_
 template <typename T, int N> struct alignas(sizeof(T) * N) pack {
     T at[N];
 };
+
+/* Elements of T that one 16-byte access moves. */
+template <typename T> constexpr int LANES = 16 / (int)sizeof(T);
+
+template <int N, typename T> static inline __device__ pack<T, N> load_pack(const T *from) { return *(const pack<T, N> *)from; }
+template <int N, typename T> static inline __device__ void store_pack(T *to, const pack<T, N> &values) { *(pack<T, N> *)to = values; }
+
+/* Whether accesses of `bytes` (a power of two) may start at p; an absent tensor does not mind. */
+static inline bool aligned_to(const void *p, size_t bytes)
+{
+    return ((uintptr_t)p & (bytes - 1)) == 0;
+}
 
 /* Calls FUNCTION<T>(arguments) for the storage type of a float dtype. */
 #define FOR_FLOAT_TYPE(type, FUNCTION, ...)                                                                            \
@@ -158,6 +193,15 @@ enum { WARP = 32 };
 template <typename T> static inline __device__ T warp_sum(T x)
 {
     for (int offset = WARP / 2; offset > 0; offset /= 2) x += ptx_shuffle_xor(x, offset);
+    return x;
+}
+
+static inline __device__ float warp_max(float x)
+{
+    for (int offset = WARP / 2; offset > 0; offset /= 2) {
+        float y = ptx_shuffle_xor(x, offset);
+        x = y > x ? y : x;
+    }
     return x;
 }
 

@@ -1,0 +1,260 @@
+/* bn_stats.cu: the sums over rows of batch normalisation's two directions, f64 [2, c]:
+ *
+ *     bn_stats        sum x, sum x^2              bn_grad_stats   sum g, sum g x    with g = ddst * act'(dst)
+ *
+ * direct: a block a channel, in double.
+ * columns: see columns.cuh. Runs of 16 rows are summed in f32, the runs in double (of the f32 sum's error sqrt(16) u is left, and double
+ * arithmetic stays below a tenth of the loads' time even where it runs at 1/32 rate); the rows of a block are added in order, then the bands.
+ * Bound by memory: one read of src (ddst, src and dst).
+ */
+#include "kernels/cuda/columns.cuh"
+
+constexpr int THREADS = COLUMN_THREADS, UNROLL = 4, RUN = 4; /* RUN times UNROLL rows in f32 */
+
+static const char *refuse(const void *desc)
+{
+    return cuda_refuse_type(((const bn_desc *)desc)->type);
+}
+
+/* ------------------------------------------------------------------------------------------------ direct */
+
+template <typename T>
+static __global__ void __launch_bounds__(THREADS) stats_direct(double *__restrict__ stats, const T *__restrict__ src, int64_t rows,
+    int64_t channels)
+{
+    int64_t c = blockIdx.x;
+    double sum = 0.0, squares = 0.0;
+    for (int64_t r = threadIdx.x; r < rows; r += blockDim.x) {
+        double x = (double)to_float(src[r * channels + c]);
+        sum += x;
+        squares += x * x;
+    }
+    sum = block_sum(sum);
+    squares = block_sum(squares);
+    if (threadIdx.x == 0) {
+        stats[c] = sum;
+        stats[channels + c] = squares;
+    }
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(THREADS) grad_stats_direct(double *__restrict__ stats, const T *__restrict__ ddst,
+    const T *__restrict__ src, const T *__restrict__ dst, int64_t rows, int64_t channels, activation act, float alpha, float beta)
+{
+    int64_t c = blockIdx.x;
+    double sum = 0.0, products = 0.0;
+    for (int64_t r = threadIdx.x; r < rows; r += blockDim.x) {
+        int64_t i = r * channels + c;
+        float y = act == ACT_NONE ? 0.0f : to_float(dst[i]);
+        double g = (double)activate_gradient(to_float(ddst[i]), y, act, alpha, beta);
+        sum += g;
+        products += g * (double)to_float(src[i]);
+    }
+    sum = block_sum(sum);
+    products = block_sum(products);
+    if (threadIdx.x == 0) {
+        stats[c] = sum;
+        stats[channels + c] = products;
+    }
+}
+
+template <typename T> static status launch_stats_direct(const kernel_call *call)
+{
+    const bn_desc *d = (const bn_desc *)call->desc;
+    return launch(stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->rows,
+        d->channels);
+}
+
+template <typename T> static status launch_grad_stats_direct(const kernel_call *call)
+{
+    const bn_desc *d = (const bn_desc *)call->desc;
+    return launch(grad_stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], call->in[2], d->rows, d->channels, d->act, d->alpha, d->beta);
+}
+
+static status stats_direct_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const bn_desc *)call->desc)->type, launch_stats_direct, call);
+}
+
+static status grad_stats_direct_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const bn_desc *)call->desc)->type, launch_grad_stats_direct, call);
+}
+
+/* ------------------------------------------------------------------------------------------------ columns */
+
+/* What a thread has summed for its N channels: in f32 since the last fold, and before. */
+template <int N> struct sums {
+    float run[2][N];
+    double total[2][N];
+};
+
+template <int N> static inline __device__ void sums_clear(sums<N> *s)
+{
+#pragma unroll
+    for (int k = 0; k < N; k++) s->run[0][k] = s->run[1][k] = 0.0f, s->total[0][k] = s->total[1][k] = 0.0;
+}
+
+template <int N> static inline __device__ void sums_fold(sums<N> *s)
+{
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        s->total[0][k] += (double)s->run[0][k];
+        s->total[1][k] += (double)s->run[1][k];
+        s->run[0][k] = s->run[1][k] = 0.0f;
+    }
+}
+
+/* Adds up the block's rows and writes them as the band's: partial [bands, 2, channels]. All threads call it. */
+template <int N> static inline __device__ void sums_write(double *partial, const sums<N> *s, int64_t channel, int64_t channels)
+{
+    double *band = partial + (int64_t)blockIdx.y * 2 * channels;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        double sum = column_sum(s->total[0][k]), products = column_sum(s->total[1][k]);
+        if (threadIdx.y == 0 && channel < channels) {
+            band[channel + k] = sum;
+            band[channels + channel + k] = products;
+        }
+    }
+}
+
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS, 2) stats_columns(double *__restrict__ partial, const T *__restrict__ src, int64_t rows,
+    int64_t channels, int64_t band)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
+    int64_t row = blockIdx.y * band + threadIdx.y, end = (blockIdx.y + 1) * band;
+    if (end > rows) end = rows;
+    if (channel >= channels) end = 0;
+    sums<N> s;
+    sums_clear(&s);
+    while (row < end) {
+#pragma unroll 1
+        for (int run = 0; run < RUN; run++, row += UNROLL * step) {
+            pack<T, N> x[UNROLL] = {};
+#pragma unroll
+            for (int u = 0; u < UNROLL; u++)
+                if (row + u * step < end) x[u] = load_pack<N>(src + (row + u * step) * channels + channel);
+#pragma unroll
+            for (int u = 0; u < UNROLL; u++)
+#pragma unroll
+                for (int k = 0; k < N; k++) {
+                    float value = to_float(x[u].at[k]);
+                    s.run[0][k] += value;
+                    s.run[1][k] = fmaf(value, value, s.run[1][k]);
+                }
+        }
+        sums_fold(&s);
+    }
+    sums_write(partial, &s, channel, channels);
+}
+
+/* ACT: the activation, or -1: `act` decides at run time. */
+template <typename T, int N, int ACT>
+static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *__restrict__ partial, const T *__restrict__ ddst,
+    const T *__restrict__ src, const T *__restrict__ dst, int64_t rows, int64_t channels, int64_t band, activation act, float alpha, float beta)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
+    int64_t row = blockIdx.y * band + threadIdx.y, end = (blockIdx.y + 1) * band;
+    if (end > rows) end = rows;
+    if (channel >= channels) end = 0;
+    if (ACT >= 0) act = (activation)ACT;
+    sums<N> s;
+    sums_clear(&s);
+    while (row < end) {
+#pragma unroll 1
+        for (int run = 0; run < RUN * 2; run++, row += UNROLL / 2 * step) {
+            pack<T, N> g[UNROLL / 2] = {}, x[UNROLL / 2] = {}, y[UNROLL / 2] = {};
+#pragma unroll
+            for (int u = 0; u < UNROLL / 2; u++) {
+                if (row + u * step >= end) continue;
+                int64_t at = (row + u * step) * channels + channel;
+                g[u] = load_pack<N>(ddst + at);
+                x[u] = load_pack<N>(src + at);
+                if (act != ACT_NONE) y[u] = load_pack<N>(dst + at);
+            }
+#pragma unroll
+            for (int u = 0; u < UNROLL / 2; u++)
+#pragma unroll
+                for (int k = 0; k < N; k++) {
+                    float value = activate_gradient(to_float(g[u].at[k]), to_float(y[u].at[k]), act, alpha, beta);
+                    s.run[0][k] += value;
+                    s.run[1][k] = fmaf(value, to_float(x[u].at[k]), s.run[1][k]);
+                }
+        }
+        sums_fold(&s);
+    }
+    sums_write(partial, &s, channel, channels);
+}
+
+/* For packs of n channels. */
+static column_plan plan_of(const bn_desc *d, int n)
+{
+    return column_plan_of(1, d->rows, d->channels / n, RUN * UNROLL);
+}
+
+static bool is_packed(const bn_desc *d, const kernel_call *call)
+{
+    return d->channels % (16 / (int64_t)dtype_bytes(d->type)) == 0 && aligned_to(call->in[0], 16) && aligned_to(call->in[1], 16) &&
+           aligned_to(call->in[2], 16);
+}
+
+/* One band needs no second level; alignment, which is known only at the call, may choose the other width. */
+static size_t scratch_bytes(const void *desc, const void *state)
+{
+    const bn_desc *d = (const bn_desc *)desc;
+    int64_t lanes = 16 / (int64_t)dtype_bytes(d->type), single = plan_of(d, 1).bands;
+    int64_t packed = d->channels % lanes == 0 ? plan_of(d, (int)lanes).bands : 1, bands = packed > single ? packed : single;
+    (void)state;
+    return bands > 1 ? (size_t)(bands * 2 * d->channels) * sizeof(double) : 0;
+}
+
+template <typename T, int N> static status launch_stats_columns(const kernel_call *call)
+{
+    const bn_desc *d = (const bn_desc *)call->desc;
+    column_plan p = plan_of(d, N);
+    double *stats = (double *)call->out[0], *partial = p.bands > 1 ? (double *)call->scratch : stats;
+    TRY(launch(stats_columns<T, N>, p.grid, p.block, 0, call->stream, partial, call->in[0], d->rows, d->channels, p.band));
+    return p.bands > 1 ? launch_sum_bands(call, stats, partial, 2 * d->channels, p.bands) : OK;
+}
+
+template <typename T, int N, int ACT> static status launch_grad_stats_columns(const kernel_call *call)
+{
+    const bn_desc *d = (const bn_desc *)call->desc;
+    column_plan p = plan_of(d, N);
+    double *stats = (double *)call->out[0], *partial = p.bands > 1 ? (double *)call->scratch : stats;
+    TRY(launch(grad_stats_columns<T, N, ACT>, p.grid, p.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2], d->rows,
+        d->channels, p.band, d->act, d->alpha, d->beta));
+    return p.bands > 1 ? launch_sum_bands(call, stats, partial, 2 * d->channels, p.bands) : OK;
+}
+
+template <typename T> static status choose_stats(const kernel_call *call)
+{
+    return is_packed((const bn_desc *)call->desc, call) ? launch_stats_columns<T, LANES<T>>(call) : launch_stats_columns<T, 1>(call);
+}
+
+template <typename T> static status choose_grad_stats(const kernel_call *call)
+{
+    const bn_desc *d = (const bn_desc *)call->desc;
+    if (!is_packed(d, call)) return launch_grad_stats_columns<T, 1, -1>(call);
+    if (d->act == ACT_NONE) return launch_grad_stats_columns<T, LANES<T>, ACT_NONE>(call);
+    if (d->act == ACT_RELU) return launch_grad_stats_columns<T, LANES<T>, ACT_RELU>(call);
+    return launch_grad_stats_columns<T, LANES<T>, -1>(call);
+}
+
+static status stats_columns_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const bn_desc *)call->desc)->type, choose_stats, call);
+}
+
+static status grad_stats_columns_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const bn_desc *)call->desc)->type, choose_grad_stats, call);
+}
+
+CUDA_KERNEL(bn_stats__cuda_columns, OP_BN_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = stats_columns_run);
+CUDA_KERNEL(bn_stats__cuda_direct, OP_BN_STATS, .refuse = refuse, .run = stats_direct_run);
+CUDA_KERNEL(bn_grad_stats__cuda_columns, OP_BN_GRAD_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = grad_stats_columns_run);
+CUDA_KERNEL(bn_grad_stats__cuda_direct, OP_BN_GRAD_STATS, .refuse = refuse, .run = grad_stats_direct_run);

@@ -1,0 +1,279 @@
+/* pool.cu: window, global and adaptive pooling, forward and backward, NHWC.
+ *
+ * direct: a thread an output (of backward: an input pixel, which gathers from the windows over it, in order, so that no atomics are needed).
+ * packed: the same with N neighbouring channels per thread in 16-byte accesses; neighbouring threads take neighbouring channels, then
+ * neighbouring columns, so that overlapping windows meet in the L1 cache. columns (forward averages over whole images): see columns.cuh.
+ * Bound by memory: one read of src, one write of dst (and of index); windows that overlap are read again from cache.
+ */
+#include "kernels/cuda/columns.cuh"
+
+constexpr int THREADS = COLUMN_THREADS;
+
+static const char *refuse(const void *desc)
+{
+    return cuda_refuse_type(((const pool_desc *)desc)->type);
+}
+
+/* Averages of every pixel of an image. */
+static const char *columns_refuse(const void *desc)
+{
+    const pool_desc *d = (const pool_desc *)desc;
+    if (d->kind != POOL_AVERAGE || d->oh != 1 || d->ow != 1) return "no average to one pixel";
+    bool whole = d->adaptive || (d->pt == 0 && d->pl == 0 && d->kh >= d->ih && d->kw >= d->iw);
+    if (!whole) return "the window is not the image";
+    return refuse(desc);
+}
+
+/* One axis of the descriptor; values of 31 bits in 32, so that divisions are short. */
+typedef struct axis {
+    int32_t in, out, window, stride, before, after;
+    bool adaptive, count_pad;
+} axis;
+
+/* Input positions first .. end - 1 under an output, and how many the average divides by; or outputs over an input. */
+typedef struct span {
+    int32_t first, end, divisor;
+} span;
+
+typedef struct shape {
+    int64_t n, c;
+    axis y, x;
+} shape;
+
+static shape shape_of(const pool_desc *d)
+{
+    shape s = {d->n, d->c, {(int32_t)d->ih, (int32_t)d->oh, d->kh, d->sh, d->pt, d->pb, d->adaptive, d->count_include_pad},
+        {(int32_t)d->iw, (int32_t)d->ow, d->kw, d->sw, d->pl, d->pr, d->adaptive, d->count_include_pad}};
+    return s;
+}
+
+static __device__ span span_of(const axis &a, int32_t o)
+{
+    span s;
+    if (a.adaptive) {
+        s.first = (int32_t)((int64_t)o * a.in / a.out);
+        s.end = (int32_t)(((int64_t)(o + 1) * a.in + a.out - 1) / a.out);
+        s.divisor = s.end - s.first;
+        return s;
+    }
+    int64_t first = (int64_t)o * a.stride - a.before, end = first + a.window, limit = (int64_t)a.in + a.after;
+    if (end > limit) end = limit;
+    s.divisor = (int32_t)(end - first);
+    s.first = first < 0 ? 0 : (int32_t)first;
+    s.end = end > a.in ? a.in : (int32_t)end;
+    if (!a.count_pad) s.divisor = s.end - s.first;
+    return s;
+}
+
+/* Outputs whose window holds input i. */
+static __device__ span covering(const axis &a, int32_t i)
+{
+    span s = {0, 0, 0};
+    if (a.adaptive) {
+        s.first = (int32_t)((int64_t)i * a.out / a.in);
+        s.end = (int32_t)(((int64_t)(i + 1) * a.out + a.in - 1) / a.in);
+        return s;
+    }
+    int64_t past = (int64_t)i + a.before - a.window; /* the last position before the first window that reaches i */
+    s.first = past < 0 ? 0 : (int32_t)(past / a.stride + 1);
+    int64_t end = ((int64_t)i + a.before) / a.stride + 1;
+    s.end = end > a.out ? a.out : (int32_t)end;
+    return s;
+}
+
+/* Sums of integers are integers. */
+template <typename T> struct sum_of { typedef float type; };
+template <> struct sum_of<int8_t> { typedef int32_t type; };
+template <> struct sum_of<uint8_t> { typedef int32_t type; };
+
+static __device__ int32_t accumulate(int32_t sum, int8_t x) { return sum + x; }
+static __device__ int32_t accumulate(int32_t sum, uint8_t x) { return sum + x; }
+template <typename T> static __device__ float accumulate(float sum, T x) { return sum + to_float(x); }
+
+/* ------------------------------------------------------------------------------------------------ window by window */
+
+/* N = 1 is the direct variant. index may be NULL. */
+template <typename T, int N, pool_kind KIND>
+static __global__ void __launch_bounds__(THREADS, 2) forward_window(T *__restrict__ dst, int32_t *__restrict__ index,
+    const T *__restrict__ src, shape s)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
+    if (i >= s.n * s.y.out * s.x.out * packs) return;
+    int64_t channel = i % packs * N, pixel = i / packs;
+    int32_t ox = (int32_t)(pixel % s.x.out), oy = (int32_t)(pixel / s.x.out % s.y.out);
+    const T *image = src + pixel / s.x.out / s.y.out * s.y.in * s.x.in * s.c + channel;
+    span y = span_of(s.y, oy), x = span_of(s.x, ox);
+    pack<T, N> best = load_pack<N>(image + ((int64_t)y.first * s.x.in + x.first) * s.c);
+    pack<int32_t, N> at;
+    typename sum_of<T>::type sum[N] = {};
+    for (int k = 0; k < N; k++) at.at[k] = y.first * s.x.in + x.first;
+    for (int32_t iy = y.first; iy < y.end; iy++)
+        for (int32_t ix = x.first; ix < x.end; ix++) {
+            pack<T, N> v = load_pack<N>(image + ((int64_t)iy * s.x.in + ix) * s.c);
+#pragma unroll
+            for (int k = 0; k < N; k++) {
+                if (KIND == POOL_AVERAGE) sum[k] = accumulate(sum[k], v.at[k]);
+                else if (to_float(v.at[k]) > to_float(best.at[k])) best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
+            }
+        }
+    if (KIND == POOL_AVERAGE) {
+        float divisor = (float)((int64_t)y.divisor * x.divisor);
+#pragma unroll
+        for (int k = 0; k < N; k++) best.at[k] = from_float<T>((float)sum[k] / divisor);
+    }
+    store_pack(dst + pixel * s.c + channel, best);
+    if (index && KIND == POOL_MAX)
+        for (int k = 0; k < N; k++) index[pixel * s.c + channel + k] = at.at[k];
+}
+
+template <typename T, int N, pool_kind KIND>
+static __global__ void __launch_bounds__(THREADS, 2) backward_window(T *__restrict__ dsrc, const T *__restrict__ ddst,
+    const int32_t *__restrict__ index, shape s)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
+    if (i >= s.n * s.y.in * s.x.in * packs) return;
+    int64_t channel = i % packs * N, pixel = i / packs;
+    int32_t ix = (int32_t)(pixel % s.x.in), iy = (int32_t)(pixel / s.x.in % s.y.in), position = iy * s.x.in + ix;
+    int64_t image = pixel / s.x.in / s.y.in * s.y.out * s.x.out;
+    span y = covering(s.y, iy), x = covering(s.x, ix);
+    float sum[N] = {};
+    for (int32_t oy = y.first; oy < y.end; oy++)
+        for (int32_t ox = x.first; ox < x.end; ox++) {
+            int64_t at = (image + (int64_t)oy * s.x.out + ox) * s.c + channel;
+            pack<T, N> g = load_pack<N>(ddst + at);
+            float divisor = 1.0f;
+            if (KIND == POOL_AVERAGE) divisor = (float)((int64_t)span_of(s.y, oy).divisor * span_of(s.x, ox).divisor);
+#pragma unroll
+            for (int k = 0; k < N; k++) {
+                if (KIND == POOL_AVERAGE) sum[k] += to_float(g.at[k]) / divisor;
+                else if (index[at + k] == position) sum[k] += to_float(g.at[k]);
+            }
+        }
+    pack<T, N> result;
+#pragma unroll
+    for (int k = 0; k < N; k++) result.at[k] = from_float<T>(sum[k]);
+    store_pack(dsrc + pixel * s.c + channel, result);
+}
+
+template <typename T, int N> static status launch_forward(const kernel_call *call)
+{
+    const pool_desc *d = (const pool_desc *)call->desc;
+    return launch(d->kind == POOL_MAX ? forward_window<T, N, POOL_MAX> : forward_window<T, N, POOL_AVERAGE>, dim3(blocks_for(d->n * d->oh * d->ow * (d->c / N), THREADS)),
+        dim3(THREADS), 0, call->stream, call->out[0], call->out[1], call->in[0], shape_of(d));
+}
+
+template <typename T, int N> static status launch_backward(const kernel_call *call)
+{
+    const pool_desc *d = (const pool_desc *)call->desc;
+    return launch(d->kind == POOL_MAX ? backward_window<T, N, POOL_MAX> : backward_window<T, N, POOL_AVERAGE>, dim3(blocks_for(d->n * d->ih * d->iw * (d->c / N), THREADS)),
+        dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], shape_of(d));
+}
+
+#define FOR_TYPE(type, FUNCTION, ...)                                                                                  \
+    ((type) == DTYPE_I8 ? FUNCTION<int8_t>(__VA_ARGS__) : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)         \
+                                                                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
+
+template <typename T> static status forward_direct(const kernel_call *call)
+{
+    return launch_forward<T, 1>(call);
+}
+
+template <typename T> static status backward_direct(const kernel_call *call)
+{
+    return launch_backward<T, 1>(call);
+}
+
+/* i8 by 8: 16 accumulators each of value and position would not leave registers for the loads. */
+template <typename T> static status forward_packed(const kernel_call *call)
+{
+    constexpr int N = sizeof(T) == 1 ? 8 : LANES<T>;
+    const pool_desc *d = (const pool_desc *)call->desc;
+    bool whole = d->c % N == 0 && aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16);
+    return whole ? launch_forward<T, N>(call) : launch_forward<T, 1>(call);
+}
+
+template <typename T> static status backward_packed(const kernel_call *call)
+{
+    const pool_desc *d = (const pool_desc *)call->desc;
+    bool whole = d->c % LANES<T> == 0 && aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16);
+    return whole ? launch_backward<T, LANES<T>>(call) : launch_backward<T, 1>(call);
+}
+
+static status forward_direct_run(const kernel_call *call)
+{
+    return FOR_TYPE(((const pool_desc *)call->desc)->type, forward_direct, call);
+}
+
+static status forward_packed_run(const kernel_call *call)
+{
+    return FOR_TYPE(((const pool_desc *)call->desc)->type, forward_packed, call);
+}
+
+static status backward_direct_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const pool_desc *)call->desc)->type, backward_direct, call);
+}
+
+static status backward_packed_run(const kernel_call *call)
+{
+    return FOR_FLOAT_TYPE(((const pool_desc *)call->desc)->type, backward_packed, call);
+}
+
+/* ------------------------------------------------------------------------------------------------ columns */
+
+/* A block averages all pixels of its channels. */
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS) average_columns(T *__restrict__ dst, const T *__restrict__ src, int64_t n,
+    int64_t pixels, int64_t channels, float divisor)
+{
+    constexpr int UNROLL = 4;
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
+    bool inside = channel < channels;
+    for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
+        typename sum_of<T>::type sum[N] = {};
+        for (int64_t p = threadIdx.y; p < pixels && inside; p += UNROLL * step) {
+            pack<T, N> x[UNROLL] = {};
+#pragma unroll
+            for (int u = 0; u < UNROLL; u++)
+                if (p + u * step < pixels) x[u] = load_pack<N>(src + (image * pixels + p + u * step) * channels + channel);
+#pragma unroll
+            for (int u = 0; u < UNROLL; u++)
+#pragma unroll
+                for (int k = 0; k < N; k++) sum[k] = accumulate(sum[k], x[u].at[k]);
+        }
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            double total = column_sum((double)sum[k]);
+            if (threadIdx.y == 0 && inside) dst[image * channels + channel + k] = from_float<T>((float)total / divisor);
+        }
+    }
+}
+
+template <typename T, int N> static status launch_average(const kernel_call *call)
+{
+    const pool_desc *d = (const pool_desc *)call->desc;
+    column_plan p = column_plan_of(d->n, 1, d->c / N, 1);
+    /* The padding behind the image counts if it is asked for. */
+    int64_t kh = d->kh < d->ih + d->pb ? d->kh : d->ih + d->pb, kw = d->kw < d->iw + d->pr ? d->kw : d->iw + d->pr;
+    bool padded = d->count_include_pad && !d->adaptive;
+    return launch(average_columns<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], d->n, d->ih * d->iw, d->c,
+        padded ? (float)(kh * kw) : (float)(d->ih * d->iw));
+}
+
+template <typename T> static status average(const kernel_call *call)
+{
+    constexpr int N = sizeof(T) == 1 ? 8 : LANES<T>;
+    const pool_desc *d = (const pool_desc *)call->desc;
+    return d->c % N == 0 && aligned_to(call->in[0], 16) ? launch_average<T, N>(call) : launch_average<T, 1>(call);
+}
+
+static status average_run(const kernel_call *call)
+{
+    return FOR_TYPE(((const pool_desc *)call->desc)->type, average, call);
+}
+
+CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .run = average_run);
+CUDA_KERNEL(pool_forward__cuda_packed, OP_POOL_FORWARD, .refuse = refuse, .run = forward_packed_run);
+CUDA_KERNEL(pool_forward__cuda_direct, OP_POOL_FORWARD, .refuse = refuse, .run = forward_direct_run);
+CUDA_KERNEL(pool_backward__cuda_packed, OP_POOL_BACKWARD, .refuse = refuse, .run = backward_packed_run);
+CUDA_KERNEL(pool_backward__cuda_direct, OP_POOL_BACKWARD, .refuse = refuse, .run = backward_direct_run);
