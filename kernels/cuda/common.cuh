@@ -82,7 +82,7 @@ static inline status cuda_properties_get(cuda_properties *p)
 /* What every variant on floats refuses. */
 static inline const char *cuda_refuse_type(dtype type)
 {
-    return type == DTYPE_F64 ? "f64 runs on the reference only" : NULL;
+    return type == DTYPE_F64 ? "f64 is the reference's" : NULL;
 }
 
 /* Blocks that cover `count` with `each` elements a block. */
