@@ -307,19 +307,35 @@ static status check_options(const loader_options *o)
     return OK;
 }
 
+/* What is copied to the device. */
+static status alloc_copied(loader *l, int64_t count, int64_t item_bytes, void **data)
+{
+    int64_t bytes;
+    if (__builtin_mul_overflow(count, item_bytes, &bytes)) return FAIL_MEMORY(SIZE_MAX);
+    if (l->o.allocate) return l->o.allocate(l->o.memory_context, (size_t)bytes, data);
+    *data = arena_alloc(&l->memory, (size_t)bytes);
+    return *data ? OK : FAIL_MEMORY(bytes);
+}
+
+static void release_batch(loader *l, const batch *b)
+{
+    void *const copied[3] = {b->images, b->targets, b->sample_keys};
+    for (int i = 0; i < 3 && l->o.allocate; i++)
+        if (copied[i]) l->o.release(l->o.memory_context, copied[i]);
+}
+
 static status alloc_batch(loader *l, batch *b)
 {
     const preprocess *p = &l->o.preprocess;
     b->n = l->o.batch_size;
     int64_t row = (int64_t)p->height * p->width * p->channels, values;
     if (__builtin_mul_overflow(row, b->n, &values)) return FAIL(E_USAGE, "train.batch_size = %lld is too large", (long long)b->n);
-    b->images = ARENA_ARRAY(&l->memory, float, values);
-    b->targets = ARENA_ARRAY(&l->memory, float, b->n * l->o.data->class_count);
+    TRY(alloc_copied(l, values, sizeof(float), (void **)&b->images));
+    TRY(alloc_copied(l, b->n * l->o.data->class_count, sizeof(float), (void **)&b->targets));
+    TRY(alloc_copied(l, b->n, sizeof(int64_t), (void **)&b->sample_keys));
     b->labels = ARENA_ARRAY(&l->memory, int32_t, b->n);
-    b->sample_keys = ARENA_ARRAY(&l->memory, int64_t, b->n);
     b->sample_index = ARENA_ARRAY(&l->memory, int64_t, b->n);
-    if (!b->images || !b->targets || !b->labels || !b->sample_keys || !b->sample_index)
-        return FAIL_MEMORY((size_t)values * sizeof(float));
+    if (!b->labels || !b->sample_index) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
     return OK;
 }
 
@@ -362,7 +378,10 @@ void loader_destroy(loader *l)
 {
     if (!l) return;
     stop_threads(l);
-    for (int32_t i = 0; l->ring && i < l->slots; i++) free(l->ring[i].failure_text);
+    for (int32_t i = 0; l->ring && i < l->slots; i++) {
+        free(l->ring[i].failure_text);
+        release_batch(l, &l->ring[i].b);
+    }
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->ready);

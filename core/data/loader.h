@@ -45,6 +45,10 @@ typedef struct loader_options {
     uint64_t seed;
     double mixup;
     logger *log;
+    /* Memory for images, targets and sample_keys, from where a device copies them (pinned); NULL: ordinary memory. */
+    status (*allocate)(void *context, size_t bytes, void **data);
+    void (*release)(void *context, void *data);
+    void *memory_context;
 } loader_options;
 
 typedef struct loader loader;

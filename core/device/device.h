@@ -28,6 +28,7 @@ typedef struct device_api {
     backend kernels;                /* whose rows of kernels.def run here */
     const char *name;               /* "cpu", "cuda"                      */
     const char *architectures;      /* what a GPU backend's kernels were compiled for, "80 90a +90" (+: PTX); NULL */
+    bool overlaps;                  /* copies on another stream run beside kernels */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
     void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */

@@ -311,6 +311,7 @@ const device_api device_api_cuda = {
     .kernels = BACKEND_CUDA,
     .name = "cuda",
     .architectures = GRAFT_CUDA_ARCHS,
+    .overlaps = true,
     .open = cuda_open,
     .close = cuda_close,
     .enter = cuda_enter,

@@ -53,34 +53,95 @@ static uint64_t wanted_version(const plan *p, pack_when when)
     }
 }
 
-static status run_step(plan *p, plan_step *s)
-{
-    if (s->pack != PACK_NONE) {
-        uint64_t version = wanted_version(p, s->pack);
-        if (version == 0 || s->packed_version != version) TRY(s->kernel->pack(&s->call));
-        s->packed_version = version;
-    }
-    return s->kernel->run(&s->call);
-}
-
 static status failed(const plan *p, const plan_step *s, status code)
 {
     return FAIL(code, "%s (%s): %s", p->graph.nodes[s->node].name, s->kernel->name, status_message());
 }
 
-status plan_run(plan *p)
+static status pack_step(plan *p, plan_step *s)
 {
-    p->dev->api->enter(p->dev);
+    status result = s->kernel->pack(&s->call);
+    return result == OK ? OK : failed(p, s, result);
+}
+
+static status pack_trained(void *plan_)
+{
+    plan *p = plan_;
+    for (int64_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].pack == PACK_TRAINED) TRY(pack_step(p, &p->steps[i]));
+    return OK;
+}
+
+/* Weights that have changed since they were packed. Trained ones all change together, in every step of a training. */
+static status pack_stale(plan *p)
+{
+    bool trained = false;
     for (int64_t i = 0; i < p->step_count; i++) {
         plan_step *s = &p->steps[i];
-        double start = p->profile ? clock_seconds() : 0;
-        status result = run_step(p, s);
-        if (result != OK) return failed(p, s, result);
-        if (!p->profile) continue;
-        TRY(device_sync(p->dev));
-        if (p->runs > 0) s->seconds += clock_seconds() - start; /* the first run packs and touches memory for the first time */
+        uint64_t version = wanted_version(p, s->pack);
+        if (s->pack == PACK_NONE || s->pack == PACK_ALWAYS || s->packed_version == version) continue;
+        if (s->pack == PACK_TRAINED) trained = true;
+        else TRY(pack_step(p, s));
+        s->packed_version = version;
     }
+    return trained ? replay_run(&p->repack, pack_trained, p) : OK;
+}
+
+static status run_step(plan *p, plan_step *s)
+{
+    device_range_push(p->dev, p->graph.nodes[s->node].name);
+    status result = s->pack == PACK_ALWAYS ? pack_step(p, s) : OK;
+    if (result == OK && (result = s->kernel->run(&s->call)) != OK) failed(p, s, result);
+    device_range_pop(p->dev);
+    return result;
+}
+
+static status run_steps(void *plan_)
+{
+    plan *p = plan_;
+    for (int64_t i = 0; i < p->step_count; i++) TRY(run_step(p, &p->steps[i]));
+    return OK;
+}
+
+/* Seconds that a step took. Where there are events, the device's own. */
+static status time_step(plan *p, plan_step *s, double *seconds)
+{
+    device *dev = p->dev;
+    double start = clock_seconds();
+    float ms;
+    if (p->begin) TRY(dev->api->event_record(dev, p->begin, dev->stream));
+    TRY(run_step(p, s));
+    if (p->begin) {
+        TRY(dev->api->event_record(dev, p->end, dev->stream));
+        TRY(dev->api->event_elapsed_ms(dev, p->begin, p->end, &ms));
+    }
+    TRY(device_sync(dev));
+    *seconds = p->begin ? (double)ms * 1e-3 : clock_seconds() - start;
+    return OK;
+}
+
+static status profile_steps(plan *p)
+{
+    for (int64_t i = 0; i < p->step_count; i++) {
+        double seconds;
+        TRY(time_step(p, &p->steps[i], &seconds));
+        if (p->runs > 0) p->steps[i].seconds += seconds; /* the first run packs and touches memory for the first time */
+    }
+    return OK;
+}
+
+status plan_enqueue(plan *p)
+{
+    p->dev->api->enter(p->dev);
+    TRY(pack_stale(p));
+    TRY(p->profile ? profile_steps(p) : replay_run(&p->all, run_steps, p));
     p->runs++;
+    return OK;
+}
+
+status plan_run(plan *p)
+{
+    TRY(plan_enqueue(p));
     return device_sync(p->dev);
 }
 

@@ -241,7 +241,13 @@ static status prepare(plan **out, const graph *g, device *dev, const plan_option
     p->keep_activations = o->keep_activations;
     p->profile = o->profile;
     dev->api->enter(dev);
+    replay_init(&p->all, dev);
+    replay_init(&p->repack, dev);
     status result = OK;
+    if (p->profile) { /* NULL on the CPU */
+        TRY_OUT(dev->api->event_create(dev, &p->begin));
+        TRY_OUT(dev->api->event_create(dev, &p->end));
+    }
     TRY_OUT(copy_structure(p, g));
     TRY_OUT(prepare_steps(p, g, o));
     TRY_OUT(measure(p, g, o));
@@ -274,6 +280,10 @@ void plan_destroy(plan *p)
     if (!p) return;
     for (int64_t i = 0; i < p->step_count; i++)
         if (p->steps[i].call.state && p->steps[i].kernel->destroy) p->steps[i].kernel->destroy(p->steps[i].call.state);
+    replay_free(&p->all);
+    replay_free(&p->repack);
+    if (p->begin) p->dev->api->event_destroy(p->dev, p->begin);
+    if (p->end) p->dev->api->event_destroy(p->dev, p->end);
     buffer_free(&p->activations);
     buffer_free(&p->packed);
     buffer_free(&p->constants);

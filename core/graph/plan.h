@@ -63,6 +63,7 @@ const graph *plan_graph(const plan *p);
 /* An input keeps its value until it is set again. */
 status plan_set_input(plan *p, edge_id input, const void *host, size_t bytes);
 status plan_run(plan *p); /* waits for the device */
+status plan_enqueue(plan *p); /* the same without waiting; on a GPU as one captured graph from the second time on (GRAFT_NO_GRAPH=1: never) */
 /* Outputs, inputs, parameters, state, gradients; with keep_activations every edge. */
 status plan_get(plan *p, edge_id e, void *host, size_t bytes);
 void *plan_edge_data(plan *p, edge_id e);                      /* device pointer; NULL if it has none       */

@@ -2,6 +2,7 @@
 #ifndef GRAFT_GRAPH_PLAN_INTERNAL_H
 #define GRAFT_GRAPH_PLAN_INTERNAL_H
 
+#include "core/device/replay.h"
 #include "core/graph/liveness.h"
 #include "core/graph/plan.h"
 #include "core/ops/op.h"
@@ -63,6 +64,8 @@ struct plan {
     device *dev;
     param_store *store;
     bool owns_store, keep_activations, profile;
+    replay all, repack;   /* every kernel's run; packing of trained weights */
+    void *begin, *end;    /* events, for a profile on a device that has them */
     plan_step *steps;
     int64_t step_count, runs;
     const char **variant;  /* [step_count]                        */

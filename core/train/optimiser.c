@@ -65,6 +65,8 @@ static status init_buffers(optimiser *o, const spec *s)
     bool averaged = s->train.ema_decay > 0;
     TRY(upload_segments(o, s));
     TRY(buffer_init(&o->state, dev, sizeof(step_state), "step state"));
+    TRY(dev->api->host_alloc(dev, sizeof *o->sent, (void **)&o->sent));
+    TRY(dev->api->host_alloc(dev, sizeof *o->received, (void **)&o->received));
     if (needs_moment1(s)) TRY(buffer_init(&o->moment1, dev, bytes, "first moments of the optimiser"));
     if (needs_moment2(s)) TRY(buffer_init(&o->moment2, dev, bytes, "second moments of the optimiser"));
     TRY(buffer_init(&o->kept_state, dev, state_bytes, "copy of the running statistics"));
@@ -105,6 +107,7 @@ static status init_kernels(optimiser *o, const spec *s, const state_list *varian
 status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants)
 {
     *o = (optimiser){.dev = dev, .store = store, .loss_scale = s->train.loss_scale > 0 ? (float)s->train.loss_scale : 1};
+    replay_init(&o->update_all, dev);
     describe_update(&o->desc, s, store);
     status result = init_buffers(o, s);
     if (result == OK) result = init_kernels(o, s, variants);
@@ -114,6 +117,9 @@ status optimiser_init(optimiser *o, device *dev, param_store *store, const spec 
 
 void optimiser_free(optimiser *o)
 {
+    replay_free(&o->update_all);
+    if (o->sent) o->dev->api->host_release(o->dev, o->sent);
+    if (o->received) o->dev->api->host_release(o->dev, o->received);
     if (o->check && o->check->destroy) o->check->destroy(o->check_state);
     if (o->update && o->update->destroy) o->update->destroy(o->update_state);
     if (o->mix && o->mix->destroy) o->mix->destroy(o->mix_state);
@@ -147,14 +153,13 @@ status optimiser_restore_state(optimiser *o)
     return o->dev->api->copy(o->dev, state, o->kept_state.data, (size_t)count * sizeof(float), o->dev->stream);
 }
 
-status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied)
+/* The same calls with the same arguments in every step: what changes is in the memory behind `sent`. */
+static status check_and_update(void *optimiser_)
 {
+    optimiser *o = optimiser_;
     device *dev = o->dev;
     float *grad = param_store_gradients(o->store), *weight = param_store_weights(o->store);
-    step_state state = {.learning_rate = (float)rate, .loss_scale = o->loss_scale, .clip_factor = 1, .step = applied, .finite = 1,
-        .bad_segment = -1};
-    if (c->world > 1) TRY(comm_all_reduce_sum(c, grad, o->desc.count, DTYPE_F32, dev->stream));
-    TRY(dev->api->copy_in(dev, o->state.data, &state, sizeof state, dev->stream));
+    TRY(dev->api->copy_in(dev, o->state.data, o->sent, sizeof *o->sent, dev->stream));
 
     kernel_call check = {.desc = &o->desc, .in = {grad, o->segments.data}, .out = {o->state.data}, .scratch = o->scratch.data,
         .state = o->check_state, .stream = dev->stream};
@@ -169,13 +174,26 @@ status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied)
     update.out[OPTIMISER_STATE] = o->state.data;
     update.out[OPTIMISER_GRAD_ZEROED] = grad;
     TRY(o->update->run(&update));
+    return dev->api->copy_out(dev, o->received, o->state.data, sizeof *o->received, dev->stream);
+}
+
+status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied)
+{
+    device *dev = o->dev;
+    if (c->world > 1) TRY(comm_all_reduce_sum(c, param_store_gradients(o->store), o->desc.count, DTYPE_F32, dev->stream));
+    *o->sent = (step_state){.learning_rate = (float)rate, .loss_scale = o->loss_scale, .clip_factor = 1, .step = applied, .finite = 1,
+        .bad_segment = -1};
+    device_range_push(dev, "update");
+    status result = replay_run(&o->update_all, check_and_update, o);
+    device_range_pop(dev);
     param_store_changed(o->store);
-    return OK;
+    return result;
 }
 
 status optimiser_result(optimiser *o, step_state *result)
 {
-    TRY(device_download(o->dev, result, o->state.data, sizeof *result));
+    TRY(device_sync(o->dev));
+    *result = *o->received;
     if (result->finite) return OK;
     TRY(o->dev->api->zero(o->dev, param_store_gradients(o->store), (size_t)o->desc.count * sizeof(float), o->dev->stream));
     return optimiser_restore_state(o);

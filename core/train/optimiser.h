@@ -17,7 +17,7 @@
 #ifndef GRAFT_TRAIN_OPTIMISER_H
 #define GRAFT_TRAIN_OPTIMISER_H
 
-#include "core/device/device.h"
+#include "core/device/replay.h"
 #include "core/dist/comm.h"
 #include "core/graph/plan.h"
 #include "core/train/state.h"
@@ -38,6 +38,8 @@ typedef struct optimiser {
     const kernel *mix;            /* OP_ADD over the running statistics, for their average */
     void *mix_state;
     binary_desc mix_desc;
+    step_state *sent, *received;  /* host memory, pinned where that exists */
+    replay update_all;
     bool swapped;
 } optimiser;
 
@@ -48,7 +50,7 @@ int32_t optimiser_variants(const optimiser *o, const char *names[3]);
 
 /* Before the first forward pass of a step: keeps the running statistics, so that a refused step can give them back. */
 status optimiser_begin(optimiser *o);
-/* Sums the gradients over ranks, checks and updates. `applied`: 1 for the first update (Adam's t). */
+/* Sums the gradients over ranks, checks and updates; does not wait. `applied`: 1 for the first update (Adam's t). Then optimiser_result. */
 status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied);
 /* What the last step found; waits for the device. When it was refused, running statistics are put back. */
 status optimiser_result(optimiser *o, step_state *result);

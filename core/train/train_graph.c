@@ -177,6 +177,13 @@ status eval_graph_build(trainable *t, const graph *model, int64_t batch)
     return result;
 }
 
+size_t trainable_bytes(const trainable *t, edge_id e)
+{
+    if (e == EDGE_NONE) return 0;
+    const edge *x = &t->graph.edges[e];
+    return (size_t)shape_count(x->shape) * dtype_bytes(x->type);
+}
+
 void trainable_free(trainable *t)
 {
     graph_free(&t->graph);

@@ -32,6 +32,8 @@ status eval_gradient_build(trainable *t, const graph *model, const spec *s, int6
 /* Forward with running statistics, no dropout, no loss. */
 status eval_graph_build(trainable *t, const graph *model, int64_t batch);
 
+size_t trainable_bytes(const trainable *t, edge_id e); /* of a tensor; EDGE_NONE: 0 */
+
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 
 /* Marks what model.freeze_blocks, freeze_layers and freeze_bn name as frozen: parameters are not trained, and a frozen

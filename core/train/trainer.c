@@ -13,42 +13,48 @@ static const double REPORT_PERIOD_SECONDS = 60;
 
 /* ------------------------------------------------------------------------------------------------ one update */
 
-status trainer_feed(trainer *t, plan *p, const batch *b)
-{
-    TRY(plan_set_input(p, t->graph.image, b->images, t->image_bytes));
-    TRY(plan_set_input(p, t->graph.targets, b->targets, t->target_bytes));
-    if (t->graph.sample_keys != EDGE_NONE) TRY(plan_set_input(p, t->graph.sample_keys, b->sample_keys, t->key_bytes));
-    return plan_run(p);
-}
-
-static void count_correct(trainer *t, const batch *b, train_window *w)
+static void count_batch(trainer *t, const step_result *r, train_window *w)
 {
     int64_t classes = t->evaluation.metrics.classes;
-    for (int64_t i = 0; i < b->n; i++) {
-        const float *row = t->logits + i * classes;
+    for (int64_t i = 0; i < r->n; i++) {
+        const float *row = r->logits + i * classes;
         int64_t best = 0;
         for (int64_t c = 1; c < classes; c++)
             if (row[c] > row[best]) best = c;
-        w->correct += best == b->labels[i];
+        w->correct += best == r->labels[i];
     }
-    w->images += b->n;
+    w->images += r->n;
+    w->loss_sum += r->loss;
+    w->batches++;
 }
 
-/* Forward and backward of train.accumulate batches, whose sums go to w. */
+static status receive_batch(trainer *t, train_window *w)
+{
+    step_result r;
+    TRY(step_io_receive(&t->io, &r));
+    count_batch(t, &r, w);
+    return OK;
+}
+
+/* Forward and backward of train.accumulate batches. What batch i gave is read while batch i + 1 is computed, that of the last one
+ * (finish_batches) while the weights are updated. */
 static status run_batches(trainer *t, train_window *w)
 {
-    for (int64_t i = 0; i < t->spec.train.accumulate; i++) {
-        const batch *b;
-        double loss;
-        TRY(loader_next(t->loader, &b));
-        TRY(trainer_feed(t, t->plan, b));
-        TRY(plan_get(t->plan, t->graph.loss, &loss, sizeof loss));
-        TRY(plan_get(t->plan, t->graph.logits, t->logits, t->logit_bytes));
-        w->loss_sum += loss;
-        w->batches++;
-        count_correct(t, b, w);
+    int64_t count = t->spec.train.accumulate;
+    for (int64_t i = 0; i < count; i++) {
+        TRY(step_io_feed(&t->io));
+        TRY(plan_enqueue(t->plan));
+        TRY(step_io_send(&t->io));
+        if (i > 0) TRY(receive_batch(t, w));
+        if (i + 1 < count) TRY(step_io_prefetch(&t->io));
     }
     return OK;
+}
+
+static status finish_batches(trainer *t, train_window *w)
+{
+    if (t->progress.step + 1 < t->total_steps) TRY(step_io_prefetch(&t->io));
+    return receive_batch(t, w);
 }
 
 /* Sums of one update join those since the last row. */
@@ -68,6 +74,7 @@ static status refuse_update(trainer *t, const step_state *result)
     train_progress *p = &t->progress;
     p->bad_total++;
     p->bad_run++;
+    TRY(step_io_drop(&t->io));
     trainer_explain_bad_step(t, result);
     int64_t next = (p->step + 1) * t->spec.train.accumulate;
     TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
@@ -86,6 +93,7 @@ static status one_update(trainer *t)
     TRY(run_batches(t, &w));
     double rate = schedule_rate(&t->spec.schedule, p->step, t->total_steps, t->comm.world);
     TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
+    TRY(finish_batches(t, &w));
     TRY(optimiser_result(&t->optimiser, &t->last_result));
     status result = OK;
     if (t->last_result.finite) {

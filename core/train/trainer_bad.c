@@ -53,10 +53,19 @@ static void list_files(const trainer *t, const batch *b, const bool *bad, findin
     if (count > shown) snprintf(f->files + used, sizeof f->files - used, "\n        ... and %lld more", (long long)(count - shown));
 }
 
+static status run_batch(trainer *t, plan *p, const batch *b)
+{
+    const edge_id input[3] = {t->graph.image, t->graph.targets, t->graph.sample_keys};
+    const void *const data[3] = {b->images, b->targets, b->sample_keys};
+    for (int i = 0; i < 3; i++)
+        if (input[i] != EDGE_NONE) TRY(plan_set_input(p, input[i], data[i], trainable_bytes(&t->graph, input[i])));
+    return plan_run(p);
+}
+
 static status look_at(trainer *t, plan *p, const batch *b, finding *f)
 {
     edge_id id;
-    TRY(trainer_feed(t, p, b));
+    TRY(run_batch(t, p, b));
     TRY(plan_find_nonfinite(p, &id));
     if (id == EDGE_NONE) return OK;
     const graph *g = plan_graph(p);
@@ -76,7 +85,7 @@ static status look_at(trainer *t, plan *p, const batch *b, finding *f)
 
 /* Runs the update's batches again without reusing memory, so that the first bad tensor can be read. The weights are those of the
  * first run, because the update was refused. */
-static status replay(trainer *t, finding *f)
+static status run_again(trainer *t, finding *f)
 {
     status result = OK;
     plan *p = NULL;
@@ -101,7 +110,7 @@ void trainer_explain_bad_step(trainer *t, const step_state *r)
         return;
     }
     finding f = {0};
-    status result = replay(t, &f);
+    status result = run_again(t, &f);
     /* The replay has added to gradients and statistics. */
     device *dev = t->dev;
     size_t bytes = (size_t)param_store_count(t->store) * sizeof(float);

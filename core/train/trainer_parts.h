@@ -17,6 +17,7 @@
 #include "core/train/optimiser.h"
 #include "core/train/records.h"
 #include "core/train/state.h"
+#include "core/train/step_io.h"
 #include "core/train/train_graph.h"
 #include "core/train/trainer.h"
 
@@ -46,8 +47,7 @@ typedef struct trainer {
     bool resuming;
     train_progress progress;
     int64_t batches_per_epoch, total_steps, row_period;
-    float *logits;           /* [batch, classes]: of the last training batch */
-    size_t image_bytes, target_bytes, key_bytes, logit_bytes;
+    step_io io;
     state_block blocks[STATE_MAX_BLOCKS]; /* host copies, for state files */
     int32_t block_count;
     char info[512];          /* model.info_json */
@@ -69,9 +69,6 @@ status trainer_save(trainer *t);
 
 /* bad steps */
 void trainer_explain_bad_step(trainer *t, const step_state *result); /* only says; never fails the run */
-
-/* One training batch through the plan; the caller reads loss and logits. */
-status trainer_feed(trainer *t, plan *p, const batch *b);
 
 int trainer_asked_to_stop(void *trainer);    /* an evaluator_stop_fn */
 

@@ -57,7 +57,7 @@ static double grad_scale(const trainer *t)
 
 typedef struct memory_need {
     plan_memory train, eval;
-    int64_t optimiser_bytes, loader_bytes, total_bytes;
+    int64_t optimiser_bytes, input_bytes, loader_bytes, total_bytes;
 } memory_need;
 
 static int64_t loader_ring_bytes(const trainer *t, int64_t rows)
@@ -73,6 +73,7 @@ static status measure_training(const trainer *t, int64_t rows, memory_need *need
     trainable g;
     TRY(train_graph_build(&g, &t->model.graph, &t->spec, rows, grad_scale(t)));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->train);
+    need->input_bytes = step_io_bytes(t->dev, &g);
     trainable_free(&g);
     return result;
 }
@@ -97,7 +98,7 @@ static status measure(const trainer *t, int64_t rows, memory_need *need)
     need->optimiser_bytes = optimiser_bytes(&t->spec, floats, states);
     if (t->dev->api->kernels != BACKEND_CUDA) need->loader_bytes = loader_ring_bytes(t, rows);
     need->total_bytes = need->train.total_bytes + need->eval.activation_bytes + need->eval.scratch_bytes + need->eval.packed_bytes +
-                        need->optimiser_bytes + need->loader_bytes;
+                        need->optimiser_bytes + need->input_bytes + need->loader_bytes;
     return OK;
 }
 
@@ -145,7 +146,7 @@ static void print_memory(const trainer *t, const memory_need *n)
         {"weights and statistics", n->train.param_bytes + n->train.state_bytes}, {"gradients", n->train.grad_bytes},
         {"optimiser", n->optimiser_bytes}, {"packed weights", n->train.packed_bytes + n->eval.packed_bytes},
         {"activations", n->train.activation_bytes}, {"scratch", n->train.scratch_bytes},
-        {"evaluation", n->eval.activation_bytes + n->eval.scratch_bytes}, {"batches read ahead", n->loader_bytes},
+        {"evaluation", n->eval.activation_bytes + n->eval.scratch_bytes}, {"batches read ahead", n->loader_bytes + n->input_bytes},
     };
     char text[32], sum[32];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -193,13 +194,6 @@ static status make_plan(trainer *t, const char *list_name, const trainable *g, p
     return plan_create(p, &g->graph, t->dev, &o);
 }
 
-static size_t edge_bytes(const trainable *g, edge_id e)
-{
-    if (e == EDGE_NONE) return 0;
-    const edge *x = &g->graph.edges[e];
-    return (size_t)shape_count(x->shape) * dtype_bytes(x->type);
-}
-
 static status make_plans(trainer *t)
 {
     int64_t rows = t->spec.train.batch_size;
@@ -210,13 +204,17 @@ static status make_plans(trainer *t)
         TRY(eval_graph_build(&t->eval_graph, &t->model.graph, rows));
         TRY(make_plan(t, "eval", &t->eval_graph, &t->eval_plan));
     }
-    t->image_bytes = edge_bytes(&t->graph, t->graph.image);
-    t->target_bytes = edge_bytes(&t->graph, t->graph.targets);
-    t->key_bytes = edge_bytes(&t->graph, t->graph.sample_keys);
-    t->logit_bytes = edge_bytes(&t->graph, t->graph.logits);
-    t->logits = arena_alloc(&t->memory, t->logit_bytes);
-    if (!t->logits) return FAIL_MEMORY(t->logit_bytes);
     return OK;
+}
+
+static status pinned_alloc(void *dev, size_t bytes, void **data)
+{
+    return ((device *)dev)->api->host_alloc(dev, bytes, data);
+}
+
+static void pinned_release(void *dev, void *data)
+{
+    ((device *)dev)->api->host_release(dev, data);
 }
 
 static status make_loaders(trainer *t)
@@ -224,8 +222,10 @@ static status make_loaders(trainer *t)
     loader_options o = {.data = &t->train_data, .preprocess = t->model.preprocess, .data_options = &t->spec.data,
         .augment = &t->spec.augment, .bad = t->train_lint.reason, .batch_size = t->spec.train.batch_size,
         .threads = (int32_t)t->spec.data.threads, .prefetch = (int32_t)t->spec.data.prefetch, .rank = t->comm.rank,
-        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup, .log = t->log};
+        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup, .log = t->log,
+        .allocate = pinned_alloc, .release = pinned_release, .memory_context = t->dev};
     TRY(loader_create(&t->loader, &o));
+    TRY(step_io_init(&t->io, t->dev, t->plan, &t->graph, t->loader));
     if (t->val_data.count == 0) return OK;
     o.data = &t->val_data;
     o.augment = NULL;
@@ -328,6 +328,7 @@ void trainer_teardown(trainer *t)
 {
     records_close(&t->records);
     evaluation_free(&t->evaluation);
+    step_io_free(&t->io);
     loader_destroy(t->loader);
     loader_destroy(t->eval_loader);
     if (t->optimiser.dev) optimiser_free(&t->optimiser);

@@ -87,10 +87,8 @@ static status place_open(place *p, device *dev)
 {
     double seconds;
     *p = (place){.dev = dev};
-    if (dev->api->kernels == BACKEND_CUDA) {
-        TRY(dev->api->event_create(dev, &p->begin));
-        TRY(dev->api->event_create(dev, &p->end));
-    }
+    TRY(dev->api->event_create(dev, &p->begin));
+    TRY(dev->api->event_create(dev, &p->end));
     TRY(buffer_init(&p->flush, dev, FLUSH_BYTES, "what overwrites the caches"));
     TRY(time_warm(p, copy_half, p, &seconds));
     p->copy_bytes_per_second = FLUSH_BYTES / seconds;

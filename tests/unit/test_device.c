@@ -1,8 +1,9 @@
 /* Devices: what every backend promises, on those that this machine has. */
-#include "core/device/device.h"
+#include "core/device/replay.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -165,6 +166,89 @@ static void auto_always_finds_something(void **state)
     check_device(SPEC_DEVICE_AUTO);
 }
 
+/* A device that counts what is asked of it; capturing fails while `broken`. */
+typedef struct counts {
+    int began, ended, dropped, ran, destroyed, worked;
+    bool broken;
+} counts;
+
+static status count_begin(device *dev, void *stream)
+{
+    (void)stream;
+    ((counts *)dev->state)->began++;
+    return OK;
+}
+
+static status count_end(device *dev, void *stream, void **captured)
+{
+    counts *c = dev->state;
+    (void)stream;
+    if (!captured) return c->dropped++, OK;
+    c->ended++;
+    *captured = c;
+    return c->broken ? FAIL(E_DEVICE, "cannot be captured") : OK;
+}
+
+static status count_run(device *dev, void *captured, void *stream)
+{
+    (void)stream;
+    assert_ptr_equal(captured, dev->state);
+    ((counts *)dev->state)->ran++;
+    return OK;
+}
+
+static void count_destroy(device *dev, void *captured)
+{
+    assert_ptr_equal(captured, dev->state);
+    ((counts *)dev->state)->destroyed++;
+}
+
+static status work(void *context)
+{
+    counts *c = context;
+    c->worked++;
+    return c->broken && c->worked == 2 ? FAIL(E_DEVICE, "not while capturing") : OK;
+}
+
+static counts replay_five_times(bool broken)
+{
+    counts c = {.broken = broken};
+    device_api api = device_api_cpu;
+    api.capture_begin = count_begin;
+    api.capture_end = count_end;
+    api.capture_run = count_run;
+    api.capture_destroy = count_destroy;
+    device dev = {.api = &api, .state = &c};
+    replay r;
+    replay_init(&r, &dev);
+    for (int i = 0; i < 5; i++) assert_int_equal(replay_run(&r, work, &c), OK);
+    replay_free(&r);
+    return c;
+}
+
+static void work_is_captured_once_and_replayed(void **state)
+{
+    (void)state;
+    counts c = replay_five_times(false);
+    assert_int_equal(c.worked, 2); /* directly, then into the capture */
+    assert_int_equal(c.began, 1);
+    assert_int_equal(c.ended, 1);
+    assert_int_equal(c.ran, 4);
+    assert_int_equal(c.destroyed, 1);
+
+    c = replay_five_times(true);
+    assert_int_equal(c.began, 1);
+    assert_int_equal(c.dropped, 1);
+    assert_int_equal(c.ran, 0);
+    assert_int_equal(c.worked, 6); /* every run, and the attempt */
+
+    setenv("GRAFT_NO_GRAPH", "1", 1);
+    c = replay_five_times(false);
+    unsetenv("GRAFT_NO_GRAPH");
+    assert_int_equal(c.began, 0);
+    assert_int_equal(c.worked, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +256,7 @@ int main(void)
         cmocka_unit_test(the_cpu_keeps_the_contract),
         cmocka_unit_test(cuda_keeps_the_contract_or_says_why_not),
         cmocka_unit_test(auto_always_finds_something),
+        cmocka_unit_test(work_is_captured_once_and_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,163 @@
+#include "core/train/step_io.h"
+
+#include <string.h>
+
+enum { ALIGN = 256 };
+
+static size_t padded(size_t bytes)
+{
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+int64_t step_io_bytes(const device *dev, const trainable *g)
+{
+    if (!dev->api->overlaps) return 0;
+    return (int64_t)(padded(trainable_bytes(g, g->image)) + padded(trainable_bytes(g, g->targets)) + padded(trainable_bytes(g, g->sample_keys)));
+}
+
+static status init_slots(step_io *io)
+{
+    const device_api *api = io->dev->api;
+    for (int i = 0; i < STEP_SLOTS; i++) {
+        step_slot *s = &io->slot[i];
+        TRY(api->host_alloc(io->dev, sizeof *s->loss, (void **)&s->loss));
+        TRY(api->host_alloc(io->dev, io->logit_bytes, (void **)&s->logits));
+        TRY(api->host_alloc(io->dev, (size_t)io->n * sizeof *s->labels, (void **)&s->labels));
+        TRY(api->event_create(io->dev, &s->event));
+    }
+    return OK;
+}
+
+static status init_overlap(step_io *io, const trainable *g)
+{
+    device *dev = io->dev;
+    io->overlapped = dev->api->overlaps;
+    if (!io->overlapped) return OK;
+    TRY(dev->api->stream_create(dev, &io->copy_stream));
+    TRY(dev->api->event_create(dev, &io->arrived));
+    TRY(dev->api->event_create(dev, &io->taken));
+    return buffer_init(&io->staged, dev, (size_t)step_io_bytes(dev, g), "the next batch");
+}
+
+status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l)
+{
+    *io = (step_io){.dev = dev, .plan = p, .loader = l, .input = {g->image, g->targets, g->sample_keys}, .loss = g->loss,
+        .logits = g->logits, .logit_bytes = trainable_bytes(g, g->logits), .n = g->graph.edges[g->image].shape.dim[0]};
+    for (int i = 0; i < STEP_INPUTS; i++) io->bytes[i] = trainable_bytes(g, io->input[i]);
+    status result = init_slots(io);
+    if (result == OK) result = init_overlap(io, g);
+    if (result != OK) step_io_free(io);
+    return result;
+}
+
+void step_io_free(step_io *io)
+{
+    if (!io->dev) return;
+    const device_api *api = io->dev->api;
+    if (io->copy_stream) (void)api->stream_sync(io->dev, io->copy_stream);
+    for (int i = 0; i < STEP_SLOTS; i++) {
+        step_slot *s = &io->slot[i];
+        if (s->loss) api->host_release(io->dev, s->loss);
+        if (s->logits) api->host_release(io->dev, s->logits);
+        if (s->labels) api->host_release(io->dev, s->labels);
+        api->event_destroy(io->dev, s->event);
+    }
+    api->event_destroy(io->dev, io->arrived);
+    api->event_destroy(io->dev, io->taken);
+    api->stream_destroy(io->dev, io->copy_stream);
+    buffer_free(&io->staged);
+    *io = (step_io){0};
+}
+
+static const void *batch_data(const batch *b, int input)
+{
+    return input == 0 ? (const void *)b->images : input == 1 ? (const void *)b->targets : (const void *)b->sample_keys;
+}
+
+static void keep_labels(step_io *io, const batch *b)
+{
+    memcpy(io->slot[io->fed++ % STEP_SLOTS].labels, b->labels, (size_t)io->n * sizeof *b->labels);
+}
+
+/* The batch that was prefetched moves within the device, which takes microseconds. */
+static status take_staged(step_io *io)
+{
+    device *dev = io->dev;
+    const char *from = io->staged.data;
+    TRY(dev->api->event_wait(dev, io->arrived, dev->stream));
+    for (int i = 0; i < STEP_INPUTS; i++) {
+        if (!io->bytes[i]) continue;
+        TRY(dev->api->copy(dev, plan_edge_data(io->plan, io->input[i]), from, io->bytes[i], dev->stream));
+        from += padded(io->bytes[i]);
+    }
+    TRY(dev->api->event_record(dev, io->taken, dev->stream));
+    keep_labels(io, io->next);
+    return OK;
+}
+
+status step_io_feed(step_io *io)
+{
+    const batch *b;
+    if (io->overlapped) {
+        if (!io->next) TRY(step_io_prefetch(io));
+        TRY(take_staged(io));
+        /* Its memory is the loader's again once it has been read. */
+        TRY(io->dev->api->event_sync(io->dev, io->arrived));
+        io->next = NULL;
+        return OK;
+    }
+    TRY(loader_next(io->loader, &b));
+    for (int i = 0; i < STEP_INPUTS; i++)
+        if (io->bytes[i]) TRY(plan_set_input(io->plan, io->input[i], batch_data(b, i), io->bytes[i]));
+    keep_labels(io, b);
+    return OK;
+}
+
+status step_io_prefetch(step_io *io)
+{
+    device *dev = io->dev;
+    const batch *b;
+    char *to = io->staged.data;
+    if (!io->overlapped || io->next) return OK;
+    TRY(loader_next(io->loader, &b));
+    device_range_push(dev, "copy batch");
+    TRY(dev->api->event_wait(dev, io->taken, io->copy_stream));
+    for (int i = 0; i < STEP_INPUTS; i++) {
+        if (!io->bytes[i]) continue;
+        TRY(dev->api->copy_in(dev, to, batch_data(b, i), io->bytes[i], io->copy_stream));
+        to += padded(io->bytes[i]);
+    }
+    TRY(dev->api->event_record(dev, io->arrived, io->copy_stream));
+    device_range_pop(dev);
+    io->next = b;
+    return OK;
+}
+
+status step_io_send(step_io *io)
+{
+    device *dev = io->dev;
+    step_slot *s = &io->slot[io->sent % STEP_SLOTS];
+    if (io->sent - io->received >= STEP_SLOTS || io->sent >= io->fed) BUG("step_io_send out of order");
+    TRY(dev->api->copy_out(dev, s->loss, plan_edge_data(io->plan, io->loss), sizeof *s->loss, dev->stream));
+    TRY(dev->api->copy_out(dev, s->logits, plan_edge_data(io->plan, io->logits), io->logit_bytes, dev->stream));
+    TRY(dev->api->event_record(dev, s->event, dev->stream));
+    io->sent++;
+    return OK;
+}
+
+status step_io_receive(step_io *io, step_result *r)
+{
+    const step_slot *s = &io->slot[io->received % STEP_SLOTS];
+    if (io->received >= io->sent) BUG("step_io_receive out of order");
+    TRY(io->dev->api->event_sync(io->dev, s->event));
+    io->received++;
+    *r = (step_result){.loss = *s->loss, .logits = s->logits, .labels = s->labels, .n = io->n};
+    return OK;
+}
+
+status step_io_drop(step_io *io)
+{
+    if (!io->next) return OK;
+    io->next = NULL;
+    return io->dev->api->stream_sync(io->dev, io->copy_stream);
+}

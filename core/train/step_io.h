@@ -1,0 +1,71 @@
+/* step_io.h: what goes into a training step and what comes out of it, without holding up the device.
+ *
+ * Where copies overlap with computing (a GPU), the next batch travels on a stream of its own into a second set of inputs while the step
+ * runs, and results are read from pinned memory when they have arrived. On the CPU a batch is copied when it is asked for.
+ *
+ *     step_io io;
+ *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader));
+ *     TRY_OUT(step_io_feed(&io));                // the next batch is the plan's input
+ *     TRY_OUT(plan_enqueue(plan));
+ *     TRY_OUT(step_io_send(&io));                // its loss and logits are on their way
+ *     TRY_OUT(step_io_prefetch(&io));            // one more batch will be wanted: it begins to travel
+ *     TRY_OUT(step_io_receive(&io, &r));         // waits for that step
+ * out:
+ *     step_io_free(&io);
+ *
+ * At most two sends may wait for their receive; they are received in order.
+ */
+#ifndef GRAFT_TRAIN_STEP_IO_H
+#define GRAFT_TRAIN_STEP_IO_H
+
+#include "core/data/loader.h"
+#include "core/device/device.h"
+#include "core/graph/plan.h"
+#include "core/train/train_graph.h"
+
+enum { STEP_INPUTS = 3, STEP_SLOTS = 2 };
+
+/* Of one batch; valid until the next is fed. */
+typedef struct step_result {
+    double loss;
+    const float *logits;   /* [n, classes] */
+    const int32_t *labels; /* [n]          */
+    int64_t n;
+} step_result;
+
+typedef struct step_slot {
+    double *loss;    /* pinned, as is */
+    float *logits;
+    int32_t *labels;
+    void *event;     /* loss and logits have arrived */
+} step_slot;
+
+typedef struct step_io {
+    device *dev;
+    plan *plan;
+    loader *loader;
+    edge_id input[STEP_INPUTS], loss, logits; /* image, targets, sample_keys or EDGE_NONE */
+    size_t bytes[STEP_INPUTS], logit_bytes;
+    int64_t n;
+    step_slot slot[STEP_SLOTS];
+    int64_t fed, sent, received;  /* batches; slot of batch i: i % STEP_SLOTS */
+    /* Where copies overlap: */
+    bool overlapped;
+    void *copy_stream, *arrived, *taken; /* events: the staged batch is there; has been taken */
+    buffer staged;
+    const batch *next;            /* staged or under way; NULL: none */
+} step_io;
+
+status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l);
+void step_io_free(step_io *io); /* accepts a zeroed struct */
+status step_io_feed(step_io *io);
+status step_io_send(step_io *io);
+status step_io_prefetch(step_io *io);
+status step_io_receive(step_io *io, step_result *r);
+/* Forgets the batch that was fetched ahead: before the loader is sent elsewhere. */
+status step_io_drop(step_io *io);
+
+/* Bytes on the device beside the plan. */
+int64_t step_io_bytes(const device *dev, const trainable *g);
+
+#endif
