@@ -43,7 +43,7 @@ OBJ := $(OUT)/obj
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-missing-field-initializers -Werror -MMD -MP
-LDLIBS += -linih -lyajl -lxxhash -ljpeg -llmdb -lz -lm -lpthread
+LDLIBS += -linih -lyajl -lxxhash -ljpeg -llmdb -lprotobuf-c -lz -lm -lpthread
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LDFLAGS += -fsanitize=$(SAN)
@@ -93,14 +93,29 @@ PRUNE_SRC := $(wildcard prune/*.c)
 EXPORT_SRC := $(wildcard export/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+GEN := $(OUT)/gen
 LIB_SRC := $(CORE_SRC) $(KERNEL_SRC) $(MODEL_SRC) $(PRUNE_SRC) $(EXPORT_SRC)
 CPU_OBJ := $(foreach isa,$(CPU_ISAS),$(CPU_SRC:%.c=$(OBJ)/%.$(isa).o))
 CUDA_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.o)
-LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ)
+LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
 .PHONY: all clean cuda-objects deps demo check spills test test-long bench peers install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
+
+# ONNX's schema is Debian's (libonnx-dev); protoc-c turns it into C here, nothing generated is kept in the repository.
+$(GEN)/onnx.pb-c.c $(GEN)/onnx.pb-c.h &: $(ONNX_PROTO)
+	@mkdir -p $(GEN)
+	@command -v protoc-c >/dev/null || { echo "protoc-c is missing: make deps (protobuf-c-compiler, libprotobuf-c-dev, libonnx-dev)" >&2; exit 1; }
+	protoc-c --c_out=$(GEN) -I$(dir $(ONNX_PROTO)) $(ONNX_PROTO)
+$(ONNX_PROTO):
+	@echo "$@ is missing: make deps (libonnx-dev, protobuf-c-compiler, libprotobuf-c-dev)" >&2; exit 1
+$(OBJ)/core/onnx/file_%.o: CPPFLAGS += -I$(GEN)
+$(patsubst %.c,$(OBJ)/%.o,$(wildcard core/onnx/file_*.c)): $(GEN)/onnx.pb-c.h
+$(OBJ)/onnx.pb-c.o: $(GEN)/onnx.pb-c.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -I$(GEN) -w -c $< -o $@
 
 $(OBJ)/%.o: %.c Makefile
 	@mkdir -p $(@D)

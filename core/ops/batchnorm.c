@@ -74,7 +74,8 @@ static status lower(graph_builder *b, const node *n)
 }
 
 const op op_batchnorm = {.name = "batchnorm", .attr_bytes = sizeof(batchnorm_attr), .fields = fields, .in_min = 5, .in_max = 6,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .lower = lower};
+    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .lower = lower,
+    .onnx = &batchnorm_onnx};
 
 /* ---------------------------------------------------------------------------------------------------- steps forward */
 

@@ -34,4 +34,5 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 
 const op op_cast = {.name = "cast", .attr_bytes = sizeof(cast_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
     .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
-    .gradient = gradient};
+    .gradient = gradient,
+    .onnx = &cast_onnx};

@@ -245,7 +245,8 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
 
 const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 5, .out_min = 1,
     .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .infer = infer, .describe = describe,
-    .gradient = gradient, .macs = macs, .cut = cut};
+    .gradient = gradient, .macs = macs, .cut = cut,
+    .onnx = &conv2d_onnx};
 const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
     .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dsrc, .describe = describe_dsrc};
 const op op_conv2d_dweight = {.name = "conv2d_dweight", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
@@ -321,4 +322,5 @@ static status linear_gradient(autodiff *a, const node *n, const edge_id *dout)
 
 const op op_linear = {.name = "linear", .attr_bytes = sizeof(linear_attr), .fields = linear_fields, .in_min = 2, .in_max = 4, .out_min = 1,
     .out_count = 1, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = -1, .infer = linear_infer,
-    .describe = linear_describe, .gradient = linear_gradient, .macs = linear_macs};
+    .describe = linear_describe, .gradient = linear_gradient, .macs = linear_macs,
+    .onnx = &linear_onnx};

@@ -89,6 +89,7 @@ typedef struct op {
     int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
     /* Attributes that count channels, after pruning gave in[1] this shape (depthwise groups). NULL: there are none. */
     void (*cut)(void *attr, shape weight);
+    const struct op_onnx *onnx; /* onnx.h; NULL: ONNX has no such operator */
 } op;
 
 extern const op *const op_table[]; /* what a model file may hold; NULL-terminated */
@@ -97,6 +98,8 @@ const op *op_find(const char *name); /* in op_table; NULL if unknown */
 extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_add, op_mul, op_pad, op_slice, op_transpose,
     op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
     op_dequantise;
+extern const struct op_onnx conv2d_onnx, linear_onnx, batchnorm_onnx, activation_onnx, pool_onnx, add_onnx, mul_onnx, pad_onnx, slice_onnx,
+    transpose_onnx, concat_onnx, reshape_onnx, dropout_onnx, resize_onnx, softmax_onnx, cast_onnx, quantise_onnx, dequantise_onnx;
 
 bool dtype_is_float(dtype type); /* f32, f16, bf16, f64 */
 /* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. Others are never fused in training. */

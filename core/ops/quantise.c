@@ -26,4 +26,5 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
 }
 
 const op op_quantise = {.name = "quantise", .attr_bytes = sizeof(quantise_attr), .fields = fields, .in_min = 1, .in_max = 1,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe};
+    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
+    .onnx = &quantise_onnx};

@@ -27,12 +27,13 @@ may core/tensor "$base|core/device/|core/config/spec\.h\$"
 may core/dist "$base|core/device/"
 may core/ops "$base|core/tensor/|core/device/|core/graph/|kernels/kernels\.h\$"
 may core/graph "$base|core/tensor/|core/device/|core/ops/|kernels/kernels\.h\$"
+may core/onnx "$base|core/(graph|ops|tensor)/"
 may core/data "$base|core/config/|core/tensor/"
 may core/train 'core/|kernels/kernels\.h$'
-may models "$base|core/(graph|ops|tensor|config)/"
+may models "$base|core/(graph|onnx|ops|tensor|config)/"
 may prune "$base|core/(graph|ops|tensor)/"
 # export may also decode images: the C API takes files.
-may export "$base|core/(graph|ops|tensor|device)/|core/data/image\.h\$|kernels/kernels\.h\$"
+may export "$base|core/(graph|onnx|ops|tensor|device)/|core/data/image\.h\$|kernels/kernels\.h\$"
 
 # only LIBRARY-HEADER-PATTERN FILE-PATTERN: outside these files nobody includes it.
 only() {
@@ -48,6 +49,7 @@ only 'xxhash' 'core/base/hash\.c'
 only 'ini\.h' 'core/config/'
 only '(jpeglib|jerror|stb|zlib|lmdb)' 'core/data/'
 only '(cuda|nvtx|nccl|cublas|cudnn)' 'kernels/(cuda|simt)/|core/device/device_cuda\.c|core/dist/comm_nccl\.c'
+only '(protobuf-c|onnx\.pb-c)' 'core/onnx/file_(read|write)\.c'
 only 'mpi\.h' 'core/dist/comm_mpi\.c'
 
 wrong=$(git grep -nE '^ *# *(if|ifdef|ifndef|elif) .*(CUDA|DNNL|MPI|NCCL)' -- core models prune export cli)

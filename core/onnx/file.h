@@ -1,0 +1,49 @@
+/* file.h: an ONNX file as plain structures. Only file_read.c and file_write.c know protobuf. Private to core/onnx. */
+#ifndef GRAFT_ONNX_FILE_H
+#define GRAFT_ONNX_FILE_H
+
+#include "core/ops/onnx.h"
+
+enum { ONNX_FILE_MAX_NODES = 10000, ONNX_FILE_MAX_DEPTH = 24 };
+
+/* An input or output of the graph. */
+typedef struct onnx_port {
+    const char *name;
+    bool is_float;
+    bool has_shape;
+    int32_t rank;
+    int64_t dim[SHAPE_MAX_RANK]; /* -1: open */
+} onnx_port;
+
+typedef struct onnx_file_node {
+    const char *type, *name, *domain; /* "" if absent */
+    const char **in, **out;           /* "": absent   */
+    int32_t in_count, out_count;
+    onnx_attribute *attributes;
+    int32_t attribute_count;
+} onnx_file_node;
+
+typedef struct onnx_file {
+    arena memory;
+    const char *what;                 /* in messages */
+    const char *producer;
+    int64_t opset;
+    onnx_tensor *tensors;             /* [tensor_count] initialisers, every one with its values */
+    int64_t tensor_count;
+    onnx_file_node *nodes;            /* [node_count] */
+    int64_t node_count;
+    onnx_port *inputs, *outputs;
+    int64_t input_count, output_count;
+    const char **meta_key, **meta_value;
+    int64_t meta_count;
+} onnx_file;
+
+/* f is initialised by the call. Checked in this order: nesting and lengths of the bytes, then memory (at most 4 times the bytes and 64 MiB
+ * while decoding), then types, dimensions and the number of values of every tensor. E_MODEL. */
+status onnx_file_read(onnx_file *f, const uint8_t *bytes, size_t count, const char *what);
+void onnx_file_free(onnx_file *f); /* accepts a zeroed one */
+
+/* One serialised TensorProto, as data sets beside a model hold them: values in `a`. */
+status onnx_tensor_read(onnx_tensor *t, arena *a, const uint8_t *bytes, size_t count, const char *what);
+
+#endif

@@ -1,0 +1,72 @@
+#include <math.h>
+
+#include "core/ops/onnx.h"
+
+static status read_relu(onnx_call *c) { return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_RELU}); }
+
+static status read_sigmoid(onnx_call *c) { return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_SIGMOID}); }
+
+static status read_leaky(onnx_call *c)
+{
+    activation_attr a = {.act = ACT_LEAKY};
+    TRY(onnx_float(c, "alpha", 0.01f, &a.alpha));
+    return onnx_unary(c, &op_activation, &a);
+}
+
+/* Bounds are attributes up to opset 10, then inputs; a missing one does not bound. */
+static status read_clip(onnx_call *c)
+{
+    static const double limit = 2.9e38; /* of attributes: op.fields */
+    double low = -limit, high = limit;
+    if (c->opset < 11) {
+        float min, max;
+        TRY(onnx_float(c, "min", (float)-limit, &min));
+        TRY(onnx_float(c, "max", (float)limit, &max));
+        low = (double)min, high = (double)max;
+    }
+    if (c->in_count > 1 && c->in[1]) TRY(onnx_const_scalar(c, 1, &low));
+    if (c->in_count > 2 && c->in[2]) TRY(onnx_const_scalar(c, 2, &high));
+    if (low == 0 && high >= limit) return read_relu(c);
+    activation_attr a = {.act = low == 0 && high == 6 ? ACT_RELU6 : ACT_CLIP};
+    if (a.act == ACT_CLIP) a.alpha = (float)fmax(low, -limit), a.beta = (float)fmin(high, limit);
+    return onnx_unary(c, &op_activation, &a);
+}
+
+/* clip(slope * x + shift, 0, 1), in output 0. */
+static status hard_sigmoid(onnx_call *c, onnx_value *v, float slope, float shift, edge_id *e)
+{
+    int64_t channels = onnx_channels(v);
+    float *scale = ARENA_ARRAY(c->memory, float, channels), *offset = ARENA_ARRAY(c->memory, float, channels);
+    if (!scale || !offset) return FAIL_MEMORY(channels * 8);
+    for (int64_t i = 0; i < channels; i++) scale[i] = slope, offset[i] = shift;
+    TRY(onnx_affine(c, v, scale, offset, true));
+    edge_id line = c->out[0]->edge;
+    return onnx_node(c, &op_activation, "clip", &(activation_attr){.act = ACT_CLIP, .beta = 1}, &line, 1, e);
+}
+
+static status read_hard_sigmoid(onnx_call *c)
+{
+    onnx_value *v;
+    float slope, shift;
+    edge_id e;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_float(c, "alpha", 0.2f, &slope));
+    TRY(onnx_float(c, "beta", 0.5f, &shift));
+    TRY(hard_sigmoid(c, v, slope, shift, &e));
+    return onnx_put_same(c, e, c->out[0]);
+}
+
+/* x * hard_sigmoid(x) with 1/6 and 1/2. */
+static status read_hard_swish(onnx_call *c)
+{
+    onnx_value *v;
+    edge_id in[2], y;
+    TRY(onnx_need(c, 0, &v));
+    TRY(hard_sigmoid(c, v, 1.0f / 6, 0.5f, &in[1]));
+    TRY(onnx_arrange(c, v, c->out[0]->axis, &in[0]));
+    TRY(onnx_node(c, &op_mul, NULL, &(binary_attr){0}, in, 2, &y));
+    return onnx_put_same(c, y, c->out[0]);
+}
+
+const op_onnx activation_onnx = {.read = {{"Relu", read_relu}, {"Sigmoid", read_sigmoid}, {"LeakyRelu", read_leaky}, {"Clip", read_clip},
+    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {NULL, NULL}}};

@@ -1,0 +1,128 @@
+#include <math.h>
+#include <string.h>
+
+#include "core/ops/infer.h"
+#include "core/ops/onnx.h"
+
+/* ---------------------------------------------------------------------------------------------------- reading */
+
+/* One axis of the file's rule: where output o reads. */
+typedef struct axis_rule {
+    const char *coordinates, *nearest;
+    int64_t in, out;
+    double scale;
+} axis_rule;
+
+static double source_position(const axis_rule *r, int64_t o)
+{
+    if (strcmp(r->coordinates, "asymmetric") == 0) return (double)o / r->scale;
+    if (strcmp(r->coordinates, "align_corners") == 0) /* the length that the scale gives, whole or not */
+        return r->out > 1 ? (double)o * (double)(r->in - 1) / ((double)r->in * r->scale - 1) : 0;
+    if (strcmp(r->coordinates, "pytorch_half_pixel") == 0 && r->out == 1) return 0;
+    return ((double)o + 0.5) / r->scale - 0.5;
+}
+
+static double clamp(double value, double high) { return value < 0 ? 0 : value > high ? high : value; }
+
+static int64_t nearest_index(const axis_rule *r, int64_t o)
+{
+    double at = source_position(r, o), index;
+    if (strcmp(r->nearest, "floor") == 0) index = floor(at);
+    else if (strcmp(r->nearest, "ceil") == 0) index = ceil(at);
+    else if (strcmp(r->nearest, "round_prefer_ceil") == 0) index = floor(at + 0.5);
+    else index = ceil(at - 0.5);
+    return (int64_t)clamp(index, (double)(r->in - 1));
+}
+
+/* Whether our rule (kernels.h) reads the same places. */
+static bool same_as_ours(const axis_rule *r, bool bilinear, bool corners)
+{
+    double last = (double)(r->in - 1), ours;
+    for (int64_t o = 0; o < r->out; o++) {
+        if (!bilinear && nearest_index(r, o) != o * r->in / r->out) return false;
+        if (!bilinear) continue;
+        if (corners) ours = r->out > 1 ? (double)o * last / (double)(r->out - 1) : 0;
+        else ours = ((double)o + 0.5) * (double)r->in / (double)r->out - 0.5;
+        if (fabs(clamp(source_position(r, o), last) - clamp(ours, last)) > 1e-6 * (double)r->in) return false;
+    }
+    return true;
+}
+
+/* The new size of dimension i, from sizes or scales. */
+static status new_size(const onnx_call *c, const onnx_value *v, int32_t i, const float *scales, const int64_t *sizes, axis_rule *r)
+{
+    r->in = v->shape.dim[i];
+    double scale = scales ? (double)scales[i] : (double)sizes[i] / (double)r->in;
+    double out = scales ? floor((double)r->in * scale) : (double)sizes[i];
+    if (!(scale > 0) || !(out >= 1 && out <= SIZE_LIMIT)) return onnx_fail(c, "dimension %d becomes %g", i, out);
+    r->out = (int64_t)out;
+    r->scale = scale;
+    return OK;
+}
+
+/* Scales or sizes of all four dimensions; which input they are depends on the opset. */
+static status read_sizes(onnx_call *c, const float **scales, const int64_t **sizes)
+{
+    bool upsample = strcmp(c->type, "Upsample") == 0;
+    int32_t at = c->opset >= 11 && !upsample ? 2 : 1;
+    const onnx_attribute *a = onnx_find(c, "scales");
+    int64_t count = 4;
+    shape s;
+    *scales = NULL, *sizes = NULL;
+    if (a && a->kind == ONNX_FLOATS) {
+        *scales = a->floats, count = a->count;
+    } else if (at < c->in_count && c->in[at] && shape_count(c->in[at]->shape) > 0) {
+        TRY(onnx_floats(c, at, scales, &s));
+        count = shape_count(s);
+    } else {
+        TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, sizes, &count));
+    }
+    return count == 4 ? OK : onnx_fail(c, "%lld scales or sizes, expected 4: only images are supported", (long long)count);
+}
+
+static status read_rule(onnx_call *c, axis_rule *r, bool *bilinear)
+{
+    const char *mode;
+    bool old = strcmp(c->type, "Upsample") == 0 || c->opset < 11;
+    TRY(onnx_text(c, "mode", "nearest", &mode));
+    TRY(onnx_text(c, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", &r->coordinates));
+    TRY(onnx_text(c, "nearest_mode", old ? "floor" : "round_prefer_floor", &r->nearest));
+    (void)onnx_find(c, "cubic_coeff_a"); /* of modes that are refused */
+    (void)onnx_find(c, "extrapolation_value");
+    (void)onnx_find(c, "exclude_outside");
+    *bilinear = strcmp(mode, "linear") == 0 || strcmp(mode, "bilinear") == 0;
+    if (!*bilinear && strcmp(mode, "nearest") != 0) return onnx_fail(c, "mode = %s, expected nearest or linear", mode);
+    if (strncmp(r->coordinates, "tf_", 3) == 0) return onnx_fail(c, "coordinate_transformation_mode = %s", r->coordinates);
+    return OK;
+}
+
+static status read_resize(onnx_call *c)
+{
+    onnx_value *v;
+    axis_rule rule[4] = {{.in = 0}};
+    const float *scales;
+    const int64_t *sizes;
+    bool bilinear;
+    edge_id x, y;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_image(c, v, &x));
+    TRY(read_rule(c, &rule[0], &bilinear));
+    TRY(read_sizes(c, &scales, &sizes));
+    bool corners = bilinear && strcmp(rule[0].coordinates, "align_corners") == 0;
+    for (int32_t i = 0; i < 4; i++) {
+        rule[i].coordinates = rule[0].coordinates, rule[i].nearest = rule[0].nearest;
+        TRY(new_size(c, v, i, scales, sizes, &rule[i]));
+        if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
+        if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
+            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest", rule[i].coordinates,
+                bilinear ? "" : ", ", bilinear ? "" : rule[i].nearest, (long long)rule[i].in, (long long)rule[i].out);
+    }
+    resize_attr a = {.bilinear = bilinear, .align_corners = corners};
+    int64_t factor = rule[2].out / rule[2].in;
+    if (factor * rule[2].in == rule[2].out && factor * rule[3].in == rule[3].out) a.factor = (int32_t)factor;
+    else a.height = (int32_t)rule[2].out, a.width = (int32_t)rule[3].out;
+    TRY(onnx_node(c, &op_resize, NULL, &a, &x, 1, &y));
+    return onnx_put_image(c, y);
+}
+
+const op_onnx resize_onnx = {.read = {{"Resize", read_resize}, {"Upsample", read_resize}, {NULL, NULL}}};

@@ -1,0 +1,94 @@
+#include "core/ops/onnx.h"
+
+/* ---------------------------------------------------------------------------------------------------- reading */
+
+typedef struct range {
+    int64_t begin, size, step; /* size -1: everything */
+} range;
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+
+/* ranges: by ONNX's axis. Into output 0. */
+static status add_slice(onnx_call *c, onnx_value *v, const range *r, const char *suffix)
+{
+    edge_id x, y;
+    slice_attr a = {.begin = {0}};
+    TRY(onnx_ordered(c, v, &x));
+    for (int32_t i = 0; i < v->shape.rank; i++) {
+        const range *p = &r[v->axis[i]];
+        if (p->size < 0) continue;
+        a.begin[i] = p->begin, a.size[i] = p->size, a.step[i] = p->step;
+    }
+    TRY(onnx_node(c, &op_slice, suffix, &a, &x, 1, &y));
+    return onnx_put_same(c, y, v);
+}
+
+/* start, end, step of one axis as ONNX has them. */
+static status cut_axis(const onnx_call *c, const onnx_value *v, int32_t axis, int64_t start, int64_t end, int64_t step, range *r)
+{
+    int64_t size = v->shape.dim[axis];
+    if (step < 1 || step > INT32_MAX) return onnx_fail(c, "a step of %lld, expected 1 or more", (long long)step);
+    int64_t first = clamp(start < 0 ? start + size : start, 0, size), last = clamp(end < 0 ? end + size : end, 0, size);
+    if (last <= first) return onnx_fail(c, "nothing is left of dimension %d", axis);
+    if (first == 0 && last == size && step == 1) return OK;
+    *r = (range){first, (last - first + step - 1) / step, step};
+    return OK;
+}
+
+static status read_slice(onnx_call *c)
+{
+    onnx_value *v;
+    const int64_t *start, *end, *axes = NULL, *step = NULL;
+    int64_t count, ends, axis_count = 0, steps = 0;
+    range r[SHAPE_MAX_RANK];
+    TRY(onnx_need(c, 0, &v));
+    if (c->opset < 10) {
+        TRY(onnx_ints(c, "starts", &start, &count));
+        TRY(onnx_ints(c, "ends", &end, &ends));
+        TRY(onnx_ints(c, "axes", &axes, &axis_count));
+    } else {
+        TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &start, &count));
+        TRY(onnx_const_ints(c, 2, SHAPE_MAX_RANK, &end, &ends));
+        if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &axes, &axis_count));
+        if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &step, &steps));
+    }
+    if (ends != count || (axis_count && axis_count != count) || (steps && steps != count)) return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) r[i] = (range){.size = -1};
+    for (int64_t i = 0; i < count; i++) {
+        int32_t axis;
+        TRY(onnx_axis(c, axis_count ? axes[i] : i, v->shape.rank, &axis));
+        TRY(cut_axis(c, v, axis, start[i], end[i], steps ? step[i] : 1, &r[axis]));
+    }
+    return add_slice(c, v, r, NULL);
+}
+
+/* A slice per output. */
+static status read_split(onnx_call *c)
+{
+    onnx_value *v, *first = c->out[0];
+    const int64_t *sizes;
+    int64_t given, count, at = 0;
+    int32_t axis;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_int(c, "axis", 0, &given));
+    TRY(onnx_axis(c, given, v->shape.rank, &axis));
+    TRY(onnx_axes(c, "split", 1, &sizes, &count));
+    int64_t total = v->shape.dim[axis];
+    if (count ? count != c->out_count : total % c->out_count != 0) return onnx_fail(c, "%lld sizes for %d outputs", (long long)count, c->out_count);
+    for (int32_t i = 0; i < c->out_count; i++) {
+        range r[SHAPE_MAX_RANK];
+        for (int32_t k = 0; k < SHAPE_MAX_RANK; k++) r[k] = (range){.size = -1};
+        int64_t size = count ? sizes[i] : total / c->out_count;
+        if (size < 1 || size > total - at) return onnx_fail(c, "part %d has %lld of the %lld that are left", i, (long long)size, (long long)(total - at));
+        r[axis] = (range){at, size, 1};
+        at += size;
+        char suffix[32];
+        onnx_number(i, suffix);
+        c->out[0] = i == 0 ? first : c->out[i];
+        if (c->out[0]) TRY(add_slice(c, v, r, suffix));
+    }
+    c->out[0] = first;
+    return OK;
+}
+
+const op_onnx slice_onnx = {.read = {{"Slice", read_slice}, {"Split", read_split}, {NULL, NULL}}};

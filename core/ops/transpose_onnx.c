@@ -1,0 +1,28 @@
+#include "core/ops/onnx.h"
+
+/* ---------------------------------------------------------------------------------------------------- reading */
+
+/* Nothing moves: the value's dimensions get other numbers. */
+static status read_transpose(onnx_call *c)
+{
+    onnx_value *v;
+    const int64_t *perm;
+    int64_t count;
+    int32_t axis[SHAPE_MAX_RANK], to[SHAPE_MAX_RANK], rank;
+    edge_id x;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_ints(c, "perm", &perm, &count));
+    rank = v->shape.rank;
+    if (count && count != rank) return onnx_fail(c, "perm has %lld entries for %d dimensions", (long long)count, rank);
+    for (int32_t i = 0; i < rank; i++) to[i] = -1;
+    for (int32_t i = 0; i < rank; i++) {
+        int64_t from = count ? perm[i] : rank - 1 - i;
+        if (from < 0 || from >= rank || to[from] >= 0) return onnx_fail(c, "perm is no permutation");
+        to[from] = i;
+    }
+    TRY(onnx_ordered(c, v, &x));
+    for (int32_t i = 0; i < rank; i++) axis[i] = to[v->axis[i]];
+    return onnx_put(c, x, axis);
+}
+
+const op_onnx transpose_onnx = {.read = {{"Transpose", read_transpose}, {NULL, NULL}}};
