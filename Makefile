@@ -11,6 +11,7 @@
 #   make install PREFIX=/usr/local
 #
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
+#   SIMT=1                            the CUDA backend compiled for the CPU (docs/SIMT.md); SIMT_CHECK=1: every access is watched
 #   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
 #   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  CUDA_PTX=90 what later GPUs get;  CUDA_HOME=/usr/local/cuda
 #   OPT=-O0                           for debugging
@@ -29,6 +30,8 @@ CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(CUDA_HOME)/bin/nvcc
 CUDA_ARCHS ?= 75 80 86 87 89 90a
 CUDA_PTX ?= 90
+SIMT ?= 0
+SIMT_CHECK ?= 0
 OPENMP ?= 1
 ifeq ($(SAN),thread)
 override ONEDNN := 0
@@ -36,7 +39,7 @@ override OPENMP := 0
 endif
 
 # A build with other switches lives in its own folder, so that objects never mix.
-VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)
+VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)$(if $(filter 1,$(SIMT)),-simt)$(if $(filter 1,$(SIMT_CHECK)),-check)
 OUT := $(BUILD)$(VARIANT)
 OBJ := $(OUT)/obj
 
@@ -75,13 +78,25 @@ ISA_avx2 := -march=x86-64-v3
 ISA_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
 CPU_CFLAGS := -O3 -fopenmp-simd -fno-trapping-math
 CUDA_SRC :=
-ifeq ($(CUDA),0)
+ifeq ($(filter 1,$(CUDA) $(SIMT)),)
 CORE_SRC := $(filter-out core/device/device_cuda.c,$(CORE_SRC))
 else
 CORE_SRC := $(filter-out core/device/device_cuda_absent.c,$(CORE_SRC))
 CUDA_SRC := $(wildcard kernels/cuda/*.cu)
 CPPFLAGS += -DGRAFT_CUDA=1
+endif
+ifeq ($(CUDA),1)
 LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt
+endif
+ifeq ($(SIMT),1)
+# The same .cu sources for the CPU. Its vector unit has fused products and f16 where the machine that builds has them.
+CPPFLAGS += -DGRAFT_SIMT=1 -Ikernels/simt/include
+SIMT_ISA := $(if $(shell grep -m1 ' avx2 .* f16c\| f16c .* avx2' /proc/cpuinfo),-march=x86-64-v3)
+SIMT_SRC := $(wildcard kernels/simt/*.c)
+KERNEL_SRC += $(SIMT_SRC)
+$(SIMT_SRC:%.c=$(OBJ)/%.o): CFLAGS += $(SIMT_ISA)
+CXXFLAGS += -std=c++20 -x c++ $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -fno-exceptions -fno-rtti -fno-threadsafe-statics \
+            -Wall -Wno-unknown-pragmas -Werror -MMD -MP $(SIMT_ISA) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 endif
 # No exceptions and no guarded statics: the objects need no C++ run-time library.
 NVCC_FLAGS := -std=c++20 -O3 -fmad=false -lineinfo -Xptxas=-v,--warn-on-spills \
@@ -129,6 +144,12 @@ endef
 $(foreach isa,$(CPU_ISAS),$(eval $(call cpu_rule,$(isa))))
 $(OBJ)/kernels/cpu/dnnl%.o: CFLAGS += -O3
 
+ifeq ($(SIMT),1)
+$(OBJ)/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+$(OBJ)/core/device/device_cuda.o: CPPFLAGS += -DGRAFT_CUDA_ARCHS='""'
+else
 # x.ptxas keeps what the assembler said of registers and spills. Other flags (targets above all) compile anew, other Makefile edits do not.
 $(OBJ)/kernels/cuda/%.o: kernels/cuda/%.cu $(OUT)/nvcc-flags
 	@mkdir -p $(@D)
@@ -138,10 +159,11 @@ $(OBJ)/kernels/cuda/%.o: kernels/cuda/%.cu $(OUT)/nvcc-flags
 $(OUT)/nvcc-flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' >$@
-FORCE:
-cuda-objects: $(CUDA_OBJ)
 $(OBJ)/core/device/device_cuda.o: $(OUT)/nvcc-flags
 $(OBJ)/core/device/device_cuda.o: CPPFLAGS += -isystem $(CUDA_HOME)/include -DGRAFT_CUDA_ARCHS='"$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=+%))"'
+endif
+cuda-objects: $(CUDA_OBJ)
+FORCE:
 
 $(OUT)/libgraft-all.a: $(LIB_OBJ)
 	@rm -f $@

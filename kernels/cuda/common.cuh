@@ -19,6 +19,8 @@
  *     }
  *     ...
  *     return launch(scale_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, call->stream, dst, src, a, count);
+ *     ...
+ *     extern "C" const kernel scale__cuda_grid = {.op = OP_SCALE, .backend = BACKEND_CUDA, .name = "scale__cuda_grid", .run = scale_run};
  */
 #ifndef GRAFT_CUDA_COMMON_CUH
 #define GRAFT_CUDA_COMMON_CUH
@@ -106,7 +108,7 @@ template <typename... Parameters, typename... Arguments>
 static inline status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void *stream, Arguments... arguments)
 {
 #ifdef GRAFT_SIMT
-    return simt_launch([=] { kernel((Parameters)arguments...); }, grid, block, shared_bytes, stream);
+    return simt_launch([=] { kernel((Parameters)arguments...); }, (const void *)kernel, grid, block, shared_bytes, stream);
 #else
     auto start = [&](Parameters... parameters) {
         void *pointers[] = {(void *)&parameters...};
