@@ -6,7 +6,7 @@
 
 #include "core/base/file.h"
 
-enum { PLOT_WIDTH = 560, PLOT_HEIGHT = 220, PLOT_LEFT = 56, PLOT_BOTTOM = 24, PLOT_TOP = 10, MATRIX_MAX = 40, THUMB = 96 };
+enum { PLOT_WIDTH = 560, PLOT_HEIGHT = 220, PLOT_LEFT = 56, PLOT_BOTTOM = 24, PLOT_TOP = 10, MATRIX_MAX = 40, THUMB = 96, MAX_MARKED = 60 };
 
 /* ------------------------------------------------------------------------------------------------ text */
 
@@ -95,12 +95,20 @@ static void put_grid(FILE *f, const axes *a)
 
 static void put_curve(FILE *f, const records *r, const curve *c, const axes *a)
 {
+    int64_t points = 0;
     fprintf(f, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", c->colour);
     for (int64_t i = 0; i < r->count; i++) {
         double v = r->rows[i].value[c->column];
-        if (isfinite(v)) fprintf(f, "%.1f,%.1f ", plot_x(a, r->rows[i].epoch), plot_y(a, v));
+        if (!isfinite(v)) continue;
+        fprintf(f, "%.1f,%.1f ", plot_x(a, r->rows[i].epoch), plot_y(a, v));
+        points++;
     }
     fputs("\"/>\n", f);
+    for (int64_t i = 0; i < r->count && points <= MAX_MARKED; i++) { /* one evaluation is a point, not a line */
+        double v = r->rows[i].value[c->column];
+        if (!isfinite(v)) continue;
+        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\" fill=\"%s\"/>\n", plot_x(a, r->rows[i].epoch), plot_y(a, v), c->colour);
+    }
 }
 
 static void put_plot(FILE *f, const records *r, const char *title, const curve *c, int count)
