@@ -3,6 +3,8 @@
 #include "cli/cli.h"
 #include "cli/export_images.h"
 #include "cli/network.h"
+#include "core/graph/transform.h"
+#include "export/qat.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
@@ -51,6 +53,11 @@ static status take_scales(job *j, const export_options *o)
     if (*cache && file_exists(cache)) {
         log_info(&j->c->log, "scales from %s", cache);
         return export_read_scales(&j->scales, &j->m, cache, &j->c->log);
+    }
+    if (graph_has_fake_quant(&j->m.graph) && !j->spec->force_ptq) {
+        log_info(&j->c->log, "scales from quantisation-aware training");
+        TRY(qat_scales(&j->scales, &j->m, j->spec->cache_version));
+        return *cache ? export_write_scales(&j->scales, cache) : OK;
     }
     log_info(&j->c->log, "calibrating on %lld images", (long long)j->images.chosen.count);
     TRY(export_calibrate(&j->scales, &j->m, o, j->spec->cache_version));

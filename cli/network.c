@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/graph/transform.h"
 #include "core/ops/op.h"
 #include "export/export.h"
 
@@ -17,12 +18,23 @@ static status open_engine(network *n, const char *path)
     return OK;
 }
 
+/* The fastest form of a model; of one with fake quantisation the form that training has evaluated. */
+static status runnable_graph(graph *dst, const graph *g)
+{
+    graph plain;
+    if (!graph_has_fake_quant(g)) return export_float_graph(dst, g);
+    TRY(pass_inference(&plain, g));
+    status result = pass_lower(dst, &plain, false);
+    graph_free(&plain);
+    return result;
+}
+
 static status open_model(network *n, const char *path)
 {
     spec_loss loss;
     TRY(model_load(&n->model, path));
     TRY(spec_text_loss(n->model.spec_text, &loss));
-    TRY(export_float_graph(&n->graph, &n->model.graph));
+    TRY(runnable_graph(&n->graph, &n->model.graph));
     n->preprocess = &n->model.preprocess;
     n->class_name = n->model.class_name;
     n->class_count = n->model.class_count;

@@ -8,6 +8,7 @@
 #include "cli/export_images.h"
 #include "cli/network.h"
 #include "core/base/file.h"
+#include "core/graph/transform.h"
 #include "export/export.h"
 
 static const cli_option options[] = {
@@ -271,11 +272,24 @@ static status write_all(job *j)
 
 /* ------------------------------------------------------------------------------------------------ the command */
 
+/* Ranges are those of the unpruned network. */
+static status drop_fake_quantisation(job *j)
+{
+    graph plain;
+    if (!graph_has_fake_quant(&j->model.graph)) return OK;
+    log_warn(&j->c->log, "%s was trained quantisation-aware; pruning removes that: retrain with qat.enable = true", j->options->model);
+    TRY(pass_remove_fake_quant(&plain, &j->model.graph));
+    graph_free(&j->model.graph);
+    j->model.graph = plain;
+    return OK;
+}
+
 static status prune_model(job *j)
 {
     prune_options o;
     graph small;
     TRY(prune_options_from_spec(&o, j->options));
+    TRY(drop_fake_quantisation(j));
     TRY(prune_graph(&small, &j->report, &j->model.graph, &o));
     bool dry = j->options->dry_run || cli_is_given(j->c, "--dry-run");
     status result = OK;

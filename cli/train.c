@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "core/train/trainer.h"
+#include "export/qat.h"
 #include "models/models.h"
 
 static const cli_option options[] = {
@@ -51,7 +52,7 @@ static status run(cli_context *c)
     c->log.period_seconds = c->config.spec.train.log_period;
     status result = spec_text(c, &text);
     if (result == OK)
-        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build,
+        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert,
             .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
             .stop_context = c, .log = &c->log}, &summary);
     free(text);
@@ -73,7 +74,7 @@ const cli_command command_train = {
                    "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
                    "was never stopped.",
     .spec = CLI_SPEC_FINISHED,
-    .sections = "model data augment train optimizer schedule",
+    .sections = "model data augment train optimizer schedule qat",
     .stops_on_signal = true,
     .options = options,
     .run = run,

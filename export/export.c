@@ -12,7 +12,8 @@ typedef status pass_fn(graph *dst, const graph *src);
 
 status export_float_graph(graph *dst, const graph *model_graph)
 {
-    static pass_fn *const passes[] = {pass_inference, pass_fold_batchnorm, pass_fuse_epilogues, pass_fold_constants, pass_remove_dead};
+    static pass_fn *const passes[] = {pass_inference, pass_remove_fake_quant, pass_fold_batchnorm, pass_fuse_epilogues, pass_fold_constants,
+        pass_remove_dead};
     const graph *from = model_graph;
     graph stage[2] = {{.node_count = 0}, {.node_count = 0}};
     int64_t count = sizeof passes / sizeof *passes;
@@ -41,12 +42,12 @@ status export_score(const export_options *o, graph *g, double *points)
     return graph_resize(g, g->inputs[0], s); /* scoring may have changed the batch */
 }
 
-static status fill_table(export_scales *s, const graph *g, const float *scale, spec_calibrator method, int64_t version)
+status export_fill_table(export_scales *s, const graph *g, const float *scale, const char *method, const char *algorithm, int64_t version)
 {
     calibration_cache *t = &s->table;
     t->version = version;
-    t->algorithm = method == CALIBRATOR_MINMAX ? "MinMaxCalibration" : "EntropyCalibration2";
-    s->calibrator = calibrator_name(method);
+    t->algorithm = algorithm;
+    s->calibrator = method;
     t->entries = ARENA_ARRAY(&t->memory, cache_entry, g->edge_count);
     if (!t->entries) return FAIL_MEMORY(g->edge_count * sizeof *t->entries);
     for (edge_id e = 0; e < g->edge_count; e++) {
@@ -99,7 +100,8 @@ static status calibrate(export_scales *s, const graph *g, const export_options *
     calibration_scales(&c, method, o->percentile, scale);
     quantise_share_scales(g, scale);
     s->images = c.images;
-    TRY_OUT(fill_table(s, g, scale, method, version));
+    TRY_OUT(export_fill_table(s, g, scale, calibrator_name(method),
+        method == CALIBRATOR_MINMAX ? "MinMaxCalibration" : "EntropyCalibration2", version));
 out:
     calibration_free(&c);
     arena_free(&a);

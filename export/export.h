@@ -42,7 +42,7 @@ typedef struct export_options {
 /* One scale per tensor, and where it comes from. */
 typedef struct export_scales {
     calibration_cache table;
-    const char *calibrator; /* "entropy", ... or "cache" */
+    const char *calibrator; /* "entropy", ..., "cache" or "qat" */
     int64_t images;         /* 0: unknown                */
 } export_scales;
 

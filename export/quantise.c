@@ -37,8 +37,7 @@ bool quantise_is_layer(const graph *g, node_id n)
     return p->in_count <= IN_BIAS || p->in[IN_BIAS] == EDGE_NONE || is_values(g, p->in[IN_BIAS]);
 }
 
-/* Same values out as in, so the same scale. */
-static bool passes_integers(const node *p)
+bool quantise_passes(const node *p)
 {
     if (p->op == &op_pool) return ((const pool_attr *)p->attr)->kind == POOL_MAX;
     return p->op->alias;
@@ -74,7 +73,7 @@ static void find_capable(quantiser *q, const bool *keep_float)
         const node *p = &q->src->nodes[n];
         if (quantise_is_layer(q->src, n)) {
             q->integer_node[n] = q->scale[p->in[IN_X]] > 0 && !(keep_float && keep_float[n]);
-        } else if (passes_integers(p)) {
+        } else if (quantise_passes(p)) {
             q->integer_node[n] = can_be_integer(q, p->in[0]);
         } else if (rescales_integers(p)) {
             bool scaled = q->scale[p->out[0]] > 0, any = false;
@@ -256,7 +255,7 @@ static status add_layer(quantiser *q, const node *p, const char *name, bool inte
 static status add_integer_node(quantiser *q, const node *p)
 {
     edge_id in[NODE_MAX_IN], out = p->out[0];
-    bool pass = passes_integers(p);
+    bool pass = quantise_passes(p);
     for (int32_t i = 0; i < p->in_count; i++) TRY(integer_image(q, p->in[i], &in[i]));
     q->image_scale[out] = pass ? q->image_scale[p->in[0]] : q->scale[out];
     binary_attr add = {0};
@@ -356,6 +355,6 @@ void quantise_share_scales(const graph *g, float *scale)
 {
     for (node_id n = (node_id)g->node_count - 1; n >= 0; n--) {
         const node *p = &g->nodes[n];
-        if (passes_integers(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
+        if (quantise_passes(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
     }
 }

@@ -24,6 +24,9 @@ bool quantise_is_layer(const graph *g, node_id n);
 /* wanted[edge]: float activations and inputs that some integer layer reads, directly or through ops that keep integers. */
 status quantise_wanted(const graph *g, bool *wanted);
 
+/* Integers go through this node unchanged: its result has its input's scale. */
+bool quantise_passes(const node *p);
+
 /* One tensor per maximum pooling: what goes in takes the scale of what comes out when nothing else reads it, so that the values
  * that are kept decide. */
 void quantise_share_scales(const graph *g, float *scale);

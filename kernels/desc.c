@@ -70,6 +70,12 @@ static const desc_field cast_desc_fields[] = {
 #undef F
 };
 
+static const desc_field fake_quant_desc_fields[] = {
+#define F(kind, member, absent) FIELD(fake_quant_desc, kind, member, #member, absent)
+    F(FIELD_I64, rows, 0), F(FIELD_I64, count, 0), F(FIELD_DTYPE, type, 0), F(FIELD_F32, momentum, 0), F(FIELD_BOOL, narrow, 0), FIELDS_END
+#undef F
+};
+
 static const desc_field pad_desc_fields[] = {
 #define F(kind, member, count, absent) FIELD_LIST(pad_desc, kind, member, #member, count, absent)
     F(FIELD_I32, rank, 1, 0), F(FIELD_I64, src_dim, MOVE_MAX_RANK, 0), F(FIELD_I64, dst_dim, MOVE_MAX_RANK, 0),

@@ -78,6 +78,11 @@ static double binary_bytes(kernel_op op, const binary_desc *d)
     return (2 * all + (d->b_broadcast ? row : all)) * size(d->type);
 }
 
+static double fake_quant_count(const fake_quant_desc *d)
+{
+    return (double)d->rows * (double)d->count;
+}
+
 static double optimiser_moments(const optimiser_desc *d)
 {
     if (d->rule == UPDATE_ADAM || d->rule == UPDATE_ADAMW) return 2;
@@ -119,6 +124,9 @@ double kernel_flops(kernel_op op, const void *desc)
     case OP_MUL_REDUCE: return 2 * binary_count(desc);
     case OP_QUANTISE:
     case OP_DEQUANTISE: return (double)((const cast_desc *)desc)->count;
+    case OP_FAKE_QUANT_RANGE:
+    case OP_FAKE_QUANT:
+    case OP_FAKE_QUANT_BACKWARD: return 2 * fake_quant_count(desc);
     case OP_RESIZE_FORWARD:
     case OP_RESIZE_BACKWARD: return (((const resize_desc *)desc)->bilinear ? 8 : 0) * resize_elements(KERNEL_OP_COUNT, desc);
     case OP_DROPOUT: return (double)((const dropout_desc *)desc)->n * (double)((const dropout_desc *)desc)->per_sample;
@@ -158,6 +166,11 @@ double kernel_bytes(kernel_op op, const void *desc)
         const cast_desc *d = desc;
         return (double)d->count * (size(d->src_type) + size(d->dst_type));
     }
+    case OP_FAKE_QUANT_RANGE:
+    case OP_FAKE_QUANT:
+    case OP_FAKE_QUANT_BACKWARD:
+        return (op == OP_FAKE_QUANT_RANGE ? 1 : op == OP_FAKE_QUANT ? 2 : 3) * fake_quant_count(desc) *
+               size(((const fake_quant_desc *)desc)->type);
     case OP_PAD: {
         const pad_desc *d = desc;
         double src = move_count(d->src_dim, d->rank), dst = move_count(d->dst_dim, d->rank);

@@ -192,6 +192,20 @@ typedef struct cast_desc {
     float scale; /* quantise: multiplied (inv_scale); dequantise: multiplied; cast: ignored */
 } cast_desc;
 
+/* Fake quantisation: f32 values go through an engine's integers and back (Jacob and others 2018, "Quantization and training of neural networks
+ * for integer-arithmetic-only inference", section 3). One scale per row, range / 127; the greatest integer is 127, the least -128, or -127
+ * if narrow. A range of at most 1e-30 was never measured: values pass unchanged.
+ *   OP_FAKE_QUANT_RANGE     in src [rows, count]; out range f32 [rows], updated: the first time the row's greatest |x|, then
+ *                           (1 - momentum) * range + momentum * greatest; momentum 1: overwritten
+ *   OP_FAKE_QUANT           in src, range; out dst = saturate(half even(src * (1 / scale))) * scale; NaN stays NaN
+ *   OP_FAKE_QUANT_BACKWARD  in ddst, src, range; out dsrc = ddst where nothing was saturated, else 0 (the straight-through estimator) */
+typedef struct fake_quant_desc {
+    int64_t rows, count; /* count: of one row */
+    dtype type;          /* f32, f16, bf16 */
+    float momentum;      /* range only */
+    bool narrow;
+} fake_quant_desc;
+
 /* ------------------------------------------------------------------------------------------------ data movement */
 
 /* OP_PAD: dst gets src at offset `before`; negative pads crop (slice = negative pad); elsewhere `value`. Any type. Every step must be given (1: none). Gradient: OP_PAD with the
@@ -344,6 +358,9 @@ typedef struct fill_desc {
     X(CAST, cast, cast_desc)                                                                                           \
     X(QUANTISE, quantise, cast_desc)                                                                                   \
     X(DEQUANTISE, dequantise, cast_desc)                                                                               \
+    X(FAKE_QUANT_RANGE, fake_quant_range, fake_quant_desc)                                                             \
+    X(FAKE_QUANT, fake_quant, fake_quant_desc)                                                                         \
+    X(FAKE_QUANT_BACKWARD, fake_quant_backward, fake_quant_desc)                                                       \
     X(PAD, pad, pad_desc)                                                                                              \
     X(TRANSPOSE, transpose, transpose_desc)                                                                            \
     X(CONCAT, concat, concat_desc)                                                                                     \

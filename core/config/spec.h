@@ -71,6 +71,7 @@ typedef struct spec {
     spec_train train;
     spec_optimizer optimizer;
     spec_schedule schedule;
+    spec_qat qat;
     spec_prune prune;
     spec_export export;
     spec_infer infer;

@@ -36,11 +36,20 @@ status autodiff_add(autodiff *a, edge_id e, edge_id gradient)
     return OK;
 }
 
+/* The parameter that an edge stands for: itself, or what it was cast or fake-quantised from. */
+static edge_id param_behind(const graph *g, edge_id e)
+{
+    while (g->edges[e].kind == EDGE_ACTIVATION && g->nodes[g->edges[e].producer].op->straight_through)
+        e = g->nodes[g->edges[e].producer].in[0];
+    return e;
+}
+
 status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad)
 {
     *grad = EDGE_NONE;
     if (!autodiff_wants(a, param)) return OK;
     graph *g = a->g;
+    param = param_behind(g, param);
     edge p = g->edges[param];
     if (p.kind != EDGE_PARAM) return FAIL(E_INTERNAL, "'%s' is used as a weight, but is no parameter: no gradient", p.name);
     if (p.grad == EDGE_NONE) {

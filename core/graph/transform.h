@@ -31,10 +31,12 @@ status builder_finish(graph_builder *b);
 /* The passes. Each initialises dst; on failure dst is empty. Their order:
  *     training      [fuse_training] lower(true) graph_backward
  *     evaluation    inference [fuse_training] lower(false)
- *     deployment    inference fold_batchnorm lower(false) fuse_epilogues fold_constants remove_dead
+ *     deployment    inference remove_fake_quant fold_batchnorm lower(false) fuse_epilogues fold_constants remove_dead
  */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
 status pass_inference(graph *dst, const graph *src);            /* drops dropout, and inputs only it reads                 */
+status pass_remove_fake_quant(graph *dst, const graph *src);    /* what quantisation-aware training put in                 */
+bool graph_has_fake_quant(const graph *g);
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */

@@ -125,6 +125,21 @@ static void cut(void *attr, shape weight)
     if (weight.dim[0] < a->groups) a->groups = (int32_t)weight.dim[0];
 }
 
+/* ---------------------------------------------------------------------------------------------------- lowering */
+
+/* What an engine will compute with integers reads the weights as they will be there. */
+static status lower(graph_builder *b, const node *n)
+{
+    edge_id weight = n->in[WEIGHT], image;
+    if (!quantised_input(b->src, n->in[X]) || b->src->edges[weight].kind != EDGE_PARAM) return builder_copy(b, n);
+    TRY(quantised_weight(b, n, weight, &image));
+    edge_id plain = b->map[weight];
+    b->map[weight] = image;
+    TRY(builder_copy(b, n));
+    b->map[weight] = plain;
+    return OK;
+}
+
 /* ---------------------------------------------------------------------------------------------------- gradient */
 
 /* A bias alone (its weight is frozen): the weight gradient of a 1x1 convolution whose input is a plane of ones. */
@@ -245,7 +260,7 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
 
 const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 5, .out_min = 1,
     .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .infer = infer, .describe = describe,
-    .gradient = gradient, .macs = macs, .cut = cut,
+    .gradient = gradient, .lower = lower, .macs = macs, .cut = cut,
     .onnx = &conv2d_onnx};
 const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
     .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dsrc, .describe = describe_dsrc};
@@ -322,5 +337,5 @@ static status linear_gradient(autodiff *a, const node *n, const edge_id *dout)
 
 const op op_linear = {.name = "linear", .attr_bytes = sizeof(linear_attr), .fields = linear_fields, .in_min = 2, .in_max = 4, .out_min = 1,
     .out_count = 1, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = -1, .infer = linear_infer,
-    .describe = linear_describe, .gradient = linear_gradient, .macs = linear_macs,
+    .describe = linear_describe, .gradient = linear_gradient, .lower = lower, .macs = linear_macs,
     .onnx = &linear_onnx};

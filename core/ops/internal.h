@@ -54,6 +54,13 @@ typedef struct resize_grad_attr {
     resize_attr resize;
     shape src;
 } resize_grad_attr;
+extern const op op_fake_quant_range;    /* in: x; out: range, a state updated in place or [rows] */
+extern const op op_fake_quant_backward; /* in: ddst, x, range; out: dx                        */
+struct graph_builder;
+/* Whether x comes from a fake_quant, through nothing that changes integers. */
+bool quantised_input(const graph *g, edge_id x);
+/* Lowering: appends what fake-quantises the weight of node n, one range per output channel. */
+status quantised_weight(struct graph_builder *b, const node *n, edge_id weight, edge_id *image);
 extern const op op_softmax_backward; /* in: ddst, dst; out: dx                                        */
 
 #endif

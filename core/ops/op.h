@@ -47,6 +47,7 @@ typedef struct kernel_binding {
         pool_desc pool;
         binary_desc binary;
         cast_desc cast;
+        fake_quant_desc fake_quant;
         pad_desc pad;
         transpose_desc transpose;
         concat_desc concat;
@@ -72,6 +73,7 @@ typedef struct op {
     int32_t out_min, out_count;  /* outputs from out_min on are optional            */
     bool alias;                  /* out 0 is in 0 under another shape: no kernel runs          */
     bool internal;               /* made by autodiff or lowering: never in a model file        */
+    bool straight_through;       /* out 0 stands for in 0: a parameter read through it gets its gradient unchanged */
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
@@ -97,7 +99,7 @@ const op *op_find(const char *name); /* in op_table; NULL if unknown */
 
 extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_add, op_mul, op_pad, op_slice, op_transpose,
     op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
-    op_dequantise;
+    op_dequantise, op_fake_quant;
 extern const struct op_onnx conv2d_onnx, linear_onnx, batchnorm_onnx, activation_onnx, pool_onnx, add_onnx, mul_onnx, pad_onnx, slice_onnx,
     transpose_onnx, concat_onnx, reshape_onnx, dropout_onnx, resize_onnx, softmax_onnx, cast_onnx, quantise_onnx, dequantise_onnx;
 
@@ -178,6 +180,11 @@ typedef struct loss_attr {    /* in: logits, targets, class weights or none, val
 typedef struct quantise_attr {
     float scale;              /* value = integer * scale */
 } quantise_attr;
+typedef struct fake_quant_attr { /* in: x, range f32 [1] (state; 0: not measured yet); weights: [oc], narrow */
+    float momentum;           /* weight of a batch in the range's moving average */
+    bool narrow;              /* integers from -127 on */
+    int64_t rows;             /* of the range, in lowering only; 0: 1 */
+} fake_quant_attr;
 typedef struct cast_attr {
     dtype type;
 } cast_attr;

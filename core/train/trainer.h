@@ -19,10 +19,14 @@
 #include "core/train/evaluator.h"
 #include "core/train/prepare.h"
 
+/* qat_insert, handed in because core knows no engines. */
+typedef status fake_quantise_fn(graph *dst, const graph *src, float momentum);
+
 typedef struct trainer_options {
     const spec *spec;
     const char *spec_text;     /* the resolved spec as INI text: stored in model and state */
     model_builder_fn *build;
+    fake_quantise_fn *fake_quantise; /* wanted when qat.enable is                                                  */
     bool resume;               /* go on from the checkpoint in train.output; without one there: start              */
     bool overwrite;            /* start although the folder holds a checkpoint: refused otherwise                  */
     int64_t stop_at;           /* save and return OK after this many updates, as after a signal; 0: run to the end */

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/graph/transform.h"
 #include "core/train/checkpoint.h"
 #include "core/train/schedule.h"
 #include "core/train/trainer_parts.h"
@@ -255,6 +256,21 @@ static void count_steps(trainer *t)
     t->row_period = per_epoch / ROWS_PER_EPOCH > 1 ? per_epoch / ROWS_PER_EPOCH : 1;
 }
 
+/* The model's graph as qat.enable wants it, whatever it was loaded from. */
+static status fit_fake_quantisation(trainer *t)
+{
+    graph *g = &t->model.graph, changed;
+    bool wanted = t->spec.qat.enable, there = graph_has_fake_quant(g);
+    if (wanted == there) return OK;
+    if (wanted && !t->options->fake_quantise) return FAIL(E_INTERNAL, "qat.enable without fake_quantise");
+    if (wanted) TRY(t->options->fake_quantise(&changed, g, (float)t->spec.qat.range_momentum));
+    else TRY(pass_remove_fake_quant(&changed, g));
+    if (!wanted) log_info(t->log, "qat.enable = false: fake quantisation is taken out of %s", t->spec.model.pretrained);
+    graph_free(g);
+    *g = changed;
+    return OK;
+}
+
 static status open_model(trainer *t)
 {
     bool there = checkpoint_exists(t->folder);
@@ -265,7 +281,8 @@ static status open_model(trainer *t)
             "another folder with train.output=...", t->folder);
     t->progress = (train_progress){.best_step = -1, .best_loss = INFINITY, .best_accuracy = -1, .stop_loss = INFINITY, .closed = true,
         .seed = t->spec.train.seed};
-    return prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log);
+    TRY(prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log));
+    return fit_fake_quantisation(t);
 }
 
 static status open_device(trainer *t)

@@ -32,6 +32,7 @@ typedef union check_desc {
     pool_desc pool;
     binary_desc binary;
     cast_desc cast;
+    fake_quant_desc fake_quant;
     pad_desc pad;
     transpose_desc transpose;
     concat_desc concat;

@@ -116,6 +116,32 @@ pool("adaptive", lambda x: F.adaptive_avg_pool2d(x, (3, 4)), "average", 2, 3, 7,
 pool("global", lambda x: F.adaptive_avg_pool2d(x, 1), "average", 2, 3, 7, 9, "kh7kw9")
 
 
+def fake_quant(name, narrow, per_channel):
+    """PyTorch's fake quantisation of float32, scale range / 127; multiples of an eighth of the scale, so that ties occur."""
+    low = -127 if narrow else -128
+    ranges = torch.tensor([1.0, 0.5, 3.0], dtype=torch.float32) if per_channel else torch.tensor([2.0], dtype=torch.float32)
+    rows, count = len(ranges), 500
+    scale = ranges / 127
+    steps = torch.randint(-1100, 1100, (rows, count)).to(torch.float32) / 8
+    x = (steps * scale[:, None]).requires_grad_()
+    if per_channel:
+        y = torch.fake_quantize_per_channel_affine(x, scale, torch.zeros(rows, dtype=torch.int32), 0, low, 127)
+    else:
+        y = torch.fake_quantize_per_tensor_affine(x, float(scale[0]), 0, low, 127)
+    g = torch.randn(rows, count, dtype=torch.float32)
+    y.backward(g)
+    xs, r, desc = x.detach().numpy(), ranges.numpy(), f"rows{rows}count{count}narrow{int(narrow)}"
+    case(name, "fake_quant", desc, [xs, r], [fresh(y.detach().numpy())], 0)
+    case(name + "_backward", "fake_quant_backward", desc, [g.numpy(), xs, r], [fresh(x.grad.numpy())], 0)
+    seen = np.abs(xs).max(1)
+    case(name + "_range", "fake_quant_range", desc.replace("narrow", ",momentum=0.25,narrow"), [xs],
+         [(r, np.float32(0.75) * r + np.float32(0.25) * seen)], 1e-7)
+
+
+fake_quant("fake_quant_tensor", False, False)
+fake_quant("fake_quant_channels", True, True)
+
+
 def resize(name, ih, iw, oh, ow, desc, **options):
     x = torch.randn(2, 3, ih, iw, requires_grad=True)
     y = F.interpolate(x, (oh, ow), **options)

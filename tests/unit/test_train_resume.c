@@ -87,6 +87,13 @@ static void same_bits_with_rmsprop(void **state)
                    "data.sampling=balanced train.eval_period=2", split, 1);
 }
 
+static void same_bits_with_fake_quantisation(void **state)
+{
+    (void)state;
+    const int split[] = {4};
+    compare_splits("train.epochs=2 qat.enable=true", split, 1);
+}
+
 static void same_bits_for_any_loader_threads(void **state)
 {
     (void)state;
@@ -268,7 +275,8 @@ int main(int argc, char **argv)
     if (argc == 2) return child(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_at_five_splits), cmocka_unit_test(same_bits_with_averages_and_adam),
-        cmocka_unit_test(same_bits_with_rmsprop), cmocka_unit_test(same_bits_for_any_loader_threads),
+        cmocka_unit_test(same_bits_with_rmsprop), cmocka_unit_test(same_bits_with_fake_quantisation),
+        cmocka_unit_test(same_bits_for_any_loader_threads),
         cmocka_unit_test(another_seed_gives_other_bits), cmocka_unit_test(signals_save_wherever_they_come),
         cmocka_unit_test(damage_falls_back_to_the_one_before), cmocka_unit_test(resuming_must_not_change_the_run),
         cmocka_unit_test(kills_leave_something_to_go_on_from),

@@ -11,6 +11,7 @@
 #include "core/config/config.h"
 #include "core/data/image.h"
 #include "core/train/trainer.h"
+#include "export/qat.h"
 #include "models/models.h"
 
 static char fixture_root[] = "/tmp/graft-train-XXXXXX"; /* images in data/, runs beside it */
@@ -110,7 +111,7 @@ static inline status fixture_train(fixture_run *r)
     if (!f) abort();
     if (result == OK) result = config_dump(&c, f, false);
     fclose(f);
-    trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .resume = r->resume, .overwrite = r->overwrite,
+    trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert, .resume = r->resume, .overwrite = r->overwrite,
         .stop_at = r->stop_at, .stop = r->stop, .stop_context = r->stop_context, .log = &l};
     if (result == OK) result = trainer_run(&o, &r->summary);
     log_free(&l);

@@ -1,0 +1,186 @@
+/* Fake quantisation against the engine that it stands for: the same places, the same scales, the same integers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/graph/plan.h"
+#include "core/graph/transform.h"
+#include "core/ops/op.h"
+#include "export/noise.h"
+#include "export/qat.h"
+#include "export/quantise.h"
+#include "tests/unit/export_net.h"
+
+#define GOOD(call)                                                                                                     \
+    do {                                                                                                               \
+        status s_ = (call);                                                                                            \
+        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
+    } while (0)
+
+enum { IMAGES = 12 };
+
+typedef struct fixture {
+    device *dev;
+    model m;       /* with fake quantisation, ranges as minmax calibration finds them */
+    graph fused;   /* float */
+    float *scale;  /* [fused.edge_count] of that calibration */
+    net_images images;
+    calibration_data data;
+} fixture;
+
+static void set_ranges(fixture *f)
+{
+    calibration c;
+    GOOD(calibration_run(&c, &f->fused, f->dev, &f->data));
+    f->scale = calloc((size_t)f->fused.edge_count, sizeof *f->scale);
+    assert_non_null(f->scale);
+    calibration_scales(&c, CALIBRATOR_MINMAX, 0, f->scale);
+    for (edge_id e = 0; e < f->fused.edge_count; e++) {
+        char name[512];
+        snprintf(name, sizeof name, "%s.range", f->fused.edges[e].name);
+        edge_id range = graph_find_edge(&f->m.graph, name);
+        if (range != EDGE_NONE) *(float *)f->m.graph.edges[range].data = c.range[e].amax;
+    }
+    calibration_free(&c);
+}
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    graph plain;
+    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK) return 1;
+    if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->fused, &f->m.graph) != OK) return 1;
+    plain = f->m.graph;
+    if (qat_insert(&f->m.graph, &plain, 0.01f) != OK) return 1;
+    graph_free(&plain);
+    f->images = net_images_make(IMAGES, 4, false);
+    f->data = net_data(&f->images);
+    set_ranges(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    net_images_free(&f->images);
+    graph_free(&f->fused);
+    model_free(&f->m);
+    device_close(f->dev);
+    free(f->scale);
+    free(f);
+    return 0;
+}
+
+/* One fake_quant per tensor that the engine keeps as integers, but for results of pooling, which have their input's scale. */
+static void places_are_the_engines(void **state)
+{
+    fixture *f = *state;
+    bool *wanted = calloc((size_t)f->fused.edge_count, sizeof *wanted);
+    int64_t expected = 0, found = 0;
+    GOOD(quantise_wanted(&f->fused, wanted));
+    for (edge_id e = 0; e < f->fused.edge_count; e++) {
+        char name[512];
+        snprintf(name, sizeof name, "%s/fake_quant", f->fused.edges[e].name);
+        node_id p = f->fused.edges[e].producer;
+        bool pooled = p != NODE_NONE && f->fused.nodes[p].op == &op_pool;
+        bool there = graph_find_node(&f->m.graph, name) != NODE_NONE;
+        if (there != (wanted[e] && !pooled)) fail_msg("%s: wanted %d, pooled %d, there %d", name, wanted[e], pooled, there);
+        expected += wanted[e] && !pooled;
+    }
+    for (node_id n = 0; n < f->m.graph.node_count; n++) found += f->m.graph.nodes[n].op == &op_fake_quant;
+    assert_int_equal(found, expected);
+    assert_true(found > 10);
+    free(wanted);
+}
+
+static void scales_come_back(void **state)
+{
+    fixture *f = *state;
+    export_scales s;
+    GOOD(qat_scales(&s, &f->m, 8601));
+    assert_string_equal(s.calibrator, "qat");
+    for (edge_id e = 0; e < f->fused.edge_count; e++) {
+        const cache_entry *entry = cache_find(&s.table, f->fused.edges[e].name);
+        node_id p = f->fused.edges[e].producer;
+        assert_int_equal(entry != NULL, f->scale[e] > 0);
+        if (!entry) continue;
+        float own = f->scale[e], inherited = p == NODE_NONE ? 0 : f->scale[f->fused.nodes[p].in[0]];
+        float expected = inherited > 0 && quantise_passes(&f->fused.nodes[p]) ? inherited : own;
+        assert_memory_equal(&entry->scale, &expected, sizeof expected);
+    }
+    export_scales_free(&s);
+}
+
+/* What training rounds is what the engine stores: their results differ by values that lie within rounding of a tie, which move by one
+ * step. The engine's distance from the float network is all the rounding there is, at least 20 dB more. */
+static void results_are_the_engines(void **state)
+{
+    fixture *f = *state;
+    graph plain, rounded, engine_graph;
+    export_scales s;
+    double from_rounded, from_float;
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
+    GOOD(qat_scales(&s, &f->m, 8601));
+    for (edge_id e = 0; e < f->fused.edge_count; e++) {
+        const cache_entry *entry = cache_find(&s.table, f->fused.edges[e].name);
+        if (entry) scale[e] = entry->scale;
+    }
+    export_scales_free(&s);
+    GOOD(pass_inference(&plain, &f->m.graph));
+    GOOD(pass_lower(&rounded, &plain, false));
+    GOOD(quantise_graph(&engine_graph, &f->fused, scale, NULL));
+    GOOD(noise_network(&from_rounded, &rounded, &engine_graph, f->dev, &f->data));
+    GOOD(noise_network(&from_float, &f->fused, &engine_graph, f->dev, &f->data));
+    print_message("# engine against fake quantisation %.1f dB, against float %.1f dB\n", from_rounded, from_float);
+    assert_true(from_float > 10 && from_float < 60);
+    assert_true(from_rounded > from_float + 20);
+    graph_free(&plain);
+    graph_free(&rounded);
+    graph_free(&engine_graph);
+    free(scale);
+}
+
+/* Inserting and removing leaves the float network. */
+static void removal_restores(void **state)
+{
+    fixture *f = *state;
+    graph fused;
+    double db;
+    GOOD(export_float_graph(&fused, &f->m.graph));
+    assert_int_equal(fused.node_count, f->fused.node_count);
+    GOOD(noise_network(&db, &f->fused, &fused, f->dev, &f->data));
+    assert_true(db >= 200); /* equal */
+    graph_free(&fused);
+}
+
+/* A range is learnt: the first batch sets it, later ones move it; nothing is there before. */
+static void ranges_must_be_trained(void **state)
+{
+    fixture *f = *state;
+    export_scales s;
+    edge_id range = graph_find_edge(&f->m.graph, "conv1.range");
+    assert_int_not_equal(range, EDGE_NONE);
+    float *value = f->m.graph.edges[range].data, kept = *value;
+    *value = 0;
+    GOOD(qat_scales(&s, &f->m, 8601));
+    assert_true(cache_find(&s.table, "conv1")->scale == 1.0f);
+    export_scales_free(&s);
+    *value = kept;
+    f->m.graph.edges[range].name = "conv1.other";
+    assert_int_equal(qat_scales(&s, &f->m, 8601), E_MODEL);
+    assert_non_null(strstr(status_message(), "tensor conv1 has no range"));
+    f->m.graph.edges[range].name = "conv1.range";
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(places_are_the_engines), cmocka_unit_test(scales_come_back), cmocka_unit_test(results_are_the_engines),
+        cmocka_unit_test(removal_restores), cmocka_unit_test(ranges_must_be_trained),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
