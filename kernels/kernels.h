@@ -271,14 +271,14 @@ typedef struct softmax_desc {
  * divisor = sum_i sum_c w[c] t[i,c] over the valid rows, the weighted mean of PyTorch. Rows from `valid` on are ignored:
  * their row_loss and dsrc are 0. Nothing valid or divisor 0: loss 0, dsrc 0. row_loss is loss_i, undivided. A term with t' = 0 is 0 whatever
  * the logit.
- * in src [rows, c], targets f32 [rows, c], class_weight f32 [c] or NULL, valid i64 [1] or NULL; out loss f64 [1] (mean),
- * row_loss f32 [rows] or NULL, dsrc [rows, c] or NULL (gradient of loss * grad_scale).
+ * in src [rows, c], targets f32 [rows, c], class_weight f32 [c] or NULL, valid i64 [1] or NULL, loss_scale f32 [1] or NULL (1); out loss
+ * f64 [1] (mean), row_loss f32 [rows] or NULL, dsrc [rows, c] or NULL (gradient of loss * grad_scale * loss_scale).
  * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over valid rows * c; t' = (1 - e) t + e / 2. */
 typedef struct loss_desc {
     int64_t rows, classes;
     dtype type;
     float smoothing;
-    float grad_scale; /* loss scale / accumulated batches */
+    float grad_scale; /* 1 / accumulated batches */
 } loss_desc;
 
 /* ------------------------------------------------------------------------------------------------ optimiser */

@@ -3,7 +3,7 @@
 #include "core/graph/transform.h"
 #include "core/ops/infer.h"
 
-enum { LOGITS, TARGETS, CLASS_WEIGHT, VALID };
+enum { LOGITS, TARGETS, CLASS_WEIGHT, VALID, LOSS_SCALE };
 enum { LOSS, ROW_LOSS, DSRC };
 
 const op_field loss_fields[] = {
@@ -22,6 +22,7 @@ status loss_infer(graph *g, node *n)
     TRY(infer_is(g, n, TARGETS, DTYPE_F32, s));
     TRY(infer_is_vector(g, n, CLASS_WEIGHT, DTYPE_F32, s.dim[1]));
     TRY(infer_is_vector(g, n, VALID, DTYPE_I64, 1));
+    TRY(infer_is_vector(g, n, LOSS_SCALE, DTYPE_F32, 1));
     TRY(infer_out(g, n, LOSS, DTYPE_F64, shape_1(1)));
     TRY(infer_out(g, n, ROW_LOSS, DTYPE_F32, shape_1(s.dim[0])));
     return infer_out(g, n, DSRC, type, s);

@@ -173,8 +173,9 @@ typedef struct resize_attr {
     int32_t factor;
     bool bilinear, align_corners;
 } resize_attr;
-typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none; out: loss f64 [1], row losses f32
-                                 [rows], and, once autodiff wants it, the gradient of grad_scale * loss by the logits */
+typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none, loss scale f32 [1] or none; out: loss
+                                 f64 [1], row losses f32 [rows], and, once autodiff wants it, the gradient of grad_scale * loss scale *
+                                 loss by the logits */
     float smoothing, grad_scale;
 } loss_attr;
 typedef struct quantise_attr {

@@ -64,6 +64,7 @@ typedef struct loss_call {
     float *row_loss;
     void *dsrc;
     int64_t valid;
+    double grad_scale;
 } loss_call;
 
 static const char *loss_refuse(const void *desc)
@@ -80,7 +81,9 @@ static loss_call loss_call_of(const kernel_call *call)
     const loss_desc *d = call->desc;
     loss_call l = {d, call->in[0], call->in[1], call->in[2], call->out[1], call->out[2], d->rows};
     const int64_t *valid = call->in[3];
+    const float *loss_scale = call->in[4];
     if (valid && valid[0] < l.valid) l.valid = valid[0] < 0 ? 0 : valid[0];
+    l.grad_scale = (double)d->grad_scale * (loss_scale ? (double)loss_scale[0] : 1);
     return l;
 }
 
@@ -137,7 +140,7 @@ static status softmax_ce_run(const kernel_call *call)
     for (int64_t i = 0; i < l.valid * d->classes; i++) divisor += class_weight(&l, i % d->classes) * (double)l.targets[i];
     double inverse = divisor > 0 ? 1 / divisor : 0;
     for (int64_t r = 0; r < l.valid; r++) {
-        double row = softmax_ce_row(&l, r, (double)d->grad_scale * inverse);
+        double row = softmax_ce_row(&l, r, l.grad_scale * inverse);
         if (l.row_loss) l.row_loss[r] = (float)row;
         loss += row;
     }
@@ -156,7 +159,7 @@ static status sigmoid_bce_run(const kernel_call *call)
         for (int64_t i = r * d->classes; i < (r + 1) * d->classes; i++) {
             double x = dtype_load(l.src, d->type, i), t = smoothed(&l, i, 0.5), w = class_weight(&l, i % d->classes);
             row += w * (fmax(x, 0) + log1p(exp(-fabs(x))) - t * x);
-            set_dsrc(&l, i, (double)d->grad_scale * inverse * w * (1 / (1 + exp(-x)) - t));
+            set_dsrc(&l, i, l.grad_scale * inverse * w * (1 / (1 + exp(-x)) - t));
         }
         if (l.row_loss) l.row_loss[r] = (float)row;
         loss += row;

@@ -25,6 +25,7 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     t->in[1] = (check_tensor){.type = DTYPE_F32, .count = all, .low = 0, .high = 1};
     if (d->classes % 2) t->in[2] = (check_tensor){.type = DTYPE_F32, .count = d->classes, .low = 0.2, .high = 2};
     if (d->rows % 2) t->in[3] = (check_tensor){.type = DTYPE_I64, .count = 1};
+    if (d->classes % 3 == 0) t->in[4] = (check_tensor){.type = DTYPE_F32, .count = 1, .low = 0.25, .high = 4096};
     t->out[0] = (check_tensor){.type = DTYPE_F64, .count = 1, .terms = all + 8};
     if (d->rows % 4) t->out[1] = (check_tensor){.type = DTYPE_F32, .count = d->rows, .terms = d->classes + 8};
     if (d->classes % 4) t->out[2] = (check_tensor){.type = d->type, .count = all, .terms = d->classes + 8};
@@ -78,7 +79,8 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
     if (out == 1) return row_magnitude(c, i, -1);
     for (int64_t k = 0; k < valid * d->classes; k++)
         divisor += c->op == OP_SOFTMAX_CE ? weight_of(c, k % d->classes) * (double)((const float *)c->start.in[1])[k] : 1;
-    if (out == 2) return divisor > 0 ? row_magnitude(c, i / d->classes, i % d->classes) * (double)d->grad_scale / divisor : 0;
+    double scale = (double)d->grad_scale * (c->start.in[4] ? (double)*(const float *)c->start.in[4] : 1);
+    if (out == 2) return divisor > 0 ? row_magnitude(c, i / d->classes, i % d->classes) * scale / divisor : 0;
     for (int64_t row = 0; row < valid; row++) total += row_magnitude(c, row, -1);
     return divisor > 0 ? total / divisor : 0;
 }
