@@ -66,11 +66,11 @@ static status add_range(graph *g, const node *n, const char *suffix, const fake_
     return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : FAIL_MEMORY(64);
 }
 
-/* In training the range follows the data before it is used. */
+/* In training the range follows the data before it is used; one that is no state is given and stays. */
 static status lower(graph_builder *b, const node *n)
 {
     edge_id x, range;
-    if (b->training) {
+    if (b->training && b->src->edges[n->in[RANGE]].kind == EDGE_STATE) {
         TRY(builder_edge(b, n->in[X], &x));
         TRY(builder_edge(b, n->in[RANGE], &range));
         TRY(add_range(b->dst, n, "range", n->attr, x, &range));
@@ -132,14 +132,17 @@ static status infer_backward(graph *g, node *n)
     TRY(check_type(g, n, 0));
     const edge *ddst = infer_in(g, n, 0);
     TRY(infer_is(g, n, 1, ddst->type, ddst->shape));
-    TRY(infer_is_vector(g, n, 2, DTYPE_F32, 1));
+    TRY(infer_rank(g, n, 2, 1, 1));
+    const edge *range = infer_in(g, n, 2);
+    TRY(infer_is_vector(g, n, 2, DTYPE_F32, range->shape.dim[0]));
+    TRY(check_rows(n, ddst, range->shape.dim[0]));
     return infer_out(g, n, 0, ddst->type, ddst->shape);
 }
 
 static status describe_backward(const graph *g, const node *n, kernel_binding *b)
 {
     b->op = OP_FAKE_QUANT_BACKWARD;
-    set_desc(g, n, 0, 1, b);
+    set_desc(g, n, 0, infer_in(g, n, 2)->shape.dim[0], b);
     for (int32_t i = 0; i < 3; i++) b->in[i] = n->in[i];
     b->out[0] = n->out[0];
     return OK;
