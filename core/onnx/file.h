@@ -2,6 +2,7 @@
 #ifndef GRAFT_ONNX_FILE_H
 #define GRAFT_ONNX_FILE_H
 
+#include "core/base/hash.h"
 #include "core/ops/onnx.h"
 
 enum { ONNX_FILE_MAX_NODES = 10000, ONNX_FILE_MAX_DEPTH = 24 };
@@ -45,5 +46,14 @@ void onnx_file_free(onnx_file *f); /* accepts a zeroed one */
 
 /* One serialised TensorProto, as data sets beside a model hold them: values in `a`. */
 status onnx_tensor_read(onnx_tensor *t, arena *a, const uint8_t *bytes, size_t count, const char *what);
+
+/* What is written: opset 13, IR version 7; dimensions of -1 are called N. */
+typedef struct onnx_out_file {
+    const onnx_sink *sink;
+    const onnx_port *input, *output;
+    const char *const *meta; /* [2 * meta_count] key, value ... */
+    int64_t meta_count;
+} onnx_out_file;
+status onnx_file_write(const onnx_out_file *f, const char *path, hash128 *file_hash); /* atomic */
 
 #endif

@@ -49,4 +49,25 @@ bool onnx_knows(const char *type);
  * the file says (1 where it is open). g is initialised by the call. */
 status onnx_read_graph(graph *g, const uint8_t *bytes, size_t count, const char *what);
 
+/* ------------------------------------------------------------------------------------------------ writing */
+
+/* What stands beside the graph in the file's metadata_props, as in a model file (model.h). */
+typedef struct onnx_about {
+    const preprocess *preprocess;
+    const char *const *class_name; /* [class_count] */
+    int64_t class_count;
+    const char *info_json;         /* "{}" if nothing is known */
+    bool preprocess_inside;        /* pixels of 0 to 255 in, red first: see onnx_write */
+} onnx_about;
+
+/* Writes a graph for inference: fused floats (export_float_graph) or with integers (quantise_graph). Opset 13, IR version 7, one file.
+ * Input "image" [N, c, h, w]; tensors have the names of the graph's edges, which are those of a calibration cache.
+ * Integers: QuantizeLinear and DequantizeLinear (int8, zero point 0) on what integer layers read, with the scales of the edges; weights int8 with one
+ * scale per output channel behind DequantizeLinear; biases f32. A residual sum is taken of the unrounded product and the
+ * quantised other operand, as the integer kernels take it; maxima are taken before quantising.
+ * preprocess_inside: the mean is subtracted by a node, since a bias could not do so at padded borders. The deviation is folded into the
+ * weights that read the image; it is a node where these are integers, whose scales stay as they are, or are depthwise.
+ * E_MODEL: names the node that cannot be written. */
+status onnx_write(const graph *g, const onnx_about *about, const char *path, hash128 *file_hash);
+
 #endif

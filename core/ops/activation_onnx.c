@@ -68,5 +68,19 @@ static status read_hard_swish(onnx_call *c)
     return onnx_put_same(c, y, c->out[0]);
 }
 
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    const activation_attr *a = n->attr;
+    const char *from;
+    TRY(onnx_raw_name(s, n->in[0], &from));
+    s->flat[n->out[0]] = s->flat[n->in[0]];
+    if (a->act != ACT_NONE) return onnx_act_out(s, n, from, a->act, a->alpha, a->beta, 1);
+    s->name[n->out[0]] = from;
+    return OK;
+}
+
 const op_onnx activation_onnx = {.read = {{"Relu", read_relu}, {"Sigmoid", read_sigmoid}, {"LeakyRelu", read_leaky}, {"Clip", read_clip},
-    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {NULL, NULL}}};
+    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {NULL, NULL}}, .write = write};

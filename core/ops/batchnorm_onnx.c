@@ -26,4 +26,35 @@ static status read_batchnorm(onnx_call *c)
     return onnx_put(c, y, axis);
 }
 
-const op_onnx batchnorm_onnx = {.read = {{"BatchNormalization", read_batchnorm}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* One that no convolution could take in. */
+static status write(onnx_sink *s, const node *n)
+{
+    static const char *const part[] = {NULL, "weight", "bias", "running_mean", "running_var"};
+    const batchnorm_attr *a = n->attr;
+    const char *in[5], *sum, *product, *other;
+    onnx_out_node *o;
+    edge_id add = n->in_count > 5 ? n->in[5] : EDGE_NONE;
+    if (s->g->edges[n->in[0]].shape.rank == 3) return onnx_write_fail(n, "its input has 3 dimensions");
+    TRY(onnx_ordered_name(s, n->in[0], &in[0]));
+    for (int32_t i = 1; i < 5; i++) {
+        const edge *e = &s->g->edges[n->in[i]];
+        if (!e->data || e->type != DTYPE_F32) return onnx_write_fail(n, "its %s is no constant", part[i]);
+        TRY(onnx_const_out(s, n->name, part[i], e->type, e->shape, e->data, &in[i]));
+    }
+    TRY(onnx_before_act(s, n, a->act, &sum));
+    product = sum;
+    if (add != EDGE_NONE) TRY(onnx_name(s, n->name, "product", &product));
+    TRY(onnx_node_out(s, "BatchNormalization", in, 5, product, &o));
+    onnx_attr_float(o, "epsilon", a->epsilon);
+    onnx_attr_float(o, "momentum", 1 - a->momentum);
+    if (add != EDGE_NONE) {
+        TRY(onnx_ordered_name(s, add, &other));
+        TRY(onnx_node_out(s, "Add", (const char *[]){product, other}, 2, sum, &o));
+    }
+    return onnx_act_out(s, n, sum, a->act, a->alpha, a->beta, 1);
+}
+
+const op_onnx batchnorm_onnx = {.read = {{"BatchNormalization", read_batchnorm}, {NULL, NULL}}, .write = write};

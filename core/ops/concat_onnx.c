@@ -27,4 +27,19 @@ static status read_concat(onnx_call *c)
     return onnx_put(c, y, axis);
 }
 
-const op_onnx concat_onnx = {.read = {{"Concat", read_concat}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    int32_t rank = s->g->edges[n->out[0]].shape.rank;
+    const char *in[NODE_MAX_IN];
+    onnx_out_node *o;
+    for (int32_t i = 0; i < n->in_count; i++) TRY(onnx_ordered_name(s, n->in[i], &in[i]));
+    TRY(onnx_node_out(s, "Concat", in, n->in_count, s->g->edges[n->out[0]].name, &o));
+    onnx_attr_int(o, "axis", onnx_out_axis(rank, rank - 1));
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx concat_onnx = {.read = {{"Concat", read_concat}, {NULL, NULL}}, .write = write};

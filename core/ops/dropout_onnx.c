@@ -33,4 +33,14 @@ static status read_dropout(onnx_call *c)
     return onnx_put_same(c, y, v);
 }
 
-const op_onnx dropout_onnx = {.read = {{"Dropout", read_dropout}, {"Identity", read_identity}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* Nothing in evaluation. */
+static status write(onnx_sink *s, const node *n)
+{
+    s->flat[n->out[0]] = s->flat[n->in[0]];
+    return onnx_raw_name(s, n->in[0], &s->name[n->out[0]]);
+}
+
+const op_onnx dropout_onnx = {.read = {{"Dropout", read_dropout}, {"Identity", read_identity}, {NULL, NULL}}, .write = write};

@@ -54,4 +54,27 @@ static status read_div(onnx_call *c)
     return onnx_affine(c, a, values, zeros, false);
 }
 
-const op_onnx mul_onnx = {.read = {{"Mul", read_mul}, {"Div", read_div}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* [n, c] beside an image becomes [n, c, 1, 1]. */
+static status write(onnx_sink *s, const node *n)
+{
+    shape a = s->g->edges[n->in[0]].shape, b = s->g->edges[n->in[1]].shape;
+    const char *in[2], *axes, *gate;
+    onnx_out_node *o;
+    for (int32_t i = 0; i < 2; i++) TRY(onnx_ordered_name(s, n->in[i], &in[i]));
+    if (a.rank == 4 && b.rank == 2) {
+        TRY(onnx_ints_out(s, n->name, "axes", (int64_t[]){2, 3}, 2, &axes));
+        TRY(onnx_name(s, n->name, "gate", &gate));
+        TRY(onnx_node_out(s, "Unsqueeze", (const char *[]){in[1], axes}, 2, gate, &o));
+        in[1] = gate;
+    } else if (a.rank != b.rank) {
+        return onnx_write_fail(n, "factors of %d and %d dimensions", a.rank, b.rank);
+    }
+    TRY(onnx_node_out(s, "Mul", in, 2, s->g->edges[n->out[0]].name, &o));
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx mul_onnx = {.read = {{"Mul", read_mul}, {"Div", read_div}, {NULL, NULL}}, .write = write};

@@ -161,39 +161,52 @@ typedef struct onnx_out_node {
     int32_t attribute_count;
 } onnx_out_node;
 
-/* A graph on its way out. */
+/* A graph on its way out. Images are NCHW there, everything else as here. */
 typedef struct onnx_sink {
     const graph *g;
     arena memory;
-    const char **name;           /* [edge_count]: of the float tensor that is or becomes the edge; NULL: not written yet    */
-    const char **dequantised;    /* [edge_count]: of an integer edge behind Q and DQ                                        */
-    bool *channels_first;        /* [edge_count]: a flattened image whose values are in ONNX's order, not ours              */
+    const char **name;        /* [edge_count]: of the float tensor that is the edge, or becomes it by quantising; NULL: not made yet */
+    const char **dequantised; /* [edge_count]: of an integer edge behind QuantizeLinear and DequantizeLinear                       */
+    shape *flat;              /* [edge_count]: rank 4: the edge is that image flattened, and the tensor has ONNX's order (c, h, w)  */
     onnx_out_node *nodes;
     int64_t node_count, node_capacity;
     onnx_tensor *tensors;
     int64_t tensor_count, tensor_capacity;
-    const float *input_scale;    /* preprocessing inside: the network's input is the file's times this, per channel; or NULL */
-    bool input_reversed;         /* ... and its channels are in the other order                                             */
+    /* Preprocessing inside: what convolutions read from input 0 is, per channel of the network, the tensor times scale; reversed: the tensor's
+     * channels are in the other order. NULL and false: the tensor is the input. */
+    const float *input_scale;
+    bool input_reversed;
 } onnx_sink;
 
-/* Name of the tensor to read e as floats: integer edges through QuantizeLinear and DequantizeLinear. */
+/* Tensor to read e as floats: integer edges through QuantizeLinear and DequantizeLinear, which are made on first use. */
 status onnx_read_name(onnx_sink *s, edge_id e, const char **name);
 /* The same before quantising: for ops that pass integers through. */
 status onnx_raw_name(onnx_sink *s, edge_id e, const char **name);
-/* Constants, named NODE.part or as they are. data: copied. */
-status onnx_tensor_out(onnx_sink *s, const char *name, dtype type, shape sh, const void *data);
-/* A node without attributes to add more to; *n is valid until the next call. */
-status onnx_node_out(onnx_sink *s, const char *type, const char *name, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n);
+/* The same for ops that care for the order of values: a flattened image is turned to ours first. */
+status onnx_ordered_name(onnx_sink *s, edge_id e, const char **name);
+/* "BASE/part" in the sink's memory. */
+status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name);
+/* A constant "BASE/part"; data is copied. */
+status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name);
+status onnx_ints_out(onnx_sink *s, const char *base, const char *part, const int64_t *values, int64_t count, const char **name);
+/* Appends a node with these inputs ("": absent) and output; attributes are added to *n, which is valid until the next call. The node is named after
+ * its output. */
+status onnx_node_out(onnx_sink *s, const char *type, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n);
 void onnx_attr_int(onnx_out_node *n, const char *name, int64_t value);
 void onnx_attr_float(onnx_out_node *n, const char *name, float value);
 void onnx_attr_text(onnx_out_node *n, const char *name, const char *value);
-status onnx_attr_ints(onnx_sink *s, onnx_out_node *n, const char *name, const int64_t *values, int64_t count);
-/* "BASE/part" or, last, the name of the edge. */
-status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name);
-/* Activation behind tensor `from` into the tensor of edge e (which it names); none: an alias is not needed, from must be that tensor. */
-status onnx_act_out(onnx_sink *s, const char *node_name, const char *from, activation act, float alpha, float beta, edge_id e);
-int32_t onnx_out_axis(int32_t rank, int32_t dimension); /* ONNX's axis of dimension i of an edge: images are NCHW there */
-shape onnx_out_shape(shape s);                          /* [n, h, w, c] as [n, c, h, w]; others as they are */
+void onnx_attr_ints(onnx_sink *s, onnx_out_node *n, const char *name, const int64_t *values, int64_t count);
+/* Output 0 of the node gets the name of its edge: to be called once its tensor is made. */
+void onnx_made(onnx_sink *s, const node *n);
+/* Tensor `from`, then the activation (bounds in units of `unit`): output 0 of the node. */
+status onnx_act_out(onnx_sink *s, const node *n, const char *from, activation act, float alpha, float beta, float unit);
+/* Name for what is made before the activation: the output's own when there is none. */
+status onnx_before_act(onnx_sink *s, const node *n, activation act, const char **name);
+/* One input, one output, no attributes but those of *o. */
+status onnx_simple_out(onnx_sink *s, const node *n, const char *type, onnx_out_node **o);
+int32_t onnx_out_axis(int32_t rank, int32_t dimension); /* ONNX's axis of an edge's dimension   */
+shape onnx_out_shape(shape s);                          /* [n, h, w, c] as [n, c, h, w]          */
+status onnx_write_fail(const node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ------------------------------------------------------------------------------------------------ per op */
 

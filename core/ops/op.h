@@ -101,7 +101,7 @@ extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_a
     op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
     op_dequantise, op_fake_quant;
 extern const struct op_onnx conv2d_onnx, linear_onnx, batchnorm_onnx, activation_onnx, pool_onnx, add_onnx, mul_onnx, pad_onnx, slice_onnx,
-    transpose_onnx, concat_onnx, reshape_onnx, dropout_onnx, resize_onnx, softmax_onnx, cast_onnx, quantise_onnx, dequantise_onnx;
+    transpose_onnx, concat_onnx, reshape_onnx, flatten_onnx, dropout_onnx, resize_onnx, softmax_onnx, cast_onnx, quantise_onnx, dequantise_onnx;
 
 bool dtype_is_float(dtype type); /* f32, f16, bf16, f64 */
 /* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. Others are never fused in training. */

@@ -33,4 +33,26 @@ static status read_pad(onnx_call *c)
     return onnx_put_same(c, y, v);
 }
 
-const op_onnx pad_onnx = {.read = {{"Pad", read_pad}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    const pad_attr *a = n->attr;
+    int32_t rank = s->g->edges[n->in[0]].shape.rank;
+    int64_t pads[2 * SHAPE_MAX_RANK];
+    const char *in[3];
+    onnx_out_node *o;
+    for (int32_t i = 0; i < rank; i++) {
+        pads[onnx_out_axis(rank, i)] = a->before[i];
+        pads[rank + onnx_out_axis(rank, i)] = a->after[i];
+    }
+    TRY(onnx_ordered_name(s, n->in[0], &in[0]));
+    TRY(onnx_ints_out(s, n->name, "pads", pads, 2 * rank, &in[1]));
+    TRY(onnx_const_out(s, n->name, "value", DTYPE_F32, (shape){0}, &a->value, &in[2]));
+    TRY(onnx_node_out(s, "Pad", in, 3, s->g->edges[n->out[0]].name, &o));
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx pad_onnx = {.read = {{"Pad", read_pad}, {NULL, NULL}}, .write = write};

@@ -68,5 +68,57 @@ static status read_reduce_mean(onnx_call *c)
     return onnx_put_plain(c, x);
 }
 
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* What ONNX's formula gives; ours leaves out a last window that starts in the padding behind (pool.c). */
+static int64_t ceil_size(int64_t size, int64_t pads, int64_t window, int64_t stride)
+{
+    return (size + pads - window + stride - 1) / stride + 1;
+}
+
+static status write_window(onnx_sink *s, const node *n, const pool_attr *a, onnx_out_node *o)
+{
+    shape in = s->g->edges[n->in[0]].shape, out = s->g->edges[n->out[0]].shape;
+    int64_t pads[4] = {a->pad[0], a->pad[1], a->pad[2], a->pad[3]};
+    bool ceil_mode = a->ceil_mode;
+    for (int32_t i = 0; i < 2; i++)
+        ceil_mode = ceil_mode && ceil_size(in.dim[1 + i], pads[i] + pads[2 + i], a->kernel[i], a->stride[i]) == out.dim[1 + i];
+    if (a->ceil_mode && !ceil_mode && a->kind == POOL_AVERAGE && a->count_include_pad)
+        return onnx_write_fail(n, "ceil_mode and count_include_pad with a last window in the padding");
+    for (int32_t i = 0; a->ceil_mode && !ceil_mode && i < 2; i++) /* pads that say the same */
+        pads[2 + i] = (out.dim[1 + i] - 1) * a->stride[i] + a->kernel[i] - in.dim[1 + i] - pads[i];
+    if (pads[2] < 0) pads[2] = 0;
+    if (pads[3] < 0) pads[3] = 0;
+    onnx_attr_ints(s, o, "kernel_shape", (int64_t[]){a->kernel[0], a->kernel[1]}, 2);
+    onnx_attr_ints(s, o, "strides", (int64_t[]){a->stride[0], a->stride[1]}, 2);
+    onnx_attr_ints(s, o, "pads", pads, 4);
+    if (ceil_mode) onnx_attr_int(o, "ceil_mode", 1);
+    if (a->kind == POOL_AVERAGE) onnx_attr_int(o, "count_include_pad", a->count_include_pad);
+    return OK;
+}
+
+/* Integers pass through a maximum: it is taken of the floats, whose order is theirs. */
+static status write(onnx_sink *s, const node *n)
+{
+    const pool_attr *a = n->attr;
+    shape in = s->g->edges[n->in[0]].shape, out = s->g->edges[n->out[0]].shape;
+    const char *from;
+    onnx_out_node *o;
+    pool_attr plain = *a;
+    bool max = a->kind == POOL_MAX, global = a->global || (a->adaptive[0] == 1 && a->adaptive[1] == 1);
+    if (a->adaptive[0] > 0 && !global) {
+        if (in.dim[1] % out.dim[1] != 0 || in.dim[2] % out.dim[2] != 0) return onnx_write_fail(n, "adaptive windows of different sizes");
+        plain = (pool_attr){.kind = a->kind};
+        for (int32_t i = 0; i < 2; i++) plain.kernel[i] = plain.stride[i] = (int32_t)(in.dim[1 + i] / out.dim[1 + i]);
+    }
+    TRY(max ? onnx_raw_name(s, n->in[0], &from) : onnx_read_name(s, n->in[0], &from));
+    const char *type = global ? max ? "GlobalMaxPool" : "GlobalAveragePool" : max ? "MaxPool" : "AveragePool";
+    TRY(onnx_node_out(s, type, &from, 1, s->g->edges[n->out[0]].name, &o));
+    if (!global) TRY(write_window(s, n, &plain, o));
+    onnx_made(s, n);
+    return OK;
+}
+
 const op_onnx pool_onnx = {.read = {{"MaxPool", read_pool}, {"AveragePool", read_pool}, {"GlobalAveragePool", read_global_average},
-    {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce_mean}, {NULL, NULL}}};
+    {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce_mean}, {NULL, NULL}}, .write = write};

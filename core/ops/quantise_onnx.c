@@ -29,5 +29,21 @@ static status read_quantise(onnx_call *c) { return read_one(c, &op_quantise); }
 
 static status read_dequantise(onnx_call *c) { return read_one(c, &op_dequantise); }
 
-const op_onnx quantise_onnx = {.read = {{"QuantizeLinear", read_quantise}, {NULL, NULL}}};
-const op_onnx dequantise_onnx = {.read = {{"DequantizeLinear", read_dequantise}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* The nodes are made where integers are read (onnx_read_name): behind whatever passes them through. */
+static status write_quantise(onnx_sink *s, const node *n)
+{
+    s->flat[n->out[0]] = s->flat[n->in[0]];
+    return onnx_raw_name(s, n->in[0], &s->name[n->out[0]]);
+}
+
+static status write_dequantise(onnx_sink *s, const node *n)
+{
+    s->flat[n->out[0]] = s->flat[n->in[0]];
+    return onnx_read_name(s, n->in[0], &s->name[n->out[0]]);
+}
+
+const op_onnx quantise_onnx = {.read = {{"QuantizeLinear", read_quantise}, {NULL, NULL}}, .write = write_quantise};
+const op_onnx dequantise_onnx = {.read = {{"DequantizeLinear", read_dequantise}, {NULL, NULL}}, .write = write_dequantise};

@@ -80,5 +80,49 @@ static status read_unsqueeze(onnx_call *c)
     return onnx_reshape(c, v, s);
 }
 
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* Into our order, into the new shape, and an image back into ONNX's. */
+static status write(onnx_sink *s, const node *n)
+{
+    const reshape_attr *a = n->attr;
+    const char *from, *dims, *part, *out = s->g->edges[n->out[0]].name;
+    int64_t dim[SHAPE_MAX_RANK];
+    onnx_out_node *o;
+    TRY(onnx_ordered_name(s, n->in[0], &from));
+    if (s->g->edges[n->in[0]].shape.rank == 4) {
+        TRY(onnx_name(s, n->name, "channels_last", &part));
+        TRY(onnx_node_out(s, "Transpose", &from, 1, part, &o));
+        onnx_attr_ints(s, o, "perm", (int64_t[]){0, 2, 3, 1}, 4);
+        from = part;
+    }
+    for (int32_t i = 0; i < a->rank; i++) dim[i] = i == 0 && a->dim[0] == -1 ? 0 : a->dim[i]; /* 0: as it is */
+    TRY(onnx_ints_out(s, n->name, "shape", dim, a->rank, &dims));
+    part = out;
+    if (a->rank == 4) TRY(onnx_name(s, n->name, "reshaped", &part));
+    TRY(onnx_node_out(s, "Reshape", (const char *[]){from, dims}, 2, part, &o));
+    if (a->rank == 4) {
+        TRY(onnx_node_out(s, "Transpose", &part, 1, out, &o));
+        onnx_attr_ints(s, o, "perm", (int64_t[]){0, 3, 1, 2}, 4);
+    }
+    onnx_made(s, n);
+    return OK;
+}
+
+/* In ONNX's order: whoever reads it turns its weight, or the values. */
+static status write_flatten(onnx_sink *s, const node *n)
+{
+    shape in = s->g->edges[n->in[0]].shape;
+    onnx_out_node *o;
+    TRY(onnx_simple_out(s, n, "Flatten", &o));
+    onnx_attr_int(o, "axis", 1);
+    if (in.rank == 4 && in.dim[1] * in.dim[2] > 1 && in.dim[3] > 1) s->flat[n->out[0]] = in;
+    else if (in.rank == 2) s->flat[n->out[0]] = s->flat[n->in[0]];
+    return OK;
+}
+
+const op_onnx flatten_onnx = {.read = {{NULL, NULL}}, .write = write_flatten};
+
 const op_onnx reshape_onnx = {.read = {{"Reshape", read_reshape}, {"Flatten", read_flatten}, {"Squeeze", read_squeeze},
-    {"Unsqueeze", read_unsqueeze}, {NULL, NULL}}};
+    {"Unsqueeze", read_unsqueeze}, {NULL, NULL}}, .write = write};

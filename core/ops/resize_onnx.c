@@ -125,4 +125,33 @@ static status read_resize(onnx_call *c)
     return onnx_put_image(c, y);
 }
 
-const op_onnx resize_onnx = {.read = {{"Resize", read_resize}, {"Upsample", read_resize}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+/* A factor whose product with the size, rounded down, is the new size. */
+static float factor_of(int64_t from, int64_t to)
+{
+    float factor = (float)to / (float)from;
+    while ((int64_t)floor((double)from * (double)factor) < to) factor = nextafterf(factor, INFINITY);
+    return factor;
+}
+
+/* Factors, so that the batch stays open. */
+static status write(onnx_sink *s, const node *n)
+{
+    const resize_attr *a = n->attr;
+    shape from = s->g->edges[n->in[0]].shape, to = s->g->edges[n->out[0]].shape;
+    float scales[4] = {1, 1, factor_of(from.dim[1], to.dim[1]), factor_of(from.dim[2], to.dim[2])};
+    const char *x, *factors;
+    onnx_out_node *o;
+    TRY(onnx_read_name(s, n->in[0], &x));
+    TRY(onnx_const_out(s, n->name, "scales", DTYPE_F32, shape_1(4), scales, &factors));
+    TRY(onnx_node_out(s, "Resize", (const char *[]){x, "", factors}, 3, s->g->edges[n->out[0]].name, &o));
+    onnx_attr_text(o, "mode", a->bilinear ? "linear" : "nearest");
+    onnx_attr_text(o, "coordinate_transformation_mode", !a->bilinear ? "asymmetric" : a->align_corners ? "align_corners" : "half_pixel");
+    if (!a->bilinear) onnx_attr_text(o, "nearest_mode", "floor");
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx resize_onnx = {.read = {{"Resize", read_resize}, {"Upsample", read_resize}, {NULL, NULL}}, .write = write};

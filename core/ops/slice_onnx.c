@@ -91,4 +91,34 @@ static status read_split(onnx_call *c)
     return OK;
 }
 
-const op_onnx slice_onnx = {.read = {{"Slice", read_slice}, {"Split", read_split}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    const slice_attr *a = n->attr;
+    shape from = s->g->edges[n->in[0]].shape, to = s->g->edges[n->out[0]].shape;
+    int64_t start[SHAPE_MAX_RANK], end[SHAPE_MAX_RANK], axes[SHAPE_MAX_RANK], steps[SHAPE_MAX_RANK], count = 0;
+    const char *in[5];
+    onnx_out_node *o;
+    for (int32_t i = 0; i < from.rank; i++) {
+        int64_t step = a->step[i] > 1 ? a->step[i] : 1;
+        if (a->begin[i] == 0 && step == 1 && to.dim[i] == from.dim[i]) continue;
+        start[count] = a->begin[i], end[count] = a->begin[i] + (to.dim[i] - 1) * step + 1, steps[count] = step;
+        axes[count++] = onnx_out_axis(from.rank, i);
+    }
+    TRY(onnx_ordered_name(s, n->in[0], &in[0]));
+    if (count == 0) {
+        TRY(onnx_node_out(s, "Identity", in, 1, s->g->edges[n->out[0]].name, &o));
+    } else {
+        TRY(onnx_ints_out(s, n->name, "starts", start, count, &in[1]));
+        TRY(onnx_ints_out(s, n->name, "ends", end, count, &in[2]));
+        TRY(onnx_ints_out(s, n->name, "axes", axes, count, &in[3]));
+        TRY(onnx_ints_out(s, n->name, "steps", steps, count, &in[4]));
+        TRY(onnx_node_out(s, "Slice", in, 5, s->g->edges[n->out[0]].name, &o));
+    }
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx slice_onnx = {.read = {{"Slice", read_slice}, {"Split", read_split}, {NULL, NULL}}, .write = write};

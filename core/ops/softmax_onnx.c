@@ -30,4 +30,19 @@ static status read_softmax(onnx_call *c)
     return onnx_put(c, y, axis);
 }
 
-const op_onnx softmax_onnx = {.read = {{"Softmax", read_softmax}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    int32_t rank = s->g->edges[n->in[0]].shape.rank;
+    const char *from;
+    onnx_out_node *o;
+    TRY(onnx_ordered_name(s, n->in[0], &from));
+    TRY(onnx_node_out(s, "Softmax", &from, 1, s->g->edges[n->out[0]].name, &o));
+    onnx_attr_int(o, "axis", onnx_out_axis(rank, rank - 1));
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx softmax_onnx = {.read = {{"Softmax", read_softmax}, {NULL, NULL}}, .write = write};

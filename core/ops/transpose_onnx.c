@@ -25,4 +25,22 @@ static status read_transpose(onnx_call *c)
     return onnx_put(c, x, axis);
 }
 
-const op_onnx transpose_onnx = {.read = {{"Transpose", read_transpose}, {NULL, NULL}}};
+/* ---------------------------------------------------------------------------------------------------- writing */
+
+
+static status write(onnx_sink *s, const node *n)
+{
+    const transpose_attr *a = n->attr;
+    int32_t rank = s->g->edges[n->in[0]].shape.rank;
+    int64_t perm[SHAPE_MAX_RANK];
+    const char *from;
+    onnx_out_node *o;
+    for (int32_t i = 0; i < rank; i++) perm[onnx_out_axis(rank, i)] = onnx_out_axis(rank, a->perm[i]);
+    TRY(onnx_ordered_name(s, n->in[0], &from));
+    TRY(onnx_node_out(s, "Transpose", &from, 1, s->g->edges[n->out[0]].name, &o));
+    onnx_attr_ints(s, o, "perm", perm, rank);
+    onnx_made(s, n);
+    return OK;
+}
+
+const op_onnx transpose_onnx = {.read = {{"Transpose", read_transpose}, {NULL, NULL}}, .write = write};
