@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/export_images.h"
 #include "cli/network.h"
+#include "core/onnx/onnx.h"
 #include "core/graph/transform.h"
 #include "export/qat.h"
 
@@ -10,6 +11,7 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
+    {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine or onnx"},
     {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32 or int8"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
     {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
@@ -29,12 +31,32 @@ typedef struct job {
     const char *output;
 } job;
 
+/* A file format: how its files end, and who writes them. */
+typedef struct export_format {
+    const char *extension;
+    status (*write)(job *j);
+} export_format;
+
+static status write_engine(job *j) { return engine_save(&j->engine, j->output); }
+
+static status write_onnx(job *j)
+{
+    onnx_about about = {.preprocess = &j->engine.preprocess, .class_name = j->engine.class_name, .class_count = j->engine.class_count,
+        .info_json = j->m.info_json, .preprocess_inside = j->spec->preprocess_inside};
+    return onnx_write(&j->engine.graph, &about, j->output, &j->engine.file_hash);
+}
+
+static const export_format formats[] = {
+    [FORMAT_ENGINE] = {"engine", write_engine},
+    [FORMAT_ONNX] = {"onnx", write_onnx},
+};
+
 /* MODEL.int8.engine beside MODEL.safetensors. */
-static const char *default_output(arena *a, const char *model_path, spec_engine_precision precision)
+static const char *default_output(arena *a, const char *model_path, const spec_export *s)
 {
     size_t length = strlen(model_path), dot = strlen(path_extension(model_path));
     if (dot) length -= dot + 1;
-    return arena_printf(a, "%.*s.%s.engine", (int)length, model_path, precision == ENGINE_INT8 ? "int8" : "f32");
+    return arena_printf(a, "%.*s.%s.%s", (int)length, model_path, s->precision == ENGINE_INT8 ? "int8" : "f32", formats[s->format].extension);
 }
 
 static export_options make_options(job *j)
@@ -104,7 +126,7 @@ static status prepare(job *j)
     TRY(cli_adopt_spec(c, j->m.spec_text, "model data train"));
     TRY(cli_finish_spec(c));
     j->spec = &c->config.spec.export;
-    j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec->precision);
+    j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec);
     if (!j->output) return FAIL_MEMORY(256);
     if (file_exists(j->output) && !cli_is_given(c, "--force"))
         return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", j->output);
@@ -123,7 +145,7 @@ static status run(cli_context *c)
     job j = {.c = c};
     status result = prepare(&j);
     if (result == OK) result = export_any(&j);
-    if (result == OK) result = engine_save(&j.engine, j.output);
+    if (result == OK) result = formats[j.spec->format].write(&j);
     if (result == OK) result = report(&j);
     engine_free(&j.engine);
     export_scales_free(&j.scales);
@@ -135,13 +157,13 @@ static status run(cli_context *c)
 
 const cli_command command_export = {
     .name = "export",
-    .summary = "write an engine, in f32 or INT8",
+    .summary = "write an engine or ONNX, in f32 or INT8",
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "export.model",
     .description = "An engine is the fused network as one file that `graft infer`, `graft evaluate` and libgraft.so run. INT8 is "
                    "calibrated on training images and measured on validation images; layers that lose most stay in f32 until the drop "
-                   "is within export.max_drop. Data and preprocessing are those of the training unless the command line says otherwise.",
+                   "is within export.max_drop. export.format = onnx writes the same network, with the same scales, for other runtimes. Data and preprocessing are those of the training unless the command line says otherwise.",
     .spec = CLI_SPEC_OPEN,
     .sections = "export data",
     .options = options,
