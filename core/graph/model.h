@@ -90,6 +90,8 @@ typedef struct transfer_report {
     int64_t loaded_count, missing_count, unexpected_count, reshaped_count;
 } transfer_report;
 status model_transfer(graph *g, const char *path, transfer_report *report);
+/* The same from tensors that some other format gave. */
+status model_transfer_tensors(graph *g, const safetensor *tensors, int64_t count, transfer_report *report);
 void transfer_report_free(transfer_report *report);
 
 /* A graph as JSON and back, for model and engine files: everything but the values. E_MODEL: a node that autodiff or lowering made.

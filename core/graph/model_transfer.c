@@ -33,13 +33,51 @@ static status add_text(const char **list, int64_t *count, const char *text)
     return OK;
 }
 
-static status transfer_edge(const safetensors *st, edge *e, transfer_report *r)
+/* A linear layer's weight may stand as the convolution that it equals, [out, c, h, w]: the same numbers in the same order. */
+static bool fits(const edge *e, const safetensor *t)
 {
-    const safetensor *t = safetensors_find(st, e->name);
+    shape expected = layout_file_shape(e);
+    if (shape_equal(t->shape, expected)) return true;
+    return e->layout == LAYOUT_LINEAR && t->shape.rank == 4 && t->shape.dim[0] == expected.dim[0] &&
+        shape_count(t->shape) == shape_count(expected);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const safetensor *const *)a)->name, (*(const safetensor *const *)b)->name);
+}
+
+/* The tensors of a file in the order of their names. */
+typedef struct tensor_index {
+    const safetensor **by_name;
+    int64_t count;
+} tensor_index;
+
+static status index_tensors(tensor_index *x, arena *a, const safetensor *tensors, int64_t count)
+{
+    x->count = count;
+    x->by_name = ARENA_ARRAY(a, const safetensor *, count);
+    if (!x->by_name) return FAIL_MEMORY((size_t)count * sizeof *x->by_name);
+    for (int64_t i = 0; i < count; i++) x->by_name[i] = &tensors[i];
+    if (count) qsort(x->by_name, (size_t)count, sizeof *x->by_name, by_name);
+    return OK;
+}
+
+static const safetensor *find_tensor(const tensor_index *x, const char *name)
+{
+    safetensor key = {.name = name};
+    const safetensor *wanted = &key;
+    const safetensor **found = x->count ? bsearch(&wanted, x->by_name, (size_t)x->count, sizeof wanted, by_name) : NULL;
+    return found ? *found : NULL;
+}
+
+static status transfer_edge(const tensor_index *x, edge *e, transfer_report *r)
+{
+    const safetensor *t = find_tensor(x, e->name);
     const char *name = arena_strdup(&r->memory, e->name);
     if (!t) return add_text(r->missing, &r->missing_count, name);
     shape expected = layout_file_shape(e);
-    if (shape_equal(t->shape, expected) && is_float(t->type) && is_float(e->type)) {
+    if (fits(e, t) && is_float(t->type) && is_float(e->type)) {
         TRY(convert(e, t));
         return add_text(r->loaded, &r->loaded_count, name);
     }
@@ -60,7 +98,7 @@ static bool is_counter(const char *name)
     return length >= tail && strcmp(name + length - tail, suffix) == 0;
 }
 
-static status list_unexpected(const graph *g, const safetensors *st, transfer_report *r)
+static status list_unexpected(const graph *g, const safetensor *tensors, int64_t count, transfer_report *r)
 {
     int64_t known = 0;
     const char **names = ARENA_ARRAY(&r->memory, const char *, g->edge_count);
@@ -68,25 +106,35 @@ static status list_unexpected(const graph *g, const safetensors *st, transfer_re
     for (int64_t i = 0; i < g->edge_count; i++)
         if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) names[known++] = g->edges[i].name;
     if (known) qsort(names, (size_t)known, sizeof *names, by_text);
-    for (int64_t i = 0; i < st->count; i++) {
-        const char *name = st->tensors[i].name;
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = tensors[i].name;
         if (is_counter(name) || (known && bsearch(&name, names, (size_t)known, sizeof name, by_text))) continue;
         TRY(add_text(r->unexpected, &r->unexpected_count, arena_strdup(&r->memory, name)));
     }
     return OK;
 }
 
-static status transfer(graph *g, const safetensors *st, transfer_report *r)
+static status transfer(graph *g, const safetensor *tensors, int64_t count, transfer_report *r)
 {
     arena *a = &r->memory;
+    tensor_index index;
+    TRY(index_tensors(&index, a, tensors, count));
     r->loaded = ARENA_ARRAY(a, const char *, g->edge_count);
     r->missing = ARENA_ARRAY(a, const char *, g->edge_count);
     r->reshaped = ARENA_ARRAY(a, const char *, g->edge_count);
-    r->unexpected = ARENA_ARRAY(a, const char *, st->count);
+    r->unexpected = ARENA_ARRAY(a, const char *, count);
     if (!r->loaded || !r->missing || !r->reshaped || !r->unexpected) return FAIL_MEMORY((size_t)g->edge_count * sizeof(char *));
     for (int64_t i = 0; i < g->edge_count; i++)
-        if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) TRY(transfer_edge(st, &g->edges[i], r));
-    return list_unexpected(g, st, r);
+        if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) TRY(transfer_edge(&index, &g->edges[i], r));
+    return list_unexpected(g, tensors, count, r);
+}
+
+status model_transfer_tensors(graph *g, const safetensor *tensors, int64_t count, transfer_report *report)
+{
+    *report = (transfer_report){0};
+    status result = transfer(g, tensors, count, report);
+    if (result != OK) transfer_report_free(report);
+    return result;
 }
 
 /* By any of its metadata: a flipped byte in one key must not switch the check off. */
@@ -103,9 +151,8 @@ status model_transfer(graph *g, const char *path, transfer_report *report)
     safetensors st;
     TRY(safetensors_open(&st, path));
     status result = is_ours(&st) ? safetensors_verify(&st) : OK;
-    if (result == OK) result = transfer(g, &st, report);
+    if (result == OK) result = model_transfer_tensors(g, st.tensors, st.count, report);
     safetensors_close(&st);
-    if (result != OK) transfer_report_free(report);
     return result;
 }
 

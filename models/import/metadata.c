@@ -1,0 +1,112 @@
+/* What safetensors metadata say about images, as options. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/text.h"
+#include "models/import/match.h"
+
+typedef struct adopter {
+    const weights *w;
+    config *c;
+} adopter;
+
+static status bad(const adopter *a, const char *key, const char *value, const char *expected)
+{
+    return FAIL(E_MODEL, "%s: metadata %s = %s: expected %s", a->w->st.what, key, value, expected);
+}
+
+static status set(const adopter *a, const char *section, const char *key, const char *value)
+{
+    return config_is_set(a->c, section, key) ? OK : config_set(a->c, section, key, value, "the file's metadata");
+}
+
+static status adopt_crop(const adopter *a, const char *key, const char *value)
+{
+    int64_t side;
+    if (!text_to_int(value, &side) || side < 1 || side > 8192) return bad(a, key, value, "a side in pixels");
+    TRY(set(a, "model", "input_width", value));
+    return set(a, "model", "input_height", value);
+}
+
+static status adopt_fraction(const adopter *a, const char *key, const char *value)
+{
+    double fraction;
+    if (!text_to_number(value, &fraction) || !(fraction > 0 && fraction <= 1)) return bad(a, key, value, "a part of the side");
+    return set(a, "data", "crop_fraction", value);
+}
+
+static status adopt_interpolation(const adopter *a, const char *key, const char *value)
+{
+    static const char *const known[] = {"bilinear", "bicubic", "nearest", NULL};
+    for (int i = 0; known[i]; i++)
+        if (strcmp(value, known[i]) == 0) return set(a, "data", "interpolation", value);
+    return bad(a, key, value, "bilinear, bicubic or nearest");
+}
+
+static status adopt_channels(const adopter *a, const char *key, const char *value)
+{
+    if (strcmp(value, "RGB") == 0) return OK;
+    return bad(a, key, value, "RGB (swap the first convolution's input channels of a BGR network)");
+}
+
+static status adopt_padding(const adopter *a, const char *key, const char *value)
+{
+    if (strcmp(value, "symmetric") == 0) return OK;
+    if (strcmp(value, "same") != 0) return bad(a, key, value, "same or symmetric");
+    return set(a, "model", "padding", "same");
+}
+
+static const struct entry {
+    const char *key;
+    status (*adopt)(const adopter *a, const char *key, const char *value);
+} entries[] = {{"crop", adopt_crop}, {"crop_pct", adopt_fraction}, {"interpolation", adopt_interpolation},
+    {"channels", adopt_channels}, {"padding", adopt_padding}};
+
+/* "0.485,0.456,0.406", of pixels 0 to 1. */
+static status read_three(const adopter *a, const char *key, const char *text, double value[3])
+{
+    char copy[128], *rest = copy;
+    int count = 0;
+    bool fine = strlen(text) < sizeof copy;
+    if (fine) strcpy(copy, text);
+    for (char *word = fine ? strsep(&rest, ",") : NULL; word; word = strsep(&rest, ","))
+        fine = fine && count < 3 && text_to_number(word, &value[count++]);
+    return fine && count == 3 ? OK : bad(a, key, text, "three numbers with commas between");
+}
+
+static status set_three(const adopter *a, const char *key, const double value[3])
+{
+    char text[3][32], all[128];
+    for (int i = 0; i < 3; i++) number_text(255 * value[i], text[i]);
+    snprintf(all, sizeof all, "%s %s %s", text[0], text[1], text[2]);
+    return set(a, "data", key, all);
+}
+
+static status adopt_mean_and_std(const adopter *a)
+{
+    static const double usual[2][3] = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}; /* data.preprocess = torch */
+    const char *mean = safetensors_meta(&a->w->st, "mean"), *deviation = safetensors_meta(&a->w->st, "std");
+    double value[2][3];
+    if (!mean || !deviation || config_is_set(a->c, "data", "preprocess")) return OK;
+    TRY(read_three(a, "mean", mean, value[0]));
+    TRY(read_three(a, "std", deviation, value[1]));
+    bool same = true;
+    for (int i = 0; i < 6; i++) same = same && fabs(value[i / 3][i % 3] - usual[i / 3][i % 3]) < 1e-9;
+    for (int i = 0; i < 3; i++)
+        if (!(value[1][i] > 0)) return bad(a, "std", deviation, "numbers above 0");
+    if (same) return set(a, "data", "preprocess", "torch");
+    TRY(set(a, "data", "preprocess", "custom"));
+    TRY(set_three(a, "mean", value[0]));
+    return set_three(a, "std", value[1]);
+}
+
+status weights_adopt_metadata(const weights *w, config *c)
+{
+    adopter a = {w, c};
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        const char *value = safetensors_meta(&w->st, entries[i].key);
+        if (value) TRY(entries[i].adopt(&a, entries[i].key, value));
+    }
+    return adopt_mean_and_std(&a);
+}

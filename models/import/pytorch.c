@@ -1,0 +1,203 @@
+/* PyTorch's ZIP form: NAME/data.pkl describes the tensors, NAME/data/KEY holds the bytes of a storage. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/import/pickle.h"
+#include "models/import/weights.h"
+#include "models/import/zip.h"
+
+enum { MAX_NESTING = 4 };
+
+typedef struct reader {
+    arena *memory;
+    zip_archive zip;
+    const char *what, *folder; /* "archive/" */
+    safetensor *tensors;
+    int64_t count, capacity;
+    size_t copied, file_bytes; /* of strided views */
+} reader;
+
+/* ------------------------------------------------------------------------------------------------ one tensor */
+
+static status read_dims(const reader *r, const char *name, const pickle_value *list, int32_t rank, int64_t *dims)
+{
+    if (list->count != rank || rank > SHAPE_MAX_RANK)
+        return FAIL(E_MODEL, "%s: %s has %lld dimensions and strides: at most %d of each are supported", r->what, name,
+            (long long)list->count, SHAPE_MAX_RANK);
+    for (int32_t i = 0; i < rank; i++) {
+        if (list->items[i]->kind != PICKLE_INT || list->items[i]->integer < 0)
+            return FAIL(E_MODEL, "%s: %s: a size or stride that is no number from 0 on", r->what, name);
+        dims[i] = list->items[i]->integer;
+    }
+    return OK;
+}
+
+static bool is_contiguous(shape s, const int64_t *stride)
+{
+    int64_t expected = 1;
+    for (int32_t i = s.rank - 1; i >= 0; i--) {
+        if (s.dim[i] != 1 && stride[i] != expected) return false;
+        expected *= s.dim[i];
+    }
+    return true;
+}
+
+/* Elements from the first to the last one that are touched; false when that overflows. */
+static bool find_extent(shape s, const int64_t *stride, int64_t *extent)
+{
+    *extent = 1;
+    for (int32_t i = 0; i < s.rank; i++) {
+        int64_t step;
+        if (__builtin_mul_overflow(s.dim[i] - 1, stride[i], &step) || __builtin_add_overflow(*extent, step, extent)) return false;
+    }
+    return true;
+}
+
+static status copy_strided(reader *r, safetensor *t, const int64_t *stride, int64_t elements)
+{
+    size_t size = dtype_bytes(t->type), at = 0;
+    int64_t index[SHAPE_MAX_RANK] = {0};
+    /* Many views of one storage must not grow without limit. */
+    if (t->bytes > 4 * r->file_bytes || r->copied > 4 * r->file_bytes)
+        return FAIL(E_MODEL, "%s: %s: the views take more than four times the file's bytes: refused", r->what, t->name);
+    r->copied += t->bytes;
+    uint8_t *copy = arena_alloc(r->memory, t->bytes);
+    if (!copy) return FAIL_MEMORY(t->bytes);
+    for (int64_t i = 0; i < elements; i++, at += size) {
+        int64_t from = 0;
+        for (int32_t k = 0; k < t->shape.rank; k++) from += index[k] * stride[k];
+        memcpy(copy + at, t->data + (size_t)from * size, size);
+        for (int32_t k = t->shape.rank - 1; k >= 0 && ++index[k] == t->shape.dim[k]; k--) index[k] = 0;
+    }
+    t->data = copy;
+    return OK;
+}
+
+static status find_storage(const reader *r, const char *name, const pickle_value *storage, const uint8_t **data)
+{
+    char path[512];
+    if (strlen(r->folder) + strlen(storage->text) + 6 > sizeof path)
+        return FAIL(E_MODEL, "%s: %s: its storage has a name of %zu bytes", r->what, name, strlen(storage->text));
+    snprintf(path, sizeof path, "%sdata/%s", r->folder, storage->text);
+    const zip_member *m = zip_find(&r->zip, path);
+    if (!m) return FAIL(E_MODEL, "%s: %s: %s is not in the archive", r->what, name, path);
+    if (storage->integer > INT64_MAX / 8 || m->bytes != (uint64_t)storage->integer * dtype_bytes(storage->type))
+        return FAIL(E_MODEL, "%s: %s: %s has %zu bytes, not those of %lld %s", r->what, name, path, m->bytes,
+            (long long)storage->integer, dtype_name(storage->type));
+    *data = m->data;
+    return OK;
+}
+
+static status read_tensor(reader *r, const char *name, const pickle_value *v, safetensor *t)
+{
+    const pickle_value *storage = v->items[0], *size = v->items[1];
+    int64_t stride[SHAPE_MAX_RANK], elements, extent, last;
+    const uint8_t *data = NULL;
+    *t = (safetensor){.name = name, .type = storage->type, .shape.rank = (int32_t)(size->count < 99 ? size->count : 99)};
+    TRY(read_dims(r, name, size, t->shape.rank, t->shape.dim));
+    TRY(read_dims(r, name, v->items[2], t->shape.rank, stride));
+    TRY(find_storage(r, name, storage, &data));
+    if (!shape_count_checked(t->shape, &elements)) return FAIL(E_MODEL, "%s: %s: its shape overflows", r->what, name);
+    t->data = data;
+    if (elements == 0) return OK;
+    if (v->integer < 0 || !find_extent(t->shape, stride, &extent) || __builtin_add_overflow(v->integer, extent, &last) ||
+        last > storage->integer)
+        return FAIL(E_MODEL, "%s: %s reaches beyond its storage of %lld elements", r->what, name, (long long)storage->integer);
+    if (elements > storage->integer)
+        return FAIL(E_MODEL, "%s: %s repeats its elements (an expanded view): refused", r->what, name);
+    t->data = data + (size_t)v->integer * dtype_bytes(t->type);
+    t->bytes = (size_t)elements * dtype_bytes(t->type);
+    return is_contiguous(t->shape, stride) ? OK : copy_strided(r, t, stride, elements);
+}
+
+/* ------------------------------------------------------------------------------------------------ which dictionary */
+
+static int64_t count_tensors(const pickle_value *d)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; d->kind == PICKLE_DICT && i < d->count; i += 2)
+        count += d->items[i]->kind == PICKLE_TEXT && d->items[i + 1]->kind == PICKLE_TENSOR;
+    return count;
+}
+
+/* The dictionary that holds tensors: itself, the best known of its members, the only one of its members that does. */
+static const pickle_value *find_state(const pickle_value *d, int depth)
+{
+    static const char *const usual[] = {"state_dict", "model_state_dict", "model", "net", "network", "params", "weights", NULL};
+    const pickle_value *found = NULL;
+    if (d->kind != PICKLE_DICT || depth > MAX_NESTING) return NULL;
+    if (count_tensors(d)) return d;
+    for (int i = 0; usual[i]; i++) {
+        const pickle_value *member = pickle_get(d, usual[i]), *state = member ? find_state(member, depth + 1) : NULL;
+        if (state) return state;
+    }
+    for (int64_t i = 0; i < d->count; i += 2) {
+        if (d->items[i + 1]->kind != PICKLE_DICT || !count_tensors(d->items[i + 1])) continue;
+        if (found) return NULL;
+        found = d->items[i + 1];
+    }
+    return found;
+}
+
+static status read_state(reader *r, const pickle_value *d)
+{
+    r->capacity = count_tensors(d);
+    r->tensors = ARENA_ARRAY(r->memory, safetensor, r->capacity);
+    if (!r->tensors) return FAIL_MEMORY((size_t)r->capacity * sizeof *r->tensors);
+    for (int64_t i = 0; i < d->count; i += 2) {
+        if (d->items[i]->kind != PICKLE_TEXT || d->items[i + 1]->kind != PICKLE_TENSOR) continue;
+        TRY(read_tensor(r, d->items[i]->text, d->items[i + 1], &r->tensors[r->count]));
+        r->count++;
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the archive */
+
+static bool ends_with(const char *text, const char *suffix)
+{
+    size_t length = strlen(text), tail = strlen(suffix);
+    return length >= tail && strcmp(text + length - tail, suffix) == 0;
+}
+
+static const zip_member *find_pickle(reader *r)
+{
+    for (int64_t i = 0; i < r->zip.count; i++) {
+        const char *name = r->zip.members[i].name, *slash = strchr(name, '/');
+        if (!slash || strcmp(slash, "/data.pkl") != 0) continue;
+        r->folder = arena_strndup(r->memory, name, (size_t)(slash - name) + 1);
+        return r->folder ? &r->zip.members[i] : NULL;
+    }
+    return NULL;
+}
+
+static status check_archive(const reader *r)
+{
+    for (int64_t i = 0; i < r->zip.count; i++) {
+        const zip_member *m = &r->zip.members[i];
+        if (ends_with(m->name, "/constants.pkl"))
+            return FAIL(E_MODEL, "%s: TorchScript holds a program: refused; save model.state_dict() instead", r->what);
+        if (ends_with(m->name, "/byteorder") && (m->bytes != 6 || memcmp(m->data, "little", 6) != 0))
+            return FAIL(E_MODEL, "%s: written on a machine of another byte order: refused", r->what);
+    }
+    return OK;
+}
+
+status pytorch_read(arena *a, const uint8_t *bytes, size_t count, const char *what, safetensor **tensors, int64_t *tensor_count)
+{
+    reader r = {.memory = a, .what = what, .file_bytes = count};
+    const pickle_value *root;
+    TRY(zip_open(&r.zip, a, bytes, count, what));
+    TRY(check_archive(&r));
+    const zip_member *m = find_pickle(&r);
+    if (!m) return FAIL(E_MODEL, "%s: a ZIP archive without NAME/data.pkl: not written by torch.save", what);
+    TRY(pickle_read(a, m->data, m->bytes, what, &root));
+    const pickle_value *state = find_state(root, 0);
+    if (!state)
+        return FAIL(E_MODEL, "%s: no dictionary of tensors, or several and none of them called state_dict or model: save "
+            "model.state_dict() alone", what);
+    TRY(read_state(&r, state));
+    *tensors = r.tensors;
+    *tensor_count = r.count;
+    return OK;
+}
