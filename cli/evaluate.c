@@ -12,7 +12,7 @@ static const cli_option options[] = {
     {"--model", "-m", "FILE", .help = "model or engine file"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
     {"--data", "-d", "PATH", .target = "data.root", .help = "data set; default: that of the training"},
-    {"--part", NULL, "PART", .help = "val (default), test or train"},
+    {"--part", NULL, "PART", .help = "val (default), test, train, or all: the path as it is, which may lack classes"},
     {.name = NULL},
 };
 
@@ -43,14 +43,27 @@ static status open_network(cli_context *c, work *w)
     return cli_finish_spec(c);
 }
 
+/* The whole path, no split: a table or folder of images of some of the model's classes. */
+static status open_all(cli_context *c, work *w, dataset **chosen)
+{
+    const char *path = c->config.spec.data.root;
+    const network *n = &w->network;
+    if (!*path) return FAIL(E_USAGE, "--part all needs --data PATH");
+    *chosen = &w->val;
+    TRY(dataset_open_images(&w->val, path));
+    if (w->val.class_count == 0) return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
+    return dataset_adopt_classes(&w->val, n->class_name, n->class_count);
+}
+
 static status open_data(cli_context *c, work *w, dataset **chosen)
 {
     const spec *s = &c->config.spec;
     const char *part = cli_value(c, "--part");
+    if (part && strcmp(part, "all") == 0) return open_all(c, w, chosen);
     if (!part || strcmp(part, "val") == 0) *chosen = &w->val;
     else if (strcmp(part, "test") == 0) *chosen = &w->test;
     else if (strcmp(part, "train") == 0) *chosen = &w->train;
-    else return FAIL(E_USAGE, "--part %s: expected val, test or train", part);
+    else return FAIL(E_USAGE, "--part %s: expected val, test, train or all", part);
     TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &c->log, &w->train, &w->val, &w->test));
     if ((*chosen)->count == 0)
         return FAIL(E_DATA, "the data set has no %s part; choose another one with --part, or name it with data.%s=PATH",

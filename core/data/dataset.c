@@ -106,6 +106,26 @@ int64_t dataset_find_class(const dataset *ds, const char *name)
     return -1;
 }
 
+status dataset_adopt_classes(dataset *ds, const char *const *names, int64_t count)
+{
+    dataset other = {.class_name = (const char **)names, .class_count = count};
+    int64_t *number = malloc(((size_t)ds->class_count + 1) * sizeof *number);
+    status result = OK;
+    if (!number) return FAIL_MEMORY((size_t)ds->class_count * sizeof *number);
+    for (int64_t i = 0; i < ds->class_count; i++) {
+        number[i] = dataset_find_class(&other, ds->class_name[i]);
+        if (number[i] < 0)
+            TRY_OUT(FAIL(E_DATA, "class \"%s\" of %s is not among the %lld that are known (\"%s\", ...)", ds->class_name[i], ds->path,
+                (long long)count, count ? names[0] : ""));
+    }
+    for (int64_t i = 0; i < ds->count; i++)
+        if (ds->samples[i].class_index >= 0) ds->samples[i].class_index = (int32_t)number[ds->samples[i].class_index];
+    result = dataset_set_classes(ds, names, count);
+out:
+    free(number);
+    return result;
+}
+
 void dataset_close(dataset *ds)
 {
     if (ds->reader && ds->reader->close) ds->reader->close(ds);

@@ -92,6 +92,9 @@ status dataset_encoded(const dataset *ds, int64_t index, arena *a, const uint8_t
 /* Number of the class, or -1. */
 int64_t dataset_find_class(const dataset *ds, const char *name);
 
+/* Numbers the samples as `names` does; the data set may lack some of them. E_DATA: a class of the data set that is not among them. */
+status dataset_adopt_classes(dataset *ds, const char *const *names, int64_t count);
+
 /* For readers: appends a sample (its name copied), adds a class. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);

@@ -1,0 +1,100 @@
+#include "cli/class_names.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/base/file.h"
+#include "core/data/readers/readers.h"
+
+enum { MAX_BYTES = 16 << 20 };
+
+static status read_lines(arena *a, char *text, size_t bytes, const char ***names, int64_t *count)
+{
+    *names = ARENA_ARRAY(a, const char *, bytes + 1);
+    if (!*names) return FAIL_MEMORY(bytes);
+    for (char *line = strsep(&text, "\n"); line; line = strsep(&text, "\n")) {
+        size_t length = strlen(line);
+        while (length && strchr("\r \t", line[length - 1])) line[--length] = 0;
+        (*names)[(*count)++] = line;
+    }
+    while (*count && !(*names)[*count - 1][0]) --*count;
+    return OK;
+}
+
+/* -1: the row names no such column. */
+static int32_t find_column(const csv_row *header, const char *column)
+{
+    static const char *const usual[] = {"name", "class", "class_name", "label", "wnid", NULL};
+    for (int i = 0; usual[i]; i++) {
+        const char *wanted = column ? column : usual[i];
+        for (int32_t k = 0; k < header->count; k++)
+            if (strcasecmp(header->field[k], wanted) == 0) return k;
+        if (column) break;
+    }
+    return -1;
+}
+
+static status take_column(arena *a, const csv_row *rows, int64_t row_count, int32_t column, const char *path, const char ***names,
+    int64_t *count)
+{
+    *names = ARENA_ARRAY(a, const char *, row_count);
+    if (!*names) return FAIL_MEMORY((size_t)row_count * sizeof **names);
+    for (int64_t i = 1; i < row_count; i++) {
+        if (rows[i].count <= column || !rows[i].field[column][0])
+            return FAIL(E_DATA, "%s:%d: no value in column %s", path, rows[i].line, rows[0].field[column]);
+        (*names)[(*count)++] = rows[i].field[column];
+    }
+    return OK;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static status check_names(arena *a, const char *const *names, int64_t count, const char *path)
+{
+    if (count == 0) return FAIL(E_DATA, "%s: no class names in it", path);
+    const char **sorted = arena_memdup(a, names, (size_t)count * sizeof *names);
+    if (!sorted) return FAIL_MEMORY((size_t)count * sizeof *names);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_text);
+    for (int64_t i = 0; i < count; i++) {
+        if (!sorted[i][0]) return FAIL(E_DATA, "%s: an empty class name", path);
+        if (i && strcmp(sorted[i - 1], sorted[i]) == 0)
+            return FAIL(E_DATA, "%s: two classes are called \"%s\": choose another column with FILE:COLUMN", path, sorted[i]);
+    }
+    return OK;
+}
+
+status class_names_read(arena *a, const char *file_and_column, const char ***names, int64_t *count)
+{
+    const char *colon = strrchr(file_and_column, ':'), *column = NULL, *path = file_and_column;
+    void *text;
+    size_t bytes;
+    *count = 0;
+    if (colon && !file_exists(path)) {
+        column = colon + 1;
+        path = arena_strndup(a, file_and_column, (size_t)(colon - file_and_column));
+        if (!path) return FAIL_MEMORY(strlen(file_and_column));
+    }
+    TRY(file_read_all(a, path, MAX_BYTES, &text, &bytes));
+    if (bytes && memchr(text, 0, bytes)) return FAIL(E_DATA, "%s: a 0 byte: this is no text", path);
+    csv_row *rows = NULL;
+    int64_t row_count = 0;
+    bool table = column || strcasecmp(path_extension(path), "csv") == 0;
+    if (!table) TRY(read_lines(a, text, bytes, names, count));
+    else {
+        TRY(csv_parse(a, text, bytes, path, &rows, &row_count));
+        int32_t at = row_count ? find_column(&rows[0], column) : -1;
+        if (at < 0) return FAIL(E_DATA, "%s: no column called %s", path, column ? column : "name, class, class_name, label or wnid");
+        TRY(take_column(a, rows, row_count, at, path, names, count));
+    }
+    return check_names(a, *names, *count, path);
+}
+
+status class_names_number(arena *a, int64_t count, const char ***names)
+{
+    *names = ARENA_ARRAY(a, const char *, count);
+    if (!*names) return FAIL_MEMORY((size_t)count * sizeof **names);
+    for (int64_t i = 0; i < count; i++)
+        if (!((*names)[i] = arena_printf(a, "class %lld", (long long)i))) return FAIL_MEMORY(32);
+    return OK;
+}

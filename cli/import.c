@@ -1,0 +1,279 @@
+/* Weights that others have trained, as a Graft model. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/class_names.h"
+#include "cli/cli.h"
+#include "cli/import_darknet.h"
+#include "core/data/dataset.h"
+#include "core/train/init.h"
+#include "core/train/prepare.h"
+#include "models/import/match.h"
+#include "models/models.h"
+
+static const cli_option options[] = {
+    CLI_SPEC_OPTION,
+    {"--output", "-o", "FILE", .help = "model file to write; default: FILE.graft.safetensors"},
+    {"--classes", NULL, "FILE", .help = "names of the classes: one a line, or a CSV table (FILE:COLUMN)"},
+    {"--cfg", NULL, "FILE", .help = "darknet: the network's .cfg"},
+    {"--epsilon", NULL, "FORM", .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
+    {"--partial", NULL, NULL, .help = "accept missing tensors in front of the last layer: they start afresh"},
+    {"--data", "-d", "PATH", .target = "data.root", .help = "data set: its classes; another number of them gets a fresh last layer"},
+    {"--force", "-f", NULL, .help = "overwrite the output"},
+    {.name = NULL},
+};
+
+/* One import. */
+typedef struct job {
+    cli_context *c;
+    const char *path, *output;
+    weights_kind kind;
+    weights w;
+    weights_match match;
+    model m;
+    transfer_report report;
+    dataset data;
+    const char **names; /* [class_count] as asked for by --classes or the data set; NULL: neither */
+    int64_t class_count;
+    int64_t file_classes;
+} job;
+
+/* ------------------------------------------------------------------------------------------------ classes */
+
+static status open_classes(job *j)
+{
+    cli_context *c = j->c;
+    const spec *s = &c->config.spec;
+    const char *file = cli_value(c, "--classes");
+    if (file) TRY(class_names_read(&c->memory, file, &j->names, &j->class_count));
+    if (!config_is_set(&c->config, "data", "root") && !config_is_set(&c->config, "data", "train")) return OK;
+    if (file) return FAIL(E_USAGE, "--classes and a data set: one of them names the classes");
+    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &c->log, &j->data, NULL, NULL));
+    j->names = j->data.class_name;
+    j->class_count = j->data.class_count;
+    return OK;
+}
+
+/* Names must be as many as the file's classes; a data set may have others. */
+static status check_classes(job *j)
+{
+    if (!j->names) {
+        j->class_count = j->file_classes;
+        return class_names_number(&j->c->memory, j->class_count, &j->names);
+    }
+    if (j->class_count == j->file_classes) return OK;
+    if (!j->data.class_count)
+        return FAIL(E_DATA, "%s: %lld names, but %s knows %lld classes", cli_value(j->c, "--classes"), (long long)j->class_count, j->path,
+            (long long)j->file_classes);
+    log_info(&j->c->log, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", j->path,
+        (long long)j->file_classes, (long long)j->class_count);
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ tensors with names */
+
+static bool is_head(const char *const *head, const char *line)
+{
+    size_t length = strcspn(line, ":");
+    for (; *head; head++)
+        if (strlen(*head) == length && strncmp(*head, line, length) == 0) return true;
+    return false;
+}
+
+static void list(job *j, const char *title, const char *key, const char *const *lines, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) log_info(&j->c->log, "    %s: %s", title, lines[i]);
+    json_writer *w = &j->c->result;
+    json_key(w, key);
+    json_begin_array(w);
+    for (int64_t i = 0; i < count; i++) json_put_string(w, lines[i]);
+    json_end_array(w);
+}
+
+/* A model with random weights inside is not what an import promises. */
+static status check_complete(job *j)
+{
+    const transfer_report *r = &j->report;
+    const char **head, *first = NULL;
+    int64_t lacking = 0;
+    bool fresh_head = j->class_count != j->file_classes;
+    TRY(weights_head_names(&j->c->config, &j->c->memory, &head));
+    for (int64_t i = 0; i < r->missing_count + r->reshaped_count; i++) {
+        const char *line = i < r->missing_count ? r->missing[i] : r->reshaped[i - r->missing_count];
+        if (fresh_head && is_head(head, line)) continue;
+        if (lacking++ == 0) first = line;
+    }
+    if (r->loaded_count == 0) return FAIL(E_MODEL, "%s: no tensor fits %s", j->path, j->c->config.spec.model.arch);
+    if (lacking == 0 || cli_is_given(j->c, "--partial")) return OK;
+    return FAIL(E_MODEL, "%s: %lld tensors of %s are missing or have another shape, the first is %s; --partial accepts that", j->path,
+        (long long)lacking, j->c->config.spec.model.arch, first);
+}
+
+static status import_named(job *j)
+{
+    cli_context *c = j->c;
+    const spec *s = &c->config.spec;
+    TRY(weights_open(&j->w, j->path));
+    TRY(weights_adopt_metadata(&j->w, &c->config));
+    TRY(weights_match_network(&j->w, &c->config, &j->match));
+    TRY(cli_finish_spec(c));
+    log_info(&c->log, "%s: %s, %lld tensors: %s (%lld of its %lld by name%s%s)", j->path, weights_kind_name(j->kind),
+        (long long)j->w.count, s->model.arch, (long long)j->match.matched, (long long)j->match.wanted,
+        *j->match.names ? ", names of " : "", j->match.names);
+    j->file_classes = j->match.classes;
+    TRY(open_classes(j));
+    TRY(check_classes(j));
+    if (j->class_count < 1) return FAIL(E_MODEL, "%s: has no last layer: a data set must say how many classes there are", j->path);
+    TRY(models_build(&j->m.graph, &s->model, j->class_count));
+    init_params(&j->m.graph, (uint64_t)s->train.seed);
+    TRY(model_transfer_tensors(&j->m.graph, j->w.tensors, j->w.count, &j->report));
+    const transfer_report *r = &j->report;
+    log_info(&c->log, "%lld loaded, %lld missing, %lld unexpected, %lld of another shape", (long long)r->loaded_count,
+        (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    json_key(&c->result, "loaded"), json_put_int(&c->result, r->loaded_count);
+    list(j, "missing (starts afresh)", "missing", r->missing, r->missing_count);
+    list(j, "unexpected (not used)", "unexpected", r->unexpected, r->unexpected_count);
+    list(j, "another shape (starts afresh)", "reshaped", r->reshaped, r->reshaped_count);
+    return check_complete(j);
+}
+
+/* ------------------------------------------------------------------------------------------------ whole graphs */
+
+static status import_darknet(job *j)
+{
+    TRY(darknet_import(j->c, j->path, &j->m, &j->file_classes));
+    TRY(open_classes(j));
+    TRY(check_classes(j));
+    if (j->class_count == j->file_classes) return OK;
+    return prepare_fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
+}
+
+/* ------------------------------------------------------------------------------------------------ the file */
+
+static void put_meta(json_writer *w, const safetensors *st, const char *key)
+{
+    const char *value = safetensors_meta(st, key);
+    if (!value) return;
+    json_key(w, key);
+    json_put_string(w, value);
+}
+
+static status write_info(job *j, json_writer *w)
+{
+    hash128 hash;
+    char hex[33];
+    TRY(hash128_of_file(j->path, &hash));
+    hash128_hex(hash, hex);
+    json_begin_object(w);
+    json_key(w, "imported");
+    json_begin_object(w);
+    json_key(w, "file"), json_put_string(w, path_base(j->path));
+    json_key(w, "format"), json_put_string(w, weights_kind_name(j->kind));
+    json_key(w, "hash"), json_put_string(w, hex);
+    put_meta(w, &j->w.st, "arch");
+    put_meta(w, &j->w.st, "source");
+    put_meta(w, &j->w.st, "license");
+    json_end_object(w);
+    json_end_object(w);
+    return OK;
+}
+
+static status finish_model(job *j, json_writer *info)
+{
+    cli_context *c = j->c;
+    size_t bytes;
+    char *text = NULL;
+    FILE *f = open_memstream(&text, &bytes);
+    if (!f) return FAIL_MEMORY(1);
+    status result = config_dump(&c->config, f, false);
+    if (fclose(f) != 0 && result == OK) result = FAIL_MEMORY(1);
+    if (result == OK && !(j->m.spec_text = arena_strdup(&j->m.memory, text))) result = FAIL_MEMORY(bytes);
+    free(text);
+    TRY(result);
+    TRY(preprocess_from_spec(&j->m.preprocess, &c->config.spec.model, &c->config.spec.data));
+    TRY(model_set_classes(&j->m, j->names, j->class_count));
+    TRY(write_info(j, info));
+    return json_writer_finish(info, &j->m.info_json, &bytes);
+}
+
+static status save(job *j)
+{
+    cli_context *c = j->c;
+    json_writer info = {0};
+    char hash[33];
+    status result = finish_model(j, &info);
+    if (result == OK) result = model_save(&j->m, j->output);
+    json_writer_free(&info);
+    TRY(result);
+    hash128_hex(j->m.file_hash, hash);
+    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", j->output, cli_value(c, "--cfg") ? "the cfg's network" : c->config.spec.model.arch,
+        (long long)j->class_count, (long long)graph_param_count(&j->m.graph));
+    json_writer *w = &c->result;
+    json_key(w, "output"), json_put_string(w, j->output);
+    json_key(w, "hash"), json_put_string(w, hash);
+    json_key(w, "arch"), json_put_string(w, c->config.spec.model.arch);
+    json_key(w, "format"), json_put_string(w, weights_kind_name(j->kind));
+    json_key(w, "names"), json_put_string(w, j->match.names ? j->match.names : "");
+    json_key(w, "classes"), json_put_int(w, j->class_count);
+    return OK;
+}
+
+static status choose_output(job *j)
+{
+    size_t length = strlen(j->path), dot = strlen(path_extension(j->path));
+    j->output = cli_value(j->c, "--output");
+    if (!j->output) j->output = arena_printf(&j->c->memory, "%.*s.graft.safetensors", (int)(length - (dot ? dot + 1 : 0)), j->path);
+    if (!j->output) return FAIL_MEMORY(length);
+    if (file_exists(j->output) && !cli_is_given(j->c, "--force"))
+        return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", j->output);
+    return OK;
+}
+
+static status import_any(job *j)
+{
+    j->path = j->c->arguments[0];
+    TRY(choose_output(j));
+    TRY(weights_detect(j->path, &j->kind));
+    switch (j->kind) {
+    case WEIGHTS_SAFETENSORS:
+    case WEIGHTS_PYTORCH:
+        return import_named(j);
+    case WEIGHTS_DARKNET:
+        return import_darknet(j);
+    case WEIGHTS_GRAFT:
+        return FAIL(E_USAGE, "%s is a Graft model: every command takes it as it is; graft train model.pretrained=%s starts from it", j->path,
+            j->path);
+    case WEIGHTS_ONNX:
+    case WEIGHTS_ENGINE:
+        break;
+    }
+    return FAIL(E_MODEL, "%s: %s: cannot be imported", j->path, weights_kind_name(j->kind));
+}
+
+static status run(cli_context *c)
+{
+    job j = {.c = c};
+    status result = import_any(&j);
+    if (result == OK) result = save(&j);
+    transfer_report_free(&j.report);
+    model_free(&j.m);
+    weights_close(&j.w);
+    dataset_close(&j.data);
+    return result;
+}
+
+const cli_command command_import = {
+    .name = "import",
+    .summary = "make a model of weights from PyTorch, timm or darknet",
+    .arguments = "FILE",
+    .least = 1,
+    .most = 1,
+    .description = "Takes safetensors and PyTorch files with the names of torchvision or timm, and darknet's .weights with their .cfg or for a "
+                   "network named by model.arch. The network is told by the names of the tensors, preprocessing by the file's metadata; "
+                   "options win over both. What the file is, its content says. Every tensor that is missing, unexpected or of another shape "
+                   "is listed.",
+    .spec = CLI_SPEC_OPEN,
+    .sections = "model data",
+    .options = options,
+    .run = run,
+};
