@@ -22,7 +22,7 @@ static status set_int(cli_context *c, const char *section, const char *key, int6
     return set(c, section, key, text);
 }
 
-/* Darknet scales pixels to 0 .. 1, the shorter side to the network's, and takes the middle. */
+/* Darknet scales pixels to 0 .. 1, the shorter side to the network's (two taps, no antialiasing), and takes the middle. */
 static status set_preprocess(cli_context *c, int32_t channels)
 {
     if (!config_is_set(&c->config, "data", "preprocess")) {
@@ -30,6 +30,7 @@ static status set_preprocess(cli_context *c, int32_t channels)
         TRY(set(c, "data", "mean", channels == 1 ? "0" : "0 0 0"));
         TRY(set(c, "data", "std", channels == 1 ? "255" : "255 255 255"));
     }
+    TRY(set(c, "data", "interpolation", "linear"));
     return set(c, "data", "crop_fraction", "1");
 }
 

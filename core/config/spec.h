@@ -25,8 +25,9 @@ typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;
 typedef enum spec_data_format { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_IDX, FORMAT_CIFAR, FORMAT_CSV, FORMAT_PACKED }
     spec_data_format;
 typedef enum spec_preprocess { PREPROCESS_TORCH, PREPROCESS_CAFFE, PREPROCESS_TF, PREPROCESS_CUSTOM } spec_preprocess;
-typedef enum spec_interpolation { INTERPOLATION_BILINEAR, INTERPOLATION_BICUBIC, INTERPOLATION_NEAREST }
-    spec_interpolation;
+typedef enum spec_interpolation {
+    INTERPOLATION_BILINEAR, INTERPOLATION_BICUBIC, INTERPOLATION_NEAREST, INTERPOLATION_LINEAR
+} spec_interpolation;
 typedef enum spec_resize { RESIZE_CROP, RESIZE_STRETCH, RESIZE_LETTERBOX } spec_resize;
 typedef enum spec_exif { EXIF_APPLY, EXIF_IGNORE, EXIF_ERROR } spec_exif;
 typedef enum spec_sampling { SAMPLING_SHUFFLE, SAMPLING_WEIGHTED, SAMPLING_BALANCED } spec_sampling;

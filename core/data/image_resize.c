@@ -13,14 +13,14 @@
 
 static double filter_support(spec_interpolation filter)
 {
-    return filter == INTERPOLATION_BICUBIC ? 2.0 : filter == INTERPOLATION_BILINEAR ? 1.0 : 0.5;
+    return filter == INTERPOLATION_BICUBIC ? 2.0 : filter == INTERPOLATION_NEAREST ? 0.5 : 1.0;
 }
 
 /* Triangle, and Keys' cubic with a = -0.5. */
 static double filter_weight(spec_interpolation filter, double x)
 {
     x = fabs(x);
-    if (filter == INTERPOLATION_BILINEAR) return x < 1 ? 1 - x : 0;
+    if (filter != INTERPOLATION_BICUBIC) return x < 1 ? 1 - x : 0;
     if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
     return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
@@ -40,7 +40,7 @@ static void fill_weights(int16_t *weight, int32_t n, const double *w, double sum
 status axis_make(axis *a, arena *memory, int32_t count, int32_t length, double scale, double offset,
     spec_interpolation filter)
 {
-    double stretch = fabs(scale) > 1 ? fabs(scale) : 1;
+    double stretch = fabs(scale) > 1 && filter != INTERPOLATION_LINEAR ? fabs(scale) : 1;
     double support = filter_support(filter) * stretch;
     if (!isfinite(support) || !isfinite(offset)) return FAIL(E_INTERNAL, "resampling by a factor that is no number");
     if (support > length) support = length;

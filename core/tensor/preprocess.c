@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char *const resize_names[] = {"crop", "stretch", "letterbox"};
-static const char *const interpolation_names[] = {"bilinear", "bicubic", "nearest"};
+static const char *const interpolation_names[] = {"bilinear", "bicubic", "nearest", "linear"};
 
 static void set_channels(preprocess *p, const double mean[3], const double std[3], double grey_mean, double grey_std)
 {
@@ -121,7 +121,7 @@ status preprocess_read(preprocess *p, const json *object)
     TRY(read_floats(object, "mean", p->channels, -1e30, p->mean));
     TRY(read_floats(object, "std", p->channels, 1e-30, p->std));
     TRY(read_name(object, "resize", resize_names, 3, &resize));
-    TRY(read_name(object, "interpolation", interpolation_names, 3, &interpolation));
+    TRY(read_name(object, "interpolation", interpolation_names, 4, &interpolation));
     if (!json_number(json_get(object, "crop_fraction"), &fraction) || !(fraction > 0 && fraction <= 1))
         return FAIL(E_MODEL, "preprocess.crop_fraction is missing or not in (0, 1]");
     p->resize = (spec_resize)resize;

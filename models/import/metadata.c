@@ -38,10 +38,10 @@ static status adopt_fraction(const adopter *a, const char *key, const char *valu
 
 static status adopt_interpolation(const adopter *a, const char *key, const char *value)
 {
-    static const char *const known[] = {"bilinear", "bicubic", "nearest", NULL};
+    static const char *const known[] = {"bilinear", "bicubic", "nearest", "linear", NULL};
     for (int i = 0; known[i]; i++)
         if (strcmp(value, known[i]) == 0) return set(a, "data", "interpolation", value);
-    return bad(a, key, value, "bilinear, bicubic or nearest");
+    return bad(a, key, value, "bilinear, bicubic, nearest or linear");
 }
 
 static status adopt_channels(const adopter *a, const char *key, const char *value)
