@@ -177,9 +177,14 @@ static status check_archive(const reader *r)
         const zip_member *m = &r->zip.members[i];
         if (ends_with(m->name, "/constants.pkl"))
             return FAIL(E_MODEL, "%s: TorchScript holds a program: refused; save model.state_dict() instead", r->what);
+        if (m->compressed) continue;
         if (ends_with(m->name, "/byteorder") && (m->bytes != 6 || memcmp(m->data, "little", 6) != 0))
             return FAIL(E_MODEL, "%s: written on a machine of another byte order: refused", r->what);
     }
+    for (int64_t i = 0; i < r->zip.count; i++)
+        if (r->zip.members[i].compressed)
+            return FAIL(E_MODEL, "%s: %s is compressed: torch.save stores its members as they are; unzip the file and zip it again with -0",
+                r->what, r->zip.members[i].name);
     return OK;
 }
 

@@ -118,10 +118,9 @@ static status read_member(const reader *r, const uint8_t *central, size_t room, 
     entry e = {.crc = u32(central + 16), .packed = u32(central + 20), .bytes = u32(central + 24), .offset = u32(central + 42)};
     TRY(read_zip64(r, &e, m->name, central + CENTRAL_BYTES + name, extra));
     if (number(central + 8, 2) & FLAG_ENCRYPTED) return FAIL(E_MODEL, "%s: %s is encrypted", r->what, m->name);
-    if (number(central + 10, 2) != 0 || e.packed != e.bytes)
-        return FAIL(E_MODEL, "%s: %s is compressed: PyTorch stores its members as they are; unzip the file and zip it again with -0",
-            r->what, m->name);
-    return find_data(r, &e, m);
+    m->compressed = number(central + 10, 2) != 0 || e.packed != e.bytes;
+    m->bytes = (size_t)e.packed;
+    return m->compressed ? OK : find_data(r, &e, m);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(((const zip_member *)a)->name, ((const zip_member *)b)->name); }

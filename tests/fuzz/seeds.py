@@ -2,8 +2,10 @@
 import io
 import json
 import os
+import pickle
 import struct
 import sys
+import zipfile
 
 from PIL import Image
 
@@ -39,3 +41,56 @@ put("fuzz_safetensors", 1, struct.pack("<Q", 8) + b"{}      ")
 put("fuzz_config", 0, b"[model]\narch = resnet18\n[train]\nepochs = 3\nbatch_size = auto ; all of it\n")
 put("fuzz_config", 1, b"[augment]\ncrop_area = 0.08 1\n[schedule]\ntype=cosine\nmilestones = 0.1, 0.2\n[prune]\ntarget = params:0.5\n")
 put("fuzz_cache", 0, b"TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\n")
+
+
+def state_dict(protocol):
+    out = io.BytesIO()
+    out.write(pickle.PROTO + bytes([protocol]) + b"}(")
+    for key, size in ((b"w", (2, 3)), (b"b", (4,))):
+        dims = b"".join(b"K" + bytes([d]) for d in size) + (b"\x86" if len(size) == 2 else b"\x85")
+        out.write(b"X" + struct.pack("<I", 1) + key + b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n")
+        out.write(b"X\x01\0\0\0" + key + b"X\x03\0\0\0cpuK\x08tQK\0" + dims + (b"K\x03K\x01\x86" if len(size) == 2 else b"K\x01\x85"))
+        out.write(b"\x89ccollections\nOrderedDict\n)RtR")
+    out.write(b"u.")
+    return out.getvalue()
+
+
+archive = io.BytesIO()
+with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as z:
+    z.writestr("m/data.pkl", state_dict(2))
+    z.writestr("m/data/w", bytes(32))
+    z.writestr("m/data/b", bytes(32))
+put("fuzz_pytorch", 0, b"\1" + archive.getvalue())
+put("fuzz_pytorch", 1, b"\0" + state_dict(2))
+for i, protocol in enumerate((2, 4, 5)):
+    put("fuzz_pytorch", 2 + i, b"\0" + pickle.dumps({"state_dict": {"a": [1, -2, 1 << 40], "b": (1.5, None, True)}}, protocol))
+
+cfg = b"""[net]
+width=8
+height=8
+channels=3
+[convolutional]
+batch_normalize=1
+filters=2
+size=3
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=2
+[route]
+layers=-1,-1
+[shortcut]
+from=-1
+[upsample]
+stride=2
+[dropout]
+probability=.5
+[avgpool]
+[connected]
+output=2
+activation=linear
+[softmax]
+"""
+put("fuzz_darknet", 0, cfg)
+put("fuzz_darknet", 1, cfg + b"\0" + struct.pack("<5i", 0, 2, 5, 0, 0) + bytes(4 * (8 + 54 + 2 + 8)))

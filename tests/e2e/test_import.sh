@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# graft import: what PyTorch, torchvision, timm and darknet write, against themselves; and real weights on real images.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+graft=${OUT:-build}/graft
+dir=$tap_dir
+files() { /usr/bin/python3 tests/e2e/import_files.py "$@"; }
+
+if ! /usr/bin/python3 -c 'import torch, torchvision' 2>/dev/null; then
+    skip "PyTorch's files" "python3-torch or python3-torchvision is not installed"
+elif ! files make "$dir" >"$dir/made" 2>&1; then
+    ok "make the files" cat "$dir/made" /no-such-file
+else
+    # A PyTorch file becomes a model with the same tensors, whatever their types, strides and wrappers.
+    for name in plain checkpoint strided parameters double half bfloat; do
+        want=plain
+        [ -e "$dir/$name.want.pth" ] && want=$name.want
+        ok "import $name.pth" "$graft" import "$dir/$name.pth" -o "$dir/$name.st"
+        ok "$name.pth: the same numbers" files same "$dir/$name.st" "$dir/$want.pth"
+    done
+    says 0 "squeezenet1_1 (52 of its 52 by name)" "$graft" import "$dir/plain.pth" -o "$dir/again.st"
+    says 2 "again.st exists; --force" "$graft" import "$dir/plain.pth" -o "$dir/again.st"
+    says 2 "is a Graft model" "$graft" import "$dir/again.st" -o "$dir/x.st"
+    says 0 "resnet18, 5 classes" "$graft" import "$dir/small_stem.pth" -o "$dir/stem.st"
+    ok "a small stem is seen" grep -aq 'stem = small' "$dir/stem.st"
+    ok "small_stem.pth: the same numbers" files same "$dir/stem.st" "$dir/small_stem.pth"
+    says 4 "the first is features.3.squeeze.bias; --partial" "$graft" import "$dir/missing.pth" -o "$dir/x.st"
+    says 0 "missing (starts afresh): features.3.squeeze.bias" "$graft" import "$dir/missing.pth" -o "$dir/x.st" --partial -f
+    says 4 "another shape (starts afresh): features.3.squeeze.bias: file [5], here [16]" "$graft" import "$dir/reshaped.pth" -o "$dir/y.st"
+    says 4 "unexpected (not used): extra" "$graft" import "$dir/reshaped.pth" -o "$dir/y.st"
+    says 4 "asks for torchvision.models.squeezenet.SqueezeNet: refused" "$graft" import "$dir/whole.pth" -o "$dir/y.st"
+    says 4 "several and none of them called state_dict" "$graft" import "$dir/two.pth" -o "$dir/y.st"
+    says 4 "PyTorch's old form" "$graft" import "$dir/old.pth" -o "$dir/y.st"
+    says 4 "TorchScript holds a program" "$graft" import "$dir/script.pth" -o "$dir/y.st"
+    says 4 "cut off" "$graft" import "$dir/cut.pth" -o "$dir/y.st"
+    says 4 "does not match its checksum" "$graft" import "$dir/flipped.pth" -o "$dir/y.st"
+    says 4 "the nearest is" "$graft" import "$dir/plain.pth" -o "$dir/y.st" model.arch=resnet18
+    ok "nothing was written after a refusal" test ! -e "$dir/y.st"
+
+    # Other names for the same tensors; width, size, crop, mean and filter from shapes and metadata.
+    says 0 "names of timm's mobilenetv2" "$graft" import "$dir/timm.safetensors" -o "$dir/timm.st"
+    ok "timm.safetensors: the same numbers" files same "$dir/timm.st" "$dir/timm.want.pth"
+    "$graft" inspect "$dir/timm.st" --json >"$dir/timm.json"
+    ok "timm.safetensors: preprocessing" grep -q '"width":160,"height":160,"channels":3,"bgr":false,"mean":\[127.5,127.5,127.5\],"std":\[127.5,127.5,127.5\],"resize":"crop","interpolation":"bicubic","crop_fraction":0.8999' "$dir/timm.json"
+
+    # Another number of classes: a fresh last layer.
+    mkdir -p "$dir/set/cat" "$dir/set/dog"
+    for i in 1 2 3; do for class in cat dog; do cp "$dir/net.png" "$dir/set/$class/$i.png"; done; done
+    says 0 "knows 7 classes, the data set has 2: the last layer starts afresh" "$graft" import "$dir/plain.pth" -o "$dir/two.st" -d "$dir/set"
+    ok "the data set's classes" sh -c '"$0" inspect "$1" | grep -q "classes       2: cat, dog"' "$graft" "$dir/two.st"
+    printf 'a\nb\nc\n' >"$dir/three.txt"
+    says 3 "3 names, but" "$graft" import "$dir/plain.pth" -o "$dir/x.st" -f --classes "$dir/three.txt"
+    printf 'id,wnid,name\n0,n0,a\n1,n1,b\n2,n2,c\n3,n3,d\n4,n4,e\n5,n5,f\n6,n6,a\n' >"$dir/seven.csv"
+    says 3 'two classes are called "a"' "$graft" import "$dir/plain.pth" -o "$dir/x.st" -f --classes "$dir/seven.csv"
+    ok "a column of a table" "$graft" import "$dir/plain.pth" -o "$dir/x.st" -f --classes "$dir/seven.csv:wnid"
+    ok "its names" sh -c '"$0" inspect "$1" | grep -q "classes       7: n0, n1"' "$graft" "$dir/x.st"
+
+    # Darknet.
+    says 0 "every byte read, 9 classes" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/net.st"
+    says 2 "give --cfg FILE, or model.arch" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f
+    says 4 "are those of no" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f model.arch=squeezenet1_1
+    says 2 "--epsilon below" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/x.st" -f --epsilon below
+    if [ -e "$dir/net.scores" ]; then
+        "$graft" infer "$dir/net.st" "$dir/net.png" -k 9 --json >"$dir/net.json"
+        ok "darknet's own scores" files scores "$dir/net.json" "$dir/net.scores"
+    else skip "darknet's own scores" "darknet is not installed"; fi
+fi
+
+# Real weights: at least the top-1 that their README states for these 200 pictures.
+weights=$GRAFT_SHARED/weights images=$GRAFT_SHARED/data/imagenet_samples
+reaches() { # FILE TOP1 CLASSES OPTIONS...
+    local file=$1 least=$2 classes=$3
+    shift 3
+    "$graft" import "$weights/$file" -o "$dir/real.st" -f --classes "$classes" "$@" >"$dir/log" 2>&1 &&
+        "$graft" evaluate "$dir/real.st" --part all -d "$images/labels.csv" --json >"$dir/real.json" 2>>"$dir/log" ||
+        { cat "$dir/log"; return 1; }
+    /usr/bin/python3 -c '
+import json, sys
+top1 = 100 * json.load(open(sys.argv[1]))["evaluation"]["accuracy_top1"]
+print(f"top-1 {top1:.1f}, expected {sys.argv[2]}")
+sys.exit(top1 < float(sys.argv[2]) - 1e-9)' "$dir/real.json" "$least"
+}
+if [ -e "$weights/squeezenet1_1.safetensors" ] && [ -e "$images/labels.csv" ]; then
+    ok "SqueezeNet 1.1 reaches 66.0" reaches squeezenet1_1.safetensors 66.0 "$images/classes.csv:wnid"
+    ok "MobileNet v2 with TensorFlow's padding reaches 86.0" reaches mobilenet_v2_tf.safetensors 86.0 "$images/classes.csv:wnid"
+    if "$graft" spec mobilenet_v1 >/dev/null 2>&1; then
+        ok "MobileNet v1 0.25 reaches 49.0" reaches mobilenetv1_025_tf.safetensors 49.0 "$images/classes.csv:wnid"
+    else skip "MobileNet v1 0.25 reaches 49.0" "there is no such network here"; fi
+    ok "Tiny Darknet reaches 68.5" reaches darknet/tiny.weights 68.5 "$weights/darknet/tiny.labels" --cfg "$weights/darknet/tiny.cfg"
+else skip "real weights" "no weights or images in $GRAFT_SHARED"; fi
+tap_end
