@@ -21,6 +21,22 @@ static int greatest_difference(const uint8_t *a, const uint8_t *b, size_t count)
     return greatest;
 }
 
+/* Two taps about the centre of the target pixel, however much it shrinks: of six pixels to two, centres 1.5 and 4.5 are pixels 1 and 4; of
+ * eight to two, centres 2 and 6 are the means of pixels 1 and 2, 5 and 6. */
+static void test_linear_takes_two_taps(void **state)
+{
+    (void)state;
+    static const struct { int32_t width; uint8_t pixel[8], expected[2]; } cases[] = {
+        {6, {200, 10, 200, 90, 60, 0}, {10, 60}}, {8, {255, 10, 30, 255, 255, 100, 101, 255}, {20, 101}}};
+    for (int i = 0; i < 2; i++) {
+        image src = {.width = cases[i].width, .height = 1, .channels = 1, .pixels = (uint8_t *)cases[i].pixel}, dst;
+        assert_ok(image_resize(&dst, &src, NULL, 2, 1, INTERPOLATION_LINEAR));
+        assert_int_equal(dst.pixels[0], cases[i].expected[0]);
+        assert_int_equal(dst.pixels[1], cases[i].expected[1]);
+        image_free(&dst);
+    }
+}
+
 static void test_resize_agrees_with_pillow(void **state)
 {
     (void)state;
@@ -321,7 +337,7 @@ static void test_draw_is_clipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resize_agrees_with_pillow),
+        cmocka_unit_test(test_resize_agrees_with_pillow), cmocka_unit_test(test_linear_takes_two_taps),
         cmocka_unit_test(test_crop_agrees_with_torchvision),
         cmocka_unit_test(test_oddities),
         cmocka_unit_test(test_orientation_of_all_eight),
