@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     GOOD(device_open(&dev, SPEC_DEVICE_CPU, 0, 0, NULL));
     GOOD(param_store_create(&store, &t.graph, dev, true));
     GOOD(plan_create(&p, &t.graph, dev, &(plan_options){.store = store, .profile = profile}));
-    GOOD(optimiser_init(&o, dev, store, &c.spec, NULL));
+    GOOD(optimiser_init(&o, dev, store, &c.spec, NULL, NULL));
     GOOD(comm_init(&alone));
     fill_inputs(p, &t, batch);
     int32_t samples = 0;

@@ -1,7 +1,9 @@
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
+#include "core/config/recipe.h"
 #include "core/train/trainer.h"
 #include "export/qat.h"
 #include "models/models.h"
@@ -45,11 +47,21 @@ static status spec_text(cli_context *c, char **text)
     return result;
 }
 
+static void print_recipe(const cli_context *c)
+{
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (strcmp(c->config.origin[i], recipe_origin) != 0 || strcmp(o->key, "recipe") == 0) continue;
+        cli_print(c, "transfer recipe: %s.%s = %s\n", o->section, o->key, c->config.text[i]);
+    }
+}
+
 static status run(cli_context *c)
 {
     char *text = NULL;
     trainer_summary summary = {0};
     c->log.period_seconds = c->config.spec.train.log_period;
+    print_recipe(c);
     status result = spec_text(c, &text);
     if (result == OK)
         result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert,

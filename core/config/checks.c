@@ -4,6 +4,7 @@
 
 #include "core/base/text.h"
 #include "core/config/internal.h"
+#include "core/config/recipe.h"
 
 /* False if one of the options in `names` was given but not understood: then nothing can be said about them together. */
 static bool sure(const config *c, const char *names)
@@ -86,6 +87,18 @@ static status check_train(config *c)
     return OK;
 }
 
+static status check_transfer(config *c)
+{
+    const spec_transfer *t = &c->spec.transfer;
+    if (!sure(c, "transfer.enable,model.pretrained,model.load_graph,")) return OK;
+    if (t->enable == TRANSFER_TRUE && !*c->spec.model.pretrained)
+        return config_complain(c, "transfer", "enable", NULL, "needs model.pretrained, the file to take the weights from");
+    if (transfer_is_on(&c->spec)) return OK;
+    static const char ignored[] = "would be ignored: it needs transfer.enable and model.pretrained";
+    if (t->frozen_part > 0) TRY(config_complain(c, "transfer", "frozen_part", NULL, "%s", ignored));
+    return t->front_rate == 1 ? OK : config_complain(c, "transfer", "front_rate", NULL, "%s", ignored);
+}
+
 static status check_schedule(config *c)
 {
     const spec_schedule *s = &c->spec.schedule;
@@ -131,6 +144,7 @@ status config_check_together(config *c)
     TRY(check_data(c));
     TRY(check_augment(c));
     TRY(check_train(c));
+    TRY(check_transfer(c));
     TRY(check_schedule(c));
     return check_prune(c);
 }

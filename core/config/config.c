@@ -7,6 +7,7 @@
 
 #include "core/base/text.h"
 #include "core/config/internal.h"
+#include "core/config/recipe.h"
 
 static const char COMMAND_LINE[] = "command line";
 
@@ -214,7 +215,10 @@ char *config_value_text(const config *c, arena *a, const option *o)
 
 status config_finish(config *c)
 {
-    if (!c->finished) TRY(config_check_together(c));
+    if (!c->finished) {
+        TRY(recipe_apply(c));
+        TRY(config_check_together(c));
+    }
     c->finished = true;
     if (c->error_count == 0) return OK;
     size_t bytes = 1;

@@ -35,6 +35,7 @@ typedef enum spec_device { SPEC_DEVICE_AUTO, SPEC_DEVICE_CPU, SPEC_DEVICE_CUDA }
 typedef enum spec_precision { PRECISION_F32, PRECISION_TF32, PRECISION_BF16, PRECISION_F16 } spec_precision;
 typedef enum spec_loss { LOSS_SOFTMAX, LOSS_SIGMOID } spec_loss;
 typedef enum spec_regularizer { REGULARIZER_NONE, REGULARIZER_L1, REGULARIZER_L2 } spec_regularizer;
+typedef enum spec_transfer_mode { TRANSFER_AUTO, TRANSFER_TRUE, TRANSFER_FALSE } spec_transfer_mode;
 typedef enum spec_optimizer_type { OPTIMIZER_SGD, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_RMSPROP }
     spec_optimizer_type;
 typedef enum spec_schedule_type {
@@ -71,6 +72,7 @@ typedef struct spec {
     spec_data data;
     spec_augment augment;
     spec_train train;
+    spec_transfer transfer;
     spec_optimizer optimizer;
     spec_schedule schedule;
     spec_qat qat;

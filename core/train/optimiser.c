@@ -37,7 +37,7 @@ static void describe_update(optimiser_desc *d, const spec *s, const param_store 
         .ema_decay = (float)s->train.ema_decay, .nesterov = o->nesterov};
 }
 
-static status upload_segments(optimiser *o, const spec *s)
+static status upload_segments(optimiser *o, const spec *s, const float *rates)
 {
     int32_t count = o->desc.segments;
     param_segment *table = calloc((size_t)count + 1, sizeof *table);
@@ -46,7 +46,7 @@ static status upload_segments(optimiser *o, const spec *s)
         const param_info *info = param_store_info(o->store, i);
         /* Vectors are batch-norm parameters and biases. */
         bool vector = info->shape.rank <= 1;
-        table[i] = (param_segment){.offset = info->offset, .count = info->count, .rate_factor = info->frozen ? 0 : 1,
+        table[i] = (param_segment){.offset = info->offset, .count = info->count, .rate_factor = info->frozen ? 0 : rates ? rates[i] : 1,
             .decay_factor = vector && !s->train.regularize_bn_bias ? 0 : 1};
     }
     size_t bytes = (size_t)count * sizeof *table;
@@ -56,14 +56,14 @@ static status upload_segments(optimiser *o, const spec *s)
     return result;
 }
 
-static status init_buffers(optimiser *o, const spec *s)
+static status init_buffers(optimiser *o, const spec *s, const float *rates)
 {
     device *dev = o->dev;
     int64_t states;
     float *state = param_store_state(o->store, &states);
     size_t bytes = (size_t)o->desc.count * sizeof(float), state_bytes = (size_t)states * sizeof(float);
     bool averaged = s->train.ema_decay > 0;
-    TRY(upload_segments(o, s));
+    TRY(upload_segments(o, s, rates));
     TRY(buffer_init(&o->state, dev, sizeof(step_state), "step state"));
     TRY(dev->api->host_alloc(dev, sizeof *o->sent, (void **)&o->sent));
     TRY(dev->api->host_alloc(dev, sizeof *o->received, (void **)&o->received));
@@ -104,12 +104,12 @@ static status init_kernels(optimiser *o, const spec *s, const state_list *varian
     return buffer_init(&o->scratch, o->dev, scratch, "scratch of the optimiser");
 }
 
-status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants)
+status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates)
 {
     *o = (optimiser){.dev = dev, .store = store, .loss_scale = s->train.loss_scale > 0 ? (float)s->train.loss_scale : 1};
     replay_init(&o->update_all, dev);
     describe_update(&o->desc, s, store);
-    status result = init_buffers(o, s);
+    status result = init_buffers(o, s, rates);
     if (result == OK) result = init_kernels(o, s, variants);
     if (result != OK) optimiser_free(o);
     return result;

@@ -5,7 +5,7 @@
  * found) is one step_state block on the device, so that the two kernel calls never change their arguments.
  *
  *     optimiser o;
- *     TRY_OUT(optimiser_init(&o, dev, store, &spec, NULL));
+ *     TRY_OUT(optimiser_init(&o, dev, store, &spec, NULL, NULL));
  *     TRY_OUT(plan_run(p));                                     // gradients
  *     TRY_OUT(optimiser_step(&o, &comm, rate, applied + 1));
  *     TRY_OUT(optimiser_result(&o, &result));                   // result.finite, norm, penalty
@@ -43,8 +43,9 @@ typedef struct optimiser {
     bool swapped;
 } optimiser;
 
-/* variants: kernel names of a checkpoint in the order of optimiser_variants, or NULL. E_MEMORY. */
-status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants);
+/* variants: kernel names of a checkpoint in the order of optimiser_variants, or NULL. rates: factors of the learning rate, one a segment, or
+ * NULL: 1. E_MEMORY. */
+status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates);
 void optimiser_free(optimiser *o); /* accepts a zeroed struct */
 int32_t optimiser_variants(const optimiser *o, const char *names[3]);
 

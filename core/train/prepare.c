@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/ops/op.h"
+#include "core/train/head.h"
 #include "core/train/init.h"
 
 enum { LIST_SHOWN = 6 };
@@ -22,17 +23,22 @@ static void print_report(logger *l, const char *path, const transfer_report *r)
     list_names(l, "another shape (stays freshly initialised)", r->reshaped, r->reshaped_count);
 }
 
-/* The layer that makes the classes of an output: linear, or a 1x1 convolution in front of a pool. Looks through what keeps channels. */
+/* The layer that makes the classes of an output. */
 static node_id head_of(const graph *g, int32_t output)
 {
-    edge_id e = g->outputs[output];
-    while (e != EDGE_NONE && g->edges[e].producer != NODE_NONE) {
-        const node *n = &g->nodes[g->edges[e].producer];
-        if (n->op == &op_linear || n->op == &op_conv2d) return g->edges[e].producer;
-        if (n->op != &op_softmax && n->op != &op_activation && n->op != &op_reshape && n->op != &op_flatten && n->op != &op_pool) break;
-        e = n->in[0];
-    }
-    return NODE_NONE;
+    head_info h;
+    head_find(&h, g, output);
+    return h.layer;
+}
+
+/* Does the weight of the layer that makes output 0 come from the file? */
+static bool head_is_loaded(const graph *g, const transfer_report *r)
+{
+    head_info h;
+    head_find(&h, g, 0);
+    for (int64_t i = 0; h.layer != NODE_NONE && i < r->loaded_count; i++)
+        if (strcmp(r->loaded[i], g->edges[h.weight].name) == 0) return true;
+    return false;
 }
 
 static status resize_rows(graph *g, edge_id id, int64_t rows)
@@ -75,14 +81,15 @@ static status fit_input(graph *g, const spec_model *o, const char *path)
     return graph_resize(g, image, shape_4(1, o->input_height, o->input_width, o->channels));
 }
 
-static status take_graph(model *m, const spec *s, int64_t class_count, logger *l)
+static status take_graph(model *m, const spec *s, int64_t class_count, logger *l, bool *fresh_head)
 {
     const char *path = s->model.pretrained;
     TRY(model_load(m, path));
     TRY(fit_input(&m->graph, &s->model, path));
     int64_t had = m->graph.edges[m->graph.outputs[0]].shape.dim[1];
     log_info(l, "network and weights from %s (model.arch = %s is not used)", path, s->model.arch);
-    if (had == class_count) return OK;
+    *fresh_head = had != class_count;
+    if (!*fresh_head) return OK;
     log_info(l, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", path, (long long)had,
         (long long)class_count);
     return prepare_fresh_head(&m->graph, class_count, (uint64_t)s->train.seed);
@@ -118,7 +125,7 @@ static bool has_graph(const char *path)
     return found;
 }
 
-static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, int64_t class_count, logger *l)
+static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, int64_t class_count, logger *l, bool *fresh_head)
 {
     const char *path = s->model.pretrained;
     TRY(build(&m->graph, &s->model, class_count));
@@ -131,9 +138,10 @@ static status build_and_transfer(model *m, const spec *s, model_builder_fn *buil
             s->model.arch);
         transfer_report_free(&report);
         model_free(m);
-        return take_graph(m, s, class_count, l);
+        return take_graph(m, s, class_count, l, fresh_head);
     }
     status result = OK;
+    *fresh_head = !head_is_loaded(&m->graph, &report);
     if (report.loaded_count == 0)
         result = FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape", path,
             (long long)(report.unexpected_count + report.reshaped_count), s->model.arch);
@@ -149,13 +157,16 @@ static bool same_preprocess(const preprocess *a, const preprocess *b)
     return same;
 }
 
-status prepare_model(model *m, const spec *s, model_builder_fn *build, const char *const *class_name, int64_t class_count, logger *l)
+status prepare_model(model *m, const spec *s, model_builder_fn *build, const char *const *class_name, int64_t class_count, logger *l,
+    bool *fresh_head)
 {
     *m = (model){0};
+    *fresh_head = true;
     status result = OK;
     if (s->model.load_graph && !s->model.pretrained[0])
         return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
-    TRY_OUT(s->model.load_graph ? take_graph(m, s, class_count, l) : build_and_transfer(m, s, build, class_count, l));
+    TRY_OUT(s->model.load_graph ? take_graph(m, s, class_count, l, fresh_head)
+                                : build_and_transfer(m, s, build, class_count, l, fresh_head));
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "core/base/text.h"
+#include "core/config/recipe.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
+#include "core/train/head.h"
 
 bool name_matches(const char *name, const char *pattern)
 {
@@ -20,20 +22,26 @@ static void freeze_node(graph *g, node *n)
     if (n->op == &op_batchnorm) ((batchnorm_attr *)n->attr)->frozen = true;
 }
 
+int32_t graph_last_block(const graph *g)
+{
+    int32_t last = -1;
+    for (node_id i = 0; i < g->node_count; i++)
+        if (g->nodes[i].block > last) last = g->nodes[i].block;
+    return last;
+}
+
 static status freeze_block(graph *g, const char *text)
 {
     int64_t block;
     if (!text_to_int(text, &block)) return FAIL(E_USAGE, "model.freeze_blocks: \"%s\" is no block number", text);
-    int32_t last = -1;
     bool found = false;
     for (node_id i = 0; i < g->node_count; i++) {
         node *n = &g->nodes[i];
-        if (n->block > last) last = n->block;
         if (n->block != block || block < 0) continue;
         freeze_node(g, n);
         found = true;
     }
-    if (!found) return FAIL(E_USAGE, "model.freeze_blocks: no block %s; this network has 0 to %d", text, (int)last);
+    if (!found) return FAIL(E_USAGE, "model.freeze_blocks: no block %s; this network has 0 to %d", text, (int)graph_last_block(g));
     return OK;
 }
 
@@ -50,8 +58,17 @@ static status freeze_layer(graph *g, const char *pattern)
     return OK;
 }
 
-status freeze_apply(graph *g, const spec_model *options)
+int32_t transfer_first_block(const graph *g, const spec *s)
 {
+    return transfer_is_on(s) ? (int32_t)(s->transfer.frozen_part * (graph_last_block(g) + 1) + 0.5) : 0;
+}
+
+status freeze_apply(graph *g, const spec *s)
+{
+    const spec_model *options = &s->model;
+    int32_t first = transfer_first_block(g, s);
+    for (node_id i = 0; i < g->node_count; i++)
+        if (g->nodes[i].block >= 0 && g->nodes[i].block < first) freeze_node(g, &g->nodes[i]);
     for (int64_t i = 0; i < options->freeze_blocks.count; i++) TRY(freeze_block(g, options->freeze_blocks.value[i]));
     for (int64_t i = 0; i < options->freeze_layers.count; i++) TRY(freeze_layer(g, options->freeze_layers.value[i]));
     for (node_id i = 0; options->freeze_bn && i < g->node_count; i++)
@@ -85,7 +102,7 @@ static status add_class_weights(graph *g, const float_list *weights, int64_t cla
     return OK;
 }
 
-static status add_loss(graph *g, const spec_train *o, double grad_scale)
+status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale)
 {
     edge_id logits = g->outputs[0], weights, loss;
     shape s = g->edges[logits].shape;
@@ -119,6 +136,23 @@ static status apply_pass(graph *g, pass_fn *pass)
     return OK;
 }
 
+/* The only output becomes what the last layer reads, averaged over the map if it is averaged behind it; or what the layer makes. */
+static status cut_at_head(graph *g, bool before_relu)
+{
+    head_info h;
+    head_find(&h, g, 0);
+    if (h.layer == NODE_NONE) return FAIL(E_MODEL, "the network does not end in a linear layer or a 1x1 convolution");
+    edge_id e = before_relu ? g->nodes[h.layer].out[0] : h.features;
+    shape s = g->edges[e].shape;
+    if (!before_relu && h.pooled && s.dim[1] * s.dim[2] > 1) {
+        const pool_attr mean = {.kind = POOL_AVERAGE, .global = true};
+        TRY(graph_add(g, &op_pool, "features", &mean, &e, 1, -1, &e));
+    }
+    g->outputs[0] = e;
+    g->output_count = 1;
+    return OK;
+}
+
 static void find_edges(trainable *t, bool with_loss)
 {
     const graph *g = &t->graph;
@@ -132,9 +166,9 @@ static void find_edges(trainable *t, bool with_loss)
 static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
 {
     TRY(graph_copy(&t->graph, model));
-    TRY(freeze_apply(&t->graph, &s->model));
+    TRY(freeze_apply(&t->graph, s));
     TRY(resize_batch(&t->graph, batch));
-    TRY(add_loss(&t->graph, &s->train, grad_scale));
+    TRY(train_graph_add_loss(&t->graph, &s->train, grad_scale));
     TRY(apply_pass(&t->graph, pass_fuse_training));
     TRY(apply_pass(&t->graph, lower));
     TRY(graph_backward(&t->graph, t->graph.outputs[1], NULL, 0, NULL));
@@ -146,6 +180,19 @@ static status build_evaluation(trainable *t, const graph *model, int64_t batch)
 {
     TRY(graph_copy(&t->graph, model));
     TRY(apply_pass(&t->graph, pass_inference));
+    TRY(resize_batch(&t->graph, batch));
+    TRY(apply_pass(&t->graph, pass_fuse_training));
+    TRY(apply_pass(&t->graph, lower_inference));
+    find_edges(t, false);
+    return OK;
+}
+
+static status build_features(trainable *t, const graph *model, int64_t batch, bool before_relu)
+{
+    TRY(graph_copy(&t->graph, model));
+    TRY(apply_pass(&t->graph, pass_inference));
+    TRY(cut_at_head(&t->graph, before_relu));
+    TRY(apply_pass(&t->graph, pass_remove_dead));
     TRY(resize_batch(&t->graph, batch));
     TRY(apply_pass(&t->graph, pass_fuse_training));
     TRY(apply_pass(&t->graph, lower_inference));
@@ -182,6 +229,14 @@ size_t trainable_bytes(const trainable *t, edge_id e)
     if (e == EDGE_NONE) return 0;
     const edge *x = &t->graph.edges[e];
     return (size_t)shape_count(x->shape) * dtype_bytes(x->type);
+}
+
+status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool before_relu)
+{
+    *t = (trainable){0};
+    status result = build_features(t, model, batch, before_relu);
+    if (result != OK) trainable_free(t);
+    return result;
 }
 
 void trainable_free(trainable *t)

@@ -34,12 +34,25 @@ status eval_graph_build(trainable *t, const graph *model, int64_t batch);
 
 size_t trainable_bytes(const trainable *t, edge_id e); /* of a tensor; EDGE_NONE: 0 */
 
+/* Forward up to the last layer, in evaluation mode: logits is what the layer's scores are made of, [batch, 1, 1, n] or [batch, n] (head.h); or,
+ * before_relu, the layer's own output, before anything that follows. E_MODEL when the network has no such layer. */
+status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool before_relu);
+
+/* Appends the loss of the spec on output 0, logits [rows, classes], and a new input "targets"; the loss becomes the last output. */
+status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale);
+
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 
-/* Marks what model.freeze_blocks, freeze_layers and freeze_bn name as frozen: parameters are not trained, and a frozen
+/* Number of the last block; the blocks of the head are -1. */
+int32_t graph_last_block(const graph *g);
+
+/* Blocks below it are transfer.frozen_part of all; 0 without transfer. */
+int32_t transfer_first_block(const graph *g, const spec *s);
+
+/* Marks what model.freeze_blocks, freeze_layers, freeze_bn and transfer.frozen_part name as frozen: parameters are not trained, and a frozen
  * batch normalisation works with its running statistics, which stay. E_USAGE when a name or block matches nothing, or nothing
  * is left to train. */
-status freeze_apply(graph *g, const spec_model *options);
+status freeze_apply(graph *g, const spec *s);
 
 /* name == pattern, or pattern ends with '*' and name begins with the rest. */
 bool name_matches(const char *name, const char *pattern);

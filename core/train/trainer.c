@@ -127,13 +127,14 @@ static int64_t epochs_at(const trainer *t, int64_t step)
 
 static bool epoch_ends(const trainer *t)
 {
-    return epochs_at(t, t->progress.step) > epochs_at(t, t->progress.step - 1);
+    return t->progress.step > 0 && epochs_at(t, t->progress.step) > epochs_at(t, t->progress.step - 1);
 }
 
 static bool evaluation_is_due(const trainer *t)
 {
     int64_t step = t->progress.step, period = t->spec.train.eval_period;
     if (!t->eval_plan) return false;
+    if (step == 0) return true; /* a fitted last layer */
     return step >= t->total_steps || epochs_at(t, step) / period > epochs_at(t, step - 1) / period;
 }
 
@@ -154,7 +155,7 @@ static status add_row(trainer *t, bool evaluated)
         v[RECORD_IMAGES_PER_SECOND] = (double)(w->images * t->comm.world) / w->seconds;
         v[RECORD_DATA_WAIT] = w->wait_seconds / w->seconds;
     }
-    v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
+    if (p->step > 0) v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
     if (evaluated) {
         v[RECORD_VAL_LOSS] = metrics_loss(m);
         v[RECORD_VAL_ACCURACY] = metrics_accuracy(m);
@@ -273,7 +274,7 @@ static status close_update(trainer *t)
         TRY(evaluate(t));
         better = judge(t);
     }
-    if (end || due || t->progress.step % t->row_period == 0) TRY(add_row(t, due));
+    if (end || due || (t->progress.step > 0 && t->progress.step % t->row_period == 0)) TRY(add_row(t, due));
     t->progress.closed = true;
     if (end || due) say_epoch(t, due, better);
     if (better || checkpoint_is_due(t, end)) TRY(trainer_save(t));

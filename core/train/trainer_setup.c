@@ -1,12 +1,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/config/recipe.h"
 #include "core/graph/transform.h"
 #include "core/train/checkpoint.h"
 #include "core/train/schedule.h"
+#include "core/train/transfer.h"
 #include "core/train/trainer_parts.h"
 
-enum { AUTO_BATCH_MAX = 256, WORST_SHOWN = 24, ROWS_PER_EPOCH = 20 };
+enum { AUTO_BATCH_MAX = 256, WORST_SHOWN = 24, ROWS_PER_EPOCH = 20, FEATURE_BATCH = 32 };
 
 static status check_spec(const trainer *t)
 {
@@ -238,12 +240,34 @@ static status make_loaders(trainer *t)
 static status make_optimiser(trainer *t)
 {
     const state_list *variants = t->resuming ? state_find_list(&t->resumed, "optimiser") : NULL;
-    TRY(optimiser_init(&t->optimiser, t->dev, t->store, &t->spec, variants));
+    float *rates = NULL;
+    if (transfer_is_on(&t->spec)) {
+        rates = ARENA_ARRAY(&t->memory, float, param_store_segments(t->store));
+        if (!rates) return FAIL_MEMORY(param_store_segments(t->store) * sizeof *rates);
+        TRY(transfer_rates(rates, t->store, &t->model.graph, &t->spec));
+    }
+    TRY(optimiser_init(&t->optimiser, t->dev, t->store, &t->spec, variants, rates));
     t->block_count = optimiser_blocks(&t->optimiser, t->blocks);
     for (int32_t i = 0; i < t->block_count; i++) {
         t->blocks[i].data = arena_alloc(&t->memory, t->blocks[i].bytes);
         if (!t->blocks[i].data) return FAIL_MEMORY(t->blocks[i].bytes);
     }
+    return OK;
+}
+
+/* Only at the very start: what a run is resumed from has been fitted. */
+static status fit_head(trainer *t)
+{
+    const spec_transfer *o = &t->spec.transfer;
+    if (t->resuming || !transfer_is_on(&t->spec) || !o->probe) return OK;
+    if (!t->fresh_head && o->enable != TRANSFER_TRUE) {
+        log_info(t->log, "transfer: the last layer is the pretrained one and stays (transfer.enable = true fits it again)");
+        return OK;
+    }
+    int64_t rows = t->spec.train.batch_size > 0 ? t->spec.train.batch_size : FEATURE_BATCH;
+    const transfer_input in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows, .stop = trainer_asked_to_stop, .stop_context = t, .log = t->log};
+    TRY(transfer_fit_head(&t->model, &t->spec, &in, t->dev, &t->fitted));
+    t->progress.closed = !t->fitted; /* step 0 is worth an evaluation and a checkpoint */
     return OK;
 }
 
@@ -281,8 +305,8 @@ static status open_model(trainer *t)
             "another folder with train.output=...", t->folder);
     t->progress = (train_progress){.best_step = -1, .best_loss = INFINITY, .best_accuracy = -1, .stop_loss = INFINITY, .closed = true,
         .seed = t->spec.train.seed};
-    TRY(prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log));
-    return fit_fake_quantisation(t);
+    return prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log,
+        &t->fresh_head);
 }
 
 static status open_device(trainer *t)
@@ -322,6 +346,8 @@ status trainer_setup(trainer *t)
     TRY(comm_init(&t->comm));
     TRY(open_model(t));
     TRY(open_device(t));
+    TRY(fit_head(t));
+    if (!t->resuming) TRY(fit_fake_quantisation(t));
     TRY(resolve_batch(t));
     TRY(make_plans(t));
     TRY(make_optimiser(t));

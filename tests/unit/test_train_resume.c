@@ -94,6 +94,23 @@ static void same_bits_with_fake_quantisation(void **state)
     compare_splits("train.epochs=2 qat.enable=true", split, 1);
 }
 
+/* Words for a run from the weights of "source", which is trained first, its last layer fitted to features. */
+static const char *transfer_words(const char *more)
+{
+    static char words[512];
+    fixture_run source = {.folder = "source", .overrides = "train.epochs=1", .overwrite = true};
+    train(&source);
+    snprintf(words, sizeof words, "transfer.enable=true model.pretrained=%s/last.safetensors %s", fixture_path("source"), more);
+    return words;
+}
+
+static void same_bits_with_the_transfer_recipe(void **state)
+{
+    (void)state;
+    static const int split[] = {1, 2, 7};
+    compare_splits(transfer_words("train.epochs=2 train.batch_size=5 model.dropout=0.2 transfer.front_rate=0.2"), split, 3);
+}
+
 static void same_bits_for_any_loader_threads(void **state)
 {
     (void)state;
@@ -130,23 +147,36 @@ static int stop_after(void *context)
     return --*left == 0 ? SIGTERM : 0;
 }
 
-static void signals_save_wherever_they_come(void **state)
+static void signals_are_survived(const char *words, int questions)
 {
-    (void)state;
-    fixture_run straight = {.folder = "signal"};
+    fixture_run straight = {.folder = "signal", .overrides = words};
     fixture_remove("signal");
     train(&straight);
     uint64_t expected = fixture_last("signal");
-    for (int n = 1; n < 22; n += 2) { /* 12 updates and 2 evaluations of 3 batches: some fall into an evaluation */
+    for (int n = 1; n < questions; n += 2) {
         int left = n;
-        fixture_run r = {.folder = "signal", .stop = stop_after, .stop_context = &left};
+        fixture_run r = {.folder = "signal", .overrides = words, .stop = stop_after, .stop_context = &left};
         fixture_remove("signal");
         status result = fixture_train(&r);
         if (left <= 0) assert_int_equal(result, left == 0 ? E_TERMINATED : E_INTERRUPTED);
-        fixture_run rest = {.folder = "signal", .resume = true};
+        fixture_run rest = {.folder = "signal", .overrides = words, .resume = true};
         train(&rest);
         if (fixture_last("signal") != expected) fail_msg("stopped at question %d: other weights", n);
     }
+}
+
+/* 12 updates and 2 evaluations of 3 batches: some fall into an evaluation. */
+static void signals_save_wherever_they_come(void **state)
+{
+    (void)state;
+    signals_are_survived(NULL, 22);
+}
+
+/* 6 batches of features (nothing is saved then: the run starts again), 3 of the first evaluation, 6 updates. */
+static void signals_while_the_last_layer_is_fitted(void **state)
+{
+    (void)state;
+    signals_are_survived(transfer_words("train.epochs=1 train.batch_size=4"), 14);
 }
 
 static void damage_falls_back_to_the_one_before(void **state)
@@ -276,6 +306,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_at_five_splits), cmocka_unit_test(same_bits_with_averages_and_adam),
         cmocka_unit_test(same_bits_with_rmsprop), cmocka_unit_test(same_bits_with_fake_quantisation),
+        cmocka_unit_test(same_bits_with_the_transfer_recipe), cmocka_unit_test(signals_while_the_last_layer_is_fitted),
         cmocka_unit_test(same_bits_for_any_loader_threads),
         cmocka_unit_test(another_seed_gives_other_bits), cmocka_unit_test(signals_save_wherever_they_come),
         cmocka_unit_test(damage_falls_back_to_the_one_before), cmocka_unit_test(resuming_must_not_change_the_run),

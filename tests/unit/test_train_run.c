@@ -122,7 +122,7 @@ static void make_dark_data(void)
 
 static void dark_words(char *words, size_t capacity, const char *more)
 {
-    snprintf(words, capacity, "data.root=%s/dark model.pretrained=%s/poisoned.safetensors data.preprocess=custom data.mean=0,0,0 "
+    snprintf(words, capacity, "data.root=%s/dark transfer.enable=false model.pretrained=%s/poisoned.safetensors data.preprocess=custom data.mean=0,0,0 "
         "data.std=1,1,1 augment.enable=false train.regularizer=none %s", fixture_root, fixture_root, more);
 }
 
@@ -193,7 +193,7 @@ static void frozen_blocks_stay(void **state)
     char words[600];
     fixture_run start = {.folder = "start", .overrides = "train.epochs=1"};
     train(&start);
-    snprintf(words, sizeof words, "train.epochs=1 model.pretrained=%s model.freeze_blocks=0,1 model.freeze_layers=layer2.0.bn* "
+    snprintf(words, sizeof words, "train.epochs=1 transfer.enable=false model.pretrained=%s model.freeze_blocks=0,1 model.freeze_layers=layer2.0.bn* "
         "optimizer.weight_decay=0.01", last_of("start"));
     fixture_run r = {.folder = "frozen", .overrides = words};
     train(&r);

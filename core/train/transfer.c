@@ -1,0 +1,222 @@
+#include "core/train/transfer.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/train/head.h"
+#include "core/train/probe.h"
+
+/* What the front part of the network gives, batch after batch. */
+typedef struct front {
+    const transfer_input *in;
+    trainable graph;   /* logits: the output that is read */
+    plan *plan;
+    loader *loader;
+    int64_t wanted;    /* images to go through */
+    int64_t width;     /* floats of one image's output */
+    float *out;        /* [batch, width]       */
+    float *mirrored;   /* one batch of images  */
+    bool mirror;
+} front;
+
+typedef void front_fn(void *context, const float *out, const batch *b, int64_t count);
+
+/* Rows of pixels from right to left. */
+static void mirror_images(float *dst, const float *src, shape s)
+{
+    int64_t width = s.dim[2], channels = s.dim[3], rows = s.dim[0] * s.dim[1];
+    for (int64_t y = 0; y < rows; y++)
+        for (int64_t x = 0; x < width; x++)
+            memcpy(dst + (y * width + x) * channels, src + (y * width + width - 1 - x) * channels, (size_t)channels * sizeof *dst);
+}
+
+static status front_open(front *f, const model *m, const spec *s, const transfer_input *in, device *dev, bool before_relu)
+{
+    /* Augmentation off, but in the order of training: whoever takes only the first images takes a fair draw. */
+    static const spec_augment none = {.enable = false};
+    *f = (front){.in = in};
+    TRY(feature_graph_build(&f->graph, &m->graph, in->batch_size, before_relu));
+    TRY(plan_create(&f->plan, &f->graph.graph, dev, &(plan_options){0}));
+    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = m->preprocess, .data_options = &s->data,
+        .augment = &none, .bad = in->bad, .batch_size = in->batch_size, .threads = (int32_t)s->data.threads,
+        .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = in->log}));
+    f->wanted = in->data->count < s->transfer.probe_limit ? in->data->count : s->transfer.probe_limit;
+    f->mirror = !before_relu && s->transfer.probe_mirror && s->augment.enable && s->augment.hflip > 0;
+    const edge *out = &f->graph.graph.edges[f->graph.logits], *pixels = &f->graph.graph.edges[f->graph.image];
+    f->width = shape_count(out->shape) / in->batch_size;
+    f->out = malloc((size_t)shape_count(out->shape) * sizeof *f->out);
+    f->mirrored = malloc((size_t)shape_count(pixels->shape) * sizeof *f->mirrored);
+    return f->out && f->mirrored ? OK : FAIL_MEMORY((shape_count(out->shape) + shape_count(pixels->shape)) * sizeof(float));
+}
+
+static void front_close(front *f)
+{
+    loader_destroy(f->loader);
+    plan_destroy(f->plan);
+    trainable_free(&f->graph);
+    free(f->out);
+    free(f->mirrored);
+}
+
+static status give(front *f, const float *images, const batch *b, int64_t count, front_fn *take, void *context)
+{
+    const graph *g = &f->graph.graph;
+    TRY(plan_set_input(f->plan, f->graph.image, images, (size_t)shape_count(g->edges[f->graph.image].shape) * sizeof(float)));
+    TRY(plan_run(f->plan));
+    TRY(plan_get(f->plan, f->graph.logits, f->out, (size_t)(f->width * b->n) * sizeof(float)));
+    take(context, f->out, b, count);
+    return OK;
+}
+
+static status front_run(front *f, const char *what, front_fn *take, void *context)
+{
+    const transfer_input *in = f->in;
+    double start = clock_seconds();
+    shape s = f->graph.graph.edges[f->graph.image].shape;
+    for (int64_t done = 0; done < f->wanted;) {
+        const batch *b;
+        int signal_number = in->stop ? in->stop(in->stop_context) : 0;
+        if (signal_number)
+            return FAIL(signal_number == SIGTERM ? E_TERMINATED : E_INTERRUPTED, "stopped before the first update: there is nothing to save");
+        TRY(loader_next(f->loader, &b));
+        int64_t count = f->wanted - done < b->n ? f->wanted - done : b->n;
+        TRY(give(f, b->images, b, count, take, context));
+        if (f->mirror) {
+            mirror_images(f->mirrored, b->images, s);
+            TRY(give(f, f->mirrored, b, count, take, context));
+        }
+        done += count;
+        log_progress(in->log, false, "%s %lld/%lld  %.0f images/s", what, (long long)done, (long long)f->wanted,
+            (double)done / (clock_seconds() - start + 1e-9));
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ features */
+
+typedef struct collected {
+    float *features, *targets;
+    int64_t rows, width, classes;
+} collected;
+
+/* An image without a class has targets of zero: the loss passes it over. */
+static void collect(void *context, const float *out, const batch *b, int64_t count)
+{
+    collected *c = context;
+    memcpy(c->features + c->rows * c->width, out, (size_t)(count * c->width) * sizeof *out);
+    memcpy(c->targets + c->rows * c->classes, b->targets, (size_t)(count * c->classes) * sizeof *out);
+    c->rows += count;
+}
+
+static status collect_all(collected *c, front *f, const model *m)
+{
+    int64_t rows = f->wanted * (f->mirror ? 2 : 1);
+    *c = (collected){.width = f->width, .classes = m->class_count};
+    c->features = malloc((size_t)(rows * c->width) * sizeof *c->features);
+    c->targets = malloc((size_t)(rows * c->classes) * sizeof *c->targets);
+    if (!c->features || !c->targets) return FAIL_MEMORY(rows * (c->width + c->classes) * 4);
+    return front_run(f, "features", collect, c);
+}
+
+static status fit(model *m, const head_info *h, const spec *s, const transfer_input *in, device *dev)
+{
+    front f;
+    collected c = {0};
+    probe_result r;
+    double start = clock_seconds();
+    status result = OK;
+    TRY_OUT(front_open(&f, m, s, in, dev, false));
+    TRY_OUT(collect_all(&c, &f, m));
+    double seconds = clock_seconds() - start;
+    const probe_data data = {.features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
+    graph *g = &m->graph;
+    TRY_OUT(probe_fit(g->edges[h->weight].data, g->edges[h->bias].data, &data, s, dev, &r));
+    log_info(in->log, "transfer: last layer fitted to %lld features of %lld images%s: features %.1f s, fit %.1f s (%d iterations, loss with penalty "
+        "%.4f%s)", (long long)c.width, (long long)f.wanted, f.mirror ? " and their mirror images" : "", seconds, r.seconds,
+        (int)r.search.iterations, r.search.value, r.search.converged ? "" : ", not quite converged");
+out:
+    front_close(&f);
+    free(c.features);
+    free(c.targets);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------ the ReLU behind the layer */
+
+typedef struct lowest {
+    int64_t width;
+    float value;
+} lowest;
+
+static void find_lowest(void *context, const float *out, const batch *b, int64_t count)
+{
+    lowest *l = context;
+    (void)b;
+    for (int64_t i = 0; i < count * l->width; i++)
+        if (out[i] < l->value) l->value = out[i];
+}
+
+static status lift_above_relu(model *m, const head_info *h, const spec *s, const transfer_input *in, device *dev)
+{
+    front f;
+    lowest l = {0};
+    status result = OK;
+    TRY_OUT(front_open(&f, m, s, in, dev, true));
+    l.width = f.width;
+    TRY_OUT(front_run(&f, "range", find_lowest, &l));
+    float *bias = m->graph.edges[h->bias].data;
+    float lift = -1.1f * l.value;
+    for (int64_t c = 0; c < m->class_count; c++) bias[c] += lift;
+    log_info(in->log, "transfer: biases of the last layer raised by %.2f, above the ReLU behind it", lift);
+out:
+    front_close(&f);
+    return result;
+}
+
+static const char *why_not(const head_info *h, const model *m, const spec *s)
+{
+    if (h->layer == NODE_NONE || !h->plain) return "the network ends in another way than a linear layer or an averaged 1x1 convolution";
+    if (h->bias == EDGE_NONE) return "it has no bias";
+    if (h->relu && s->train.loss == LOSS_SIGMOID) return "a ReLU behind it would clip scores that train.loss = sigmoid needs";
+    if (m->graph.edges[h->weight].shape.dim[0] != m->class_count) return "it has another number of outputs than there are classes";
+    return NULL;
+}
+
+status transfer_fit_head(model *m, const spec *s, const transfer_input *in, device *dev, bool *fitted)
+{
+    head_info h;
+    head_find(&h, &m->graph, 0);
+    const char *reason = why_not(&h, m, s);
+    *fitted = reason == NULL;
+    if (reason) {
+        log_warn(in->log, "transfer: the last layer starts at random: %s", reason);
+        return OK;
+    }
+    TRY(fit(m, &h, s, in, dev));
+    return h.relu ? lift_above_relu(m, &h, s, in, dev) : OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ rates */
+
+/* Block of the first node that reads the parameter; -1 for the head. */
+static int32_t block_of(const graph *g, const char *name)
+{
+    edge_id e = graph_find_edge(g, name);
+    for (node_id n = 0; e != EDGE_NONE && n < g->node_count; n++)
+        for (int32_t i = 0; i < g->nodes[n].in_count; i++)
+            if (g->nodes[n].in[i] == e) return g->nodes[n].block;
+    return -1;
+}
+
+status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s)
+{
+    int32_t last = graph_last_block(g), first = transfer_first_block(g, s);
+    for (int32_t i = 0; i < param_store_segments(store); i++) {
+        int32_t block = block_of(g, param_store_info(store, i)->name);
+        double depth = block < 0 ? 0 : (double)(last + 1 - block) / (last + 1 - first);
+        rate[i] = (float)pow(s->transfer.front_rate, depth);
+    }
+    return OK;
+}
