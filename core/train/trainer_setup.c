@@ -265,7 +265,8 @@ static status fit_head(trainer *t)
         return OK;
     }
     int64_t rows = t->spec.train.batch_size > 0 ? t->spec.train.batch_size : FEATURE_BATCH;
-    const transfer_input in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows, .stop = trainer_asked_to_stop, .stop_context = t, .log = t->log};
+    const transfer_input in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows,
+        .stop = trainer_asked_to_stop, .stop_context = t, .log = t->log};
     TRY(transfer_fit_head(&t->model, &t->spec, &in, t->dev, &t->fitted));
     t->progress.closed = !t->fitted; /* step 0 is worth an evaluation and a checkpoint */
     return OK;
