@@ -97,6 +97,8 @@ KERNEL_SRC += $(SIMT_SRC)
 $(SIMT_SRC:%.c=$(OBJ)/%.o): CFLAGS += $(SIMT_ISA)
 CXXFLAGS += -std=c++20 -x c++ $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -fno-exceptions -fno-rtti -fno-threadsafe-statics \
             -Wall -Wno-unknown-pragmas -Werror -MMD -MP $(SIMT_ISA) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+# Calls a function per access, and kernels/simt/tsan.c is that function.
+CXXFLAGS += $(if $(filter 1,$(SIMT_CHECK)),-fsanitize=thread)
 endif
 # No exceptions and no guarded statics: the objects need no C++ run-time library.
 NVCC_FLAGS := -std=c++20 -O3 -fmad=false -lineinfo -Xptxas=-v,--warn-on-spills \

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/simt/engine.h"
+#include "kernels/simt/watch.h"
 
 __thread engine *simt_engine __attribute__((tls_model("initial-exec")));
 __thread uint3 threadIdx __attribute__((tls_model("initial-exec")));
@@ -25,6 +25,7 @@ static void abandon(engine *e) __attribute__((noreturn));
 static void abandon(engine *e)
 {
     e->failed = true;
+    e->running = false;
     fibre *running = e->thread[e->current].fibre;
     fibre_leave(running, &e->host);
 }
@@ -196,6 +197,7 @@ void simt_barrier(const simt_site *site)
         return;
     }
     e->arrived = 0;
+    e->epoch++;
     for (int32_t i = 0; i * LANES < e->threads; i++) {
         e->warp[i].ready = e->warp[i].all;
         e->ready_warps |= 1u << i;
@@ -209,6 +211,7 @@ void simt_collective(simt_combine *combine, const char *name, void *argument, co
     int32_t lane = e->current % LANES;
     warp *w = &e->warp[e->current / LANES];
     e->thread[e->current].site = site;
+    e->thread[e->current].code = __builtin_return_address(0);
     if (!w->waiting) w->combine = combine, w->name = name;
     else if (w->combine != combine) simt_fault(site, "warp divergence: calls %s while other lanes wait in %s", name, w->name);
     w->argument[lane] = argument;
@@ -219,6 +222,7 @@ void simt_collective(simt_combine *combine, const char *name, void *argument, co
         return;
     }
     combine(w->argument);
+    if (combine == simt_combine_nothing) w->epoch++;
     w->waiting = 0;
     w->ready = w->all;
     e->ready_warps |= 1u << (w - e->warp);
@@ -246,7 +250,10 @@ void simt_cp_async(void *shared, const void *global, int32_t bytes, bool valid, 
     if (t->copies == MAX_COPIES) simt_fault(site, "more than %d cp.async under way", MAX_COPIES);
     if (((uintptr_t)shared | (uintptr_t)global) % (size_t)bytes)
         simt_fault(site, "cp.async of %d bytes from %p to %p: not aligned", bytes, global, shared);
-    queue[t->copies++] = (copy){shared, global, site, bytes, t->group, valid};
+    copy c = {shared, global, bytes, t->group, valid, false};
+    if (watch_enabled) watch_copy_begins(e, &c, __builtin_return_address(0));
+    if (e->l->order && draw(e, 2)) copy_now(&c), c.done = true; /* a GPU may be quick */
+    queue[t->copies++] = c;
 }
 
 void simt_cp_async_commit(void)
@@ -260,7 +267,11 @@ void simt_cp_async_wait(int32_t pending)
     thread *t = &e->thread[e->current];
     copy *queue = e->copies + (size_t)e->current * MAX_COPIES;
     int32_t done = 0;
-    while (done < t->copies && queue[done].group < t->group - pending) copy_now(&queue[done++]);
+    while (done < t->copies && queue[done].group < t->group - pending) {
+        if (!queue[done].done) copy_now(&queue[done]);
+        if (watch_enabled) watch_copy_ends(e, &queue[done]);
+        done++;
+    }
     t->copies -= done;
     memmove(queue, queue + done, (size_t)t->copies * sizeof *queue);
 }
@@ -270,6 +281,7 @@ void simt_cp_async_wait(int32_t pending)
 void engine_begin(engine *e, const launch *l)
 {
     e->l = l;
+    e->launch_epoch = e->epoch + 1;
     e->threads = (int32_t)(l->block.x * l->block.y * l->block.z);
     simt_block_dim = (uint3){l->block.x, l->block.y, l->block.z};
     simt_grid_dim = (uint3){l->grid.x, l->grid.y, l->grid.z};
@@ -288,6 +300,7 @@ static void block_begin(engine *e, uint64_t block)
     blockIdx = (uint3){(unsigned)(block % l->grid.x), (unsigned)(block / l->grid.x % l->grid.y), (unsigned)(block / l->grid.x / l->grid.y)};
     e->arrived = e->finished = 0;
     e->failed = false;
+    e->block_epoch = ++e->epoch;
     e->ready_warps = 0;
     for (int32_t i = 0; i * LANES < e->threads; i++) {
         int32_t lanes = e->threads - i * LANES;
@@ -295,6 +308,7 @@ static void block_begin(engine *e, uint64_t block)
         warp *w = &e->warp[i];
         w->all = w->ready = all;
         w->waiting = w->done = 0;
+        w->epoch = 0;
         if (all != ~0u) memset(w->argument, 0, sizeof w->argument);
         e->ready_warps |= 1u << i;
     }
@@ -320,8 +334,8 @@ status engine_block(engine *e, uint64_t block)
 {
     block_begin(e, block);
     collect_fibres(e);
-    e->current = e->threads - 1;
-    int32_t first = next_ready(e);
+    e->current = 0;
+    int32_t first = e->l->order ? next_ready(e) : 0;
     e->current = first;
     fibre *f = e->free_fibre;
     if (!f && !fibre_init(&e->fibre[e->fibres++], 0)) return FAIL(E_MEMORY, "out of memory for the stack of a thread");
@@ -329,9 +343,11 @@ status engine_block(engine *e, uint64_t block)
     e->thread[first].fibre = take_fibre(e);
     threadIdx = e->thread[first].index;
     e->host = (fibre){0};
+    e->running = true;
     fibre_switch(&e->host, e->thread[first].fibre);
+    e->running = false;
     if (!e->failed && shared_intact(e)) return OK;
     char kernel[512];
-    report_address(e->l->kernel, kernel, sizeof kernel);
+    report_function(e->l->kernel, kernel, sizeof kernel);
     return FAIL(E_DEVICE, "kernel %s, block (%u, %u, %u): %s", kernel, blockIdx.x, blockIdx.y, blockIdx.z, e->report);
 }

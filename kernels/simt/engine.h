@@ -28,6 +28,7 @@ enum {
 typedef struct launch {
     void (*body)(const void *closure);
     const void *closure, *kernel;
+    size_t closure_bytes;
     dim3 grid, block;
     size_t shared_bytes;
     uint64_t order; /* 0: by number; else seeds the order of threads */
@@ -36,15 +37,15 @@ typedef struct launch {
 typedef struct copy {
     void *to;
     const void *from;
-    const simt_site *site;
     int32_t bytes, group;
-    bool valid;
+    bool valid, done;
 } copy;
 
 typedef struct thread {
     fibre *fibre;          /* NULL: has not started, or has ended */
     uint3 index;
     const simt_site *site; /* where it waits */
+    const void *code;      /* the same as an address */
     int32_t copies, group; /* cp.async: under way; the group that the next one belongs to */
 } thread;
 
@@ -53,6 +54,7 @@ typedef struct warp {
     simt_combine *combine;              /* of those that wait with their warp */
     const char *name;
     void *argument[LANES];
+    uint16_t epoch;                     /* how often the warp has passed its own barrier */
 } warp;
 
 typedef struct shared_array {
@@ -68,7 +70,9 @@ typedef struct engine {
     int32_t current, threads, arrived, finished;
     const simt_site *barrier; /* where those that have arrived wait */
     uint32_t ready_warps;
-    bool failed;
+    uint32_t epoch, block_epoch, launch_epoch; /* the running one; the first of this block, of this launch: watch.h */
+    bool failed, running;                      /* running: a thread of a block, not the code around it */
+    struct cell *cells;                        /* [ARENA_BYTES] when accesses are watched */
     shared_array array[MAX_ARRAYS];
     int32_t arrays;
     size_t arena_used;
@@ -95,8 +99,9 @@ void shared_begin(engine *e);
 void shared_fill(engine *e);
 bool shared_intact(engine *e); /* false: the report says what was overrun */
 
-/* report.c: function and line of a code address, by addr2line where it is installed. */
-void report_address(const void *address, char *text, size_t capacity);
+/* report.c: "file:line" of a code address, and the function that it is in, by addr2line where it is installed. */
+void report_line(const void *address, char *text, size_t capacity);
+void report_function(const void *address, char *text, size_t capacity);
 
 /* launch.c */
 status launch_run(const launch *l);
@@ -106,6 +111,6 @@ int32_t launch_sm(void); /* of the imaginary GPU */
 bool memory_intact(char *text, size_t capacity); /* guard bands of all allocations */
 
 /* api.c: keeps it in the graph if the stream is being captured. True if it did. */
-bool capture_launch(const launch *l, size_t closure_bytes, void *stream, status *result);
+bool capture_launch(const launch *l, void *stream, status *result);
 
 #endif

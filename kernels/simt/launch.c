@@ -8,6 +8,7 @@
 #include "core/base/thread.h"
 #include "kernels/simt/engine.h"
 #include "kernels/simt/gpu.h"
+#include "kernels/simt/watch.h"
 
 /* The one GPU and its OS threads: state of the process, as a CUDA driver's is. */
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,6 +22,7 @@ static void engine_free(void *at)
     engine *e = at;
     for (int32_t i = 0; i < e->fibres; i++) fibre_free(&e->fibre[i]);
     if (e->copies != MAP_FAILED && e->copies) munmap(e->copies, sizeof(copy) * MAX_THREADS * MAX_COPIES);
+    cells_free(e->cells, ARENA_BYTES);
     free(e->arena);
     free(e);
     simt_engine = NULL;
@@ -39,7 +41,8 @@ engine *engine_get(void)
     if (!e) return NULL;
     e->arena = aligned_alloc(SHARED_GUARD, ARENA_BYTES);
     e->copies = mmap(NULL, sizeof(copy) * MAX_THREADS * MAX_COPIES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!e->arena || e->copies == MAP_FAILED) {
+    e->cells = watch_enabled ? cells_make(ARENA_BYTES) : NULL;
+    if (!e->arena || e->copies == MAP_FAILED || (watch_enabled && !e->cells)) {
         engine_free(e);
         return NULL;
     }
@@ -66,6 +69,7 @@ static status run_share(void *context, int64_t index)
 
 static int32_t thread_count(void)
 {
+    if (watch_enabled) return 1; /* watch.h */
     int64_t wanted = gpu_setting("GRAFT_SIMT_THREADS", cpu_count());
     return wanted < 1 ? 1 : wanted > 64 ? 64 : (int32_t)wanted;
 }
@@ -91,7 +95,7 @@ status launch_run(const launch *l)
     if (result != OK) return result;
     char text[512], kernel[512];
     if (memory_intact(text, sizeof text)) return OK;
-    report_address(l->kernel, kernel, sizeof kernel);
+    report_function(l->kernel, kernel, sizeof kernel);
     return FAIL(E_DEVICE, "kernel %s: %s", kernel, text);
 }
 
@@ -112,9 +116,9 @@ static status configuration(const launch *l)
 status simt_launch_closure(void (*body)(const void *closure), const void *closure, size_t closure_bytes, const void *kernel, dim3 grid,
     dim3 block, size_t shared_bytes, void *stream)
 {
-    launch l = {.body = body, .closure = closure, .kernel = kernel, .grid = grid, .block = block, .shared_bytes = shared_bytes};
+    launch l = {.body = body, .closure = closure, .closure_bytes = closure_bytes, .kernel = kernel, .grid = grid, .block = block, .shared_bytes = shared_bytes};
     TRY(configuration(&l));
     status result = OK;
-    if (capture_launch(&l, closure_bytes, stream, &result)) return result;
+    if (capture_launch(&l, stream, &result)) return result;
     return launch_run(&l);
 }

@@ -7,6 +7,7 @@
 
 #include "kernels/simt/engine.h"
 #include "kernels/simt/gpu.h"
+#include "kernels/simt/watch.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -21,6 +22,7 @@ typedef struct block {
     char *at;
     size_t bytes, room; /* room: rounded up to ALIGN */
     bool device;
+    cell *cells; /* [bytes], made when an access is first watched */
 } block;
 
 /* Sorted by address. */
@@ -72,7 +74,7 @@ static cudaError_t allocate(void **data, size_t bytes, bool device)
     pthread_rwlock_wrlock(&lock);
     bool fits = !device || device_bytes + room <= total_bytes();
     char *base = fits ? aligned_alloc(ALIGN, room + 2 * GUARD) : NULL;
-    block b = {base + GUARD, bytes, room, device};
+    block b = {base + GUARD, bytes, room, device, NULL};
     if (!base || !insert(b)) {
         free(base);
         pthread_rwlock_unlock(&lock);
@@ -117,6 +119,7 @@ static cudaError_t release(void *data, bool device)
     char *base = b->at - GUARD;
     ASAN_UNPOISON_MEMORY_REGION(base, b->room + 2 * GUARD);
     if (device) device_bytes -= b->room;
+    cells_free(b->cells, b->bytes);
     size_t bytes = b->bytes, index = (size_t)(b - blocks);
     memmove(b, b + 1, (--count - index) * sizeof *b);
     free(base);
@@ -170,4 +173,51 @@ cudaError_t memory_check(const void *at, size_t bytes, bool device, const char *
         return gpu_error(cudaErrorInvalidValue, "%s: %zu bytes at offset %zu of a block of %zu", what, bytes,
             (size_t)((const char *)at - found.at), found.bytes);
     return cudaSuccess;
+}
+
+/* ------------------------------------------------------------------------------------------------ watched */
+
+/* Whether `at` is in a read-only part of a loaded file: constant tables. */
+static bool is_constant(const void *at)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512], flags[8] = "";
+    bool found = false;
+    while (maps && !found && fgets(line, sizeof line, maps)) {
+        unsigned long low, high;
+        if (sscanf(line, "%lx-%lx %7s", &low, &high, flags) != 3) continue;
+        found = (uintptr_t)at >= low && (uintptr_t)at < high;
+    }
+    if (maps) fclose(maps);
+    return found && strncmp(flags, "r-", 2) == 0;
+}
+
+cell *memory_cells(const void *at, size_t *left, char *text, size_t text_bytes)
+{
+    pthread_rwlock_rdlock(&lock);
+    block *b = find(at);
+    cell *result = NULL;
+    bool near = b && b->device && (const char *)at < b->at + b->room + GUARD;
+    *left = 0;
+    if (b && b->device && (const char *)at < b->at + b->bytes) {
+        if (!b->cells) b->cells = cells_make(b->bytes);
+        *left = b->cells ? b->bytes - (size_t)((const char *)at - b->at) : 0;
+        result = b->cells ? b->cells + ((const char *)at - b->at) : NULL;
+    }
+    pthread_rwlock_unlock(&lock);
+    if (result) return result;
+    if (gpu_setting("GRAFT_SIMT_HOST_MEMORY", 0) || is_constant(at)) *left = 1;
+    else snprintf(text, text_bytes, "%s", near ? "outside of the block" : "no device memory: the host's, or freed");
+    return NULL;
+}
+
+void memory_describe(const void *at, char *text, size_t text_bytes)
+{
+    pthread_rwlock_rdlock(&lock);
+    const block *b = find(at);
+    if (b && (const char *)at < b->at + b->room + GUARD)
+        snprintf(text, text_bytes, "byte %zu of a block of %zu bytes of %s memory", (size_t)((const char *)at - b->at), b->bytes,
+            b->device ? "device" : "pinned host");
+    else snprintf(text, text_bytes, "address %p", at);
+    pthread_rwlock_unlock(&lock);
 }

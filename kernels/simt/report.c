@@ -1,33 +1,64 @@
-/* report.c: code addresses as function and line. */
+/* report.c: code addresses as functions and lines. */
 #include <dlfcn.h>
 #include <elf.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/simt/engine.h"
 
-void report_address(const void *address, char *text, size_t capacity)
+/* addr2line's output for an address: a line "function at file:line" and one per function that it is inlined in. NULL: no way to tell. */
+static FILE *ask(const void *address)
 {
     Dl_info info;
-    snprintf(text, capacity, "at %p", address);
-    if (!dladdr(address, &info) || !info.dli_fname) return;
+    if (!dladdr(address, &info) || !info.dli_fname) return NULL;
     const Elf64_Ehdr *header = info.dli_fbase;
     uintptr_t at = (uintptr_t)address - (header->e_type == ET_DYN ? (uintptr_t)info.dli_fbase : 0);
-    char command[1024];
-    /* dli_fname of the program is how it was called; /proc knows better. */
-    char path[512];
-    FILE *maps = fopen(info.dli_fname, "re");
-    snprintf(path, sizeof path, "%s", maps ? info.dli_fname : "/proc/self/exe");
-    if (maps) fclose(maps);
-    if (strchr(path, '\'')) return;
-    snprintf(command, sizeof command, "addr2line -Cfsp -e '%s' %#lx 2>/dev/null", path, (unsigned long)at);
-    FILE *pipe = popen(command, "re");
-    if (!pipe) return;
-    char line[400];
-    if (fgets(line, sizeof line, pipe) && line[0] != '?') {
+    /* dli_fname of the program is how it was called, which may mean nothing by now. */
+    char path[512] = "/proc/self/exe", command[1024];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length > 0) path[length] = 0;
+    if (strstr(info.dli_fname, ".so")) snprintf(path, sizeof path, "%s", info.dli_fname);
+    if (strchr(path, '\'')) return NULL;
+    snprintf(command, sizeof command, "addr2line -Cfspi -e '%s' %#lx 2>/dev/null", path, (unsigned long)at);
+    return popen(command, "re");
+}
+
+void report_function(const void *address, char *text, size_t capacity)
+{
+    char line[512];
+    snprintf(text, capacity, "at %p", address);
+    FILE *answer = ask(address);
+    if (!answer) return;
+    if (fgets(line, sizeof line, answer) && line[0] != '?') {
         line[strcspn(line, "\n")] = 0;
-        snprintf(text, capacity, "%s", line);
+        char *at = strstr(line, " at ");
+        if (at) *at = 0;
+        snprintf(text, capacity, "%s", strncmp(line, "void ", 5) == 0 ? line + 5 : line);
     }
-    pclose(pipe);
+    pclose(answer);
+}
+
+/* The twins and intrinsics are not what went wrong: the line that called them is. */
+static bool is_ours(const char *file)
+{
+    return strncmp(file, "ptx.h:", 6) == 0 || strncmp(file, "simt.h:", 7) == 0 || strncmp(file, "cuda_runtime.h:", 15) == 0;
+}
+
+void report_line(const void *address, char *text, size_t capacity)
+{
+    char line[512];
+    snprintf(text, capacity, "%p", address);
+    FILE *answer = ask(address);
+    if (!answer) return;
+    while (fgets(line, sizeof line, answer)) {
+        char *file = strstr(line, " at ");
+        if (!file || file[4] == '?') continue;
+        file += 4;
+        file[strcspn(file, " \n")] = 0;
+        snprintf(text, capacity, "%s", file);
+        if (!is_ours(file)) break;
+    }
+    pclose(answer);
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/simt/engine.h"
+#include "kernels/simt/watch.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -82,4 +82,39 @@ bool shared_intact(engine *e)
     }
     return true;
 #endif
+}
+
+/* ------------------------------------------------------------------------------------------------ watched */
+
+/* The array that the byte is in, or that it is nearest to. */
+static const shared_array *array_near(const engine *e, size_t offset)
+{
+    const shared_array *near = &e->array[0];
+    size_t least = SIZE_MAX;
+    for (int32_t i = 0; i < e->arrays; i++) {
+        const shared_array *a = &e->array[i];
+        size_t distance = offset < a->offset ? a->offset - offset : offset >= a->offset + a->bytes ? offset - a->offset - a->bytes + 1 : 0;
+        if (distance < least && a->bytes) near = a, least = distance;
+    }
+    return near;
+}
+
+cell *shared_cells(engine *e, const void *at, size_t *left, char *text, size_t text_bytes)
+{
+    size_t offset = (size_t)((const char *)at - e->arena);
+    const shared_array *a = array_near(e, offset);
+    *left = 0;
+    if (offset >= a->offset && offset < a->offset + a->bytes) {
+        *left = a->offset + a->bytes - offset;
+        return &e->cells[offset];
+    }
+    snprintf(text, text_bytes, "outside of every array");
+    return NULL;
+}
+
+void shared_describe(const engine *e, const void *at, char *text, size_t text_bytes)
+{
+    size_t offset = (size_t)((const char *)at - e->arena);
+    const shared_array *a = array_near(e, offset);
+    snprintf(text, text_bytes, "byte %td of shared array '%s' of %zu bytes", (ptrdiff_t)(offset - a->offset), a->name, a->bytes);
 }

@@ -116,17 +116,17 @@ static cudaError_t enqueue(const node *n, cudaStream_t stream)
     return node_run(n);
 }
 
-bool capture_launch(const launch *l, size_t closure_bytes, void *stream, status *result)
+bool capture_launch(const launch *l, void *stream, status *result)
 {
     cudaStream_t s = stream;
     if (!capture_of(s)) return false;
     node n = {.kind = NODE_LAUNCH, .l = *l};
-    void *closure = aligned_alloc(64, (closure_bytes + 63) / 64 * 64);
+    void *closure = aligned_alloc(64, (l->closure_bytes + 63) / 64 * 64);
     if (!closure) {
-        *result = FAIL_MEMORY(closure_bytes);
+        *result = FAIL_MEMORY(l->closure_bytes);
         return true;
     }
-    memcpy(closure, l->closure, closure_bytes);
+    memcpy(closure, l->closure, l->closure_bytes);
     n.l.closure = closure;
     *result = graph_add(s->capture, &n) == cudaSuccess ? OK : FAIL_MEMORY(sizeof n);
     return true;

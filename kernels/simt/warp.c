@@ -6,7 +6,7 @@
 #endif
 
 #include "core/base/dtype.h"
-#include "kernels/simt/engine.h"
+#include "kernels/simt/watch.h"
 
 /* ------------------------------------------------------------------------------------------------ shuffles, votes */
 
@@ -45,6 +45,15 @@ static void need_all(void *const arguments[32], const char *what)
 
 /* ------------------------------------------------------------------------------------------------ ldmatrix */
 
+static void watch_row(void *const arguments[32], int32_t lane)
+{
+    engine *e = simt_engine;
+    const simt_ldmatrix *l = arguments[lane];
+    int32_t index = e->current / LANES * LANES + lane;
+    access a = {l->row, e->thread[index].code, index, 16, 16, false, false};
+    watch_access(e, &a);
+}
+
 static void load_matrices(void *const arguments[32], int32_t count, bool transposed)
 {
     need_all(arguments, "ldmatrix");
@@ -53,6 +62,7 @@ static void load_matrices(void *const arguments[32], int32_t count, bool transpo
         for (int32_t r = 0; r < 8; r++) {
             const void *row = ((const simt_ldmatrix *)arguments[8 * m + r])->row;
             if ((uintptr_t)row % 16) simt_fault(NULL, "ldmatrix: the row of lane %d is not aligned to 16 bytes", 8 * m + r);
+            if (watch_enabled) watch_row(arguments, 8 * m + r);
             memcpy(matrix[r], row, sizeof matrix[r]);
         }
         for (int32_t i = 0; i < LANES; i++) {

@@ -19,11 +19,11 @@
 #define __align__(n) alignas(n)
 
 extern "C" {
-/* The running thread's. */
-extern __thread uint3 threadIdx __attribute__((tls_model("initial-exec")));
-extern __thread uint3 blockIdx __attribute__((tls_model("initial-exec")));
-extern __thread uint3 simt_block_dim __attribute__((tls_model("initial-exec")));
-extern __thread uint3 simt_grid_dim __attribute__((tls_model("initial-exec")));
+/* The running thread's; const, because to device code they never change. */
+extern const __thread uint3 threadIdx __attribute__((tls_model("initial-exec")));
+extern const __thread uint3 blockIdx __attribute__((tls_model("initial-exec")));
+extern const __thread uint3 simt_block_dim __attribute__((tls_model("initial-exec")));
+extern const __thread uint3 simt_grid_dim __attribute__((tls_model("initial-exec")));
 }
 #define blockDim simt_block_dim
 #define gridDim simt_grid_dim
