@@ -23,7 +23,9 @@ typedef struct shape {
 template <typename INDEX> static __device__ bool source_of(const shape &s, INDEX i, INDEX *from)
 {
     INDEX flat = 0, stride = 1;
-    for (int k = s.rank - 1; k >= 0; k--) {
+#pragma unroll
+    for (int k = MOVE_MAX_RANK - 1; k >= 0; k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
+        if (k >= s.rank) continue;
         INDEX dim = (INDEX)s.dst_dim[k], at = i % dim;
         i /= dim;
         if (s.scatter) {
@@ -129,7 +131,8 @@ static status packed_run(const kernel_call *call)
     const pad_desc *d = (const pad_desc *)call->desc;
     shape s = shape_of(d);
     join_dimensions(&s);
-    return FOR_ELEMENT(widen_elements(&s, dtype_bytes(d->type), call), launch_pad, call, s);
+    size_t bytes = widen_elements(&s, dtype_bytes(d->type), call);
+    return FOR_ELEMENT(bytes, launch_pad, call, s);
 }
 
 CUDA_KERNEL(pad__cuda_packed, OP_PAD, .run = packed_run);

@@ -22,7 +22,9 @@ typedef struct shape {
 template <typename INDEX> static __device__ INDEX source_of(const shape &s, INDEX i)
 {
     INDEX from = 0;
-    for (int k = s.rank - 1; k >= 0; k--) {
+#pragma unroll
+    for (int k = MOVE_MAX_RANK - 1; k >= 0; k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
+        if (k >= s.rank) continue;
         INDEX dim = (INDEX)s.dim[k], rest = i / dim;
         from += (i - rest * dim) * (INDEX)s.src_stride[k];
         i = rest;
@@ -92,7 +94,9 @@ static __global__ void __launch_bounds__(THREADS) turn_tiles(T *__restrict__ dst
     int x = threadIdx.x, y = threadIdx.y;
     for (int64_t z = blockIdx.z; z < t.count; z += gridDim.z) {
         int64_t left = z, from = 0, to = 0;
-        for (int k = t.rank - 1; k >= 0; k--) {
+#pragma unroll
+        for (int k = MOVE_MAX_RANK - 3; k >= 0; k--) {
+            if (k >= t.rank) continue;
             from += left % t.dim[k] * t.src_stride[k];
             to += left % t.dim[k] * t.dst_stride[k];
             left /= t.dim[k];
