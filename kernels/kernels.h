@@ -295,7 +295,7 @@ typedef struct step_state {
     double penalty;        /* written by OP_OPTIMISER: regulariser's value before the update */
 } step_state;
 
-/* One parameter tensor in the flat blocks. */
+/* One parameter tensor in the flat blocks. Segments are in order of their offsets and do not overlap. */
 typedef struct param_segment {
     int64_t offset, count;  /* elements */
     float rate_factor;      /* multiplies the learning rate; 0: frozen */
