@@ -113,6 +113,43 @@ conv2d_output conv2d_output_of(const kernel_call *call)
     return o;
 }
 
+/* ------------------------------------------------------------------------------------------------ packed weights */
+
+template <typename TO> static inline __device__ TO packed_value(float x) { return from_float<TO>(x); }
+template <> inline __device__ float packed_value<float>(float x) { return round_tf32(x); }
+
+template <typename TO, typename FROM>
+static __global__ void __launch_bounds__(256) pack_kernel(TO *__restrict__ packed, conv2d_gemm g, const FROM *__restrict__ weight)
+{
+    int64_t count = (int64_t)g.groups * g.n * g.k_pitch;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
+        int32_t row = (int32_t)(i / g.k_pitch), k = (int32_t)(i % g.k_pitch), group = row / g.n, n = row % g.n;
+        int32_t tap = divide(k, g.by_channels), c = k - tap * g.channels, ty = divide(tap, g.by_taps_w), tx = tap - ty * g.taps_w;
+        int64_t from = g.w_first + group * g.w_group + n * g.w_n + ty * g.w_ty + tx * g.w_tx + c * g.w_c;
+        packed[i] = packed_value<TO>(k < g.k ? to_float(weight[from]) : 0.0f);
+    }
+}
+
+template <typename TO, typename FROM> static status pack_as(void *packed, const conv2d_gemm *g, const void *weight, void *stream)
+{
+    int64_t count = (int64_t)g->groups * g->n * g->k_pitch;
+    if (count == 0) return OK;
+    return launch(pack_kernel<TO, FROM>, dim3(blocks_for(count, 256)), dim3(256), 0, stream, (TO *)packed, *g, (const FROM *)weight);
+}
+
+template <typename TO> static status pack_from_f32(void *packed, const conv2d_gemm *g, const void *weight, void *stream)
+{
+    return pack_as<TO, float>(packed, g, weight, stream);
+}
+
+status conv2d_pack_weights(void *packed, dtype to, const conv2d_gemm *g, const void *weight, dtype from, void *stream)
+{
+    if (from == DTYPE_I8) return pack_as<int8_t, int8_t>(packed, g, weight, stream);
+    if (from == DTYPE_F16) return pack_as<f16, f16>(packed, g, weight, stream);
+    if (from == DTYPE_BF16) return pack_as<bf16, bf16>(packed, g, weight, stream);
+    return FOR_FLOAT_TYPE(to, pack_from_f32, packed, g, weight, stream);
+}
+
 /* ------------------------------------------------------------------------------------------------ sums of columns */
 
 enum { COLUMN_LANES = 32, COLUMN_ROWS = 8, COLUMN_BAND = 512, COLUMN_MAX_BANDS = 256 };

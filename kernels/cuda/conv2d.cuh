@@ -127,6 +127,12 @@ static inline __device__ float epilogue_sum(const conv2d_output *o, float y, flo
     return y;
 }
 
+/* ------------------------------------------------------------------------------------------------ packed weights */
+
+/* Rows [groups * n, k_pitch] of a product's weights in its order of k, zeros from k on, converted to `to`: f32 (rounded to tf32), f16, bf16 or,
+ * of integers, i8. */
+status conv2d_pack_weights(void *packed, dtype to, const conv2d_gemm *g, const void *weight, dtype from, void *stream);
+
 /* ------------------------------------------------------------------------------------------------ sums of columns */
 
 /* Per column of src [rows, columns]: sum, and sum of squares if `squares`, in f64, in two levels and a fixed order.
