@@ -29,9 +29,9 @@ status builder_copy(graph_builder *b, const node *n); /* the same for an edited 
 status builder_finish(graph_builder *b);
 
 /* The passes. Each initialises dst; on failure dst is empty. Their order:
- *     training      [fuse_training] lower(true) graph_backward
- *     evaluation    inference [fuse_training] lower(false)
- *     deployment    inference remove_fake_quant fold_batchnorm lower(false) fuse_epilogues fold_constants remove_dead
+ *     training      [fuse_training] lower(true) [precision] graph_backward
+ *     evaluation    inference [fuse_training] lower(false) [precision]
+ *     deployment    inference remove_fake_quant fold_batchnorm lower(false) fuse_epilogues [precision] fold_constants remove_dead
  */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
 status pass_inference(graph *dst, const graph *src);            /* drops dropout, and inputs only it reads                 */
@@ -41,6 +41,10 @@ status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + a
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */
 status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add) (+ activation) into one node             */
+/* Activations, and weights as products read them, become `type` (f16, bf16; f32: as they are): casts stand where tensors enter and leave, at
+ * the inputs of ops that run in f32 only, and behind parameters, whose values and gradients stay f32. Frozen parameters and constants are
+ * cast here and now. Outputs keep their types. compute: of the products of f32 tensors. */
+status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute compute);
 /* Nodes that read only parameters, state and constants, by reference kernels: for deployment, where none of these changes. */
 status pass_fold_constants(graph *dst, const graph *src);
 
@@ -84,7 +88,8 @@ status autodiff_add(autodiff *a, edge_id e, edge_id gradient);
  * survive it (the forward node that op->gradient gets is a copy). */
 status autodiff_node(autodiff *a, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in,
     int32_t in_count, edge_id *out);
-/* The EDGE_GRAD of a parameter, made on first use; kernels accumulate into it. *grad = EDGE_NONE if it wants none. */
+/* The EDGE_GRAD of a parameter or of one that was cast, made on first use; kernels accumulate into it. *grad = EDGE_NONE if it wants
+ * none. */
 status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad);
 
 #endif

@@ -61,7 +61,7 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 }
 
 const op op_activation = {.name = "activation", .attr_bytes = sizeof(activation_attr), .fields = fields, .in_min = 1, .in_max = 1,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &activation_onnx};
 const op op_act_backward = {.name = "act_backward", .attr_bytes = sizeof(activation_attr), .fields = fields, .in_min = 2, .in_max = 2,

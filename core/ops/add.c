@@ -55,6 +55,6 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 }
 
 const op op_add = {.name = "add", .attr_bytes = sizeof(binary_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_RESCALE, .inplace_in = 0, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_RESCALE, .inplace_in = 0, .narrow_in = 1 | 2, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &add_onnx};

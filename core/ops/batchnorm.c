@@ -328,13 +328,13 @@ static status describe_grad_apply(const graph *g, const node *n, kernel_binding 
 }
 
 #define STEP .attr_bytes = sizeof(bn_step_attr), .fields = step_fields, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1
-const op op_bn_stats = {.name = "bn_stats", STEP, .in_min = 1, .in_max = 1, .out_min = 1, .out_count = 1, .infer = infer_stats,
+const op op_bn_stats = {.name = "bn_stats", STEP, .narrow_in = 1, .in_min = 1, .in_max = 1, .out_min = 1, .out_count = 1, .infer = infer_stats,
     .describe = describe_stats};
 const op op_bn_finalise = {.name = "bn_finalise", STEP, .in_min = 3, .in_max = 3, .out_min = 2, .out_count = 4, .infer = infer_finalise,
     .describe = describe_finalise};
 const op op_bn_coef = {.name = "bn_coef", STEP, .in_min = 4, .in_max = 4, .out_min = 2, .out_count = 2, .infer = infer_coef,
     .describe = describe_coef};
-const op op_bn_apply = {.name = "bn_apply", STEP, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1, .infer = infer_apply,
+const op op_bn_apply = {.name = "bn_apply", STEP, .narrow_in = 1 << APPLY_X | 1 << APPLY_ADD, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1, .infer = infer_apply,
     .describe = describe_apply, .gradient = gradient};
 const op op_bn_grad_stats = {.name = "bn_grad_stats", STEP, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1,
     .infer = infer_grad_stats, .describe = describe_grad_stats};

@@ -39,6 +39,7 @@ static void set_desc(conv2d_desc *d, const conv2d_attr *a, shape src, shape weig
     d->pt = a->pad[0], d->pl = a->pad[1], d->pb = a->pad[2], d->pr = a->pad[3];
     d->dil_h = a->dilation[0], d->dil_w = a->dilation[1];
     d->groups = a->groups;
+    d->compute = a->compute;
     d->oh = out_size(d->ih, (int64_t)d->pt + d->pb, d->kh, d->dil_h, d->sh);
     d->ow = out_size(d->iw, (int64_t)d->pl + d->pr, d->kw, d->dil_w, d->sw);
 }
@@ -214,6 +215,7 @@ static void grad_desc(const graph *g, const node *n, kernel_binding *b)
     conv2d_desc *d = &b->desc.conv2d;
     set_desc(d, &a->conv, a->src, a->weight, a->linear);
     d->src_type = d->weight_type = d->dst_type = g->edges[n->in[0]].type;
+    if (n->op == &op_conv2d_dweight) d->weight_type = g->edges[n->out[0]].type;
     b->in[0] = n->in[0];
     b->in[1] = n->in[1];
     b->out[0] = n->out[0];
@@ -247,7 +249,9 @@ static status infer_dweight(graph *g, node *n)
     TRY(infer_is(g, n, 1, type, grad_dst_shape(a)));
     const edge *dweight = &g->edges[n->out[0]];
     bool bias_only = dweight->shape.rank == 1 && dweight->shape.dim[0] == shape_count(a->weight);
-    TRY(infer_out(g, n, 0, type, bias_only ? dweight->shape : a->weight));
+    /* Gradients of 16-bit tensors are summed in f32. */
+    dtype sum_type = dweight->type == param_type(type) ? param_type(type) : type;
+    TRY(infer_out(g, n, 0, sum_type, bias_only ? dweight->shape : a->weight));
     return infer_out(g, n, 1, param_type(type), shape_1(a->weight.dim[0]));
 }
 
@@ -259,7 +263,7 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
 }
 
 const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 5, .out_min = 1,
-    .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .infer = infer, .describe = describe,
+    .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .narrow_in = 1 << X | 1 << WEIGHT | 1 << ADD, .infer = infer, .describe = describe,
     .gradient = gradient, .lower = lower, .macs = macs, .cut = cut,
     .onnx = &conv2d_onnx};
 const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
@@ -305,7 +309,9 @@ static status linear_describe(const graph *g, const node *n, kernel_binding *b)
     const edge *x = infer_in(g, n, X), *w = infer_in(g, n, WEIGHT);
     conv2d_desc *d = &b->desc.conv2d;
     b->op = OP_CONV2D_FORWARD;
-    set_desc(d, &unit_conv, x->shape, w->shape, true);
+    conv2d_attr conv = unit_conv;
+    conv.compute = a->compute;
+    set_desc(d, &conv, x->shape, w->shape, true);
     d->src_type = x->type, d->weight_type = w->type, d->dst_type = g->edges[n->out[0]].type;
     d->epilogue = (conv2d_epilogue){.has_bias = infer_in(g, n, BIAS) != NULL, .has_scale = infer_in(g, n, LINEAR_SCALE) != NULL,
         .act = a->act, .alpha = a->alpha, .beta = a->beta};
@@ -332,10 +338,11 @@ static status linear_gradient(autodiff *a, const node *n, const edge_id *dout)
     TRY(gradient_activation(a, &unscaled, attr->act, attr->alpha, attr->beta, &ddst));
     conv2d_grad_attr grad = {.conv = unit_conv, .linear = true, .src = a->g->edges[n->in[X]].shape,
         .weight = a->g->edges[n->in[WEIGHT]].shape};
+    grad.conv.compute = attr->compute;
     return gradient_products(a, n, &grad, ddst);
 }
 
 const op op_linear = {.name = "linear", .attr_bytes = sizeof(linear_attr), .fields = linear_fields, .in_min = 2, .in_max = 4, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = -1, .infer = linear_infer,
+    .out_count = 1, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = -1, .narrow_in = 1 << X | 1 << WEIGHT, .infer = linear_infer,
     .describe = linear_describe, .gradient = linear_gradient, .lower = lower, .macs = linear_macs,
     .onnx = &linear_onnx};

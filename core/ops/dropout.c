@@ -60,7 +60,7 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 }
 
 const op op_dropout = {.name = "dropout", .attr_bytes = sizeof(dropout_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &dropout_onnx};
 const op op_dropout_backward = {.name = "dropout_backward", .attr_bytes = sizeof(dropout_grad_attr), .in_min = 2, .in_max = 2,

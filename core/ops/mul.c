@@ -83,7 +83,7 @@ static status describe_reduce(const graph *g, const node *n, kernel_binding *b)
 
 /* Pruning: a channel of the product dies with the channel of either factor. */
 const op op_mul = {.name = "mul", .attr_bytes = sizeof(binary_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1 | 2, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &mul_onnx};
 const op op_mul_reduce = {.name = "mul_reduce", .attr_bytes = sizeof(mul_reduce_attr), .in_min = 2, .in_max = 2, .out_min = 1,

@@ -77,6 +77,7 @@ typedef struct op {
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
+    int32_t narrow_in;           /* bits: inputs that may be 16-bit floats, all of them together; float outputs follow. 0: runs in f32 only */
 
     /* Shapes and types of the outputs. Checks everything that a file could get wrong. */
     status (*infer)(graph *g, node *n);
@@ -116,6 +117,7 @@ typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [o
     activation act;
     float alpha, beta;
     dtype out_type;           /* of integer products: i8, u8 or f32; float products keep the type of x */
+    conv2d_compute compute;   /* of f32 products; of a plan, never in a file */
     float add_scale;          /* integer products: what `add` is multiplied with; float: 1 */
     float out_scale;          /* i8, u8 out: its edge.scale */
 } conv2d_attr;
@@ -123,6 +125,7 @@ typedef struct linear_attr { /* in: x [n, features] or [n, h, w, c], weight [oc,
     activation act;
     float alpha, beta;
     dtype out_type;           /* as conv2d */
+    conv2d_compute compute;
     float out_scale;
 } linear_attr;
 typedef struct batchnorm_attr { /* in: x, gamma, beta, running_mean, running_var, add or none: act(bn(x) + add) */

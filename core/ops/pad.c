@@ -60,6 +60,6 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 }
 
 const op op_pad = {.name = "pad", .attr_bytes = sizeof(pad_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &pad_onnx};

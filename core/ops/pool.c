@@ -128,7 +128,7 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 
 /* Averages keep the scale of what they average: integers pass through both kinds. */
 const op op_pool = {.name = "pool", .attr_bytes = sizeof(pool_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 2, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 2, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &pool_onnx};
 const op op_pool_backward = {.name = "pool_backward", .attr_bytes = sizeof(pool_grad_attr), .in_min = 1, .in_max = 2, .out_min = 1,

@@ -78,7 +78,7 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 }
 
 const op op_resize = {.name = "resize", .attr_bytes = sizeof(resize_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &resize_onnx};
 const op op_resize_backward = {.name = "resize_backward", .attr_bytes = sizeof(resize_grad_attr), .in_min = 1, .in_max = 1,

@@ -95,7 +95,7 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 }
 
 const op op_slice = {.name = "slice", .attr_bytes = sizeof(slice_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .infer = infer, .describe = describe,
+    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
     .gradient = gradient,
     .onnx = &slice_onnx};
 const op op_slice_backward = {.name = "slice_backward", .attr_bytes = sizeof(slice_grad_attr), .in_min = 1, .in_max = 1, .out_min = 1,

@@ -106,7 +106,7 @@ static status init_kernels(optimiser *o, const spec *s, const state_list *varian
 
 status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates)
 {
-    *o = (optimiser){.dev = dev, .store = store, .loss_scale = s->train.loss_scale > 0 ? (float)s->train.loss_scale : 1};
+    *o = (optimiser){.dev = dev, .store = store, .loss_scale = 1};
     replay_init(&o->update_all, dev);
     describe_update(&o->desc, s, store);
     status result = init_buffers(o, s, rates);

@@ -26,7 +26,7 @@ typedef struct optimiser {
     device *dev;
     param_store *store;
     optimiser_desc desc;
-    float loss_scale;
+    float loss_scale;             /* what the gradients were multiplied with; 1 unless the caller sets it */
     buffer segments, state;
     buffer moment1, moment2;      /* as the rule needs, else empty                                        */
     buffer ema, ema_state;        /* averaged weights and running statistics; empty without EMA            */

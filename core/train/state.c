@@ -36,6 +36,11 @@ static const char state_magic[8] = "GRAFTSTA";
     X(number, "window_seconds", window.seconds)                                                                        \
     X(number, "window_wait", window.wait_seconds)
 
+/* Those that files of earlier builds lack. */
+#define PROGRESS_OPTIONAL(X)                                                                                           \
+    X(number, "loss_scale", loss_scale)                                                                                \
+    X(int, "scale_good", scale_good)
+
 /* JSON has no infinities: null stands for +inf (a loss not seen yet, or one that overflowed). */
 static bool get_int(const json *value, int64_t *result) { return json_int(value, result); }
 static bool get_bool(const json *value, bool *result) { return json_bool(value, result); }
@@ -66,6 +71,7 @@ static void write_header(const train_state *s, json_writer *w)
     json_key(w, name);                                                                                                 \
     json_put_##type(w, s->progress.field);
     PROGRESS_FIELDS(X)
+    PROGRESS_OPTIONAL(X)
 #undef X
     put_hash(w, "model_hash", s->model_hash);
     put_hash(w, "layout", (hash128){s->layout, 0});
@@ -225,6 +231,10 @@ static status read_header(train_state *s, const json *root, const char *path)
     if (!get_##type(json_get(root, name), &s->progress.field)) return FAIL(E_MODEL, "%s: header: \"%s\" is missing", path, name);
     PROGRESS_FIELDS(X)
 #undef X
+#define X(type, name, field)                                                                                           \
+    if (json_get(root, name) && !get_##type(json_get(root, name), &s->progress.field)) return FAIL(E_MODEL, "%s: header: bad \"%s\"", path, name);
+    PROGRESS_OPTIONAL(X)
+#undef X
     hash128 layout;
     s->spec_text = json_string(json_get(root, "spec"));
     if (!s->spec_text || !read_hash(json_get(root, "model_hash"), &s->model_hash) ||
@@ -232,7 +242,7 @@ static status read_header(train_state *s, const json *root, const char *path)
         return FAIL(E_MODEL, "%s: header: \"spec\", \"model_hash\" or \"layout\" is missing", path);
     s->layout = layout.low;
     const train_progress *p = &s->progress;
-    if (p->step < 0 || p->applied < 0 || p->batch_size < 1 || p->threads < 0 || p->world < 1)
+    if (p->step < 0 || p->applied < 0 || p->batch_size < 1 || p->threads < 0 || p->world < 1 || !(p->loss_scale >= 0))
         return FAIL(E_MODEL, "%s: header: a count is out of range", path);
     return read_lists(s, json_get(root, "lists"), path);
 }

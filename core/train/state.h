@@ -47,6 +47,8 @@ typedef struct train_progress {
     bool closed;                /* evaluation and log of this step are done: false after a signal in between */
     double seconds;             /* training time so far */
     train_window window;
+    double loss_scale;          /* f16: the present one; else 1 (0: not set yet)      */
+    int64_t scale_good;         /* f16: good updates since it changed                 */
 } train_progress;
 
 enum { STATE_MAX_BLOCKS = 8, STATE_MAX_LISTS = 4 };

@@ -102,7 +102,7 @@ static status add_class_weights(graph *g, const float_list *weights, int64_t cla
     return OK;
 }
 
-status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale)
+status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale, bool scaled)
 {
     edge_id logits = g->outputs[0], weights, loss;
     shape s = g->edges[logits].shape;
@@ -111,9 +111,10 @@ status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale)
     if (targets == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
     TRY(add_class_weights(g, &o->class_loss_weights, s.dim[1], &weights));
     const loss_attr attr = {.smoothing = (float)o->label_smoothing, .grad_scale = (float)grad_scale};
-    const edge_id in[4] = {logits, targets, weights, EDGE_NONE};
+    edge_id in[5] = {logits, targets, weights, EDGE_NONE, EDGE_NONE};
+    if (scaled) in[4] = graph_input(g, "loss_scale", DTYPE_F32, shape_1(1));
     const op *kind = o->loss == LOSS_SIGMOID ? &op_sigmoid_bce : &op_softmax_ce;
-    TRY(graph_add(g, kind, "loss", &attr, in, weights == EDGE_NONE ? 2 : 3, -1, &loss));
+    TRY(graph_add(g, kind, "loss", &attr, in, in[4] != EDGE_NONE ? 5 : weights == EDGE_NONE ? 2 : 3, -1, &loss));
     return graph_output(g, loss);
 }
 
@@ -153,6 +154,17 @@ static status cut_at_head(graph *g, bool before_relu)
     return OK;
 }
 
+static status reduce_precision(graph *g, spec_precision precision)
+{
+    graph next = {0};
+    if (precision == PRECISION_F32) return OK;
+    dtype type = precision == PRECISION_F16 ? DTYPE_F16 : precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    TRY(pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
+    graph_free(g);
+    *g = next;
+    return OK;
+}
+
 static void find_edges(trainable *t, bool with_loss)
 {
     const graph *g = &t->graph;
@@ -161,6 +173,7 @@ static void find_edges(trainable *t, bool with_loss)
     t->targets = with_loss ? graph_find_edge(g, "targets") : EDGE_NONE;
     t->logits = g->outputs[0];
     t->loss = with_loss ? g->outputs[1] : EDGE_NONE;
+    t->loss_scale = with_loss ? graph_find_edge(g, "loss_scale") : EDGE_NONE;
 }
 
 static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
@@ -168,21 +181,23 @@ static status build_training(trainable *t, const graph *model, const spec *s, in
     TRY(graph_copy(&t->graph, model));
     TRY(freeze_apply(&t->graph, s));
     TRY(resize_batch(&t->graph, batch));
-    TRY(train_graph_add_loss(&t->graph, &s->train, grad_scale));
+    TRY(train_graph_add_loss(&t->graph, &s->train, grad_scale, s->train.precision == PRECISION_F16));
     TRY(apply_pass(&t->graph, pass_fuse_training));
     TRY(apply_pass(&t->graph, lower));
+    TRY(reduce_precision(&t->graph, s->train.precision));
     TRY(graph_backward(&t->graph, t->graph.outputs[1], NULL, 0, NULL));
     find_edges(t, true);
     return OK;
 }
 
-static status build_evaluation(trainable *t, const graph *model, int64_t batch)
+static status build_evaluation(trainable *t, const graph *model, int64_t batch, spec_precision precision)
 {
     TRY(graph_copy(&t->graph, model));
     TRY(apply_pass(&t->graph, pass_inference));
     TRY(resize_batch(&t->graph, batch));
     TRY(apply_pass(&t->graph, pass_fuse_training));
     TRY(apply_pass(&t->graph, lower_inference));
+    TRY(reduce_precision(&t->graph, precision));
     find_edges(t, false);
     return OK;
 }
@@ -216,10 +231,10 @@ status eval_gradient_build(trainable *t, const graph *model, const spec *s, int6
     return result;
 }
 
-status eval_graph_build(trainable *t, const graph *model, int64_t batch)
+status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_precision precision)
 {
     *t = (trainable){0};
-    status result = build_evaluation(t, model, batch);
+    status result = build_evaluation(t, model, batch, precision);
     if (result != OK) trainable_free(t);
     return result;
 }

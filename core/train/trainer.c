@@ -84,6 +84,33 @@ static status refuse_update(trainer *t, const step_state *result)
         (long long)p->bad_run, (long long)p->step + 1, t->folder);
 }
 
+status trainer_set_loss_scale(trainer *t, plan *p)
+{
+    float scale = (float)t->progress.loss_scale;
+    t->optimiser.loss_scale = scale;
+    return t->graph.loss_scale == EDGE_NONE ? OK : plan_set_input(p, t->graph.loss_scale, &scale, sizeof scale);
+}
+
+/* Loss scale, then: did the update count, was it the scale's fault, or is something wrong? */
+static status judge_update(trainer *t, train_window *w)
+{
+    train_progress *p = &t->progress;
+    loss_scale_change change = loss_scale_update(p, &t->spec.train, t->last_result.finite);
+    if (change != LOSS_SCALE_KEPT) {
+        log_verbose(t->log, "step %lld: loss scale %g", (long long)p->step + 1, p->loss_scale);
+        TRY(trainer_set_loss_scale(t, t->plan));
+    }
+    if (change == LOSS_SCALE_LOWERED) return OK;
+    if (!t->last_result.finite) return refuse_update(t, &t->last_result);
+    w->penalty_sum = t->last_result.penalty;
+    w->norm_sum = t->last_result.grad_norm;
+    w->updates = 1;
+    p->applied++;
+    p->bad_run = 0;
+    merge(&p->window, w);
+    return optimiser_average_state(&t->optimiser);
+}
+
 static status one_update(trainer *t)
 {
     train_progress *p = &t->progress;
@@ -95,18 +122,7 @@ static status one_update(trainer *t)
     TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
     TRY(finish_batches(t, &w));
     TRY(optimiser_result(&t->optimiser, &t->last_result));
-    status result = OK;
-    if (t->last_result.finite) {
-        w.penalty_sum = t->last_result.penalty;
-        w.norm_sum = t->last_result.grad_norm;
-        w.updates = 1;
-        p->applied++;
-        p->bad_run = 0;
-        result = optimiser_average_state(&t->optimiser);
-        merge(&p->window, &w);
-    } else {
-        result = refuse_update(t, &t->last_result);
-    }
+    status result = judge_update(t, &w);
     p->step++;
     p->closed = false;
     double seconds = clock_seconds() - start;

@@ -30,6 +30,7 @@ typedef struct trainer_options {
     bool resume;               /* go on from the checkpoint in train.output; without one there: start              */
     bool overwrite;            /* start although the folder holds a checkpoint: refused otherwise                  */
     int64_t stop_at;           /* save and return OK after this many updates, as after a signal; 0: run to the end */
+    bool any_precision;        /* also where only reference kernels have it, for checks: refused otherwise         */
     evaluator_stop_fn *stop;   /* returns the signal that asks to stop, or 0; asked after every batch; may be NULL */
     void *stop_context;
     logger *log;

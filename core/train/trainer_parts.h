@@ -14,6 +14,7 @@
 #include "core/graph/model.h"
 #include "core/graph/plan.h"
 #include "core/train/evaluator.h"
+#include "core/train/loss_scale.h"
 #include "core/train/optimiser.h"
 #include "core/train/records.h"
 #include "core/train/state.h"
@@ -71,6 +72,8 @@ status trainer_save(trainer *t);
 
 /* bad steps */
 void trainer_explain_bad_step(trainer *t, const step_state *result); /* only says; never fails the run */
+
+status trainer_set_loss_scale(trainer *t, plan *p); /* the progress's, for the next updates through p */
 
 int trainer_asked_to_stop(void *trainer);    /* an evaluator_stop_fn */
 

@@ -10,13 +10,17 @@
 
 enum { AUTO_BATCH_MAX = 256, WORST_SHOWN = 24, ROWS_PER_EPOCH = 20, FEATURE_BATCH = 32 };
 
+static status check_precision(const trainer *t)
+{
+    if (t->spec.train.precision == PRECISION_F32 || t->options->any_precision) return OK;
+    return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
+}
+
 static status check_spec(const trainer *t)
 {
     const spec_train *o = &t->spec.train;
     TRY(schedule_check(&t->spec.schedule));
-    if (o->precision != PRECISION_F32 && o->device == SPEC_DEVICE_CPU)
-        return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
-    return OK;
+    return o->device == SPEC_DEVICE_CPU ? check_precision(t) : OK;
 }
 
 static status lint(trainer *t, const dataset *data, const char *what, lint_report *report)
@@ -52,8 +56,7 @@ static status open_data(trainer *t)
 
 static double grad_scale(const trainer *t)
 {
-    double scale = t->spec.train.loss_scale > 0 ? t->spec.train.loss_scale : 1;
-    return scale / (double)(t->spec.train.accumulate * t->comm.world);
+    return 1 / (double)(t->spec.train.accumulate * t->comm.world);
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -85,7 +88,7 @@ static status measure_evaluation(const trainer *t, int64_t rows, memory_need *ne
 {
     trainable g;
     if (t->val_data.count == 0) return OK;
-    TRY(eval_graph_build(&g, &t->model.graph, rows));
+    TRY(eval_graph_build(&g, &t->model.graph, rows, t->spec.train.precision));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->eval);
     trainable_free(&g);
     return result;
@@ -204,7 +207,7 @@ static status make_plans(trainer *t)
     TRY(param_store_create(&t->store, &t->graph.graph, t->dev, true));
     TRY(make_plan(t, "train", &t->graph, &t->plan));
     if (t->val_data.count > 0) {
-        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, rows));
+        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, rows, t->spec.train.precision));
         TRY(make_plan(t, "eval", &t->eval_graph, &t->eval_plan));
     }
     return OK;
@@ -317,9 +320,7 @@ static status open_device(trainer *t)
     TRY(device_open(&t->dev, t->spec.train.device, t->comm.local_rank, threads, t->log));
     t->dev->api->describe(t->dev, text, sizeof text);
     log_info(t->log, "device: %s", text);
-    if (t->spec.train.precision != PRECISION_F32 && t->dev->api->kernels != BACKEND_CUDA)
-        return FAIL(E_USAGE, "train.precision: the CPU backend trains in f32 only");
-    return OK;
+    return t->dev->api->kernels != BACKEND_CUDA ? check_precision(t) : OK;
 }
 
 static void fill_summary(trainer *t)
@@ -355,6 +356,8 @@ status trainer_setup(trainer *t)
     TRY(make_loaders(t));
     count_steps(t);
     if (t->resuming) TRY(trainer_restore(t));
+    loss_scale_start(&t->progress, &t->spec.train);
+    TRY(trainer_set_loss_scale(t, t->plan));
     t->progress.batch_size = t->spec.train.batch_size;
     t->progress.threads = t->dev->threads;
     t->progress.world = t->comm.world;

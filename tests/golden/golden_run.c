@@ -99,7 +99,7 @@ static status run_evaluation(context *c)
     trainable t = {0};
     plan *p = NULL;
     status result = OK;
-    TRY_OUT(eval_graph_build(&t, &c->graph, c->n));
+    TRY_OUT(eval_graph_build(&t, &c->graph, c->n, PRECISION_F32));
     TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
     TRY_OUT(set_inputs(c, p, &t));
     TRY_OUT(plan_run(p));

@@ -171,7 +171,7 @@ static void check_equivalence(const fitted *f, double tolerance)
     head_info h;
     int64_t classes, width;
     head_find(&h, &f->m.graph, 0);
-    good(eval_graph_build(&whole, &f->m.graph, 24));
+    good(eval_graph_build(&whole, &f->m.graph, 24, PRECISION_F32));
     good(feature_graph_build(&front, &f->m.graph, 24, false));
     float *scores = outputs(f, &whole, &classes), *features = outputs(f, &front, &width);
     const float *weight = f->m.graph.edges[h.weight].data, *bias = f->m.graph.edges[h.bias].data;

@@ -72,6 +72,7 @@ typedef struct fixture_run {
     const char *folder;        /* of the run, below fixture_root */
     const char *overrides;     /* "a.b=c d.e=f", over the base   */
     bool resume, overwrite;
+    bool any_precision;
     int64_t stop_at;
     evaluator_stop_fn *stop;
     void *stop_context;
@@ -111,7 +112,7 @@ static inline status fixture_train(fixture_run *r)
     if (!f) abort();
     if (result == OK) result = config_dump(&c, f, false);
     fclose(f);
-    trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert, .resume = r->resume, .overwrite = r->overwrite,
+    trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert, .resume = r->resume, .overwrite = r->overwrite, .any_precision = r->any_precision,
         .stop_at = r->stop_at, .stop = r->stop, .stop_context = r->stop_context, .log = &l};
     if (result == OK) result = trainer_run(&o, &r->summary);
     log_free(&l);
