@@ -50,7 +50,7 @@ static status channel_node(writer *w, const char *type, const char *constant, co
     onnx_sink *s = &w->sink;
     const char *in[2] = {*name}, *out;
     onnx_out_node *n;
-    TRY(onnx_const_out(s, *name, constant, DTYPE_F32, (shape){4, {1, channels, 1, 1}}, values, &in[1]));
+    TRY(onnx_const_out(s, *name, constant, DTYPE_F32, (shape){3, {channels, 1, 1}}, values, &in[1]));
     TRY(onnx_name(s, *name, part, &out));
     TRY(onnx_node_out(s, type, in, 2, out, &n));
     *name = out;

@@ -11,25 +11,9 @@
 #include "core/graph/model.h"
 #include "export/calibrate.h"
 #include "models/models.h"
+#include "tests/unit/net_fill.h"
 
 enum { NET_SIDE = 24, NET_CHANNELS = 3, NET_CLASSES = 5, NET_IMAGE = NET_SIDE * NET_SIDE * NET_CHANNELS };
-
-/* Weights of deviation sqrt(2 / fan in), statistics as training leaves them: near 0 and 1, not at them. */
-static void net_fill(graph *g, uint64_t seed)
-{
-    for (edge_id e = 0; e < g->edge_count; e++) {
-        edge *p = &g->edges[e];
-        if (!p->data || p->type != DTYPE_F32) continue;
-        rng r = rng_make(seed, RNG_TEST, (uint64_t)e);
-        int64_t count = shape_count(p->shape);
-        float sigma = p->shape.rank == 4 ? sqrtf(2.0f / (float)(count / p->shape.dim[0])) : 0.2f;
-        bool about_one = p->shape.rank == 1 && (strstr(p->name, "running_var") || strstr(p->name, "weight"));
-        for (int64_t i = 0; i < count; i++) {
-            float x = sigma * rng_normal(&r);
-            ((float *)p->data)[i] = about_one ? fmaxf(0.3f, 1.0f + x) : x;
-        }
-    }
-}
 
 /* resnet10 with a quarter of the channels, or another arch. */
 static status net_model(model *m, const char *arch, double width)
