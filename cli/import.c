@@ -5,6 +5,7 @@
 #include "cli/class_names.h"
 #include "cli/cli.h"
 #include "cli/import_darknet.h"
+#include "cli/import_onnx.h"
 #include "core/data/dataset.h"
 #include "core/train/init.h"
 #include "core/train/prepare.h"
@@ -148,6 +149,16 @@ static status import_darknet(job *j)
     return prepare_fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
 }
 
+static status import_onnx(job *j)
+{
+    TRY(onnx_import_file(j->c, j->path, &j->m, &j->file_classes));
+    TRY(open_classes(j));
+    if (!j->names && j->m.class_count > 0) j->names = j->m.class_name, j->class_count = j->m.class_count;
+    TRY(check_classes(j));
+    if (j->class_count == j->file_classes) return OK;
+    return prepare_fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
+}
+
 /* ------------------------------------------------------------------------------------------------ the file */
 
 static void put_meta(json_writer *w, const safetensors *st, const char *key)
@@ -190,10 +201,16 @@ static status finish_model(job *j, json_writer *info)
     if (result == OK && !(j->m.spec_text = arena_strdup(&j->m.memory, text))) result = FAIL_MEMORY(bytes);
     free(text);
     TRY(result);
-    TRY(preprocess_from_spec(&j->m.preprocess, &c->config.spec.model, &c->config.spec.data));
+    if (j->kind != WEIGHTS_ONNX) TRY(preprocess_from_spec(&j->m.preprocess, &c->config.spec.model, &c->config.spec.data)); /* has its own */
     TRY(model_set_classes(&j->m, j->names, j->class_count));
     TRY(write_info(j, info));
     return json_writer_finish(info, &j->m.info_json, &bytes);
+}
+
+static const char *network_name(const job *j)
+{
+    if (j->kind == WEIGHTS_ONNX) return "the file's network";
+    return cli_value(j->c, "--cfg") ? "the cfg's network" : j->c->config.spec.model.arch;
 }
 
 static status save(job *j)
@@ -206,12 +223,12 @@ static status save(job *j)
     json_writer_free(&info);
     TRY(result);
     hash128_hex(j->m.file_hash, hash);
-    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", j->output, cli_value(c, "--cfg") ? "the cfg's network" : c->config.spec.model.arch,
+    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", j->output, network_name(j),
         (long long)j->class_count, (long long)graph_param_count(&j->m.graph));
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);
     json_key(w, "hash"), json_put_string(w, hash);
-    json_key(w, "arch"), json_put_string(w, c->config.spec.model.arch);
+    json_key(w, "arch"), json_put_string(w, network_name(j));
     json_key(w, "format"), json_put_string(w, weights_kind_name(j->kind));
     json_key(w, "names"), json_put_string(w, j->match.names ? j->match.names : "");
     json_key(w, "classes"), json_put_int(w, j->class_count);
@@ -244,6 +261,7 @@ static status import_any(job *j)
         return FAIL(E_USAGE, "%s is a Graft model: every command takes it as it is; graft train model.pretrained=%s starts from it", j->path,
             j->path);
     case WEIGHTS_ONNX:
+        return import_onnx(j);
     case WEIGHTS_ENGINE:
         break;
     }
@@ -264,12 +282,12 @@ static status run(cli_context *c)
 
 const cli_command command_import = {
     .name = "import",
-    .summary = "make a model of weights from PyTorch, timm or darknet",
+    .summary = "make a model of weights from PyTorch, timm, ONNX or darknet",
     .arguments = "FILE",
     .least = 1,
     .most = 1,
     .description = "Takes safetensors and PyTorch files with the names of torchvision or timm, and darknet's .weights with their .cfg or for a "
-                   "network named by model.arch. The network is told by the names of the tensors, preprocessing by the file's metadata; "
+                   "network named by model.arch; and whole networks as ONNX, whatever they are, where Graft has their operators. The network is told by the names of the tensors, preprocessing by the file's metadata; "
                    "options win over both. What the file is, its content says. Every tensor that is missing, unexpected or of another shape "
                    "is listed.",
     .spec = CLI_SPEC_OPEN,

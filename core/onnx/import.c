@@ -103,8 +103,7 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
     return OK;
 }
 
-/* NCHW, unless only the last dimension can be channels. */
-static bool is_channels_last(shape s)
+bool onnx_is_channels_last(shape s)
 {
     bool first = s.dim[1] == 1 || s.dim[1] == 3, last = s.dim[3] == 1 || s.dim[3] == 3;
     return last && !first && s.dim[1] > 4 && s.dim[2] > 4;
@@ -119,7 +118,7 @@ static status add_input(onnx_import_state *s, const onnx_port *p)
     TRY(input_shape(s, p, &v->shape));
     shape ours = v->shape;
     onnx_order_plain(ours.rank, v->axis);
-    if (ours.rank == 4 && !is_channels_last(ours)) onnx_order_last(4, 1, v->axis);
+    if (ours.rank == 4 && !onnx_is_channels_last(ours)) onnx_order_last(4, 1, v->axis);
     for (int32_t i = 0; i < ours.rank; i++) ours.dim[i] = v->shape.dim[v->axis[i]];
     v->edge = graph_input(s->g, p->name, DTYPE_F32, ours);
     return v->edge == EDGE_NONE ? FAIL(E_MODEL, "%s: input '%s': %s", s->f->what, p->name, status_message()) : OK;

@@ -17,6 +17,8 @@ typedef struct onnx_import_state {
     bool single;           /* the batch is 1 whatever the file says        */
 } onnx_import_state;
 
+/* NCHW, unless only the last dimension of an image can be its channels. */
+bool onnx_is_channels_last(shape s);
 /* s->g, f, height, width are given. */
 status onnx_import_nodes(onnx_import_state *s);
 void onnx_import_free(onnx_import_state *s);

@@ -211,3 +211,28 @@ out:
     onnx_report_free(report);
     return result;
 }
+
+status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_t *channels)
+{
+    file_map map = {0};
+    onnx_file f = {.what = NULL};
+    const onnx_port *image = NULL;
+    status result = OK;
+    TRY(file_map_open(&map, path));
+    TRY_OUT(onnx_file_read(&f, map.data, map.bytes, path));
+    for (int64_t i = 0; i < f.input_count && !image; i++) {
+        bool constant = false;
+        for (int64_t k = 0; k < f.tensor_count && !constant; k++) constant = strcmp(f.tensors[k].name, f.inputs[i].name) == 0;
+        if (!constant) image = &f.inputs[i];
+    }
+    if (!image || !image->has_shape || image->rank != 4) TRY_OUT(FAIL(E_MODEL, "%s: its input is no image of 4 dimensions", path));
+    bool last = onnx_is_channels_last((shape){4, {1, image->dim[1], image->dim[2], image->dim[3]}});
+    int64_t size[3] = {image->dim[last ? 2 : 3], image->dim[last ? 1 : 2], image->dim[last ? 3 : 1]};
+    *width = size[0] > 0 ? (int32_t)size[0] : 0;
+    *height = size[1] > 0 ? (int32_t)size[1] : 0;
+    *channels = size[2] > 0 ? (int32_t)size[2] : 0;
+out:
+    onnx_file_free(&f);
+    file_map_close(&map);
+    return result;
+}

@@ -42,6 +42,9 @@ void onnx_report_free(onnx_report *r); /* accepts a zeroed one */
  * them by number). m and report are initialised by the call, and empty on failure. */
 status onnx_import(model *m, const char *path, const onnx_options *o, onnx_report *report);
 
+/* Size of the image that the network takes, 0 where the file leaves it open, before anything of it is built. E_MODEL: no image input. */
+status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_t *channels);
+
 /* Whether there is a rule for this operator at all. */
 bool onnx_knows(const char *type);
 
