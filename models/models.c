@@ -20,7 +20,7 @@ const model_entry model_table[] = {
 
 /* Options that some networks do not know. */
 static const char *const special_options[] = {"stem", "width", "all_projections", "bottleneck_stride", "padding", "use_batch_norm",
-    "use_bias", "use_pooling", NULL};
+    "use_bias", "use_pooling", "aux_weight", "aux_dropout", NULL};
 
 const model_entry *models_find(const char *name)
 {

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/graph/transform.h"
 #include "prune/channels.h"
 
 /* What one call of prune_graph works on. */
@@ -105,7 +106,7 @@ static status check_options(const prune_options *o)
     return OK;
 }
 
-status prune_graph(graph *dst, prune_report *report, const graph *src, const prune_options *options)
+static status prune_plain(graph *dst, prune_report *report, const graph *src, const prune_options *options)
 {
     *report = (prune_report){0};
     TRY(check_options(options));
@@ -123,6 +124,16 @@ status prune_graph(graph *dst, prune_report *report, const graph *src, const pru
 out:
     channel_map_free(&w.map);
     if (result != OK) prune_report_free(report);
+    return result;
+}
+
+status prune_graph(graph *dst, prune_report *report, const graph *src, const prune_options *options)
+{
+    if (src->auxiliary_count == 0) return prune_plain(dst, report, src, options);
+    graph plain;
+    TRY(pass_drop_auxiliary(&plain, src));
+    status result = prune_plain(dst, report, &plain, options);
+    graph_free(&plain);
     return result;
 }
 

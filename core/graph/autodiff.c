@@ -119,6 +119,9 @@ static status seed(autodiff *a, edge_id loss)
     const edge *l = &a->g->edges[loss];
     dtype type = l->type;
     if (shape_count(l->shape) != 1) return FAIL(E_INTERNAL, "graph_backward: '%s' is no scalar", l->name);
+    if (a->seed != EDGE_NONE && (a->g->edges[a->seed].type != type || !shape_equal(a->g->edges[a->seed].shape, l->shape)))
+        return FAIL(E_INTERNAL, "graph_backward: '%s' has another type or shape than the first loss", l->name);
+    if (a->seed != EDGE_NONE) return autodiff_add(a, loss, a->seed);
     char *name = arena_printf(&a->g->memory, "%s/seed", l->name);
     if (!name) return FAIL_MEMORY(64);
     a->seed = graph_edge(a->g, name, EDGE_CONST, type, l->shape);
@@ -128,11 +131,12 @@ static status seed(autodiff *a, edge_id loss)
     return OK;
 }
 
-status graph_backward(graph *g, edge_id loss, const edge_id *wants, int32_t want_count, edge_id *dwant)
+status graph_backward(graph *g, const edge_id *losses, int32_t loss_count, const edge_id *wants, int32_t want_count, edge_id *dwant)
 {
     int64_t forward_nodes = g->node_count;
     autodiff a = {.g = g, .forward_edges = g->edge_count, .seed = EDGE_NONE};
-    if (loss < 0 || loss >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", loss);
+    for (int32_t i = 0; i < loss_count; i++)
+        if (losses[i] < 0 || losses[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", losses[i]);
     for (int32_t i = 0; i < want_count; i++)
         if (wants[i] < 0 || wants[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", wants[i]);
     a.grad = malloc((size_t)g->edge_count * sizeof *a.grad);
@@ -140,7 +144,8 @@ status graph_backward(graph *g, edge_id loss, const edge_id *wants, int32_t want
     status result = OK;
     if (!a.grad || !a.wants) TRY_OUT(FAIL_MEMORY((size_t)g->edge_count * sizeof *a.grad));
     mark_wanted(&a, forward_nodes, wants, want_count);
-    if (a.wants[loss]) TRY_OUT(seed(&a, loss));
+    for (int32_t i = 0; i < loss_count; i++)
+        if (a.wants[losses[i]]) TRY_OUT(seed(&a, losses[i]));
     for (node_id n = (node_id)forward_nodes - 1; n >= 0; n--) TRY_OUT(backward_node(&a, n));
     TRY_OUT(collect_params(&a));
     for (int32_t i = 0; i < want_count; i++) dwant[i] = a.grad[wants[i]];

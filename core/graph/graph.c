@@ -68,6 +68,13 @@ status graph_output(graph *g, edge_id e)
     return OK;
 }
 
+status graph_output_auxiliary(graph *g, edge_id e)
+{
+    TRY(graph_output(g, e));
+    g->auxiliary_count++;
+    return OK;
+}
+
 /* ---------------------------------------------------------------------------------------------------- nodes */
 
 static status make_output(graph *g, const node *n, int32_t slot, node_id producer, edge_id *e)
@@ -299,6 +306,7 @@ static status copy_contents(graph *dst, const graph *src)
     memcpy(dst->outputs, src->outputs, sizeof dst->outputs);
     dst->input_count = src->input_count;
     dst->output_count = src->output_count;
+    dst->auxiliary_count = src->auxiliary_count;
     return OK;
 }
 
@@ -371,6 +379,8 @@ static status check_ports(const graph *g)
             return FAIL(E_MODEL, "input %d is no input edge", i);
     for (int32_t i = 0; i < g->output_count; i++)
         if (g->outputs[i] < 0 || g->outputs[i] >= g->edge_count) return FAIL(E_MODEL, "output %d: there is no edge %d", i, g->outputs[i]);
+    if (g->auxiliary_count < 0 || (g->auxiliary_count > 0 && g->auxiliary_count >= g->output_count))
+        return FAIL(E_MODEL, "%d auxiliary outputs of %d: at least one is none", g->auxiliary_count, g->output_count);
     return OK;
 }
 

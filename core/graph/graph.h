@@ -80,6 +80,7 @@ typedef struct graph {
     int32_t input_count;
     edge_id outputs[GRAPH_MAX_OUTPUTS];
     int32_t output_count;
+    int32_t auxiliary_count; /* the last so many outputs: heads that only training uses (pass_drop_auxiliary) */
 } graph;
 
 status graph_init(graph *g);
@@ -90,6 +91,7 @@ void graph_free(graph *g); /* accepts a zeroed graph */
 edge_id graph_input(graph *g, const char *name, dtype type, shape s);
 edge_id graph_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s);
 status graph_output(graph *g, edge_id e);
+status graph_output_auxiliary(graph *g, edge_id e); /* behind the others */
 
 /* Appends a node: copies attr, makes its output edges (op->out_min of them; the rest is optional), infers their shapes and types,
  * checks attributes and inputs. *first_out: edge of output 0 (may be NULL). E_MODEL naming the node when something does not fit;

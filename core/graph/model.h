@@ -30,7 +30,7 @@
 #include "core/tensor/preprocess.h"
 
 typedef struct model {
-    graph graph;             /* as built: input "image" [1, h, w, c]; output 0: logits [1, classes] */
+    graph graph;             /* as built: input "image" [1, h, w, c]; output 0: logits [1, classes], then auxiliary ones */
     arena memory;            /* of the strings below */
     const char **class_name; /* [class_count] */
     int64_t class_count;
@@ -97,9 +97,9 @@ void transfer_report_free(transfer_report *report);
 /* A graph as JSON and back, for model and engine files: everything but the values. E_MODEL: a node that autodiff or lowering made.
  *     {"edges":  [{"name","kind": input|param|state|const,"type","shape", "layout": plain|oihw|linear, "frozen", "scale"}, ...],
  *      "nodes":  [{"op","name","block","in":[id or -1, ...],"out":[id or -1, ...],"attr":{...}}, ...],
- *      "inputs": [id, ...], "outputs": [id, ...]}
- * Ids count the entries of "edges" from 0, then the nodes' outputs in order. layout, frozen and scale may be absent (plain, false,
- * 0); no other key may be, nor may an unknown one be there. */
+ *      "inputs": [id, ...], "outputs": [id, ...], "auxiliary": how many of the last outputs only training uses}
+ * Ids count the entries of "edges" from 0, then the nodes' outputs in order. layout, frozen, scale and auxiliary may be absent (plain,
+ * false, 0, 0); no other key may be, nor may an unknown one be there. */
 status graph_write_json(const graph *g, json_writer *w);
 /* What graph_read_json will allocate for values: a caller compares it with what its file holds before it lets that happen. */
 status graph_json_value_bytes(const json *root, int64_t *bytes);

@@ -128,6 +128,10 @@ status graph_write_json(const graph *g, json_writer *w)
     json_end_array(w);
     put_ids(w, "inputs", g->inputs, g->input_count, number);
     put_ids(w, "outputs", g->outputs, g->output_count, number);
+    if (g->auxiliary_count > 0) {
+        json_key(w, "auxiliary");
+        json_put_int(w, g->auxiliary_count);
+    }
     json_end_object(w);
 out:
     free(number);
@@ -345,12 +349,17 @@ static status read_graph(graph *g, id_map *map, const json *edges, const json *n
         return FAIL(E_MODEL, "graph: the list of inputs does not name the edges of that kind in order");
     if (output_count < 1) return FAIL(E_MODEL, "graph: no output");
     for (int32_t i = 0; i < output_count; i++) TRY(graph_output(g, outputs[i]));
+    int64_t auxiliary = 0;
+    const json *count = json_get(root, "auxiliary");
+    if (count && (!json_int(count, &auxiliary) || auxiliary < 0 || auxiliary >= output_count))
+        return FAIL(E_MODEL, "graph: auxiliary: expected less than %d, the number of outputs", output_count);
+    g->auxiliary_count = (int32_t)auxiliary;
     return graph_check(g);
 }
 
 status graph_read_json(graph *g, const json *root)
 {
-    static const char *const keys[] = {"edges", "nodes", "inputs", "outputs", NULL};
+    static const char *const keys[] = {"edges", "nodes", "inputs", "outputs", "auxiliary", NULL};
     TRY(graph_init(g));
     id_map map = {0};
     status result = OK;

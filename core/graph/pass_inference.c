@@ -19,7 +19,7 @@ static void keep_inputs(graph *trimmed, const graph *src)
     }
 }
 
-status pass_inference(graph *dst, const graph *src)
+static status drop_dropout(graph *dst, const graph *src)
 {
     graph trimmed; /* borrows all of src */
     graph_builder b = {0};
@@ -35,5 +35,15 @@ status pass_inference(graph *dst, const graph *src)
 out:
     builder_free(&b);
     if (result != OK) graph_free(dst);
+    return result;
+}
+
+status pass_inference(graph *dst, const graph *src)
+{
+    if (src->auxiliary_count == 0) return drop_dropout(dst, src);
+    graph plain;
+    TRY(pass_drop_auxiliary(&plain, src));
+    status result = drop_dropout(dst, &plain);
+    graph_free(&plain);
     return result;
 }

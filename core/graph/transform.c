@@ -87,6 +87,7 @@ status builder_finish(graph_builder *b)
         TRY(builder_edge(b, b->src->outputs[i], &e));
         TRY(graph_output(b->dst, e));
     }
+    b->dst->auxiliary_count = b->src->auxiliary_count;
     return OK;
 }
 

@@ -28,13 +28,14 @@ status builder_copy_node(graph_builder *b, node_id n);
 status builder_copy(graph_builder *b, const node *n); /* the same for an edited copy of a node of src: its edges are src's */
 status builder_finish(graph_builder *b);
 
-/* The passes. Each initialises dst; on failure dst is empty. Their order:
+/* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
  *     training      [fuse_training] lower(true) [precision] graph_backward
  *     evaluation    inference [fuse_training] lower(false) [precision]
  *     deployment    inference remove_fake_quant fold_batchnorm lower(false) fuse_epilogues [precision] fold_constants remove_dead
  */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
-status pass_inference(graph *dst, const graph *src);            /* drops dropout, and inputs only it reads                 */
+status pass_drop_auxiliary(graph *dst, const graph *src);       /* auxiliary outputs, and what only they need              */
+status pass_inference(graph *dst, const graph *src);            /* the same; drops dropout, and inputs only it reads       */
 status pass_remove_fake_quant(graph *dst, const graph *src);    /* what quantisation-aware training put in                 */
 bool graph_has_fake_quant(const graph *g);
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
@@ -68,10 +69,10 @@ typedef struct fusion {
 /* fused[n]: the fusion that node n ends (root NODE_NONE: none); inside[n]: n disappears into a later node. [node_count], caller's. */
 status fusion_find(const graph *g, const op *root, bool recoverable_only, fusion *fused, bool *inside);
 
-/* Reverse mode. Appends to g the nodes that compute the gradient of the scalar edge `loss` with respect to every PARAM that is not frozen
- * (its edge.grad is set) and of wants[i] (inputs, for checks; may be NULL): dwant[i]. Fan-out is summed by op_add. Nothing is
+/* Reverse mode. Appends to g the nodes that compute the gradient of the sum of the scalar edges `losses` with respect to every PARAM that
+ * is not frozen (its edge.grad is set); a loss op weighs its own by grad_scale and of wants[i] (inputs, for checks; may be NULL): dwant[i]. Fan-out is summed by op_add. Nothing is
  * appended for what needs no gradient: a frozen front part costs nothing. g must be lowered. */
-status graph_backward(graph *g, edge_id loss, const edge_id *wants, int32_t want_count, edge_id *dwant);
+status graph_backward(graph *g, const edge_id *losses, int32_t loss_count, const edge_id *wants, int32_t want_count, edge_id *dwant);
 
 /* For op->gradient. */
 typedef struct autodiff {
@@ -79,7 +80,7 @@ typedef struct autodiff {
     edge_id *grad;         /* gradient collected so far, by forward edge; EDGE_NONE: none          */
     bool *wants;           /* by forward edge                                                      */
     int64_t forward_edges;
-    edge_id seed;          /* CONST [1] = 1: gradient of the loss by itself; loss ops accept no other */
+    edge_id seed;          /* CONST [1] = 1: gradient of a loss by itself; loss ops accept no other */
     int64_t sums;          /* makes names unique                                                   */
 } autodiff;
 bool autodiff_wants(const autodiff *a, edge_id e); /* false for EDGE_NONE */

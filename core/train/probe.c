@@ -65,9 +65,9 @@ static status build(fit *f, const spec *s)
     if (in[0] == EDGE_NONE || in[1] == EDGE_NONE || in[2] == EDGE_NONE) return FAIL_MEMORY(d->rows * d->features_each * 4);
     TRY(graph_add(g, &op_linear, "probe", &(linear_attr){0}, in, 3, -1, &logits));
     TRY(graph_output(g, logits));
-    TRY(train_graph_add_loss(g, &s->train, 1, false));
+    TRY(train_graph_add_loss(g, s, 1, false));
     f->loss = g->outputs[1];
-    return graph_backward(g, f->loss, NULL, 0, NULL);
+    return graph_backward(g, &f->loss, 1, NULL, 0, NULL);
 }
 
 static status prepare(fit *f)

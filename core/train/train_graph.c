@@ -1,5 +1,6 @@
 #include "core/train/train_graph.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/text.h"
@@ -102,20 +103,29 @@ static status add_class_weights(graph *g, const float_list *weights, int64_t cla
     return OK;
 }
 
-status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale, bool scaled)
+/* One loss per output, the auxiliary ones weighted, as outputs behind the network's own: [logits, auxiliary logits ..., losses ...]. */
+status train_graph_add_loss(graph *g, const spec *o, double grad_scale, bool scaled)
 {
-    edge_id logits = g->outputs[0], weights, loss;
-    shape s = g->edges[logits].shape;
+    shape s = g->edges[g->outputs[0]].shape;
+    int32_t heads = g->output_count, auxiliary_from = heads - g->auxiliary_count;
     if (s.rank != 2) return FAIL(E_MODEL, "the network's output is not [batch, classes]");
-    edge_id targets = graph_input(g, "targets", DTYPE_F32, s);
+    edge_id targets = graph_input(g, "targets", DTYPE_F32, s), weights;
     if (targets == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
-    TRY(add_class_weights(g, &o->class_loss_weights, s.dim[1], &weights));
-    const loss_attr attr = {.smoothing = (float)o->label_smoothing, .grad_scale = (float)grad_scale};
-    edge_id in[5] = {logits, targets, weights, EDGE_NONE, EDGE_NONE};
-    if (scaled) in[4] = graph_input(g, "loss_scale", DTYPE_F32, shape_1(1));
-    const op *kind = o->loss == LOSS_SIGMOID ? &op_sigmoid_bce : &op_softmax_ce;
-    TRY(graph_add(g, kind, "loss", &attr, in, in[4] != EDGE_NONE ? 5 : weights == EDGE_NONE ? 2 : 3, -1, &loss));
-    return graph_output(g, loss);
+    edge_id loss_scale = scaled ? graph_input(g, "loss_scale", DTYPE_F32, shape_1(1)) : EDGE_NONE;
+    TRY(add_class_weights(g, &o->train.class_loss_weights, s.dim[1], &weights));
+    const op *kind = o->train.loss == LOSS_SIGMOID ? &op_sigmoid_bce : &op_softmax_ce;
+    g->auxiliary_count = 0;
+    for (int32_t i = 0; i < heads; i++) {
+        double weight = i < auxiliary_from ? 1 : o->model.aux_weight;
+        const loss_attr attr = {.smoothing = (float)o->train.label_smoothing, .grad_scale = (float)(grad_scale * weight)};
+        const edge_id in[5] = {g->outputs[i], targets, weights, EDGE_NONE, loss_scale};
+        char name[16] = "loss";
+        if (i > 0) snprintf(name, sizeof name, "loss%d", i);
+        edge_id loss;
+        TRY(graph_add(g, kind, name, &attr, in, scaled ? 5 : weights == EDGE_NONE ? 2 : 3, -1, &loss));
+        TRY(graph_output(g, loss));
+    }
+    return OK;
 }
 
 typedef status pass_fn(graph *dst, const graph *src);
@@ -172,20 +182,21 @@ static void find_edges(trainable *t, bool with_loss)
     t->sample_keys = graph_find_edge(g, "sample_keys");
     t->targets = with_loss ? graph_find_edge(g, "targets") : EDGE_NONE;
     t->logits = g->outputs[0];
-    t->loss = with_loss ? g->outputs[1] : EDGE_NONE;
+    t->loss = with_loss ? g->outputs[g->output_count / 2] : EDGE_NONE;
     t->loss_scale = with_loss ? graph_find_edge(g, "loss_scale") : EDGE_NONE;
 }
 
 static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
 {
-    TRY(graph_copy(&t->graph, model));
+    TRY(lower == lower_training ? graph_copy(&t->graph, model) : pass_drop_auxiliary(&t->graph, model));
     TRY(freeze_apply(&t->graph, s));
     TRY(resize_batch(&t->graph, batch));
-    TRY(train_graph_add_loss(&t->graph, &s->train, grad_scale, s->train.precision == PRECISION_F16));
+    TRY(train_graph_add_loss(&t->graph, s, grad_scale, s->train.precision == PRECISION_F16));
     TRY(apply_pass(&t->graph, pass_fuse_training));
     TRY(apply_pass(&t->graph, lower));
     TRY(reduce_precision(&t->graph, s->train.precision));
-    TRY(graph_backward(&t->graph, t->graph.outputs[1], NULL, 0, NULL));
+    int32_t heads = t->graph.output_count / 2;
+    TRY(graph_backward(&t->graph, &t->graph.outputs[heads], heads, NULL, 0, NULL));
     find_edges(t, true);
     return OK;
 }

@@ -19,15 +19,16 @@ typedef struct trainable {
     edge_id targets;     /* input f32 [batch, classes]; NONE: no loss  */
     edge_id sample_keys; /* input i64 [batch]; NONE: no dropout        */
     edge_id logits;      /* output [batch, classes]                    */
-    edge_id loss;        /* output f64 [1]; NONE: no loss              */
+    edge_id loss;        /* output f64 [1], of logits alone; NONE: no loss */
     edge_id loss_scale;  /* input f32 [1], multiplies gradients; NONE: not f16 */
 } trainable;
 
-/* Forward with batch statistics, the loss of the spec, and gradients of all that is not frozen, in the precision of the spec. grad_scale
+/* Forward with batch statistics, the loss of the spec (of auxiliary heads too, times model.aux_weight), and gradients of all that is not frozen, in the precision of the spec. grad_scale
  * multiplies gradients: 1 / (accumulated batches * devices). */
 status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale);
 
-/* Loss and gradients of the network in evaluation mode: running statistics, every parameter still trained. For checks. */
+/* Loss and gradients of the network in evaluation mode: running statistics, no auxiliary heads, every parameter still
+ * trained. For checks. */
 status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch);
 
 /* Forward with running statistics, no dropout, no loss. */
@@ -39,9 +40,9 @@ size_t trainable_bytes(const trainable *t, edge_id e); /* of a tensor; EDGE_NONE
  * before_relu, the layer's own output, before anything that follows. E_MODEL when the network has no such layer. */
 status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool before_relu);
 
-/* Appends the loss of the spec on output 0, logits [rows, classes], and a new input "targets"; the loss becomes the last output. */
-/* scaled: with an input "loss_scale". */
-status train_graph_add_loss(graph *g, const spec_train *o, double grad_scale, bool scaled);
+/* Appends the loss of the spec on every output (logits [rows, classes], then auxiliary ones, weighted) and a new input "targets"; the losses
+ * become the last outputs, in the order of what they are of. scaled: with an input "loss_scale". */
+status train_graph_add_loss(graph *g, const spec *s, double grad_scale, bool scaled);
 
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 

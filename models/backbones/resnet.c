@@ -38,11 +38,8 @@ static status build_stem(net *n, edge_id *x)
 {
     const spec_model *o = n->options;
     bool small = o->stem == STEM_SMALL;
-    conv_shape conv = {.out_channels = net_channels(n, 64), .kernel = small ? 3 : 7, .stride = small ? 1 : 2,
-        .pad = small ? 1 : 3, .bias = o->use_bias || !o->use_batch_norm}; /* names without prefix */
-    TRY(net_conv(n, x, "conv1", conv));
-    if (o->use_batch_norm) TRY(net_batchnorm(n, x, "bn1"));
-    TRY(net_activation(n, x, "relu", ACT_RELU));
+    conv_shape conv = {.out_channels = net_channels(n, 64), .kernel = small ? 3 : 7, .stride = small ? 1 : 2, .pad = small ? 1 : 3};
+    TRY(net_unit(n, x, "", (unit_names){"conv1", "bn1", "relu"}, conv, ACT_RELU));
     return !small && o->use_pooling ? net_max_pool(n, x, "maxpool", (pool_shape){.side = 3, .stride = 2, .pad = 1}) : OK;
 }
 

@@ -17,7 +17,10 @@ int64_t net_channels_at(double width, int64_t channels)
 
 int64_t net_channels(const net *n, int64_t channels) { return net_channels_at(n->options->width, channels); }
 
-const char *net_name(net *n, const char *prefix, const char *suffix) { return net_prefix(n, "%s.%s", prefix, suffix); }
+const char *net_name(net *n, const char *prefix, const char *suffix)
+{
+    return net_prefix(n, "%s%s%s", prefix, prefix[0] ? "." : "", suffix);
+}
 
 const char *net_prefix(net *n, const char *fmt, ...)
 {

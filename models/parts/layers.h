@@ -40,7 +40,7 @@ typedef struct unit_names {
     const char *conv, *bn, *act; /* behind PREFIX. */
 } unit_names;
 
-/* "PREFIX.SUFFIX" in the graph's memory; a failure shows in the layer that takes the name. */
+/* "PREFIX.SUFFIX" (no dot behind an empty prefix) in the graph's memory; a failure shows in the layer that takes the name. */
 const char *net_name(net *n, const char *prefix, const char *suffix);
 /* The same from a format, for prefixes: net_prefix(n, "layer%d.%d", stage, i). */
 const char *net_prefix(net *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -70,7 +70,7 @@ static void check_gradients(fixture *f, bool training, edge_id model_loss)
     int32_t count = 0;
     for (int32_t i = 0; i < c.forward.input_count; i++)
         if (c.forward.edges[c.forward.inputs[i]].type == DTYPE_F64) wants[count++] = c.forward.inputs[i];
-    GOOD(graph_backward(&c.backward, c.loss, wants, count, dwant));
+    GOOD(graph_backward(&c.backward, &c.loss, 1, wants, count, dwant));
     GOOD(graph_check(&c.backward));
     plan *q = machine_plan(&m, &c.backward);
     c.p = machine_plan(&m, &c.forward);

@@ -294,7 +294,7 @@ static void frozen_front_costs_nothing(void **state)
     f.g.edges[graph_find_edge(&f.g, "front.weight")].frozen = true;
     f.g.edges[graph_find_edge(&f.g, "front.bias")].frozen = true;
     int64_t before = f.g.node_count;
-    GOOD(graph_backward(&f.g, loss, NULL, 0, NULL));
+    GOOD(graph_backward(&f.g, &loss, 1, NULL, 0, NULL));
     GOOD(graph_check(&f.g));
     assert_int_equal(f.g.node_count, before + 1); /* fc/dweight, which gives dbias too */
     assert_string_equal(f.g.nodes[before].name, "fc/dweight");
@@ -313,9 +313,9 @@ static void gradients_that_do_not_exist(void **state)
     x = fx_batchnorm(&f, x, "n", false);
     edge_id targets = graph_input(&f.g, "targets", DTYPE_F32, shape_2(4, 3));
     edge_id loss = fx_two(&f, &op_softmax_ce, "ce", &(loss_attr){.grad_scale = 1}, x, targets);
-    assert_int_equal(graph_backward(&f.g, loss, NULL, 0, NULL), E_INTERNAL);
+    assert_int_equal(graph_backward(&f.g, &loss, 1, NULL, 0, NULL), E_INTERNAL);
     assert_non_null(strstr(status_message(), "lower the graph first"));
-    assert_int_equal(graph_backward(&f.g, x, NULL, 0, NULL), E_INTERNAL);
+    assert_int_equal(graph_backward(&f.g, &x, 1, NULL, 0, NULL), E_INTERNAL);
     assert_non_null(strstr(status_message(), "no scalar"));
     graph_free(&f.g);
 }

@@ -43,7 +43,7 @@ static result run(dtype type, conv2d_compute compute)
     GOOD(graph_output(&f.g, loss));
     GOOD(pass_lower(&lowered, &f.g, true));
     GOOD(pass_precision(&narrow, &lowered, type, compute));
-    GOOD(graph_backward(&narrow, narrow.outputs[0], NULL, 0, NULL));
+    GOOD(graph_backward(&narrow, narrow.outputs, 1, NULL, 0, NULL));
     GOOD(graph_check(&narrow));
     machine_init(&m);
     GOOD(param_store_create(&store, &narrow, m.dev, true));

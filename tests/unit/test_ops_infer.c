@@ -244,7 +244,7 @@ static bool differentiate(fixture *f, edge_id y)
     GOOD(graph_output(g, loss));
     GOOD(pass_lower(&lowered, g, true));
     edge_id dx;
-    status s = graph_backward(&lowered, lowered.outputs[0], lowered.inputs, 1, &dx);
+    status s = graph_backward(&lowered, lowered.outputs, 1, lowered.inputs, 1, &dx);
     if (s != OK) assert_non_null(strstr(status_message(), "has no gradient")); /* a fused swish or sigmoid */
     if (s == OK) {
         GOOD(graph_check(&lowered));
