@@ -93,6 +93,15 @@ bool conv2d_fits_gemm(const conv2d_desc *d)
         weights < limit;
 }
 
+int32_t conv2d_bands(const conv2d_gemm *g)
+{
+    int64_t tiles = (int64_t)blocks_for(g->n, 64) * blocks_for(g->k, 64) * g->groups, most = (g->m + 255) / 256;
+    int64_t bands = (512 + tiles - 1) / tiles, room = (INT64_C(64) << 20) / ((int64_t)g->groups * g->n * g->k * 4);
+    bands = bands < most ? bands : most;
+    bands = bands < room ? bands : room;
+    return bands < 1 ? 1 : (int32_t)bands;
+}
+
 conv2d_input conv2d_input_of(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;

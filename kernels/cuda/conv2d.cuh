@@ -47,6 +47,10 @@ conv2d_gemm conv2d_gemm_dsrc(const conv2d_desc *d, int32_t ph, int32_t pw);
 /* Whether offsets of elements, padding included, fit 31 bits, as conv2d_gemm needs. */
 bool conv2d_fits_gemm(const conv2d_desc *d);
 
+/* Bands of pixels that a weight gradient is summed over apart: at least 256 pixels each, 512 tiles of 64 x 64 in all, at most 64 MiB of partial
+ * results. From the shape alone, so that a result has the same bits on every GPU. */
+int32_t conv2d_bands(const conv2d_gemm *g);
+
 /* ------------------------------------------------------------------------------------------------ factors */
 
 /* Nearest with 10 bits of mantissa, ties away from zero: cvt.rna.tf32, which sm_75 lacks. */

@@ -280,16 +280,6 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(c
     }
 }
 
-/* Bands of pixels: at least 256 pixels each, about 512 blocks in all, at most 64 MiB of partial results. */
-static int32_t band_count(const conv2d_gemm *g)
-{
-    int64_t tiles = (int64_t)blocks_for(g->n, 64) * blocks_for(g->k, 64) * g->groups, most = (g->m + 255) / 256;
-    int64_t bands = (512 + tiles - 1) / tiles, room = (INT64_C(64) << 20) / ((int64_t)g->groups * g->n * g->k * 4);
-    bands = bands < most ? bands : most;
-    bands = bands < room ? bands : room;
-    return bands < 1 ? 1 : (int32_t)bands;
-}
-
 template <typename T, typename TILE> static status launch_dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
 {
     dim3 grid(blocks_for(g->n, TILE::BM) * blocks_for(g->k, TILE::BN), bands, g->groups < MAX_GRID_Z ? g->groups : MAX_GRID_Z);
@@ -308,14 +298,14 @@ static size_t dweight_scratch(const void *desc, const void *state)
     const conv2d_desc *d = (const conv2d_desc *)desc;
     conv2d_gemm g = conv2d_gemm_forward(d);
     (void)state;
-    return conv2d_columns_scratch(g.m, d->oc) + (size_t)band_count(&g) * g.groups * g.n * g.k * sizeof(float);
+    return conv2d_columns_scratch(g.m, d->oc) + (size_t)conv2d_bands(&g) * g.groups * g.n * g.k * sizeof(float);
 }
 
 static status dweight_run(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
     conv2d_gemm g = conv2d_gemm_forward(d);
-    int32_t bands = band_count(&g);
+    int32_t bands = conv2d_bands(&g);
     float *partial = (float *)((char *)call->scratch + conv2d_columns_scratch(g.m, d->oc));
     TRY(FOR_FLOAT_TYPE(d->src_type, dweight, call, &g, partial, bands));
     TRY(conv2d_add_parts(call->out[0], d->weight_type, partial, bands, (int64_t)g.groups * g.n * g.k, call->stream));

@@ -51,9 +51,28 @@ static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
     if (!e->has_add) e->add_type = DTYPE_F32, e->add_scale = 0;
 }
 
+/* Enough rows and channels for the largest tiles of the GPU's kernels, their edges included, and few products. */
+static void draw_wide(rng *r, kernel_op op, conv2d_desc *d)
+{
+    static const int64_t wide[] = {64, 96, 128, 129, 136, 200}, narrow[] = {3, 8, 16, 24}, rows[] = {8, 16, 31, 32, 33};
+    int64_t many = wide[rng_below(r, 6)], few = narrow[rng_below(r, 4)];
+    d->n = 1, d->ih = rows[rng_below(r, 5)], d->iw = 32, d->groups = 1;
+    d->kh = 1, d->kw = 1 + (int32_t)rng_below(r, 2), d->pl = d->kw - 1;
+    d->sh = d->sw = d->dil_h = d->dil_w = 1;
+    d->pt = d->pb = d->pr = 0;
+    d->oh = d->ih, d->ow = d->iw;
+    d->ic = op == OP_CONV2D_FORWARD ? few : many;
+    d->oc = op == OP_CONV2D_FORWARD ? many : op == OP_CONV2D_DSRC ? few : wide[rng_below(r, 6)];
+}
+
 static void generate(rng *r, kernel_op op, check_desc *desc)
 {
     conv2d_desc *d = &desc->conv;
+    if (check_chance(r, 8)) {
+        draw_wide(r, op, d);
+        draw_types(r, op, d);
+        return;
+    }
     do {
         d->n = 1 + rng_below(r, 3);
         d->kh = d->kw = check_chance(r, 40) ? 23 : 0; /* now and then a window of hundreds of taps */
@@ -62,12 +81,17 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
         d->groups = 1;
         d->ic = check_size(r, 129);
         d->oc = check_size(r, 129);
-        uint32_t kind = rng_below(r, 5);
+        uint32_t kind = rng_below(r, 7);
         if (kind == 0) d->groups = (int32_t)d->ic, d->oc = d->ic; /* depthwise */
         if (kind == 1) {
             d->groups = 2 + (int32_t)rng_below(r, 4);
             d->ic = check_size(r, 33) * d->groups;
             d->oc = check_size(r, 33) * d->groups;
+        }
+        if (kind == 2 || kind == 3) { /* whole vectors of channels */
+            d->groups = kind == 3 && check_chance(r, 3) ? 2 : 1;
+            d->ic = 8 * (int64_t)(kind - 1) * d->groups * (1 + (int64_t)rng_below(r, 5));
+            d->oc = 8 * d->groups * (1 + (int64_t)rng_below(r, 10));
         }
     } while (d->n * d->oh * d->ow * d->oc * d->kh * d->kw * (d->ic / d->groups) > 1500000 || d->n * d->ih * d->iw * d->ic > 60000);
     draw_types(r, op, d);
@@ -151,6 +175,8 @@ static bool allows(kernel_op op, const check_desc *desc, check_pattern pattern)
     const conv2d_desc *d = &desc->conv;
     (void)op;
     if (pattern == PATTERN_INFINITE) return false; /* infinity times the zeros of padding: not defined */
+    /* What f16 rounds off denormals does not depend on their size, and every addend of the statistics carries it. */
+    if (pattern == PATTERN_DENORMAL && d->epilogue.stats && d->dst_type == DTYPE_F16) return false;
     /* Products of three, and 16-bit squares, would overflow in between. */
     return pattern != PATTERN_LARGE || d->weight_type == DTYPE_I8 ||
         (!d->transform.enabled && !d->epilogue.stats && d->compute == COMPUTE_F32);
