@@ -1,9 +1,7 @@
 #include <string.h>
 
-#include "cli/cli.h"
-#include "cli/export_images.h"
+#include "cli/export_job.h"
 #include "cli/network.h"
-#include "core/onnx/onnx.h"
 #include "core/graph/transform.h"
 #include "export/qat.h"
 
@@ -11,7 +9,7 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
-    {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine or onnx"},
+    {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine, onnx, safetensors, darknet, labels, nvinfer, trtcache or ncnn"},
     {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32 or int8"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
     {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
@@ -19,47 +17,17 @@ static const cli_option options[] = {
     {.name = NULL},
 };
 
-/* One export. */
-typedef struct job {
-    cli_context *c;
-    const spec_export *spec;
-    model m;
-    device *dev;
-    export_images images;
-    export_scales scales;
-    engine engine;
-    const char *output;
-} job;
-
-/* A file format: how its files end, and who writes them. */
-typedef struct export_format {
-    const char *extension;
-    status (*write)(job *j);
-} export_format;
-
-static status write_engine(job *j) { return engine_save(&j->engine, j->output); }
-
-static status write_onnx(job *j)
-{
-    onnx_about about = {.preprocess = &j->engine.preprocess, .class_name = j->engine.class_name, .class_count = j->engine.class_count,
-        .info_json = j->m.info_json, .preprocess_inside = j->spec->preprocess_inside};
-    return onnx_write(&j->engine.graph, &about, j->output, &j->engine.file_hash);
-}
-
-static const export_format formats[] = {
-    [FORMAT_ENGINE] = {"engine", write_engine},
-    [FORMAT_ONNX] = {"onnx", write_onnx},
-};
-
-/* MODEL.int8.engine beside MODEL.safetensors. */
+/* MODEL.int8.engine beside MODEL.safetensors; formats that hold no arithmetic leave the precision out. */
 static const char *default_output(arena *a, const char *model_path, const spec_export *s)
 {
     size_t length = strlen(model_path), dot = strlen(path_extension(model_path));
     if (dot) length -= dot + 1;
-    return arena_printf(a, "%.*s.%s.%s", (int)length, model_path, s->precision == ENGINE_INT8 ? "int8" : "f32", formats[s->format].extension);
+    const export_format *f = &export_formats[s->format];
+    if (f->takes_model || f->integers) return arena_printf(a, "%.*s.%s", (int)length, model_path, f->extension);
+    return arena_printf(a, "%.*s.%s.%s", (int)length, model_path, s->precision == ENGINE_INT8 ? "int8" : "f32", f->extension);
 }
 
-static export_options make_options(job *j)
+static export_options make_options(export_job *j)
 {
     const spec_export *s = j->spec;
     return (export_options){
@@ -69,7 +37,7 @@ static export_options make_options(job *j)
     };
 }
 
-static status take_scales(job *j, const export_options *o)
+static status take_scales(export_job *j, const export_options *o)
 {
     const char *cache = j->spec->cache;
     if (*cache && file_exists(cache)) {
@@ -86,7 +54,7 @@ static status take_scales(job *j, const export_options *o)
     return *cache ? export_write_scales(&j->scales, cache) : OK;
 }
 
-static status export_integers(job *j)
+static status export_integers(export_job *j)
 {
     export_options o = make_options(j);
     TRY(export_images_open(&j->images, &j->c->config.spec, &j->m, j->dev, true, &j->c->log));
@@ -95,10 +63,11 @@ static status export_integers(job *j)
     o.score_context = &j->images;
     o.check_images = j->images.check_count;
     TRY(take_scales(j, &o));
+    if (export_formats[j->spec->format].float_graph) return export_float(&j->engine, &j->m, &o);
     return export_int8(&j->engine, &j->m, &j->scales, &o);
 }
 
-static status report(job *j)
+static status report(export_job *j)
 {
     cli_context *c = j->c;
     const engine *e = &j->engine;
@@ -106,18 +75,21 @@ static status report(job *j)
     char size[32], hash[33];
     TRY(file_info(j->output, &bytes, &mtime));
     format_bytes((double)bytes, size);
-    hash128_hex(e->file_hash, hash);
-    if (!c->json) export_print(e, stdout);
+    hash128 file_hash;
+    TRY(hash128_of_file(j->output, &file_hash));
+    hash128_hex(file_hash, hash);
+    bool has_engine = !export_formats[j->spec->format].takes_model;
+    if (!c->json && has_engine) export_print(e, stdout);
     cli_print(c, "wrote %s (%s)\n", j->output, size);
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);
     json_key(w, "bytes"), json_put_int(w, bytes);
     json_key(w, "hash"), json_put_string(w, hash);
-    json_key(w, "engine"), engine_describe(e, w);
+    if (has_engine) json_key(w, "engine"), engine_describe(e, w);
     return OK;
 }
 
-static status prepare(job *j)
+static status prepare(export_job *j)
 {
     cli_context *c = j->c;
     const char *path = c->config.spec.export.model;
@@ -133,19 +105,22 @@ static status prepare(job *j)
     return device_open(&j->dev, c->config.spec.train.device, 0, (int32_t)c->config.spec.train.threads, &c->log);
 }
 
-static status export_any(job *j)
+static status export_any(export_job *j)
 {
-    if (j->spec->precision == ENGINE_INT8) return export_integers(j);
+    const export_format *f = &export_formats[j->spec->format];
+    if (f->prepare) TRY(f->prepare(j));
+    if (f->takes_model) return OK;
+    if (f->integers || j->spec->precision == ENGINE_INT8) return export_integers(j);
     export_options o = make_options(j);
     return export_float(&j->engine, &j->m, &o);
 }
 
 static status run(cli_context *c)
 {
-    job j = {.c = c};
+    export_job j = {.c = c};
     status result = prepare(&j);
     if (result == OK) result = export_any(&j);
-    if (result == OK) result = formats[j.spec->format].write(&j);
+    if (result == OK) result = export_formats[j.spec->format].write(&j);
     if (result == OK) result = report(&j);
     engine_free(&j.engine);
     export_scales_free(&j.scales);
@@ -157,13 +132,14 @@ static status run(cli_context *c)
 
 const cli_command command_export = {
     .name = "export",
-    .summary = "write an engine or ONNX, in f32 or INT8",
+    .summary = "write an engine, ONNX, weights or a deployment's files",
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "export.model",
     .description = "An engine is the fused network as one file that `graft infer`, `graft evaluate` and libgraft.so run. INT8 is "
                    "calibrated on training images and measured on validation images; layers that lose most stay in f32 until the drop "
-                   "is within export.max_drop. export.format = onnx writes the same network, with the same scales, for other runtimes. Data and preprocessing are those of the training unless the command line says otherwise.",
+                   "is within export.max_drop. export.format = onnx writes the same network, with the same scales, for other runtimes; "
+                   "nvinfer what DeepStream needs; trtcache and ncnn the scales alone; safetensors, darknet and labels what is in the model. Data and preprocessing are those of the training unless the command line says otherwise.",
     .spec = CLI_SPEC_OPEN,
     .sections = "export data",
     .options = options,

@@ -4,7 +4,7 @@ set -u
 packages="gcc g++ make pkg-config libinih-dev libstb-dev libjpeg62-turbo-dev libyajl-dev libxxhash-dev liblmdb-dev
 zlib1g-dev libdnnl-dev libcmocka-dev dataset-fashion-mnist python3 python3-torch python3-torchvision python3-numpy
 python3-pil clang libclang-rt-14-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata python3-onnx
-python3-opencv"
+python3-opencv darknet graphviz"
 missing=""
 for p in $packages; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

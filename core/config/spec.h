@@ -49,7 +49,9 @@ typedef enum spec_prune_equalization {
     PRUNE_UNION, PRUNE_INTERSECTION, PRUNE_ARITHMETIC_MEAN, PRUNE_GEOMETRIC_MEAN
 } spec_prune_equalization;
 typedef enum spec_engine_precision { ENGINE_F32, ENGINE_INT8 } spec_engine_precision;
-typedef enum spec_export_format { FORMAT_ENGINE, FORMAT_ONNX } spec_export_format;
+typedef enum spec_export_format {
+    FORMAT_ENGINE, FORMAT_ONNX, FORMAT_SAFETENSORS, FORMAT_DARKNET, FORMAT_LABELS, FORMAT_NVINFER, FORMAT_TRTCACHE, FORMAT_NCNN
+} spec_export_format;
 typedef enum spec_calibrator {
     CALIBRATOR_ENTROPY, CALIBRATOR_MINMAX, CALIBRATOR_PERCENTILE, CALIBRATOR_MSE, CALIBRATOR_AUTO
 } spec_calibrator;

@@ -104,6 +104,17 @@ out:
     return result;
 }
 
+status model_save_weights(const model *m, const char *path, const char *const *meta, int64_t meta_count, hash128 *file_hash)
+{
+    arena a = {0};
+    int64_t count = 0;
+    safetensor *list = ARENA_ARRAY(&a, safetensor, 2 * m->graph.edge_count);
+    status result = list ? add_tensors(&a, &m->graph, list, &count) : FAIL_MEMORY((size_t)m->graph.edge_count * sizeof *list);
+    if (result == OK) result = safetensors_write(path, list, count, meta, meta_count, file_hash);
+    arena_free(&a);
+    return result;
+}
+
 /* ---------------------------------------------------------------------------------------------------- loading */
 
 static status need_meta(const safetensors *st, const char *key, const char **text)

@@ -41,6 +41,8 @@ typedef struct model {
 } model;
 
 status model_save(model *m, const char *path); /* atomic; sets file_hash */
+/* The tensors alone, without graph: names and layouts as above. meta: key, value, ...; file_hash may be NULL. Atomic. */
+status model_save_weights(const model *m, const char *path, const char *const *meta, int64_t meta_count, hash128 *file_hash);
 status model_load(model *m, const char *path); /* E_MODEL with what is wrong; m is initialised by the call */
 void model_free(model *m);                     /* accepts a zeroed model */
 status model_set_classes(model *m, const char *const *names, int64_t count); /* copies */

@@ -68,11 +68,12 @@ fi
 
 # Real weights: at least the top-1 that their README states for these 200 pictures.
 weights=$GRAFT_SHARED/weights images=$GRAFT_SHARED/data/imagenet_samples
-reaches() { # FILE TOP1 CLASSES OPTIONS...
-    local file=$1 least=$2 classes=$3
-    shift 3
-    "$graft" import "$weights/$file" -o "$dir/real.st" -f --classes "$classes" "$@" >"$dir/log" 2>&1 &&
-        "$graft" evaluate "$dir/real.st" --part all -d "$images/labels.csv" --json >"$dir/real.json" 2>>"$dir/log" ||
+part=all data=$images/labels.csv
+reaches() { # FILE TOP1 OPTIONS...
+    local file=$1 least=$2
+    shift 2
+    "$graft" import "$weights/$file" -o "$dir/real.st" -f "$@" >"$dir/log" 2>&1 &&
+        "$graft" evaluate "$dir/real.st" --part $part -d "$data" --json >"$dir/real.json" 2>>"$dir/log" ||
         { cat "$dir/log"; return 1; }
     /usr/bin/python3 -c '
 import json, sys
@@ -81,11 +82,18 @@ print(f"top-1 {top1:.1f}, expected {sys.argv[2]}")
 sys.exit(top1 < float(sys.argv[2]) - 1e-9)' "$dir/real.json" "$least"
 }
 if [ -e "$weights/squeezenet1_1.safetensors" ] && [ -e "$images/labels.csv" ]; then
-    ok "SqueezeNet 1.1 reaches 66.0" reaches squeezenet1_1.safetensors 66.0 "$images/classes.csv:wnid"
-    ok "MobileNet v2 with TensorFlow's padding reaches 86.0" reaches mobilenet_v2_tf.safetensors 86.0 "$images/classes.csv:wnid"
+    ok "SqueezeNet 1.1 reaches 66.0" reaches squeezenet1_1.safetensors 66.0 --classes "$images/classes.csv:wnid"
+    ok "MobileNet v2 with TensorFlow's padding reaches 86.0" reaches mobilenet_v2_tf.safetensors 86.0 --classes "$images/classes.csv:wnid"
     if "$graft" spec mobilenet_v1 >/dev/null 2>&1; then
-        ok "MobileNet v1 0.25 reaches 49.0" reaches mobilenetv1_025_tf.safetensors 49.0 "$images/classes.csv:wnid"
+        ok "MobileNet v1 0.25 reaches 49.0" reaches mobilenetv1_025_tf.safetensors 49.0 --classes "$images/classes.csv:wnid"
     else skip "MobileNet v1 0.25 reaches 49.0" "there is no such network here"; fi
-    ok "Tiny Darknet reaches 68.5" reaches darknet/tiny.weights 68.5 "$weights/darknet/tiny.labels" --cfg "$weights/darknet/tiny.cfg"
+    ok "Tiny Darknet reaches 68.5" reaches darknet/tiny.weights 68.5 --classes "$weights/darknet/tiny.labels" --cfg "$weights/darknet/tiny.cfg"
+    # The ONNX file wants BGR less 104 117 123; the nearest that the options know is 103.939 116.779 123.68.
+    ok "SqueezeNet 1.1 as ONNX, f16, reaches 66.5" reaches squeezenet1_1_fp16.onnx 66.5 --classes "$images/classes.csv:wnid" data.preprocess=caffe
+    part=test data=$GRAFT_SHARED/data/cifar10/cifar-10-batches-bin
+    for form in bn folded; do
+        ok "CIFAR ResNet-20 as ONNX, $form, reaches 81.8" reaches cifar10_resnet20_$form.onnx 81.8 -d "$data" model.input_width=32 model.input_height=32 \
+            data.crop_fraction=1
+    done
 else skip "real weights" "no weights or images in $GRAFT_SHARED"; fi
 tap_end

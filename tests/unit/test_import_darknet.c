@@ -240,11 +240,26 @@ static void test_round_trip(void **state)
     unlink(cfg_path);
 }
 
+static void test_write_refuses(void **state)
+{
+    (void)state;
+    graph g;
+    pool_attr part = {.kind = POOL_AVERAGE, .kernel = {2, 2}, .stride = {2, 2}};
+    assert_int_equal(graph_init(&g), OK);
+    edge_id x = graph_input(&g, "image", DTYPE_F32, shape_4(1, 8, 8, 3));
+    assert_int_equal(graph_add(&g, &op_pool, "half", &part, &x, 1, 0, &x), OK);
+    assert_int_equal(graph_output(&g, x), OK);
+    assert_int_equal(darknet_cfg_save(&g, "/tmp/graft-no-such.cfg"), E_MODEL);
+    assert_non_null(strstr(status_message(), "half (pool) has no darknet layer: only the average of the whole map"));
+    assert_int_not_equal(access("/tmp/graft-no-such.cfg", F_OK), 0);
+    graph_free(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_graph), cmocka_unit_test(test_maxpool), cmocka_unit_test(test_cfg_refuses), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_length), cmocka_unit_test(test_epsilon), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_length), cmocka_unit_test(test_epsilon), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
