@@ -265,7 +265,7 @@ static status import_any(job *j)
     case WEIGHTS_ENGINE:
         break;
     }
-    return FAIL(E_MODEL, "%s: %s: cannot be imported", j->path, weights_kind_name(j->kind));
+    return FAIL(E_MODEL, "%s: an engine holds fused weights and cannot be trained or pruned: import what it was made from", j->path);
 }
 
 static status run(cli_context *c)
