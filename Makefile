@@ -11,7 +11,7 @@
 #   make install PREFIX=/usr/local
 #
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
-#   SIMT=1                            the CUDA backend compiled for the CPU (docs/SIMT.md); SIMT_CHECK=1: every access is watched
+#   SIMT=1                            the CUDA backend compiled for the CPU (docs/SIMT.md)
 #   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
 #   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  CUDA_PTX=90 what later GPUs get;  CUDA_HOME=/usr/local/cuda
 #   OPT=-O0                           for debugging
@@ -31,7 +31,6 @@ NVCC ?= $(CUDA_HOME)/bin/nvcc
 CUDA_ARCHS ?= 75 80 86 87 89 90a
 CUDA_PTX ?= 90
 SIMT ?= 0
-SIMT_CHECK ?= 0
 OPENMP ?= 1
 ifeq ($(SAN),thread)
 override ONEDNN := 0
@@ -39,8 +38,9 @@ override OPENMP := 0
 endif
 
 # A build with other switches lives in its own folder, so that objects never mix.
-VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)$(if $(filter 1,$(SIMT)),-simt)$(if $(filter 1,$(SIMT_CHECK)),-check)
-OUT := $(BUILD)$(VARIANT)
+VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)
+PLAIN := $(BUILD)$(VARIANT)
+OUT := $(PLAIN)$(if $(filter 1,$(SIMT)),-simt)
 OBJ := $(OUT)/obj
 
 CPPFLAGS += -I. -D_GNU_SOURCE
@@ -93,12 +93,9 @@ ifeq ($(SIMT),1)
 CPPFLAGS += -DGRAFT_SIMT=1 -Ikernels/simt/include
 SIMT_ISA := $(if $(shell grep -m1 ' avx2 .* f16c\| f16c .* avx2' /proc/cpuinfo),-march=x86-64-v3)
 SIMT_SRC := $(wildcard kernels/simt/*.c)
-KERNEL_SRC += $(SIMT_SRC)
 $(SIMT_SRC:%.c=$(OBJ)/%.o): CFLAGS += $(SIMT_ISA)
 CXXFLAGS += -std=c++20 -x c++ $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -fno-exceptions -fno-rtti -fno-threadsafe-statics \
             -Wall -Wno-unknown-pragmas -Werror -MMD -MP $(SIMT_ISA) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-# Calls a function per access, and kernels/simt/tsan.c is that function.
-CXXFLAGS += $(if $(filter 1,$(SIMT_CHECK)),-fsanitize=thread)
 endif
 # No exceptions and no guarded statics: the objects need no C++ run-time library.
 NVCC_FLAGS := -std=c++20 -O3 -fmad=false -lineinfo -Xptxas=-v,--warn-on-spills \
@@ -150,6 +147,10 @@ ifeq ($(SIMT),1)
 $(OBJ)/%.o: %.cu Makefile
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+# Watched: a function is called for every access, and kernels/simt/tsan.c is that function.
+$(OBJ)/%.watched.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsanitize=thread -c $< -o $@
 $(OBJ)/core/device/device_cuda.o: CPPFLAGS += -DGRAFT_CUDA_ARCHS='""'
 else
 # x.ptxas keeps what the assembler said of registers and spills. Other flags (targets above all) compile anew, other Makefile edits do not.
@@ -167,9 +168,23 @@ endif
 cuda-objects: $(CUDA_OBJ)
 FORCE:
 
+ifeq ($(SIMT),1)
+# All but a few objects are those of the plain build.
+SIMT_OBJ := $(SIMT_SRC:%.c=$(OBJ)/%.o) $(OBJ)/kernels/dispatch.o $(OBJ)/core/device/device_cuda.o
+$(PLAIN)/libgraft-all.a: FORCE
+	@$(MAKE) --no-print-directory SIMT=0 $@
+$(OUT)/libgraft-all.a: $(PLAIN)/libgraft-all.a $(SIMT_OBJ) $(CUDA_OBJ)
+$(OUT)/libgraft-watched.a: $(PLAIN)/libgraft-all.a $(SIMT_OBJ) $(CUDA_OBJ:.o=.watched.o)
+$(OUT)/libgraft-all.a $(OUT)/libgraft-watched.a:
+	cp $< $@
+	ar d $@ dispatch.o device_cuda_absent.o
+	ar q $@ $(filter-out $<,$^)
+	ranlib $@
+else
 $(OUT)/libgraft-all.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
+endif
 
 $(OUT)/graft: $(CLI_OBJ) $(OUT)/libgraft-all.a
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@

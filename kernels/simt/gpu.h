@@ -16,7 +16,7 @@ cudaError_t gpu_error(cudaError_t code, const char *fmt, ...) __attribute__((for
 /* memory.c: whether [at, at + bytes) may be read and written by the device's side of a copy; by the host's. */
 cudaError_t memory_check(const void *at, size_t bytes, bool device, const char *what);
 
-/* graph.c: whether a stream is being captured, anywhere in the process. */
+/* stream.c: whether a capture is under way that forbids this host thread to allocate or to wait. */
 bool capture_active(void);
 
 #endif

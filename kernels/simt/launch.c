@@ -67,9 +67,23 @@ static status run_share(void *context, int64_t index)
     return OK;
 }
 
+/* Watched launches run one after the other, each on one OS thread: their epochs are then one sequence. */
+static status run_watched(const share *s)
+{
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+    static uint32_t epoch;
+    engine *e = engine_get();
+    if (!e) return FAIL_MEMORY(sizeof *e);
+    pthread_mutex_lock(&turn);
+    e->epoch = epoch;
+    status result = run_share((void *)(uintptr_t)s, 0);
+    epoch = e->epoch;
+    pthread_mutex_unlock(&turn);
+    return result;
+}
+
 static int32_t thread_count(void)
 {
-    if (watch_enabled) return 1; /* watch.h */
     int64_t wanted = gpu_setting("GRAFT_SIMT_THREADS", cpu_count());
     return wanted < 1 ? 1 : wanted > 64 ? 64 : (int32_t)wanted;
 }
@@ -83,7 +97,10 @@ status launch_run(const launch *l)
     int32_t threads = thread_count();
     status result;
     /* A second host thread that launches at the same time works alone. */
-    if (threads > 1 && s.blocks > 1 && pthread_mutex_trylock(&pool_lock) == 0) {
+    if (watch_enabled) {
+        s.each = s.blocks;
+        result = run_watched(&s);
+    } else if (threads > 1 && s.blocks > 1 && pthread_mutex_trylock(&pool_lock) == 0) {
         result = pool ? OK : pool_create(&pool, threads);
         s.each = (s.blocks + (uint64_t)threads * 8 - 1) / ((uint64_t)threads * 8);
         if (result == OK) result = pool_run(pool, run_share, &s, (int64_t)((s.blocks + s.each - 1) / s.each));

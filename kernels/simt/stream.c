@@ -33,6 +33,7 @@ struct CUgraphExec_st {
 struct CUstream_st {
     cudaGraph_t capture;
     bool joined, broken; /* joined: by waiting for an event of the captured stream */
+    enum cudaStreamCaptureMode mode;
 };
 struct CUevent_st {
     double seconds; /* 0: never recorded */
@@ -40,11 +41,19 @@ struct CUevent_st {
     bool timed;
 };
 
+/* Captures under way: of the whole process (cudaStreamCaptureModeGlobal), and of this host thread (ThreadLocal). A relaxed one forbids nothing. */
 static atomic_int captures;
+static _Thread_local int thread_captures;
 
 bool capture_active(void)
 {
-    return atomic_load(&captures) > 0;
+    return atomic_load(&captures) > 0 || thread_captures > 0;
+}
+
+static void count_capture(enum cudaStreamCaptureMode mode, int change)
+{
+    if (mode == cudaStreamCaptureModeGlobal) atomic_fetch_add(&captures, change);
+    if (mode == cudaStreamCaptureModeThreadLocal) thread_captures += change;
 }
 
 static double now(void)
@@ -194,7 +203,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     if (!stream) return gpu_error(cudaErrorInvalidResourceHandle, "cudaStreamDestroy: no stream");
     if (stream->capture && !stream->joined) {
         atomic_store(&stream->capture->open, false);
-        atomic_fetch_sub(&captures, 1);
+        count_capture(stream->mode, -1);
     }
     graph_release(stream->capture);
     free(stream);
@@ -269,7 +278,6 @@ cudaError_t cudaEventElapsedTime(float *time_ms, cudaEvent_t begin, cudaEvent_t 
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
 {
-    (void)mode;
     if (!stream) return gpu_error(cudaErrorStreamCaptureUnsupported, "the default stream cannot be captured");
     if (capture_of(stream)) return gpu_error(cudaErrorInvalidValue, "the stream is already being captured");
     stream->capture = calloc(1, sizeof *stream->capture);
@@ -277,7 +285,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     atomic_store(&stream->capture->owners, 1);
     atomic_store(&stream->capture->open, true);
     stream->joined = stream->broken = false;
-    atomic_fetch_add(&captures, 1);
+    stream->mode = mode;
+    count_capture(mode, 1);
     return cudaSuccess;
 }
 
@@ -288,7 +297,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     cudaGraph_t captured = stream->capture;
     stream->capture = NULL;
     atomic_store(&captured->open, false);
-    atomic_fetch_sub(&captures, 1);
+    count_capture(stream->mode, -1);
     if (stream->broken) {
         graph_release(captured);
         return gpu_error(cudaErrorStreamCaptureInvalidated, "something that cannot be captured was called meanwhile");
