@@ -188,9 +188,11 @@ static status fold_slice(onnx_call *c)
         int32_t axis;
         TRY(onnx_axis(c, axis_count ? axes[i] : i, s.rank, &axis));
         int64_t by = step_count ? step[i] : 1, size = from->shape.dim[axis];
-        if (by < 1 || by > MAX_ELEMENTS) return onnx_fail(c, "a step of %lld", (long long)by);
-        int64_t first = clamp(start[i] < 0 ? start[i] + size : start[i], 0, size), last = clamp(end[i] < 0 ? end[i] + size : end[i], 0, size);
-        s.dim[axis] = last > first ? (last - first + by - 1) / by : 0;
+        if (by == 0 || by > MAX_ELEMENTS || by < -MAX_ELEMENTS) return onnx_fail(c, "a step of %lld", (long long)by);
+        int64_t back = by < 0; /* backward the ends are one lower */
+        int64_t first = clamp(start[i] < 0 ? start[i] + size : start[i], 0, size - back), last = clamp(end[i] < 0 ? end[i] + size : end[i], -back, size - back);
+        int64_t span = back ? first - last : last - first, stride_by = back ? -by : by;
+        s.dim[axis] = span > 0 && size > 0 ? (span + stride_by - 1) / stride_by : 0;
         base += first * stride[axis];
         stride[axis] *= by;
     }

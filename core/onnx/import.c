@@ -138,18 +138,20 @@ static const onnx_rule *find_rule(const char *type)
 
 bool onnx_knows(const char *type) { return onnx_folds(type) || find_rule(type); }
 
-/* All that is missing, at once. */
+/* All that is missing, at once: every operator with the first node of it. */
 static status check_operators(const onnx_file *f)
 {
+    enum { MOST = 16 };
     arena a = {0};
-    const char *missing = NULL, *last = "";
+    const char *missing = "", *seen[MOST];
     int64_t count = 0;
-    for (int64_t i = 0; i < f->node_count && count < 8; i++) {
+    for (int64_t i = 0; i < f->node_count && count < MOST && missing; i++) {
         const onnx_file_node *n = &f->nodes[i];
-        if (onnx_knows(n->type) || strcmp(last, n->type) == 0) continue;
-        last = n->type;
-        missing = arena_printf(&a, "%s%snode '%s' (%s)", missing ? missing : "", missing ? ", " : "", *n->name || !n->out_count ? n->name : n->out[0], n->type);
-        count++;
+        bool known = onnx_knows(n->type);
+        for (int64_t k = 0; k < count && !known; k++) known = strcmp(seen[k], n->type) == 0;
+        if (known) continue;
+        seen[count++] = n->type;
+        missing = arena_printf(&a, "%s%snode '%s' (%s)", missing, *missing ? ", " : "", *n->name || !n->out_count ? n->name : n->out[0], n->type);
     }
     status result = count ? FAIL(E_MODEL, "%s: operators that are not supported: %s", f->what, missing ? missing : "(no memory)") : OK;
     arena_free(&a);

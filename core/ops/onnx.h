@@ -56,7 +56,7 @@ typedef struct onnx_value {
     bool merged;                  /* its only reader has been computed with its producer               */
 } onnx_value;
 
-enum { ONNX_MAX_IN = 16, ONNX_MAX_OUT = 16 };
+enum { ONNX_MAX_IN = 64, ONNX_MAX_OUT = 16 }; /* DenseNet-201 joins 49 */
 
 /* One ONNX node while it is read. */
 typedef struct onnx_call {
@@ -151,10 +151,10 @@ status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides,
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-enum { ONNX_OUT_ATTRIBUTES = 8 };
+enum { ONNX_OUT_ATTRIBUTES = 8, ONNX_OUT_IN = 8 };
 typedef struct onnx_out_node {
     const char *type, *name;
-    const char *in[ONNX_MAX_IN]; /* "": absent */
+    const char *in[ONNX_OUT_IN]; /* "": absent */
     int32_t in_count;
     const char *out;
     onnx_attribute attribute[ONNX_OUT_ATTRIBUTES];

@@ -3,6 +3,7 @@
  *     network_run make ARCH FOLDER        random weights: FOLDER/{f32,inside,int8}.onnx, pixels and image (NCHW), and the engine's scores
  *                                         f32.scores, int8.scores; *.back: of the files read again. All f32, [N, ...] in a row.
  *                                         integers: every int8 tensor of the engine for image 0, in the order of integers.txt
+ *     network_run rewrite IN OUT          an ONNX file read and written
  *     network_run scores FILE IMAGES OUT  of an engine or an ONNX file, for prepared images [n, h, w, c] in f32
  */
 #include <math.h>
@@ -227,10 +228,23 @@ static status scores(context *c, const char *file, const char *images, const cha
         engine_free(&e);
         return result;
     }
+    graph inference = {.node_count = 0}; /* as it is: nothing folded, nothing fused */
     TRY(onnx_import(&c->m, file, &(onnx_options){.preprocess = {.mean = {0}, .std = {1, 1, 1}}}, &report));
     onnx_report_free(&report);
+    status result = pass_inference(&inference, &c->m.graph);
+    if (result == OK) result = pass_lower(&c->f32, &inference, false);
+    if (result == OK) result = run_images(c, &c->f32, images, out);
+    graph_free(&inference);
+    return result;
+}
+
+static status rewrite(context *c, const char *in, const char *out)
+{
+    onnx_report report;
+    TRY(onnx_import(&c->m, in, &(onnx_options){.preprocess = {.mean = {0}, .std = {1, 1, 1}}}, &report));
+    onnx_report_free(&report);
     TRY(export_float_graph(&c->f32, &c->m.graph));
-    return run_images(c, &c->f32, images, out);
+    return onnx_write(&c->f32, &(onnx_about){.preprocess = &c->m.preprocess}, out, NULL);
 }
 
 int main(int argc, char **argv)
@@ -239,7 +253,8 @@ int main(int argc, char **argv)
     status result = device_open(&c.dev, SPEC_DEVICE_CPU, 0, 1, NULL);
     if (result == OK && argc == 4 && strcmp(argv[1], "make") == 0) result = make(&c, argv[2], argv[3]);
     else if (result == OK && argc == 5 && strcmp(argv[1], "scores") == 0) result = scores(&c, argv[2], argv[3], argv[4]);
-    else if (result == OK) result = FAIL(E_USAGE, "usage: network_run make ARCH FOLDER | scores FILE IMAGES OUT");
+    else if (result == OK && argc == 4 && strcmp(argv[1], "rewrite") == 0) result = rewrite(&c, argv[2], argv[3]);
+    else if (result == OK) result = FAIL(E_USAGE, "usage: network_run make ARCH FOLDER | rewrite IN OUT | scores FILE IMAGES OUT");
     if (result != OK) fprintf(stderr, "network_run: %s (%s)\n", status_message(), status_origin());
     graph_free(&c.f32);
     graph_free(&c.int8);

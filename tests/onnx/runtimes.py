@@ -4,6 +4,8 @@
     runtimes.py opencv FOLDER                 f32 and preprocessing inside, by OpenCV's dnn
     runtimes.py back FOLDER                   what Graft computes for its own files, read again
     runtimes.py onnxruntime FOLDER            the same and INT8, by onnxruntime
+    runtimes.py torch PREFIX...               PREFIX.out of network_run against PREFIX.scores of torch_models.py
+    runtimes.py rewritten PREFIX...           PREFIX.again.onnx, read and written by Graft, by onnxruntime
     runtimes.py agree FILE IMAGES SCORES      top-1 of onnxruntime and of the engine on prepared images (NHWC)
 """
 import sys
@@ -160,6 +162,27 @@ def run_onnxruntime(folder):
     integers(folder, image)
 
 
+def torch_scores(prefix):
+    """A softmax at the end is left out by the import, and forgets what is added to every score."""
+    scores = np.fromfile(f"{prefix}.scores", "<f4").reshape(3, -1)
+    centre = lambda x: x - x.mean(1, keepdims=True) if "/odd_" in prefix else x
+    return centre(scores), centre
+
+
+def torch(prefixes):
+    for prefix in prefixes:
+        expected, centre = torch_scores(prefix)
+        close(prefix, "as PyTorch computes it", centre(np.fromfile(f"{prefix}.out", "<f4").reshape(3, -1)), expected)
+
+
+def rewritten(prefixes):
+    for prefix in prefixes:
+        expected, centre = torch_scores(prefix)
+        image = np.fromfile(f"{prefix}.image", "<f4").reshape(3, 64, 64, 3).transpose(0, 3, 1, 2)
+        found = session(f"{prefix}.again.onnx").run(None, {"image": np.ascontiguousarray(image)})[0]
+        close(prefix, "read and written again, by onnxruntime", centre(found), expected)
+
+
 def agree(path, images, scores):
     """With all that onnxruntime does to a graph, but for rounding the biases of convolutions to integers, which the file does not ask for; with
     that, too, for the record."""
@@ -179,6 +202,6 @@ def agree(path, images, scores):
 
 
 commands = {"check": lambda a: check(a), "opencv": lambda a: opencv(*a), "back": lambda a: back(*a), "onnxruntime": lambda a: run_onnxruntime(*a),
-            "agree": lambda a: agree(*a)}
+            "torch": torch, "rewritten": rewritten, "agree": lambda a: agree(*a)}
 commands[sys.argv[1]](sys.argv[2:])
 sys.exit(failed)
