@@ -5,6 +5,7 @@
 #   make check           the quick tests (under a minute)
 #   make test            install, build, everything testable without a GPU
 #   make test-long       the exhaustive part: long fuzzing, all kills, all architectures
+#   make dist            dist/*.tar.gz: runs on any x86-64 Linux, with or without a GPU
 #   make spills          registers and spills of every CUDA kernel, for every target
 #   make bench | peers   speed; the virtual environment with the peers
 #   make deps            Debian packages
@@ -115,7 +116,7 @@ CUDA_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean cuda-objects deps demo check spills test test-long bench peers install FORCE print-%
+.PHONY: all clean cuda-objects deps demo dist dist-built check spills test test-long bench peers install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
 # ONNX's schema is Debian's (libonnx-dev); protoc-c turns it into C here, nothing generated is kept in the repository.
@@ -218,6 +219,13 @@ test-built long-built: %-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
 
 spills:
 	@$(MAKE) --no-print-directory CUDA=1 cuda-objects && OUT=$(BUILD)-cuda tests/check/spills.sh
+
+# A tarball for machines without packages: no oneDNN, no C++ run-time library. With CUDA where nvcc is.
+dist:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(if $(wildcard $(NVCC)),1,0) dist-built
+dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
+dist-built: all $(OUT)/tests/kernelcheck
+	@OUT=$(OUT) bench/bundle.sh
 
 deps:
 	@tests/deps.sh

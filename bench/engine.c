@@ -115,7 +115,7 @@ static status time_engine(const bench *b, engine *e)
     if (result == OK) {
         qsort(time, (size_t)runs, sizeof *time, ascending);
         printf("graft %-10s %-5s batch %-3lld %9.3f ms %9.1f images/s   p95 %.3f ms, %d runs, %.1f %% of MACs in INT8\n", b->arch,
-               e->precision == ENGINE_INT8 ? "int8" : "f32", (long long)b->batch, 1000 * time[runs / 2], (double)b->batch / time[runs / 2],
+               engine_precision_name(e->precision), (long long)b->batch, 1000 * time[runs / 2], (double)b->batch / time[runs / 2],
                1000 * time[runs * 95 / 100], runs, 100 * engine_integer_part(e));
     }
     runner_destroy(r);

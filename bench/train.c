@@ -1,7 +1,7 @@
 /* One training step of a network on random images: forward, loss, backward, update. Prints milliseconds and images per second; with
- * --profile the kernels by time.
+ * --profile the kernels by time; with --plan only what the kernels are called with, "OP DESCRIPTOR -> KERNEL" (bench/shapes is made of it).
  *
- *     bench-train NETWORK SIDE BATCH SECONDS [--profile] */
+ *     bench-train NETWORK SIDE BATCH SECONDS [--profile | --plan] [section.key=value...] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +39,8 @@ static void fill_inputs(plan *p, const trainable *t, int64_t batch)
     for (int64_t i = 0; i < batch; i++) targets[i * CLASSES + rng_below(&r, CLASSES)] = 1;
     GOOD(plan_set_input(p, t->image, images, (size_t)pixels * sizeof *images));
     GOOD(plan_set_input(p, t->targets, targets, (size_t)(batch * CLASSES) * sizeof *targets));
+    const float scale = 1;
+    if (t->loss_scale != EDGE_NONE) GOOD(plan_set_input(p, t->loss_scale, &scale, sizeof scale));
     free(images), free(targets);
 }
 
@@ -69,55 +71,88 @@ static void print_profile(const plan *p)
                sum[k].flops / sum[k].milliseconds / 1e6);
 }
 
-int main(int argc, char **argv)
+typedef struct arguments {
+    bool profile, plan;
+    int64_t batch;
+    double seconds;
+} arguments;
+
+static void parse(arguments *a, config *c, int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: bench-train NETWORK SIDE BATCH SECONDS [--profile]\n");
-        return 2;
+        fprintf(stderr, "usage: bench-train NETWORK SIDE BATCH SECONDS [--profile | --plan] [section.key=value...]\n");
+        exit(2);
     }
-    bool profile = argc > 5 && strcmp(argv[5], "--profile") == 0;
-    int64_t batch = atoll(argv[3]);
-    double limit = atof(argv[4]), sample[MAX_SAMPLES];
-    config c;
-    graph g;
-    trainable t;
-    device *dev;
-    param_store *store;
-    plan *p;
-    optimiser o;
-    comm alone;
-    GOOD(config_init(&c));
-    GOOD(config_set(&c, "model", "arch", argv[1], "bench"));
-    GOOD(config_set(&c, "model", "input_width", argv[2], "bench"));
-    GOOD(config_set(&c, "model", "input_height", argv[2], "bench"));
-    GOOD(config_finish(&c));
-    GOOD(models_build(&g, &c.spec.model, CLASSES));
-    init_params(&g, 1);
-    GOOD(train_graph_build(&t, &g, &c.spec, batch, 1));
-    GOOD(device_open(&dev, SPEC_DEVICE_CPU, 0, 0, NULL));
-    GOOD(param_store_create(&store, &t.graph, dev, true));
-    GOOD(plan_create(&p, &t.graph, dev, &(plan_options){.store = store, .profile = profile}));
-    GOOD(optimiser_init(&o, dev, store, &c.spec, NULL, NULL));
-    GOOD(comm_init(&alone));
-    fill_inputs(p, &t, batch);
+    *a = (arguments){.batch = atoll(argv[3]), .seconds = atof(argv[4])};
+    GOOD(config_init(c));
+    GOOD(config_set(c, "train", "device", "cpu", "bench"));
+    GOOD(config_set(c, "model", "arch", argv[1], "bench"));
+    GOOD(config_set(c, "model", "input_width", argv[2], "bench"));
+    GOOD(config_set(c, "model", "input_height", argv[2], "bench"));
+    for (int i = 5; i < argc; i++) {
+        if (strcmp(argv[i], "--profile") == 0) a->profile = true;
+        else if (strcmp(argv[i], "--plan") == 0) a->plan = true;
+        else GOOD(config_override(c, argv[i]));
+    }
+    GOOD(config_finish(c));
+}
+
+/* Seconds of the median step. */
+static double time_steps(plan *p, optimiser *o, double limit)
+{
+    double sample[MAX_SAMPLES], start = clock_seconds();
     int32_t samples = 0;
-    double start = clock_seconds();
+    comm alone;
+    GOOD(comm_init(&alone));
     for (int32_t i = 0; samples < MAX_SAMPLES && (i < WARM_UP + 3 || clock_seconds() - start < limit); i++) {
         double begin = clock_seconds();
         step_state done;
         GOOD(plan_enqueue(p));
-        GOOD(optimiser_step(&o, &alone, 0.001, i + 1));
-        GOOD(optimiser_result(&o, &done));
+        GOOD(optimiser_step(o, &alone, 0.001, i + 1));
+        GOOD(optimiser_result(o, &done));
         if (i >= WARM_UP) sample[samples++] = clock_seconds() - begin;
     }
-    qsort(sample, (size_t)samples, sizeof *sample, by_value);
-    double median = sample[samples / 2];
-    printf("train %s batch %lld %.2f ms %.2f images/s\n", argv[1], (long long)batch, 1e3 * median, (double)batch / median);
-    if (profile) print_profile(p);
-    optimiser_free(&o);
     comm_free(&alone);
+    qsort(sample, (size_t)samples, sizeof *sample, by_value);
+    return sample[samples / 2];
+}
+
+static void run(const trainable *t, const config *c, device *dev, const arguments *a)
+{
+    param_store *store;
+    plan *p;
+    optimiser o;
+    GOOD(param_store_create(&store, &t->graph, dev, true));
+    GOOD(plan_create(&p, &t->graph, dev, &(plan_options){.store = store, .profile = a->profile}));
+    GOOD(optimiser_init(&o, dev, store, &c->spec, NULL, NULL));
+    fill_inputs(p, t, a->batch);
+    double median = time_steps(p, &o, a->seconds);
+    printf("train %s batch %lld %.2f ms %.2f images/s\n", c->spec.model.arch, (long long)a->batch, 1e3 * median, (double)a->batch / median);
+    if (a->profile) print_profile(p);
+    optimiser_free(&o);
     plan_destroy(p);
     param_store_destroy(store);
+}
+
+int main(int argc, char **argv)
+{
+    arguments a;
+    config c;
+    graph g;
+    trainable t;
+    device *dev;
+    plan_memory need;
+    parse(&a, &c, argc, argv);
+    GOOD(models_build(&g, &c.spec.model, CLASSES));
+    init_params(&g, 1);
+    GOOD(train_graph_build(&t, &g, &c.spec, a.batch, 1));
+    GOOD(device_open(&dev, c.spec.train.device, 0, (int32_t)c.spec.train.threads, NULL));
+    if (a.plan) {
+        setenv("GRAFT_VERBOSE", "1", 1);
+        GOOD(plan_measure(&t.graph, dev, NULL, &need));
+    } else {
+        run(&t, &c, dev, &a);
+    }
     device_close(dev);
     trainable_free(&t);
     graph_free(&g);

@@ -10,7 +10,7 @@ static const cli_option options[] = {
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
     {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine, onnx, safetensors, darknet, labels, nvinfer, trtcache or ncnn"},
-    {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32 or int8"},
+    {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32, f16 or int8"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
     {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
     {"--force", "-f", NULL, .help = "overwrite the output"},
@@ -24,7 +24,7 @@ static const char *default_output(arena *a, const char *model_path, const spec_e
     if (dot) length -= dot + 1;
     const export_format *f = &export_formats[s->format];
     if (f->takes_model || f->integers) return arena_printf(a, "%.*s.%s", (int)length, model_path, f->extension);
-    return arena_printf(a, "%.*s.%s.%s", (int)length, model_path, s->precision == ENGINE_INT8 ? "int8" : "f32", f->extension);
+    return arena_printf(a, "%.*s.%s.%s", (int)length, model_path, engine_precision_name(s->precision), f->extension);
 }
 
 static export_options make_options(export_job *j)
@@ -93,6 +93,8 @@ static status prepare(export_job *j)
 {
     cli_context *c = j->c;
     const char *path = c->config.spec.export.model;
+    if (c->config.spec.export.format != FORMAT_ENGINE && c->config.spec.export.precision == ENGINE_F16)
+        return FAIL(E_USAGE, "export.precision = f16 is for engines; other formats are written in f32 or int8");
     if (!*path) return FAIL(E_USAGE, "which model? graft export MODEL, or export.model in a spec");
     TRY(model_load(&j->m, path));
     TRY(cli_adopt_spec(c, j->m.spec_text, "model data train"));
@@ -112,6 +114,7 @@ static status export_any(export_job *j)
     if (f->takes_model) return OK;
     if (f->integers || j->spec->precision == ENGINE_INT8) return export_integers(j);
     export_options o = make_options(j);
+    o.half = j->spec->precision == ENGINE_F16;
     return export_float(&j->engine, &j->m, &o);
 }
 

@@ -118,11 +118,11 @@ static void list_engine_layers(cli_context *c, const engine *e)
     json_begin_array(&c->result);
     for (int64_t i = 0; i < e->layer_count; i++) {
         const engine_layer *l = &e->layers[i];
-        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f %s\n", l->name, l->op, l->integer ? "int8" : "f32", l->in_scale,
+        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f %s\n", l->name, l->op, engine_layer_precision(e, l), l->in_scale,
                   l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, l->reason);
         json_begin_object(&c->result);
         put_text(c, "name", l->name);
-        put_text(c, "precision", l->integer ? "int8" : "f32");
+        put_text(c, "precision", engine_layer_precision(e, l));
         json_key(&c->result, "sqnr_db");
         json_put_number(&c->result, l->sqnr_db);
         put_int(c, "macs", l->macs);
@@ -138,7 +138,7 @@ static status inspect_engine(cli_context *c, const char *path)
     char source[33];
     TRY(engine_load(&e, path));
     hash128_hex(e.source_hash, source);
-    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", path, e.precision == ENGINE_INT8 ? "INT8" : "f32", e.source_name, source);
+    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", path, engine_precision_name(e.precision), e.source_name, source);
     put_text(c, "kind", "engine");
     put_text(c, "source", e.source_name);
     put_text(c, "source_hash", source);

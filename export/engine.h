@@ -46,7 +46,7 @@ typedef struct engine_layer {
     const char *name, *op;
     bool integer;          /* INT8 products                                                  */
     float in_scale;        /* of its input; 0 in float engines                               */
-    float out_scale;       /* of its result; 0: stored as f32                                */
+    float out_scale;       /* of its result; 0: stored as a float                            */
     double sqnr_db;        /* of the layer alone in INT8, on calibration images; 0: unknown  */
     int64_t macs;          /* for one image                                                  */
     const char *reason;    /* why it is float in an INT8 engine; ""                          */
@@ -84,6 +84,8 @@ status engine_check_source(const engine *e, hash128 model_hash, const char *mode
 
 /* What META holds (docs/FORMATS.md), as one JSON object. */
 void engine_describe(const engine *e, json_writer *w);
+const char *engine_precision_name(spec_engine_precision p);                       /* "f32", "f16", "int8" */
+const char *engine_layer_precision(const engine *e, const engine_layer *l);       /* the same, of one layer */
 double engine_integer_part(const engine *e); /* part of the multiply-adds in INT8: 0 to 1 */
 
 #endif

@@ -4,7 +4,14 @@
 
 #include "export/engine_format.h"
 
-static const char *const precisions[] = {"f32", "int8"};
+static const char *const precisions[] = {[ENGINE_F32] = "f32", [ENGINE_F16] = "f16", [ENGINE_INT8] = "int8", NULL};
+
+const char *engine_precision_name(spec_engine_precision p) { return precisions[p]; }
+
+const char *engine_layer_precision(const engine *e, const engine_layer *l)
+{
+    return precisions[l->integer ? ENGINE_INT8 : e->precision == ENGINE_INT8 ? ENGINE_F32 : e->precision];
+}
 
 static void write_layers(const engine *e, json_writer *w)
 {
@@ -15,7 +22,7 @@ static void write_layers(const engine *e, json_writer *w)
         json_begin_object(w);
         json_key(w, "name"), json_put_string(w, l->name);
         json_key(w, "op"), json_put_string(w, l->op);
-        json_key(w, "precision"), json_put_string(w, precisions[l->integer]);
+        json_key(w, "precision"), json_put_string(w, engine_layer_precision(e, l));
         json_key(w, "in_scale"), json_put_number(w, l->in_scale);
         json_key(w, "out_scale"), json_put_number(w, l->out_scale);
         json_key(w, "sqnr_db"), json_put_number(w, l->sqnr_db);
@@ -31,7 +38,7 @@ void engine_describe(const engine *e, json_writer *w)
     char hash[33];
     hash128_hex(e->source_hash, hash);
     json_begin_object(w);
-    json_key(w, "precision"), json_put_string(w, precisions[e->precision == ENGINE_INT8]);
+    json_key(w, "precision"), json_put_string(w, precisions[e->precision]);
     json_key(w, "output"), json_put_string(w, e->sigmoid ? "sigmoid" : "softmax");
     json_key(w, "source");
     json_begin_object(w);
@@ -70,13 +77,13 @@ static status read_text(const meta_reader *r, const json *object, const char *ke
     return *text ? OK : FAIL_MEMORY(strlen(found));
 }
 
-/* A word of two; *second says which. */
-static status read_word(const meta_reader *r, const json *object, const char *key, const char *const words[2], bool *second)
+/* One of `words`, NULL-terminated; *index says which. */
+static status read_word(const meta_reader *r, const json *object, const char *key, const char *const *words, int *index)
 {
     const char *found = json_string(json_get(object, key));
-    if (found && strcmp(found, words[0]) == 0) return *second = false, OK;
-    if (found && strcmp(found, words[1]) == 0) return *second = true, OK;
-    return FAIL(E_MODEL, "%s: META: %s: expected %s or %s", r->what, key, words[0], words[1]);
+    for (*index = 0; found && words[*index]; ++*index)
+        if (strcmp(found, words[*index]) == 0) return OK;
+    return FAIL(E_MODEL, "%s: META: %s: expected %s, %s%s%s", r->what, key, words[0], words[1], words[2] ? " or " : "", words[2] ? words[2] : "");
 }
 
 static status read_number(const meta_reader *r, const json *object, const char *key, double min, double max, double *value)
@@ -148,9 +155,11 @@ static status read_layers(const meta_reader *r, const json *root)
     for (int64_t i = 0; i < list->count; i++) {
         engine_layer *l = &e->layers[i];
         const json *item = json_at(list, i);
+        int precision;
         TRY(read_text(r, item, "name", &l->name));
         TRY(read_text(r, item, "op", &l->op));
-        TRY(read_word(r, item, "precision", precisions, &l->integer));
+        TRY(read_word(r, item, "precision", precisions, &precision));
+        l->integer = precision == ENGINE_INT8;
         TRY(read_scale(r, item, "in_scale", &l->in_scale));
         TRY(read_scale(r, item, "out_scale", &l->out_scale));
         TRY(read_number(r, item, "sqnr_db", -1000, 1000, &l->sqnr_db));
@@ -163,12 +172,13 @@ static status read_layers(const meta_reader *r, const json *root)
 
 status engine_meta_read(engine *e, const json *root, const char *what)
 {
-    static const char *const outputs[] = {"softmax", "sigmoid"};
+    static const char *const outputs[] = {"softmax", "sigmoid", NULL};
     meta_reader r = {e, what};
-    bool integer = false;
-    TRY(read_word(&r, root, "precision", precisions, &integer));
-    e->precision = integer ? ENGINE_INT8 : ENGINE_F32;
-    TRY(read_word(&r, root, "output", outputs, &e->sigmoid));
+    int precision, output;
+    TRY(read_word(&r, root, "precision", precisions, &precision));
+    TRY(read_word(&r, root, "output", outputs, &output));
+    e->precision = (spec_engine_precision)precision;
+    e->sigmoid = output == 1;
     TRY(read_source(&r, root));
     TRY(read_classes(&r, root));
     TRY(preprocess_read(&e->preprocess, json_get(root, "preprocess")));

@@ -195,11 +195,27 @@ status export_describe(engine *e, const model *m, const graph *float_graph, cons
     return OK;
 }
 
+/* Activations and weights in f16; biases, scores and sums stay f32. */
+static status halve(graph *g)
+{
+    graph narrow = {.node_count = 0}, folded = {.node_count = 0};
+    status result = OK;
+    TRY_OUT(pass_precision(&narrow, g, DTYPE_F16, COMPUTE_F32));
+    TRY_OUT(pass_fold_constants(&folded, &narrow));
+    graph_free(g);
+    TRY_OUT(pass_remove_dead(g, &folded));
+out:
+    graph_free(&narrow);
+    graph_free(&folded);
+    return result;
+}
+
 status export_float(engine *e, const model *m, const export_options *o)
 {
-    *e = (engine){.precision = ENGINE_F32};
+    *e = (engine){.precision = o->half ? ENGINE_F16 : ENGINE_F32};
     status result = export_float_graph(&e->graph, &m->graph);
     if (result == OK) result = export_describe(e, m, &e->graph, o);
+    if (result == OK && o->half) result = halve(&e->graph);
     if (result == OK && o->score) {
         result = export_score(o, &e->graph, &e->float_score);
         e->score = e->float_score;
@@ -218,11 +234,11 @@ void export_print(const engine *e, FILE *stream)
         if (l->sqnr_db != 0) snprintf(sqnr, sizeof sqnr, "%.1f", l->sqnr_db);
         if (l->in_scale > 0) snprintf(in, sizeof in, "%.6g", (double)l->in_scale);
         if (l->out_scale > 0) snprintf(out, sizeof out, "%.6g", (double)l->out_scale);
-        fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f  %s\n", l->name, l->integer ? "int8" : "f32", sqnr, in, out,
+        fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f  %s\n", l->name, engine_layer_precision(e, l), sqnr, in, out,
                 (double)l->macs * 1e-6, l->reason);
     }
     if (e->precision == ENGINE_INT8) fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
-    else fprintf(stream, "%" PRId64 " layers in f32", e->layer_count);
+    else fprintf(stream, "%" PRId64 " layers in %s", e->layer_count, engine_precision_name(e->precision));
     if (e->score >= 0) {
         fprintf(stream, "; score %.2f on %" PRId64 " check images", e->score, e->check_images);
         if (e->precision == ENGINE_INT8) fprintf(stream, ", f32 %.2f: drop %.2f", e->float_score, e->float_score - e->score);

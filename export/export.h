@@ -31,6 +31,7 @@ typedef struct export_options {
     int64_t float_layer_count;
     bool sigmoid;                    /* how scores become probabilities                                     */
     const char *source_name;         /* the model file's base name                                          */
+    bool half;                       /* export_float: activations and weights in f16                        */
     device *dev;
     const calibration_data *data;    /* calibration images; also what the noise of layers is measured on    */
     export_score_fn *score;          /* NULL: nothing is measured, no layer falls back                      */

@@ -46,7 +46,7 @@ typedef struct graft_info {
     int32_t width, height, channels; /* of the network's input                       */
     int32_t class_count;
     const char *const *class_name;   /* [class_count]                                */
-    const char *precision;           /* "f32" or "int8"                              */
+    const char *precision;           /* "f32", "f16" or "int8"                       */
     const char *output;              /* "softmax": one class; "sigmoid": any number  */
     const char *source;              /* name of the model file it was made from      */
     char source_hash[33];            /* XXH3-128 of that file, hex                   */

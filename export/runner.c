@@ -4,10 +4,13 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/graph/transform.h"
+
 enum { KEPT = 2 };
 
 struct runner {
     graph *g;
+    graph wide; /* g in f32, where the device is slow in 16 bits; else empty */
     device *dev;
     int64_t max_batch;
     plan *plan[KEPT]; /* the latest first */
@@ -51,13 +54,21 @@ status runner_create(runner **r, graph *g, device *dev, int64_t max_batch)
     (*r)->g = g;
     (*r)->dev = dev;
     (*r)->max_batch = max_batch;
-    return OK;
+    if (dev->api->narrow_floats || !graph_has_narrow_floats(g)) return OK;
+    (*r)->g = &(*r)->wide;
+    status result = pass_widen(&(*r)->wide, g);
+    if (result != OK) {
+        free(*r);
+        *r = NULL;
+    }
+    return result;
 }
 
 void runner_destroy(runner *r)
 {
     if (!r) return;
     for (int i = 0; i < KEPT; i++) plan_destroy(r->plan[i]);
+    graph_free(&r->wide);
     free(r);
 }
 

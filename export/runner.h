@@ -16,7 +16,7 @@
 typedef struct runner runner;
 
 /* g stays the caller's, who does not touch it meanwhile: the runner changes its batch. Input 0 is f32 [1, h, w, c], output 0
- * f32 [1, classes]; E_MODEL otherwise. */
+ * f32 [1, classes]; E_MODEL otherwise. A graph with 16-bit floats runs in f32 where the device is slow in these. */
 status runner_create(runner **r, graph *g, device *dev, int64_t max_batch);
 void runner_destroy(runner *r); /* accepts NULL */
 

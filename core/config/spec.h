@@ -48,7 +48,7 @@ typedef enum spec_prune_normalizer { PRUNE_NORMALIZER_MAX, PRUNE_NORMALIZER_L2, 
 typedef enum spec_prune_equalization {
     PRUNE_UNION, PRUNE_INTERSECTION, PRUNE_ARITHMETIC_MEAN, PRUNE_GEOMETRIC_MEAN
 } spec_prune_equalization;
-typedef enum spec_engine_precision { ENGINE_F32, ENGINE_INT8 } spec_engine_precision;
+typedef enum spec_engine_precision { ENGINE_F32, ENGINE_F16, ENGINE_INT8 } spec_engine_precision;
 typedef enum spec_export_format {
     FORMAT_ENGINE, FORMAT_ONNX, FORMAT_SAFETENSORS, FORMAT_DARKNET, FORMAT_LABELS, FORMAT_NVINFER, FORMAT_TRTCACHE, FORMAT_NCNN
 } spec_export_format;

@@ -63,7 +63,7 @@ typedef struct warp_source {
 static status prefilter(warp_source *w, const image *dst, const image *src, double m[9], spec_interpolation filter)
 {
     *w = (warp_source){.high = {src->width, src->height}};
-    double shrink_x = hypot(m[0], m[3]) / fabs(m[8]), shrink_y = hypot(m[1], m[4]) / fabs(m[8]);
+    double shrink_x = sqrt(m[0] * m[0] + m[3] * m[3]) / fabs(m[8]), shrink_y = sqrt(m[1] * m[1] + m[4] * m[4]) / fabs(m[8]);
     if (!(shrink_x > 1 || shrink_y > 1)) return OK;
     float box[4];
     visible_box(box, dst, src, m);

@@ -28,6 +28,7 @@ typedef struct device_api {
     backend kernels;                /* whose rows of kernels.def run here */
     const char *name;               /* "cpu", "cuda"                      */
     const char *architectures;      /* what a GPU backend's kernels were compiled for, "80 90a +90" (+: PTX); NULL */
+    bool narrow_floats;             /* f16 and bf16 are fast; elsewhere only reference kernels have them */
     bool overlaps;                  /* copies on another stream run beside kernels */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);

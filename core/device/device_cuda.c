@@ -311,6 +311,7 @@ const device_api device_api_cuda = {
     .kernels = BACKEND_CUDA,
     .name = "cuda",
     .architectures = GRAFT_CUDA_ARCHS,
+    .narrow_floats = true,
     .overlaps = true,
     .open = cuda_open,
     .close = cuda_close,

@@ -46,6 +46,9 @@ status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add
  * the inputs of ops that run in f32 only, and behind parameters, whose values and gradients stay f32. Frozen parameters and constants are
  * cast here and now. Outputs keep their types. compute: of the products of f32 tensors. */
 status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute compute);
+/* The way back, for a device that is slow in 16 bits: everything f32, values kept, casts gone. Input edges must be f32. */
+status pass_widen(graph *dst, const graph *src);
+bool graph_has_narrow_floats(const graph *g);
 /* Nodes that read only parameters, state and constants, by reference kernels: for deployment, where none of these changes. */
 status pass_fold_constants(graph *dst, const graph *src);
 

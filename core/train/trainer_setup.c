@@ -320,7 +320,7 @@ static status open_device(trainer *t)
     TRY(device_open(&t->dev, t->spec.train.device, t->comm.local_rank, threads, t->log));
     t->dev->api->describe(t->dev, text, sizeof text);
     log_info(t->log, "device: %s", text);
-    return t->dev->api->kernels != BACKEND_CUDA ? check_precision(t) : OK;
+    return t->dev->api->narrow_floats ? OK : check_precision(t);
 }
 
 static void fill_summary(trainer *t)

@@ -14,7 +14,7 @@ static const char *refuse(const void *desc)
     return cuda_refuse_type(((const loss_desc *)desc)->type);
 }
 
-/* The tensors of a loss and its constants; class_weight, row_loss, dsrc and valid may be NULL. */
+/* The tensors of a loss and its constants; class_weight, row_loss, dsrc, valid and loss_scale may be NULL. */
 template <typename T> struct loss_args {
     double *loss;
     float *row_loss;           /* [rows] */
@@ -23,6 +23,7 @@ template <typename T> struct loss_args {
     const float *targets;      /* [rows, classes] */
     const float *class_weight; /* [classes] */
     const int64_t *valid;      /* [1] */
+    const float *loss_scale;   /* [1] */
     int64_t rows, classes;
     float keep, even;          /* a target t becomes keep t + even */
     float grad_scale;
@@ -33,7 +34,7 @@ template <typename T> static loss_args<T> loss_args_of(const kernel_call *call, 
     const loss_desc *d = (const loss_desc *)call->desc;
     double smoothing = (double)d->smoothing, share = softmax ? 1.0 / (double)d->classes : 0.5;
     loss_args<T> a = {(double *)call->out[0], (float *)call->out[1], (T *)call->out[2], (const T *)call->in[0], (const float *)call->in[1],
-        (const float *)call->in[2], (const int64_t *)call->in[3], d->rows, d->classes, (float)(1.0 - smoothing), (float)(smoothing * share),
+        (const float *)call->in[2], (const int64_t *)call->in[3], (const float *)call->in[4], d->rows, d->classes, (float)(1.0 - smoothing), (float)(smoothing * share),
         d->grad_scale};
     return a;
 }
@@ -42,6 +43,11 @@ template <typename T> static __device__ int64_t valid_rows(const loss_args<T> &a
 {
     if (!a.valid || *a.valid > a.rows) return a.rows;
     return *a.valid < 0 ? 0 : *a.valid;
+}
+
+template <typename T> static __device__ double grad_scale_of(const loss_args<T> &a)
+{
+    return a.loss_scale ? (double)a.grad_scale * (double)*a.loss_scale : (double)a.grad_scale;
 }
 
 template <typename T> static __device__ float weight_of(const loss_args<T> &a, int64_t c)
@@ -130,7 +136,7 @@ template <typename T, bool SOFTMAX> static __global__ void __launch_bounds__(THR
     double divisor = SOFTMAX ? block_sum(weigh(a, threadIdx.x, valid * a.classes, THREADS)) : (double)(valid * a.classes);
     double inverse = divisor > 0.0 ? 1.0 / divisor : 0.0, loss = 0.0;
     for (int64_t row = threadIdx.x; row < a.rows; row += THREADS) {
-        if (row < valid) loss += (double)loss_row<T, 1, SOFTMAX>(a, row, 0, (float)((double)a.grad_scale * inverse));
+        if (row < valid) loss += (double)loss_row<T, 1, SOFTMAX>(a, row, 0, (float)(grad_scale_of(a) * inverse));
         else clear_row(a, row, 0, 1);
     }
     loss = block_sum(loss);
@@ -192,7 +198,7 @@ static __global__ void __launch_bounds__(THREADS, 4) loss_rows(loss_scratch *scr
 {
     int64_t valid = valid_rows(a);
     int lane = group_lane<GROUP>();
-    float factor = (float)((double)a.grad_scale * inverse_of<T, SOFTMAX>(scratch, a, valid, weigh_blocks));
+    float factor = (float)(grad_scale_of(a) * inverse_of<T, SOFTMAX>(scratch, a, valid, weigh_blocks));
     double loss = 0.0;
     for (int64_t row = group_index<GROUP>(); row < a.rows; row += (int64_t)gridDim.x * GROUPS<GROUP>) {
         if (row < valid) loss += (double)loss_row<T, GROUP, SOFTMAX>(a, row, lane, factor);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <math.h>
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -11,6 +12,7 @@
 #include <cmocka.h>
 
 #include "core/base/file.h"
+#include "core/ops/op.h"
 #include "export/engine_format.h"
 #include "export/export.h"
 #include "export/graft.h"
@@ -130,6 +132,73 @@ static void test_same_scores(void **state)
         runner_destroy(r);
         engine_free(&e);
     }
+}
+
+/* Largest difference to the f32 engine's scores, relative to their size. */
+static double score_error(const float *a, const float *b)
+{
+    double error = 0, size = 0;
+    for (int i = 0; i < IMAGES * NET_CLASSES; i++) {
+        error = fmax(error, fabs((double)a[i] - (double)b[i]));
+        size = fmax(size, fabs((double)b[i]));
+    }
+    return error / size;
+}
+
+static void run_plan(const graph *g, device *dev, const float *pixels, float *scores)
+{
+    plan *p;
+    GOOD(plan_create(&p, g, dev, &(plan_options){.reference = true}));
+    for (int k = 0; k < IMAGES; k++) {
+        GOOD(plan_set_input(p, g->inputs[0], pixels + k * NET_IMAGE, NET_IMAGE * sizeof *pixels));
+        GOOD(plan_run(p));
+        GOOD(plan_get(p, g->outputs[0], scores + k * NET_CLASSES, NET_CLASSES * sizeof *scores));
+    }
+    plan_destroy(p);
+}
+
+/* Weights and activations in f16: half the file, and scores whose error is at most 2^-11 per rounding on the way, to first order. On a CPU the
+ * same file runs in f32 with weights rounded once. */
+static void test_half(void **state)
+{
+    fixture *f = *state;
+    export_options o = {.source_name = "net.safetensors", .dev = f->dev, .half = true};
+    char path[80];
+    engine plain, made, e;
+    runner *r;
+    int64_t bytes[2], mtime, products = 0;
+    float expected[IMAGES * NET_CLASSES], half[IMAGES * NET_CLASSES], wide[IMAGES * NET_CLASSES];
+    snprintf(path, sizeof path, "%s.f16", f->path[0]);
+    GOOD(engine_load(&plain, f->path[0]));
+    GOOD(export_float(&made, &f->m, &o));
+    GOOD(engine_save(&made, path));
+    GOOD(engine_load(&e, path));
+    assert_int_equal(e.precision, ENGINE_F16);
+    assert_int_equal(e.layer_count, plain.layer_count);
+    assert_string_equal(engine_layer_precision(&e, &e.layers[0]), "f16");
+    GOOD(file_info(f->path[0], &bytes[0], &mtime));
+    GOOD(file_info(path, &bytes[1], &mtime));
+    assert_true(bytes[1] < bytes[0] * 3 / 5); /* beside META and GRAPH */
+    for (node_id n = 0; n < e.graph.node_count; n++) {
+        const node *item = &e.graph.nodes[n];
+        if (item->op != &op_conv2d && item->op != &op_linear) continue;
+        assert_int_equal(e.graph.edges[item->in[1]].type, DTYPE_F16);
+        assert_int_equal(e.graph.edges[item->in[2]].type, DTYPE_F32);
+        products++;
+    }
+    assert_int_equal(products, plain.layer_count);
+    run_plan(&plain.graph, f->dev, f->images.pixels, expected);
+    run_plan(&e.graph, f->dev, f->images.pixels, half);
+    GOOD(runner_create(&r, &e.graph, f->dev, 4));
+    GOOD(runner_run(r, wide, f->images.pixels, IMAGES));
+    double n = (double)e.graph.node_count;
+    assert_true(score_error(half, expected) > 0 && score_error(half, expected) < n * 0x1p-11);
+    assert_true(score_error(wide, expected) > 0 && score_error(wide, expected) < n * 0x1p-11);
+    runner_destroy(r);
+    unlink(path);
+    engine_free(&plain);
+    engine_free(&made);
+    engine_free(&e);
 }
 
 static void refuse(const uint8_t *bytes, size_t count, const char *what, size_t at)
@@ -324,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_same_scores),
+        cmocka_unit_test(test_half),
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_every_flipped_byte),
         cmocka_unit_test(test_messages),

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# device = cuda from end to end without a GPU: the CUDA backend compiled for the CPU (kernels/simt) trains, prunes, exports and runs engines,
+# and agrees with the CPU backend.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+work=$tap_dir/work
+mkdir -p "$work"
+build() { env -u OUT -u BUILD -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -s -j2 SIMT=1 "$@"; }
+ok "make SIMT=1" build all
+graft=$PWD/$(build print-OUT)/graft
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+# Three classes: noise with more red, more green, more blue.
+python3 - "$work/data" <<'PYTHON'
+import os, random, sys
+random.seed(5)
+for part, count in (("train", 16), ("val", 8)):
+    for k in range(3):
+        os.makedirs(f"{sys.argv[1]}/{part}/class{k}")
+        for i in range(count):
+            pixels = bytes(random.randrange(150) + (100 if ch == k else 0) for _ in range(256) for ch in range(3))
+            with open(f"{sys.argv[1]}/{part}/class{k}/{i:02}.ppm", "wb") as f:
+                f.write(b"P6\n16 16\n255\n" + pixels)
+PYTHON
+
+run() { # FOLDER overrides...
+    local folder=$1
+    shift
+    "$graft" train data.root="$work/data" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 \
+        data.resize=stretch train.epochs=2 train.batch_size=8 train.threads=1 data.threads=1 schedule.learning_rate=0.02 \
+        train.output="$work/$folder" "$@"
+}
+# Every column of a log that the machine's speed has no part in; the tensors of a model file without its metadata.
+log() { awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) skip[i] = $i ~ /time|images|wait/ }
+                 { line = ""; for (i = 1; i <= NF; i++) if (!skip[i]) line = line $i ","; print line }' "$work/$1/log.csv"; }
+tensors() { tail -c "+$(($(od -An -tu8 -N8 "$1") + 9))" "$1"; }
+same_run() { cmp <(log "$1") <(log "$2") && cmp <(tensors "$work/$1/last.safetensors") <(tensors "$work/$2/last.safetensors"); }
+# Losses of two logs, row by row, differ by at most TOLERANCE times their size; FIRST: in the first row only.
+losses_near() { # FOLDER FOLDER TOLERANCE [FIRST]
+    python3 - "$work/$1/log.csv" "$work/$2/log.csv" "$3" "${4:-}" <<'PYTHON'
+import csv, sys
+a, b = (list(csv.DictReader(open(p))) for p in sys.argv[1:3])
+assert len(a) == len(b) and len(a) > 10, (len(a), len(b))
+for x, y in list(zip(a, b))[:1 if sys.argv[4] else None]:
+    for key in ("train/loss", "val/loss"):
+        if not x[key] and not y[key]: continue
+        u, v = float(x[key]), float(y[key])
+        assert abs(u - v) <= float(sys.argv[3]) * abs(v), (x["step"], key, u, v)
+PYTHON
+}
+
+ok "train on the CPU" run cpu train.device=cpu
+says 0 "device: SIMT" run cuda train.device=cuda
+# 12 updates, each with about 120 results rounded to f32 one after the other, at worst 2^-24 each.
+ok "losses are the CPU's within 12 * 120 * 2^-24" losses_near cuda cpu 8.6e-5
+ok "a second run" run again train.device=cuda
+ok "has the same bits" same_run cuda again
+GRAFT_NO_GRAPH=1 ok "a run without captured graphs" run direct train.device=cuda
+ok "has the same bits" same_run cuda direct
+
+# Stopped by a signal somewhere and gone on with.
+run parts train.device=cuda train.checkpoint_period=1 >"$work/parts.txt" 2>&1 &
+stopped=$!
+for _ in $(seq 600); do [ -e "$work/parts/last.state" ] && break; sleep 0.1; done
+kill -TERM $stopped 2>/dev/null
+wait $stopped
+ok "stopped by a signal" test $? = 143
+ok "resumed" run parts train.device=cuda train.checkpoint_period=1 --resume
+ok "has the same bits" same_run cuda parts
+
+# Roundings of 2^-8 and 2^-11, 120 of them one after the other and independent: sqrt(120) of one, times 4 against chance.
+for precision in tf32:0.022 bf16:0.18 f16:0.022; do
+    ok "train in ${precision%:*}" run "${precision%:*}" train.device=cuda train.precision="${precision%:*}"
+    ok "its first loss is f32's within ${precision#*:}" losses_near "${precision%:*}" cpu "${precision#*:}" first
+done
+ok "f16 again" run f16again train.device=cuda train.precision=f16
+ok "has the same bits" same_run f16 f16again
+says 2 "CPU backend trains in f32 only" run x train.device=cpu train.precision=bf16
+
+model=$work/cuda/best.safetensors
+result() { # WHAT FILE DEVICE: a number of graft evaluate
+    "$graft" evaluate "$2" data.root="$work/data" --device "$3" --json -q 2>/dev/null | python3 -c "
+import json, sys
+print(json.load(sys.stdin)['evaluation']['$1'])"
+}
+near() { python3 -c "import sys; sys.exit(not abs($1 - $2) <= $3 * max(1, abs($2)))"; }
+ok "prune" "$graft" prune "$model" data.root="$work/data" -o "$work/pruned.safetensors" --device cuda
+ok "export f32" "$graft" export "$work/pruned.safetensors" -o "$work/f32.engine" --device cuda
+ok "export f16" "$graft" export "$work/pruned.safetensors" -p f16 -o "$work/f16.engine" --device cuda
+ok "export int8, calibrated on the device" "$graft" export "$work/pruned.safetensors" -p int8 data.root="$work/data" -o "$work/int8.engine" \
+    --device cuda export.calibration_images=24 export.check_images=24
+for device in cuda cpu; do
+    "$graft" calibrate "$work/pruned.safetensors" data.root="$work/data" --device $device export.calibration_images=24 -o "$work/$device.cal" >/dev/null 2>&1
+done
+# Scales as the bits of an f32; a value beside a bin's edge may move the threshold by one bin of at least 128.
+ok "calibration gives the CPU's scales" python3 - "$work/cuda.cal" "$work/cpu.cal" <<'PYTHON'
+import struct, sys
+a, b = ({k: struct.unpack("!f", bytes.fromhex(v.strip()))[0] for k, v in (line.split(":") for line in list(open(p))[1:])} for p in sys.argv[1:])
+assert a.keys() == b.keys() and len(a) > 5, (a.keys(), b.keys())
+for k in a: assert abs(a[k] - b[k]) <= b[k] / 128, (k, a[k], b[k])
+PYTHON
+for file in "$model" "$work/pruned.safetensors" "$work/f32.engine"; do
+    a=$(result loss "$file" cuda) b=$(result loss "$file" cpu)
+    ok "$(basename "$file"): loss $a, on the CPU $b" near "$a" "$b" 1e-5
+done
+a=$(result loss "$work/f16.engine" cuda) b=$(result loss "$work/f32.engine" cpu)
+ok "f16.engine: loss $a, f32 on the CPU $b" near "$a" "$b" 0.01 # about 30 roundings of 2^-11
+a=$(result loss "$work/f16.engine" cpu)
+ok "f16.engine on the CPU: loss $a" near "$a" "$b" 0.01
+# Integers agree bit for bit; the last layer's floats and the softmax do not.
+a=$(result loss "$work/int8.engine" cuda) b=$(result loss "$work/int8.engine" cpu)
+ok "int8.engine: loss $a, on the CPU $b" near "$a" "$b" 1e-6
+for device in cuda cpu; do "$graft" infer "$work/int8.engine" "$work/data/val" --device $device >"$work/$device.txt" 2>/dev/null; done
+ok "infer says the same on both" cmp "$work/cuda.txt" "$work/cpu.txt"
+says 0 "int8.engine" "$graft" bench "$work/f32.engine" "$work/int8.engine" --device cuda -b 2 --seconds 0.2
+tap_end
