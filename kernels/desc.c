@@ -112,6 +112,14 @@ static const desc_field dropout_desc_fields[] = {
 #undef F
 };
 
+static const desc_field image_warp_desc_fields[] = {
+#define F(kind, member, count, absent) FIELD_LIST(image_warp_desc, kind, member, #member, count, absent)
+    F(FIELD_I64, n, 1, 0), F(FIELD_I64, height, 1, 0), F(FIELD_I64, width, 1, 0), F(FIELD_I64, bytes, 1, 0), F(FIELD_I32, channels, 1, 0),
+    F(FIELD_I32, dst_channels, 1, 0), F(FIELD_DTYPE, type, 1, 0), F(FIELD_BOOL, bgr, 1, 0), F(FIELD_F32, mean, 3, 0),
+    F(FIELD_F32, std, 3, 1), FIELDS_END
+#undef F
+};
+
 static const desc_field softmax_desc_fields[] = {
 #define F(kind, member, absent) FIELD(softmax_desc, kind, member, #member, absent)
     F(FIELD_I64, rows, 0), F(FIELD_I64, classes, 0), F(FIELD_DTYPE, type, 0), FIELDS_END

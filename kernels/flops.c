@@ -96,6 +96,11 @@ static double resize_elements(kernel_op op, const resize_desc *d)
     return op == KERNEL_OP_COUNT ? dst : src + dst;
 }
 
+static double image_warp_pixels(const image_warp_desc *d)
+{
+    return (double)d->n * (double)d->height * (double)d->width;
+}
+
 double kernel_flops(kernel_op op, const void *desc)
 {
     switch (op) {
@@ -130,6 +135,7 @@ double kernel_flops(kernel_op op, const void *desc)
     case OP_RESIZE_FORWARD:
     case OP_RESIZE_BACKWARD: return (((const resize_desc *)desc)->bilinear ? 8 : 0) * resize_elements(KERNEL_OP_COUNT, desc);
     case OP_DROPOUT: return (double)((const dropout_desc *)desc)->n * (double)((const dropout_desc *)desc)->per_sample;
+    case OP_IMAGE_WARP: return 40 * image_warp_pixels(desc); /* position, four taps, three colours */
     case OP_SOFTMAX_FORWARD:
     case OP_SOFTMAX_BACKWARD: return 4 * (double)((const softmax_desc *)desc)->rows * (double)((const softmax_desc *)desc)->classes;
     case OP_SOFTMAX_CE:
@@ -186,6 +192,10 @@ double kernel_bytes(kernel_op op, const void *desc)
     case OP_DROPOUT: {
         const dropout_desc *d = desc;
         return 2 * (double)d->n * (double)d->per_sample * size(d->type);
+    }
+    case OP_IMAGE_WARP: {
+        const image_warp_desc *d = desc;
+        return (double)d->bytes + image_warp_pixels(d) * d->dst_channels * size(d->type);
     }
     case OP_SOFTMAX_FORWARD:
     case OP_SOFTMAX_BACKWARD: {

@@ -256,6 +256,33 @@ typedef struct dropout_desc {
     uint64_t salt; /* distinguishes dropout layers: hash of the node's name */
 } dropout_desc;
 
+/* ------------------------------------------------------------------------------------------------ images */
+
+/* Where a picture of a batch lies and what happens to it. `inverse` and `color` are image_warp's (core/data/image.h): row vectors,
+ * [x + 0.5, y + 0.5, 1] * inverse = position in the source, [r g b 1] * color on 0 .. 1. */
+typedef struct image_source {
+    int64_t offset;             /* bytes from src to its first pixel                                                       */
+    int32_t width, height;
+    float inverse[9], color[16];
+    float radius_x, radius_y;   /* of the triangle filter, in source pixels: 1, or more where the map shrinks (antialias)  */
+    float fill;                 /* 0 .. 255: what lies outside                                                             */
+    bool has_color;
+} image_source;
+
+/* OP_IMAGE_WARP: the augmentation pass. in src u8 (pictures [height, width, channels], anywhere in `bytes`), image_source [n]; out dst
+ * [n, height, width, dst_channels] = (colour(sample) - mean) / std; channels beyond `channels` are 0. bgr: blue first, mean and std in that order.
+ * The sample at position p is the average of the source's pixels with weights t((x + 0.5 - p.x) / radius_x) t((y + 0.5 - p.y) / radius_y),
+ * t(d) = max(0, 1 - |d|), cut at the borders: bilinear for radius 1, Pillow's antialiased bilinear for an upright map's scale. Positions are
+ * computed in double, so that all backends agree which lie outside [0, width] x [0, height]: those get `fill`. colour clips to 0 .. 255; grey:
+ * r = g = b, red is kept. Nothing is rounded to 8 bits on the way. */
+typedef struct image_warp_desc {
+    int64_t n, height, width, bytes;
+    int32_t channels, dst_channels; /* 1 or 3, at most dst_channels; that at most 4 */
+    dtype type;                     /* of dst */
+    bool bgr;
+    float mean[3], std[3];          /* of 0 .. 255; grey uses [0] */
+} image_warp_desc;
+
 /* ------------------------------------------------------------------------------------------------ losses */
 
 /* OP_SOFTMAX_FORWARD: over the last dimension; in src [rows, c]; out dst. OP_SOFTMAX_BACKWARD: in ddst, dst; out dsrc =
@@ -367,6 +394,7 @@ typedef struct fill_desc {
     X(RESIZE_FORWARD, resize_forward, resize_desc)                                                                     \
     X(RESIZE_BACKWARD, resize_backward, resize_desc)                                                                   \
     X(DROPOUT, dropout, dropout_desc)                                                                                  \
+    X(IMAGE_WARP, image_warp, image_warp_desc)                                                                         \
     X(SOFTMAX_FORWARD, softmax_forward, softmax_desc)                                                              \
     X(SOFTMAX_BACKWARD, softmax_backward, softmax_desc)                                                            \
     X(SOFTMAX_CE, softmax_ce, loss_desc)                                                                               \

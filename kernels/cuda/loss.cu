@@ -2,7 +2,7 @@
  *
  * direct: one block does it all, a thread a row. rows: first the divisor from targets and class weights (cross-entropy only), up to 64 blocks
  * that leave a partial sum each; then a group of threads a row (softmax.cuh), whose second look at the row hits the L1 cache; each block
- * leaves its loss; one block adds these in order. Terms are f32, sums over rows double. The cut depends on the descriptor alone: the same
+ * leaves its loss; one block adds these in order. Terms are f32, sums double. The cut depends on the descriptor alone: the same
  * bits on every GPU. Bound by memory: src and targets read, dsrc written (targets twice); small batches by three launches.
  */
 #include "kernels/cuda/softmax.cuh"
@@ -34,8 +34,8 @@ template <typename T> static loss_args<T> loss_args_of(const kernel_call *call, 
     const loss_desc *d = (const loss_desc *)call->desc;
     double smoothing = (double)d->smoothing, share = softmax ? 1.0 / (double)d->classes : 0.5;
     loss_args<T> a = {(double *)call->out[0], (float *)call->out[1], (T *)call->out[2], (const T *)call->in[0], (const float *)call->in[1],
-        (const float *)call->in[2], (const int64_t *)call->in[3], (const float *)call->in[4], d->rows, d->classes, (float)(1.0 - smoothing), (float)(smoothing * share),
-        d->grad_scale};
+        (const float *)call->in[2], (const int64_t *)call->in[3], (const float *)call->in[4], d->rows, d->classes,
+        (float)(1.0 - smoothing), (float)(smoothing * share), d->grad_scale};
     return a;
 }
 
@@ -45,9 +45,10 @@ template <typename T> static __device__ int64_t valid_rows(const loss_args<T> &a
     return *a.valid < 0 ? 0 : *a.valid;
 }
 
-template <typename T> static __device__ double grad_scale_of(const loss_args<T> &a)
+/* What the gradient is multiplied with. */
+template <typename T> static __device__ float factor_of(const loss_args<T> &a, double inverse)
 {
-    return a.loss_scale ? (double)a.grad_scale * (double)*a.loss_scale : (double)a.grad_scale;
+    return (float)((double)a.grad_scale * (a.loss_scale ? (double)*a.loss_scale : 1.0) * inverse);
 }
 
 template <typename T> static __device__ float weight_of(const loss_args<T> &a, int64_t c)
@@ -72,7 +73,7 @@ template <typename T> static __device__ void clear_row(const loss_args<T> &a, in
 /* ------------------------------------------------------------------------------------------------ a row, by GROUP threads */
 
 /* Whatever the group's size, the sum is every thread's; GROUP 1 is a thread alone. */
-template <int GROUP> static __device__ float row_sum(float x)
+template <int GROUP> static __device__ double row_sum(double x)
 {
     if constexpr (GROUP == 1) return x;
     else return group_sum<GROUP>(x);
@@ -86,45 +87,44 @@ template <int GROUP> static __device__ exp_sum row_join(exp_sum s)
 
 /* Loss of a row; its gradient times factor into dsrc. */
 template <typename T, int GROUP>
-static __device__ float softmax_ce_row(const loss_args<T> &a, int64_t row, int lane, float factor)
+static __device__ double softmax_ce_row(const loss_args<T> &a, int64_t row, int lane, float factor)
 {
     const T *x = a.src + row * a.classes;
     const float *t = a.targets + row * a.classes;
     exp_sum s = {-INFINITY, 0.0f};
-    float mass = 0.0f, loss = 0.0f;
+    double mass = 0.0, loss = 0.0; /* a thread alone may add up a thousand equal terms */
     for (int64_t c = lane; c < a.classes; c += GROUP) {
         exp_sum_add(&s, to_float(x[c]));
-        mass += weight_of(a, c) * fmaf(a.keep, t[c], a.even);
+        mass += (double)(weight_of(a, c) * fmaf(a.keep, t[c], a.even));
     }
     s = row_join<GROUP>(s);
-    mass = row_sum<GROUP>(mass);
-    float log_sum = logf(s.sum);
+    float log_sum = logf(s.sum), whole = (float)row_sum<GROUP>(mass);
     for (int64_t c = lane; c < a.classes; c += GROUP) {
         float share = weight_of(a, c) * fmaf(a.keep, t[c], a.even), shifted = to_float(x[c]) - s.max;
-        if (share != 0.0f) loss -= share * (shifted - log_sum); /* a class that nothing asks for adds 0 whatever its logit */
-        if (a.dsrc) a.dsrc[row * a.classes + c] = from_float<T>(factor * (mass * (expf(shifted) / s.sum) - share));
+        if (share != 0.0f) loss -= (double)(share * (shifted - log_sum)); /* a class that nothing asks for adds 0 whatever its logit */
+        if (a.dsrc) a.dsrc[row * a.classes + c] = from_float<T>(factor * (whole * (expf(shifted) / s.sum) - share));
     }
     return row_sum<GROUP>(loss);
 }
 
 template <typename T, int GROUP>
-static __device__ float sigmoid_bce_row(const loss_args<T> &a, int64_t row, int lane, float factor)
+static __device__ double sigmoid_bce_row(const loss_args<T> &a, int64_t row, int lane, float factor)
 {
-    float loss = 0.0f;
+    double loss = 0.0;
     for (int64_t c = lane; c < a.classes; c += GROUP) {
         int64_t i = row * a.classes + c;
         float x = to_float(a.src[i]), t = fmaf(a.keep, a.targets[i], a.even), w = weight_of(a, c), e = expf(-fabsf(x));
-        loss += w * (fmaxf(x, 0.0f) + log1pf(e) - t * x);
+        loss += (double)(w * (fmaxf(x, 0.0f) + log1pf(e) - t * x));
         if (a.dsrc) a.dsrc[i] = from_float<T>(factor * w * ((x >= 0.0f ? 1.0f : e) / (1.0f + e) - t));
     }
     return row_sum<GROUP>(loss);
 }
 
 template <typename T, int GROUP, bool SOFTMAX>
-static __device__ float loss_row(const loss_args<T> &a, int64_t row, int lane, float factor)
+static __device__ double loss_row(const loss_args<T> &a, int64_t row, int lane, float factor)
 {
-    float loss = SOFTMAX ? softmax_ce_row<T, GROUP>(a, row, lane, factor) : sigmoid_bce_row<T, GROUP>(a, row, lane, factor);
-    if (a.row_loss && lane == 0) a.row_loss[row] = loss;
+    double loss = SOFTMAX ? softmax_ce_row<T, GROUP>(a, row, lane, factor) : sigmoid_bce_row<T, GROUP>(a, row, lane, factor);
+    if (a.row_loss && lane == 0) a.row_loss[row] = (float)loss;
     return loss;
 }
 
@@ -135,8 +135,9 @@ template <typename T, bool SOFTMAX> static __global__ void __launch_bounds__(THR
     int64_t valid = valid_rows(a);
     double divisor = SOFTMAX ? block_sum(weigh(a, threadIdx.x, valid * a.classes, THREADS)) : (double)(valid * a.classes);
     double inverse = divisor > 0.0 ? 1.0 / divisor : 0.0, loss = 0.0;
+    float factor = factor_of(a, inverse);
     for (int64_t row = threadIdx.x; row < a.rows; row += THREADS) {
-        if (row < valid) loss += (double)loss_row<T, 1, SOFTMAX>(a, row, 0, (float)(grad_scale_of(a) * inverse));
+        if (row < valid) loss += loss_row<T, 1, SOFTMAX>(a, row, 0, factor);
         else clear_row(a, row, 0, 1);
     }
     loss = block_sum(loss);
@@ -198,10 +199,10 @@ static __global__ void __launch_bounds__(THREADS, 4) loss_rows(loss_scratch *scr
 {
     int64_t valid = valid_rows(a);
     int lane = group_lane<GROUP>();
-    float factor = (float)(grad_scale_of(a) * inverse_of<T, SOFTMAX>(scratch, a, valid, weigh_blocks));
+    float factor = factor_of(a, inverse_of<T, SOFTMAX>(scratch, a, valid, weigh_blocks));
     double loss = 0.0;
     for (int64_t row = group_index<GROUP>(); row < a.rows; row += (int64_t)gridDim.x * GROUPS<GROUP>) {
-        if (row < valid) loss += (double)loss_row<T, GROUP, SOFTMAX>(a, row, lane, factor);
+        if (row < valid) loss += loss_row<T, GROUP, SOFTMAX>(a, row, lane, factor);
         else clear_row(a, row, lane, GROUP);
     }
     loss = block_sum(lane == 0 ? loss : 0.0);

@@ -38,6 +38,7 @@ typedef union check_desc {
     concat_desc concat;
     resize_desc resize;
     dropout_desc dropout;
+    image_warp_desc image;
     softmax_desc softmax;
     loss_desc loss;
     optimiser_desc optimiser;

@@ -32,8 +32,18 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     d->kind = check_chance(r, 2) ? POOL_MAX : POOL_AVERAGE;
     d->count_include_pad = check_chance(r, 2);
     d->type = op == OP_POOL_FORWARD && check_chance(r, 4) ? (check_chance(r, 2) ? DTYPE_I8 : DTYPE_U8) : check_float_type(r);
+    if (check_chance(r, 8)) { /* over the whole image, as most networks end */
+        d->kh = (int32_t)d->ih + (int32_t)rng_below(r, 2), d->kw = (int32_t)d->iw;
+        d->pt = d->pl = d->pr = 0, d->pb = (int32_t)rng_below(r, 2);
+        d->oh = d->ow = 1;
+        return;
+    }
     if (!check_chance(r, 5)) return;
     d->adaptive = true;
+    if (check_chance(r, 4)) {
+        d->oh = d->ow = 1;
+        return;
+    }
     d->oh = 1 + rng_below(r, (uint32_t)d->ih + 2);
     d->ow = 1 + rng_below(r, (uint32_t)d->iw + 2);
 }
