@@ -5,12 +5,15 @@
 
 #include "core/onnx/import.h"
 
-enum { MAX_ELEMENTS = 1 << 26 };
+enum { MAX_ELEMENTS = 1 << 20 }; /* of shape arithmetic; weights may be larger, but only as large as they are */
 
 static status new_tensor(onnx_call *c, dtype type, shape s, onnx_tensor **t)
 {
-    int64_t count;
-    if (!shape_count_checked(s, &count) || count > MAX_ELEMENTS) return onnx_fail(c, "a constant of more than %d elements", MAX_ELEMENTS);
+    int64_t count, given = 0;
+    for (int32_t i = 0; i < c->in_count; i++)
+        if (c->in[i] && c->in[i]->constant) given += shape_count(c->in[i]->constant->shape);
+    if (!shape_count_checked(s, &count) || (count > MAX_ELEMENTS && count > given))
+        return onnx_fail(c, "it would make a constant of more than %d elements", MAX_ELEMENTS);
     *t = ARENA_NEW(c->memory, onnx_tensor);
     if (!*t) return FAIL_MEMORY(sizeof **t);
     **t = (onnx_tensor){.name = "", .type = type, .shape = s};
@@ -303,7 +306,6 @@ static status fold_dequantise(onnx_call *c)
         double offset = zero ? dtype_load(zero->data, zero->type, k) : 0;
         ((float *)t->data)[i] = (float)(dtype_load(from->data, from->type, i) - offset) * (float)dtype_load(scale->data, scale->type, k);
     }
-    t->name = from->name;
     return onnx_put_const(c, t);
 }
 

@@ -167,6 +167,16 @@ static status check_results(const onnx_call *c)
     return OK;
 }
 
+/* What an import may take beside the file: several copies of every weight, and some room. */
+enum { MEMORY_FACTOR = 12, MEMORY_ROOM = 256 << 20 };
+
+static status check_memory(const onnx_import_state *s, const onnx_call *c)
+{
+    size_t used = s->memory.used_bytes + s->g->memory.used_bytes;
+    if (used <= MEMORY_FACTOR * s->f->memory.used_bytes + MEMORY_ROOM) return OK;
+    return onnx_fail(c, "up to here the network takes %zu MiB, far more than its file", used >> 20);
+}
+
 static status read_call(onnx_call *c)
 {
     bool done = false;
@@ -191,7 +201,10 @@ status onnx_import_nodes(onnx_import_state *s)
     TRY(collect_names(s));
     TRY(resolve(s));
     for (int64_t i = 0; i < s->f->input_count; i++) TRY(add_input(s, &s->f->inputs[i]));
-    for (int64_t i = 0; i < s->f->node_count; i++) TRY(read_call(&s->calls[i]));
+    for (int64_t i = 0; i < s->f->node_count; i++) {
+        TRY(read_call(&s->calls[i]));
+        TRY(check_memory(s, &s->calls[i]));
+    }
     return OK;
 }
 

@@ -192,23 +192,31 @@ out:
     return result;
 }
 
-status onnx_import(model *m, const char *path, const onnx_options *o, onnx_report *report)
+status onnx_import_bytes(model *m, const uint8_t *bytes, size_t count, const char *what, const onnx_options *o, onnx_report *report)
 {
-    file_map map = {0};
     onnx_file f = {.what = NULL};
     status result = OK;
     *m = (model){.graph = {.node_count = 0}};
     *report = (onnx_report){.opset = 0};
-    TRY(file_map_open(&map, path));
-    TRY_OUT(onnx_file_read(&f, map.data, map.bytes, path));
+    TRY_OUT(onnx_file_read(&f, bytes, count, what));
     TRY_OUT(import_model(m, &f, o, report));
-    m->file_hash = hash128_of(map.data, map.bytes);
+    m->file_hash = hash128_of(bytes, count);
 out:
     onnx_file_free(&f);
-    file_map_close(&map);
     if (result == OK) return OK;
     model_free(m);
     onnx_report_free(report);
+    return result;
+}
+
+status onnx_import(model *m, const char *path, const onnx_options *o, onnx_report *report)
+{
+    file_map map = {0};
+    *m = (model){.graph = {.node_count = 0}};
+    *report = (onnx_report){.opset = 0};
+    TRY(file_map_open(&map, path));
+    status result = onnx_import_bytes(m, map.data, map.bytes, path, o, report);
+    file_map_close(&map);
     return result;
 }
 

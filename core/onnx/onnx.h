@@ -41,6 +41,7 @@ void onnx_report_free(onnx_report *r); /* accepts a zeroed one */
  * Class names and preprocessing come from the file's metadata when Graft wrote it; else class_count is 0 (the caller knows better or names
  * them by number). m and report are initialised by the call, and empty on failure. */
 status onnx_import(model *m, const char *path, const onnx_options *o, onnx_report *report);
+status onnx_import_bytes(model *m, const uint8_t *bytes, size_t count, const char *what, const onnx_options *o, onnx_report *report);
 
 /* Size of the image that the network takes, 0 where the file leaves it open, before anything of it is built. E_MODEL: no image input. */
 status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_t *channels);

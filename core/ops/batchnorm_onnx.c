@@ -32,7 +32,7 @@ static status read_batchnorm(onnx_call *c)
 /* One that no convolution could take in. */
 static status write(onnx_sink *s, const node *n)
 {
-    static const char *const part[] = {NULL, "weight", "bias", "running_mean", "running_var"};
+    static const char *const part[] = {NULL, ".weight", ".bias", ".running_mean", ".running_var"};
     const batchnorm_attr *a = n->attr;
     const char *in[5], *sum, *product, *other;
     onnx_out_node *o;
@@ -41,7 +41,7 @@ static status write(onnx_sink *s, const node *n)
     TRY(onnx_ordered_name(s, n->in[0], &in[0]));
     for (int32_t i = 1; i < 5; i++) {
         const edge *e = &s->g->edges[n->in[i]];
-        if (!e->data || e->type != DTYPE_F32) return onnx_write_fail(n, "its %s is no constant", part[i]);
+        if (!e->data || e->type != DTYPE_F32) return onnx_write_fail(n, "its %s is no constant", part[i] + 1);
         TRY(onnx_const_out(s, n->name, part[i], e->type, e->shape, e->data, &in[i]));
     }
     TRY(onnx_before_act(s, n, a->act, &sum));

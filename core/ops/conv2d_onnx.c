@@ -133,7 +133,8 @@ static status read_matmul(onnx_call *c)
     onnx_call *add = onnx_only_reader(c, "Add");
     for (int32_t i = 0; add && i < 2; i++) {
         const onnx_value *other = add->in_count == 2 ? add->in[i] : NULL;
-        if (!other || !other->constant || shape_count(other->shape) != s.dim[1] || other->shape.dim[other->shape.rank - 1] != s.dim[1]) continue;
+        if (!other || !other->constant || other->shape.rank < 1 || shape_count(other->shape) != s.dim[1] ||
+            other->shape.dim[other->shape.rank - 1] != s.dim[1]) continue;
         TRY(linear_bias(add, i, s.dim[1], 1, &in[2]));
         onnx_merge(c, add);
         break;
@@ -171,16 +172,16 @@ static status weight_out(onnx_sink *s, layer *l, shape sh, const void *values)
     const edge *w = &s->g->edges[l->n->in[WEIGHT]];
     const char *name = l->n->name, *integers, *scale, *zero;
     onnx_out_node *o;
-    if (l->scale == EDGE_NONE) return onnx_const_out(s, name, "weight", w->type, sh, values, &l->weight);
+    if (l->scale == EDGE_NONE) return onnx_const_out(s, name, ".weight", w->type, sh, values, &l->weight);
     int64_t channels = sh.dim[0];
     float in_scale = s->g->edges[l->n->in[X]].scale, *scales = ARENA_ARRAY(&s->memory, float, channels);
     int8_t *zeros = ARENA_ARRAY(&s->memory, int8_t, channels);
     if (!scales || !zeros) return FAIL_MEMORY(channels * 5);
     for (int64_t i = 0; i < channels; i++) scales[i] = (float)(unit_of(s, l, i) / (double)in_scale);
-    TRY(onnx_const_out(s, name, "weight_quantised", w->type, sh, values, &integers));
-    TRY(onnx_const_out(s, name, "weight_scale", DTYPE_F32, shape_1(channels), scales, &scale));
-    TRY(onnx_const_out(s, name, "weight_zero_point", DTYPE_I8, shape_1(channels), zeros, &zero));
-    TRY(onnx_name(s, name, "weight", &l->weight));
+    TRY(onnx_const_out(s, name, ".weight_quantised", w->type, sh, values, &integers));
+    TRY(onnx_const_out(s, name, ".weight_scale", DTYPE_F32, shape_1(channels), scales, &scale));
+    TRY(onnx_const_out(s, name, ".weight_zero_point", DTYPE_I8, shape_1(channels), zeros, &zero));
+    TRY(onnx_name(s, name, ".weight", &l->weight));
     TRY(onnx_node_out(s, "DequantizeLinear", (const char *[]){integers, scale, zero}, 3, l->weight, &o));
     onnx_attr_int(o, "axis", 0);
     return OK;
@@ -200,7 +201,7 @@ static status bias_out(onnx_sink *s, layer *l)
         double b = dtype_load(d->data, d->type, o);
         values[o] = (float)(l->scale == EDGE_NONE ? b : b * unit_of(s, l, o));
     }
-    return onnx_const_out(s, l->n->name, "bias", DTYPE_F32, shape_1(channels), values, &l->bias);
+    return onnx_const_out(s, l->n->name, ".bias", DTYPE_F32, shape_1(channels), values, &l->bias);
 }
 
 static status open_layer(onnx_sink *s, layer *l, int32_t scale_input)

@@ -184,7 +184,7 @@ status onnx_read_name(onnx_sink *s, edge_id e, const char **name);
 status onnx_raw_name(onnx_sink *s, edge_id e, const char **name);
 /* The same for ops that care for the order of values: a flattened image is turned to ours first. */
 status onnx_ordered_name(onnx_sink *s, edge_id e, const char **name);
-/* "BASE/part" in the sink's memory. */
+/* "BASE/part", or "BASE.part" when the part begins with a dot as parameters do, in the sink's memory. */
 status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name);
 /* A constant "BASE/part"; data is copied. */
 status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name);

@@ -32,7 +32,7 @@ shape onnx_out_shape(shape s)
 
 status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name)
 {
-    *name = arena_printf(&s->memory, "%s/%s", base, part);
+    *name = arena_printf(&s->memory, *part == '.' ? "%s%s" : "%s/%s", base, part);
     return *name ? OK : FAIL_MEMORY(64);
 }
 

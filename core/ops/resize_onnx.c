@@ -6,19 +6,29 @@
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
+enum { LONGEST_SIDE = 1 << 16 };
+static const char *const coordinate_names[] = {"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", NULL};
+static const char *const nearest_names[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
+enum { HALF_PIXEL, PYTORCH_HALF_PIXEL, ASYMMETRIC, ALIGN_CORNERS };
+enum { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL };
+
 /* One axis of the file's rule: where output o reads. */
 typedef struct axis_rule {
-    const char *coordinates, *nearest;
+    int coordinates, nearest;
     int64_t in, out;
     double scale;
 } axis_rule;
 
 static double source_position(const axis_rule *r, int64_t o)
 {
-    if (strcmp(r->coordinates, "asymmetric") == 0) return (double)o / r->scale;
-    if (strcmp(r->coordinates, "align_corners") == 0) /* the length that the scale gives, whole or not */
+    switch (r->coordinates) {
+    case ASYMMETRIC: return (double)o / r->scale;
+    case ALIGN_CORNERS: /* the length that the scale gives, whole or not */
         return r->out > 1 ? (double)o * (double)(r->in - 1) / ((double)r->in * r->scale - 1) : 0;
-    if (strcmp(r->coordinates, "pytorch_half_pixel") == 0 && r->out == 1) return 0;
+    case PYTORCH_HALF_PIXEL:
+        if (r->out == 1) return 0;
+        break;
+    }
     return ((double)o + 0.5) / r->scale - 0.5;
 }
 
@@ -27,10 +37,12 @@ static double clamp(double value, double high) { return value < 0 ? 0 : value > 
 static int64_t nearest_index(const axis_rule *r, int64_t o)
 {
     double at = source_position(r, o), index;
-    if (strcmp(r->nearest, "floor") == 0) index = floor(at);
-    else if (strcmp(r->nearest, "ceil") == 0) index = ceil(at);
-    else if (strcmp(r->nearest, "round_prefer_ceil") == 0) index = floor(at + 0.5);
-    else index = ceil(at - 0.5);
+    switch (r->nearest) {
+    case FLOOR: index = floor(at); break;
+    case CEIL: index = ceil(at); break;
+    case PREFER_CEIL: index = floor(at + 0.5); break;
+    default: index = ceil(at - 0.5); break;
+    }
     return (int64_t)clamp(index, (double)(r->in - 1));
 }
 
@@ -54,7 +66,7 @@ static status new_size(const onnx_call *c, const onnx_value *v, int32_t i, const
     r->in = v->shape.dim[i];
     double scale = scales ? (double)scales[i] : (double)sizes[i] / (double)r->in;
     double out = scales ? floor((double)r->in * scale) : (double)sizes[i];
-    if (!(scale > 0) || !(out >= 1 && out <= SIZE_LIMIT)) return onnx_fail(c, "dimension %d becomes %g", i, out);
+    if (!(scale > 0) || !(out >= 1 && out <= LONGEST_SIDE)) return onnx_fail(c, "dimension %d becomes %g", i, out);
     r->out = (int64_t)out;
     r->scale = scale;
     return OK;
@@ -80,19 +92,27 @@ static status read_sizes(onnx_call *c, const float **scales, const int64_t **siz
     return count == 4 ? OK : onnx_fail(c, "%lld scales or sizes, expected 4: only images are supported", (long long)count);
 }
 
+static status read_name(onnx_call *c, const char *attribute, const char *const *names, int absent, int *value)
+{
+    const char *text;
+    TRY(onnx_text(c, attribute, names[absent], &text));
+    for (*value = 0; names[*value]; ++*value)
+        if (strcmp(names[*value], text) == 0) return OK;
+    return onnx_fail(c, "%s = %s", attribute, text);
+}
+
 static status read_rule(onnx_call *c, axis_rule *r, bool *bilinear)
 {
     const char *mode;
     bool old = strcmp(c->type, "Upsample") == 0 || c->opset < 11;
     TRY(onnx_text(c, "mode", "nearest", &mode));
-    TRY(onnx_text(c, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", &r->coordinates));
-    TRY(onnx_text(c, "nearest_mode", old ? "floor" : "round_prefer_floor", &r->nearest));
+    *bilinear = strcmp(mode, "linear") == 0 || strcmp(mode, "bilinear") == 0;
+    if (!*bilinear && strcmp(mode, "nearest") != 0) return onnx_fail(c, "mode = %s, expected nearest or linear", mode);
+    TRY(read_name(c, "coordinate_transformation_mode", coordinate_names, old ? ASYMMETRIC : HALF_PIXEL, &r->coordinates));
+    TRY(read_name(c, "nearest_mode", nearest_names, old ? FLOOR : PREFER_FLOOR, &r->nearest));
     (void)onnx_find(c, "cubic_coeff_a"); /* of modes that are refused */
     (void)onnx_find(c, "extrapolation_value");
     (void)onnx_find(c, "exclude_outside");
-    *bilinear = strcmp(mode, "linear") == 0 || strcmp(mode, "bilinear") == 0;
-    if (!*bilinear && strcmp(mode, "nearest") != 0) return onnx_fail(c, "mode = %s, expected nearest or linear", mode);
-    if (strncmp(r->coordinates, "tf_", 3) == 0) return onnx_fail(c, "coordinate_transformation_mode = %s", r->coordinates);
     return OK;
 }
 
@@ -108,14 +128,14 @@ static status read_resize(onnx_call *c)
     TRY(onnx_image(c, v, &x));
     TRY(read_rule(c, &rule[0], &bilinear));
     TRY(read_sizes(c, &scales, &sizes));
-    bool corners = bilinear && strcmp(rule[0].coordinates, "align_corners") == 0;
+    bool corners = bilinear && rule[0].coordinates == ALIGN_CORNERS;
     for (int32_t i = 0; i < 4; i++) {
         rule[i].coordinates = rule[0].coordinates, rule[i].nearest = rule[0].nearest;
         TRY(new_size(c, v, i, scales, sizes, &rule[i]));
         if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
         if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
-            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest", rule[i].coordinates,
-                bilinear ? "" : ", ", bilinear ? "" : rule[i].nearest, (long long)rule[i].in, (long long)rule[i].out);
+            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest", coordinate_names[rule[i].coordinates],
+                bilinear ? "" : ", ", bilinear ? "" : nearest_names[rule[i].nearest], (long long)rule[i].in, (long long)rule[i].out);
     }
     resize_attr a = {.bilinear = bilinear, .align_corners = corners};
     int64_t factor = rule[2].out / rule[2].in;

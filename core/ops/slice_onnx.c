@@ -65,7 +65,7 @@ static status read_slice(onnx_call *c)
 /* A slice per output. */
 static status read_split(onnx_call *c)
 {
-    onnx_value *v, *first = c->out[0];
+    onnx_value *v, *first = c->out_count > 0 ? c->out[0] : NULL;
     const int64_t *sizes;
     int64_t given, count, at = 0;
     int32_t axis;
@@ -74,6 +74,7 @@ static status read_split(onnx_call *c)
     TRY(onnx_axis(c, given, v->shape.rank, &axis));
     TRY(onnx_axes(c, "split", 1, &sizes, &count));
     int64_t total = v->shape.dim[axis];
+    if (c->out_count < 1) return onnx_fail(c, "it has no output");
     if (count ? count != c->out_count : total % c->out_count != 0) return onnx_fail(c, "%lld sizes for %d outputs", (long long)count, c->out_count);
     for (int32_t i = 0; i < c->out_count; i++) {
         range r[SHAPE_MAX_RANK];

@@ -94,3 +94,56 @@ activation=linear
 """
 put("fuzz_darknet", 0, cfg)
 put("fuzz_darknet", 1, cfg + b"\0" + struct.pack("<5i", 0, 2, 5, 0, 0) + bytes(4 * (8 + 54 + 2 + 8)))
+
+
+def onnx_seeds():
+    """A network of its own, and ONNX's test cases with what they feed as weights made constant (Debian's python3-onnx, libonnx-testdata)."""
+    try:
+        import numpy as np
+        import onnx
+        import onnx.helper
+        import onnx.numpy_helper
+    except ImportError:
+        return
+    random = np.random.default_rng(5)
+    helper = onnx.helper
+    constants = {"w1": (4, 3, 3, 3), "b1": (4,), "gamma": (4,), "beta": (4,), "mean": (4,), "var": (4,), "w2": (8, 4, 1, 1), "fc": (10, 8 * 5 * 4), "fcb": (10,)}
+    initialisers = [onnx.numpy_helper.from_array(random.random(s, np.float32).astype(np.float32), n) for n, s in constants.items()]
+    integers = {"starts": [0, 1], "ends": [8, 5], "axes": [2, 3], "steps": [2, 1], "pads": [0, 0, 1, 0, 0, 0, 0, 0], "batch": [0], "last": [-1]}
+    initialisers += [onnx.numpy_helper.from_array(np.array(v, np.int64), n) for n, v in integers.items()]
+    initialisers += [onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "factors"), onnx.numpy_helper.from_array(np.float32(6), "six"),
+                     onnx.numpy_helper.from_array(np.float32(0), "zero")]
+    node = helper.make_node
+    nodes = [node("Conv", ["image", "w1", "b1"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2], kernel_shape=[3, 3]),
+             node("BatchNormalization", ["a", "gamma", "beta", "mean", "var"], ["b"]), node("Clip", ["b", "zero", "six"], ["c"]),
+             node("Conv", ["c", "w2"], ["d"]), node("MaxPool", ["d"], ["e"], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], ceil_mode=1),
+             node("Add", ["d", "e"], ["f"]), node("Slice", ["f", "starts", "ends", "axes", "steps"], ["g"]), node("Pad", ["g", "pads"], ["h"]),
+             node("Resize", ["h", "", "factors"], ["i"], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+             node("Concat", ["i", "i"], ["j"], axis=1), node("Split", ["j"], ["k", "l"], axis=1), node("Mul", ["k", "l"], ["m"]),
+             node("AveragePool", ["m"], ["n"], kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"), node("Shape", ["n"], ["s"]),
+             node("Gather", ["s", "batch"], ["t"]), node("Concat", ["t", "last"], ["u"], axis=0),
+             node("AveragePool", ["n"], ["o"], kernel_shape=[1, 1]), node("Transpose", ["o"], ["p"], perm=[0, 2, 3, 1]),
+             node("Transpose", ["p"], ["q"], perm=[0, 3, 1, 2]), node("Reshape", ["q", "u"], ["r"]), node("Relu", ["r"], ["v"]),
+             node("Gemm", ["v", "fc", "fcb"], ["x"], transB=1), node("Softmax", ["x"], ["y"], axis=1)]
+    value = lambda name, shape: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "seed", [value("image", ["n", 3, 16, 16])], [value("y", ["n", 10])], initialisers)
+    put("fuzz_onnx", 0, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    cases = "/usr/share/libonnx-testdata/data/node"
+    wanted = ("conv_", "basic_conv", "gemm", "averagepool", "maxpool_2d", "batchnorm", "resize", "slice", "concat", "split_", "reshape", "squeeze", "unsqueeze",
+              "flatten", "clip", "softmax", "constant_pad", "matmul_2d", "upsample", "hardswish", "quantizelinear", "dequantizelinear", "reduce_mean")
+    for i, case in enumerate(sorted(os.listdir(cases)) if os.path.isdir(cases) else []):
+        if not any(w in case for w in wanted) or "expanded" in case:
+            continue
+        model = onnx.load(f"{cases}/{case}/model.onnx")
+        data = f"{cases}/{case}/test_data_set_0"
+        for k, name in enumerate(i.name for i in model.graph.input):
+            if k == 0:
+                continue
+            with open(f"{data}/input_{k}.pb", "rb") as f:
+                model.graph.initializer.append(onnx.TensorProto.FromString(f.read()))
+        bytes_ = model.SerializeToString()
+        if len(bytes_) < 8192:
+            put("fuzz_onnx", i + 1, bytes_)
+
+
+onnx_seeds()

@@ -75,7 +75,7 @@ static status net_next(void *context, const float **images, int64_t *count)
     return OK;
 }
 
-static calibration_data net_data(net_images *s)
+static inline calibration_data net_data(net_images *s)
 {
     return (calibration_data){.context = s, .rewind = net_rewind, .next = net_next};
 }
