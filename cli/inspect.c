@@ -1,23 +1,28 @@
-/* What is in a file: a Graft model, an engine, any safetensors file. */
+/* What is in a file: a Graft model, an engine, or what others write (inspect_foreign.c). */
+#include "cli/inspect.h"
+
 #include <string.h>
 
-#include "cli/cli.h"
-#include "core/graph/model.h"
+#include "cli/draw.h"
+#include "core/graph/plan.h"
 #include "core/ops/op.h"
 #include "export/engine.h"
+#include "export/export.h"
 
 static const cli_option options[] = {
     {"--layers", NULL, NULL, .help = "list every layer"},
+    {"--graph", NULL, "FILE", .help = "draw the network: .svg, .png or .pdf by Graphviz, .dot without it"},
+    {"--cfg", NULL, "FILE", .help = "darknet weights: the network's .cfg"},
     {.name = NULL},
 };
 
-static void put_text(cli_context *c, const char *key, const char *value)
+void inspect_put_text(cli_context *c, const char *key, const char *value)
 {
     json_key(&c->result, key);
     json_put_string(&c->result, value);
 }
 
-static void put_int(cli_context *c, const char *key, int64_t value)
+void inspect_put_int(cli_context *c, const char *key, int64_t value)
 {
     json_key(&c->result, key);
     json_put_int(&c->result, value);
@@ -45,18 +50,18 @@ static void list_layers(cli_context *c, const graph *g)
         int64_t params = node_params(g, n), macs = n->op->macs ? n->op->macs(g, n) : 0;
         cli_print(c, "%-32s %-12s %-22s %12lld %12.3f\n", n->name, n->op->name, text, (long long)params, 1e-6 * (double)macs);
         json_begin_object(&c->result);
-        put_text(c, "name", n->name);
-        put_text(c, "op", n->op->name);
-        put_text(c, "type", dtype_name(out->type));
-        put_text(c, "output", text);
-        put_int(c, "parameters", params);
-        put_int(c, "macs", macs);
+        inspect_put_text(c, "name", n->name);
+        inspect_put_text(c, "op", n->op->name);
+        inspect_put_text(c, "type", dtype_name(out->type));
+        inspect_put_text(c, "output", text);
+        inspect_put_int(c, "parameters", params);
+        inspect_put_int(c, "macs", macs);
         json_end_object(&c->result);
     }
     json_end_array(&c->result);
 }
 
-static void print_classes(cli_context *c, const char *const *name, int64_t count)
+void inspect_classes(cli_context *c, const char *const *name, int64_t count)
 {
     enum { SHOWN = 12 };
     cli_print(c, "classes       %lld:", (long long)count);
@@ -68,7 +73,7 @@ static void print_classes(cli_context *c, const char *const *name, int64_t count
     json_end_array(&c->result);
 }
 
-static void print_preprocess(cli_context *c, const preprocess *p)
+void inspect_preprocess(cli_context *c, const preprocess *p)
 {
     static const char *const resizes[] = {"shorter side, centre crop", "stretch", "letterbox"};
     cli_print(c, "input         %d x %d x %d%s, %s, mean", p->width, p->height, p->channels, p->bgr ? " BGR" : "", resizes[p->resize]);
@@ -80,15 +85,45 @@ static void print_preprocess(cli_context *c, const preprocess *p)
     preprocess_write(p, &c->result);
 }
 
-static status print_graph(cli_context *c, const graph *g)
+/* What a plan for one image takes. An engine runs as it is; of anything else the fused network is measured, as `graft infer` runs it. */
+static status print_memory(cli_context *c, const graph *g, bool is_engine)
+{
+    device *dev = NULL;
+    graph fused = {0};
+    plan_memory m;
+    char total[32], values[32], activations[32], apart[32];
+    status result = OK;
+    TRY(device_open(&dev, SPEC_DEVICE_CPU, 0, 1, NULL));
+    if (!is_engine) TRY_OUT(export_float_graph(&fused, g));
+    TRY_OUT(plan_measure(is_engine ? g : &fused, dev, &(plan_options){0}, &m));
+    format_bytes((double)m.total_bytes, total);
+    format_bytes((double)(m.param_bytes + m.state_bytes + m.const_bytes + m.packed_bytes), values);
+    format_bytes((double)m.activation_bytes, activations);
+    format_bytes((double)m.activation_sum_bytes, apart);
+    cli_print(c, "memory        %s planned for one image: weights %s, activations %s (without reuse %s)\n", total, values, activations, apart);
+    inspect_put_int(c, "memory", m.total_bytes);
+    inspect_put_int(c, "activation_memory", m.activation_bytes);
+out:
+    graph_free(&fused);
+    device_close(dev);
+    return result;
+}
+
+status inspect_graph(cli_context *c, const graph *g, const char *title, bool is_engine)
 {
     int64_t params = graph_param_count(g), macs = graph_macs(g);
+    const char *picture = cli_value(c, "--graph");
     cli_print(c, "network       %lld nodes, %lld parameters, %.3f MMACs per image\n", (long long)g->node_count, (long long)params,
               1e-6 * (double)macs);
-    put_int(c, "nodes", g->node_count);
-    put_int(c, "parameters", params);
-    put_int(c, "macs", macs);
+    inspect_put_int(c, "nodes", g->node_count);
+    inspect_put_int(c, "parameters", params);
+    inspect_put_int(c, "macs", macs);
+    TRY(print_memory(c, g, is_engine));
     if (cli_is_given(c, "--layers") || c->json) list_layers(c, g);
+    if (!picture) return OK;
+    TRY(draw_graph(g, title, picture));
+    cli_print(c, "drew          %s\n", picture);
+    inspect_put_text(c, "graph", picture);
     return OK;
 }
 
@@ -99,14 +134,16 @@ static status inspect_model(cli_context *c, const char *path)
     TRY(model_load(&m, path));
     hash128_hex(m.file_hash, hash);
     cli_print(c, "%s: Graft model\nhash          %s\n", path, hash);
-    put_text(c, "kind", "model");
-    put_text(c, "hash", hash);
-    print_classes(c, m.class_name, m.class_count);
-    print_preprocess(c, &m.preprocess);
-    status result = print_graph(c, &m.graph);
+    inspect_put_text(c, "kind", "model");
+    inspect_put_text(c, "hash", hash);
+    inspect_classes(c, m.class_name, m.class_count);
+    inspect_preprocess(c, &m.preprocess);
+    cli_print(c, "precision     f32\n");
+    inspect_put_text(c, "precision", "f32");
+    status result = inspect_graph(c, &m.graph, path_base(path), false);
     cli_print(c, "provenance    %.400s%s\n", m.info_json, strlen(m.info_json) > 400 ? " ..." : "");
-    put_text(c, "info", m.info_json);
-    put_text(c, "spec", m.spec_text);
+    inspect_put_text(c, "info", m.info_json);
+    inspect_put_text(c, "spec", m.spec_text);
     model_free(&m);
     return result;
 }
@@ -121,12 +158,12 @@ static void list_engine_layers(cli_context *c, const engine *e)
         cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f %s\n", l->name, l->op, engine_layer_precision(e, l), l->in_scale,
                   l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, l->reason);
         json_begin_object(&c->result);
-        put_text(c, "name", l->name);
-        put_text(c, "precision", engine_layer_precision(e, l));
+        inspect_put_text(c, "name", l->name);
+        inspect_put_text(c, "precision", engine_layer_precision(e, l));
         json_key(&c->result, "sqnr_db");
         json_put_number(&c->result, l->sqnr_db);
-        put_int(c, "macs", l->macs);
-        put_text(c, "reason", l->reason);
+        inspect_put_int(c, "macs", l->macs);
+        inspect_put_text(c, "reason", l->reason);
         json_end_object(&c->result);
     }
     json_end_array(&c->result);
@@ -139,70 +176,42 @@ static status inspect_engine(cli_context *c, const char *path)
     TRY(engine_load(&e, path));
     hash128_hex(e.source_hash, source);
     cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", path, engine_precision_name(e.precision), e.source_name, source);
-    put_text(c, "kind", "engine");
-    put_text(c, "source", e.source_name);
-    put_text(c, "source_hash", source);
+    inspect_put_text(c, "kind", "engine");
+    inspect_put_text(c, "source", e.source_name);
+    inspect_put_text(c, "source_hash", source);
     if (e.precision == ENGINE_INT8) {
         cli_print(c, "calibration   %s, %lld images; %.1f %% of the multiply-adds are INT8\n", e.calibrator,
                   (long long)e.calibration_images, 100 * engine_integer_part(&e));
         if (e.score >= 0)
             cli_print(c, "check         %.2f in f32, %.2f in INT8, %lld images\n", e.float_score, e.score, (long long)e.check_images);
     }
-    print_classes(c, e.class_name, e.class_count);
-    print_preprocess(c, &e.preprocess);
-    status result = print_graph(c, &e.graph);
+    inspect_classes(c, e.class_name, e.class_count);
+    inspect_preprocess(c, &e.preprocess);
+    inspect_put_text(c, "precision", engine_precision_name(e.precision));
+    status result = inspect_graph(c, &e.graph, path_base(path), true);
     list_engine_layers(c, &e);
     engine_free(&e);
     return result;
-}
-
-static status inspect_safetensors(cli_context *c, const char *path)
-{
-    safetensors st;
-    TRY(safetensors_open(&st, path));
-    cli_print(c, "%s: safetensors, %lld tensors\n", path, (long long)st.count);
-    put_text(c, "kind", "safetensors");
-    json_key(&c->result, "tensors");
-    json_begin_array(&c->result);
-    for (int64_t i = 0; i < st.count; i++) {
-        char text[128];
-        shape_text(st.tensors[i].shape, text);
-        cli_print(c, "%-48s %-5s %s\n", st.tensors[i].name, dtype_name(st.tensors[i].type), text);
-        json_begin_object(&c->result);
-        put_text(c, "name", st.tensors[i].name);
-        put_text(c, "type", dtype_name(st.tensors[i].type));
-        put_text(c, "shape", text);
-        json_end_object(&c->result);
-    }
-    json_end_array(&c->result);
-    for (int64_t i = 0; i < st.meta_count; i++) cli_print(c, "%s = %.200s\n", st.meta_key[i], st.meta_value[i]);
-    safetensors_close(&st);
-    return OK;
-}
-
-static bool is_graft_model(const char *path)
-{
-    safetensors st;
-    if (safetensors_open(&st, path) != OK) return true; /* model_load says what is wrong with it */
-    bool graft = safetensors_meta(&st, "graft.version") != NULL;
-    safetensors_close(&st);
-    return graft;
 }
 
 static status run(cli_context *c)
 {
     const char *path = c->arguments[0];
     if (!file_exists(path)) return FAIL(E_IO, "%s: no such file", path);
-    if (engine_is_engine(path)) return inspect_engine(c, path);
-    return is_graft_model(path) ? inspect_model(c, path) : inspect_safetensors(c, path);
+    weights_kind kind;
+    TRY(weights_detect(path, &kind));
+    if (kind == WEIGHTS_ENGINE) return inspect_engine(c, path);
+    return kind == WEIGHTS_GRAFT ? inspect_model(c, path) : inspect_foreign(c, path, kind);
 }
 
 const cli_command command_inspect = {
     .name = "inspect",
-    .summary = "say what is in a model, engine or safetensors file",
+    .summary = "say what is in a model, engine, ONNX, PyTorch, safetensors or darknet file",
     .arguments = "FILE",
     .least = 1,
     .most = 1,
+    .description = "Layers with shapes, parameters and multiply-adds; memory planned for one image; precision, classes, preprocessing and where the file "
+                   "comes from. Of weights without a network, the network of Graft's that their names fit.",
     .options = options,
     .run = run,
 };

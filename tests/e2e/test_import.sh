@@ -64,6 +64,27 @@ else
         "$graft" infer "$dir/net.st" "$dir/net.png" -k 9 --json >"$dir/net.json"
         ok "darknet's own scores" files scores "$dir/net.json" "$dir/net.scores"
     else skip "darknet's own scores" "darknet is not installed"; fi
+
+    # What is in a file.
+    says 0 "fits          squeezenet1_1: 52 of its 52 tensors by name, 7 classes" "$graft" inspect "$dir/plain.pth"
+    says 0 "fits          mobilenet_v2: 262 of its 262 tensors by name, names of timm's mobilenetv2, 1000 classes" "$graft" inspect "$dir/timm.safetensors"
+    says 0 "darknet weights 0.2.5, 0 images seen, 6711 numbers" "$graft" inspect "$dir/net.weights"
+    says 0 "network       19 nodes, 6679 parameters" "$graft" inspect "$dir/net.weights" --cfg "$dir/net.cfg"
+    "$graft" export "$dir/net.st" --format onnx -o "$dir/net.onnx" >/dev/null
+    says 0 "ONNX, opset 13" "$graft" inspect "$dir/net.onnx"
+    "$graft" export "$dir/net.st" -o "$dir/net.engine" >/dev/null
+    says 0 "f32 engine" "$graft" inspect "$dir/net.engine"
+    says 0 "planned for one image" "$graft" inspect "$dir/net.st" --graph "$dir/net.dot"
+    ok "a box for the first layer" grep -q 'label="layers.0\\nconv2d 3x3, 8, stride 2\\nbatchnorm\\nactivation leaky"' "$dir/net.dot"
+    ok "the picture's arrows" test "$(grep -c -- '->' "$dir/net.dot")" = 13
+    says 2 "expected a file ending in" "$graft" inspect "$dir/net.st" --graph "$dir/net.gif"
+    says 2 "needs Graphviz's dot" env PATH=/nonexistent "$graft" inspect "$dir/net.st" --graph "$dir/none.svg"
+    ok "nothing is left behind" sh -c '! ls "$0"/none.svg* 2>/dev/null' "$dir"
+    if command -v dot >/dev/null; then
+        ok "svg" "$graft" inspect "$dir/net.st" --graph "$dir/net.svg"
+        ok "it is one" grep -q '<title>network</title>' "$dir/net.svg"
+    else skip "svg" "graphviz is not installed"; fi
+    says 4 "none of the known kinds" "$graft" inspect "$dir/seven.csv"
 fi
 
 # Real weights: at least the top-1 that their README states for these 200 pictures.

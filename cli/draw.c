@@ -1,0 +1,51 @@
+#include "cli/draw.h"
+
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/graph/graph_dot.h"
+
+extern char **environ;
+
+/* No shell: names of files are arguments. */
+static status run_dot(const char *kind, const char *source, const char *path)
+{
+    char type[16];
+    int code;
+    pid_t child;
+    snprintf(type, sizeof type, "-T%s", kind);
+    char *words[] = {"dot", type, "-o", (char *)path, (char *)source, NULL};
+    int error = posix_spawnp(&child, "dot", NULL, NULL, words, environ);
+    if (error == ENOENT)
+        return FAIL(E_USAGE, "%s: needs Graphviz's dot, which is not installed (Debian: graphviz); a file ending in .dot can be written without",
+            path);
+    if (error) return FAIL(E_IO, "%s: cannot start dot: %s", path, strerror(error));
+    while (waitpid(child, &code, 0) < 0)
+        if (errno != EINTR) return FAIL(E_IO, "%s: dot: %s", path, strerror(errno));
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 127)
+        return FAIL(E_USAGE, "%s: needs Graphviz's dot, which is not installed (Debian: graphviz)", path);
+    return WIFEXITED(code) && WEXITSTATUS(code) == 0 ? OK : FAIL(E_IO, "%s: dot failed", path);
+}
+
+status draw_graph(const graph *g, const char *title, const char *path)
+{
+    static const char *const kinds[] = {"svg", "png", "pdf"};
+    const char *ending = path_extension(path);
+    if (strcmp(ending, "dot") == 0) return graph_write_dot(g, title, path);
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(ending, kinds[i]) != 0) continue;
+        char source[4096];
+        if ((size_t)snprintf(source, sizeof source, "%s%s.dot.%ld", path[0] == '-' ? "./" : "", path, (long)getpid()) >= sizeof source)
+            return FAIL(E_USAGE, "%s: the name is too long", path);
+        TRY(graph_write_dot(g, title, source));
+        status result = run_dot(kinds[i], source, path);
+        unlink(source);
+        return result;
+    }
+    return FAIL(E_USAGE, "%s: expected a file ending in .svg, .png, .pdf or .dot", path);
+}
