@@ -121,6 +121,7 @@ static status import_named(job *j)
     log_info(&c->log, "%s: %s, %lld tensors: %s (%lld of its %lld by name%s%s)", j->path, weights_kind_name(j->kind),
         (long long)j->w.count, s->model.arch, (long long)j->match.matched, (long long)j->match.wanted,
         *j->match.names ? ", names of " : "", j->match.names);
+    weights_list_adopted(&c->config, &c->log);
     j->file_classes = j->match.classes;
     TRY(open_classes(j));
     TRY(check_classes(j));

@@ -6,12 +6,13 @@
 #include "core/config/recipe.h"
 #include "core/train/trainer.h"
 #include "export/qat.h"
+#include "models/import/match.h"
 #include "models/models.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--output", "-o", "FOLDER", .target = "train.output", .help = "folder for checkpoints, logs and the report"},
-    {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model file to start from"},
+    {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model to start from: Graft's, safetensors or PyTorch"},
     {"--resume", NULL, NULL, .help = "go on from the checkpoint in the output folder; without one there, start"},
     {"--overwrite", NULL, NULL, .help = "start anew although the output folder holds a checkpoint"},
     {.name = NULL},
@@ -56,15 +57,33 @@ static void print_recipe(const cli_context *c)
     }
 }
 
+/* What weights of others say about their images counts where the user said nothing: else they would see other images than they know. */
+static status adopt_metadata(cli_context *c)
+{
+    const char *path = c->config.spec.model.pretrained;
+    weights_kind kind;
+    weights w;
+    if (!*path || !file_exists(path)) return OK; /* the trainer says so */
+    TRY(weights_detect(path, &kind));
+    if (kind != WEIGHTS_SAFETENSORS) return OK;
+    TRY(weights_open(&w, path));
+    status result = weights_adopt_metadata(&w, &c->config);
+    if (result == OK) weights_list_adopted(&c->config, &c->log);
+    weights_close(&w);
+    return result;
+}
+
 static status run(cli_context *c)
 {
     char *text = NULL;
     trainer_summary summary = {0};
+    TRY(adopt_metadata(c));
+    TRY(cli_finish_spec(c));
     c->log.period_seconds = c->config.spec.train.log_period;
     print_recipe(c);
     status result = spec_text(c, &text);
     if (result == OK)
-        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert,
+        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build, .transfer = weights_transfer, .fake_quantise = qat_insert,
             .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
             .stop_context = c, .log = &c->log}, &summary);
     free(text);
@@ -85,7 +104,7 @@ const cli_command command_train = {
     .description = "Writes last, last-1 and best (a model and a state file each), log.csv, events/ for TensorBoard and report.html into "
                    "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
                    "was never stopped.",
-    .spec = CLI_SPEC_FINISHED,
+    .spec = CLI_SPEC_OPEN,
     .sections = "model data augment train optimizer schedule qat",
     .stops_on_signal = true,
     .options = options,

@@ -125,14 +125,15 @@ static bool has_graph(const char *path)
     return found;
 }
 
-static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, int64_t class_count, logger *l, bool *fresh_head)
+static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer, int64_t class_count, logger *l,
+    bool *fresh_head)
 {
     const char *path = s->model.pretrained;
     TRY(build(&m->graph, &s->model, class_count));
     init_params(&m->graph, (uint64_t)s->train.seed);
     if (!path[0]) return OK;
     transfer_report report;
-    TRY(model_transfer(&m->graph, path, &report));
+    TRY((transfer ? transfer : model_transfer)(&m->graph, path, &report));
     if (backbone_differs(&m->graph, &report) && has_graph(path)) {
         log_info(l, "%s: %lld tensors have another shape than in %s: taken for a pruned model", path, (long long)report.reshaped_count,
             s->model.arch);
@@ -157,8 +158,8 @@ static bool same_preprocess(const preprocess *a, const preprocess *b)
     return same;
 }
 
-status prepare_model(model *m, const spec *s, model_builder_fn *build, const char *const *class_name, int64_t class_count, logger *l,
-    bool *fresh_head)
+status prepare_model(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer, const char *const *class_name,
+    int64_t class_count, logger *l, bool *fresh_head)
 {
     *m = (model){0};
     *fresh_head = true;
@@ -166,7 +167,7 @@ status prepare_model(model *m, const spec *s, model_builder_fn *build, const cha
     if (s->model.load_graph && !s->model.pretrained[0])
         return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
     TRY_OUT(s->model.load_graph ? take_graph(m, s, class_count, l, fresh_head)
-                                : build_and_transfer(m, s, build, class_count, l, fresh_head));
+                                : build_and_transfer(m, s, build, transfer, class_count, l, fresh_head));
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))

@@ -26,6 +26,7 @@ typedef struct trainer_options {
     const spec *spec;
     const char *spec_text;     /* the resolved spec as INI text: stored in model and state */
     model_builder_fn *build;
+    model_transfer_fn *transfer; /* reads model.pretrained; NULL: model_transfer */
     fake_quantise_fn *fake_quantise; /* wanted when qat.enable is                                                  */
     bool resume;               /* go on from the checkpoint in train.output; without one there: start              */
     bool overwrite;            /* start although the folder holds a checkpoint: refused otherwise                  */

@@ -309,8 +309,8 @@ static status open_model(trainer *t)
             "another folder with train.output=...", t->folder);
     t->progress = (train_progress){.best_step = -1, .best_loss = INFINITY, .best_accuracy = -1, .stop_loss = INFINITY, .closed = true,
         .seed = t->spec.train.seed};
-    return prepare_model(&t->model, &t->spec, t->options->build, t->train_data.class_name, t->train_data.class_count, t->log,
-        &t->fresh_head);
+    return prepare_model(&t->model, &t->spec, t->options->build, t->options->transfer, t->train_data.class_name, t->train_data.class_count,
+        t->log, &t->fresh_head);
 }
 
 static status open_device(trainer *t)

@@ -293,3 +293,42 @@ out:
     arena_free(&s.memory);
     return result;
 }
+
+/* ------------------------------------------------------------------------------------------------ into a graph that is there */
+
+static int64_t count_shared(const graph *g, const name_set *set)
+{
+    int64_t shared = 0;
+    for (int64_t i = 0; i < g->edge_count; i++) {
+        const safetensor *t = is_weight(&g->edges[i]) ? find(set, g->edges[i].name) : NULL;
+        shared += t && is_alike(&g->edges[i], t);
+    }
+    return shared;
+}
+
+static status transfer_best(graph *g, const weights *w, transfer_report *report)
+{
+    search s = {.w = w};
+    const name_set *best = NULL;
+    int64_t most = -1;
+    status result = OK;
+    for (const name_map *map = name_maps; map->what && s.set_count < MAX_MAPS; map++) TRY_OUT(make_set(&s, map));
+    for (int32_t i = 0; i < s.set_count; i++) {
+        int64_t shared = count_shared(g, &s.sets[i]);
+        if (shared > most) most = shared, best = &s.sets[i];
+    }
+    result = model_transfer_tensors(g, best->tensors, best->count, report);
+out:
+    arena_free(&s.memory);
+    return result;
+}
+
+status weights_transfer(graph *g, const char *path, transfer_report *report)
+{
+    weights w;
+    *report = (transfer_report){0};
+    TRY(weights_open(&w, path));
+    status result = transfer_best(g, &w, report);
+    weights_close(&w);
+    return result;
+}

@@ -11,6 +11,7 @@
 #ifndef GRAFT_MODELS_IMPORT_MATCH_H
 #define GRAFT_MODELS_IMPORT_MATCH_H
 
+#include "core/base/log.h"
 #include "core/config/config.h"
 #include "models/import/weights.h"
 
@@ -27,6 +28,12 @@ status weights_match_network(weights *w, config *c, weights_match *m);
 /* Entries of a safetensors file's metadata that speak of preprocessing: mean and std (of pixels 0 to 1), crop (pixels), crop_pct,
  * interpolation, channels (RGB, BGR), padding (same, symmetric). E_MODEL naming the entry when its value makes no sense. */
 status weights_adopt_metadata(const weights *w, config *c);
+
+/* Says which options that set, one line each. */
+void weights_list_adopted(const config *c, logger *log);
+
+/* model_transfer of any file that weights_open reads, under the name map that fits g best. */
+status weights_transfer(graph *g, const char *path, transfer_report *report);
 
 /* Names of the parameters whose shape depends on the number of classes, in a: NULL-terminated. */
 status weights_head_names(const config *c, arena *a, const char ***names);

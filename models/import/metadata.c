@@ -6,6 +6,8 @@
 #include "core/base/text.h"
 #include "models/import/match.h"
 
+static const char origin[] = "the file's metadata";
+
 typedef struct adopter {
     const weights *w;
     config *c;
@@ -18,7 +20,7 @@ static status bad(const adopter *a, const char *key, const char *value, const ch
 
 static status set(const adopter *a, const char *section, const char *key, const char *value)
 {
-    return config_is_set(a->c, section, key) ? OK : config_set(a->c, section, key, value, "the file's metadata");
+    return config_is_set(a->c, section, key) ? OK : config_set(a->c, section, key, value, origin);
 }
 
 static status adopt_crop(const adopter *a, const char *key, const char *value)
@@ -109,4 +111,10 @@ status weights_adopt_metadata(const weights *w, config *c)
         if (value) TRY(entries[i].adopt(&a, entries[i].key, value));
     }
     return adopt_mean_and_std(&a);
+}
+
+void weights_list_adopted(const config *c, logger *log)
+{
+    for (int32_t i = 0; i < option_count; i++)
+        if (strcmp(c->origin[i], origin) == 0) log_info(log, "    %s.%s = %s (%s)", option_table[i].section, option_table[i].key, c->text[i], origin);
 }

@@ -140,7 +140,7 @@ status weights_open(weights *w, const char *path)
     case WEIGHTS_ONNX:
     case WEIGHTS_DARKNET:
     case WEIGHTS_ENGINE:
-        result = FAIL(E_MODEL, "%s: %s: its tensors have no names that could be matched", path, weights_kind_name(w->kind));
+        result = FAIL(E_MODEL, "%s: %s: its tensors have no names that could be matched; graft import makes a model of it", path, weights_kind_name(w->kind));
     }
     if (result != OK) weights_close(w);
     return result;

@@ -47,6 +47,9 @@ ok "both of its lines" test "$(grep -c '^#features.0' "$dir/kept.table")" = 2
 if has onnx; then ok "the cache's names are ONNX tensors" files cache "$dir/int8.cal" "$dir/int8.onnx"
 else skip "the cache's names are ONNX tensors" "python3-onnx is not installed"; fi
 
+says 0 "deploy.pth: 52 loaded, 0 missing, 0 unexpected" "$graft" train model.arch=squeezenet1_1 model.pretrained="$dir/deploy.pth" \
+    data.root="$dir/set" model.input_width=64 model.input_height=64 train.epochs=1 train.batch_size=4 train.output="$dir/run"
+
 /usr/bin/python3 tests/e2e/import_files.py make "$dir" >/dev/null 2>&1
 ok "a darknet network" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/net.st"
 ok "darknet" "$graft" export "$dir/net.st" --format darknet -o "$dir/out.weights"
