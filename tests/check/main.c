@@ -96,10 +96,34 @@ static void run_case(const options *o, const check_family *f, kernel_op op, cons
     check_case_free(&c);
 }
 
+static bool built_with(backend b)
+{
+    for (int32_t op = 0; op < KERNEL_OP_COUNT; op++)
+        for (const kernel *const *v = kernel_variants((kernel_op)op); *v; v++)
+            if ((*v)->backend == b) return true;
+    return false;
+}
+
+static bool accepted_on(backend b, kernel_op op, const check_desc *desc)
+{
+    for (const kernel *const *v = kernel_variants(op); *v; v++)
+        if ((*v)->backend == b && !((*v)->refuse && (*v)->refuse(desc))) return true;
+    return false;
+}
+
+/* On a GPU there is no reference to fall back to: some variant takes whatever a family draws. */
+static void report_coverage(kernel_op op, int32_t uncovered, const char *example, int32_t *test, int32_t *failures)
+{
+    if (!uncovered) printf("ok %d - %s on a GPU: a variant for every descriptor\n", ++*test, kernel_op_name(op));
+    else printf("not ok %d - %s on a GPU: no variant for %d descriptors, such as %s\n", ++*test, kernel_op_name(op), uncovered, example);
+    *failures += uncovered;
+}
+
 static void check_op(const options *o, const check_family *f, kernel_op op, int32_t *test, int32_t *failures)
 {
     tally tallies[MAX_VARIANTS] = {{0}};
-    int32_t count = o->desc ? 1 : o->count;
+    int32_t count = o->desc ? 1 : o->count, uncovered = 0;
+    char example[1024] = "";
     for (int32_t i = 0; i < count; i++) {
         check_desc desc;
         if (!o->desc) draw(f, op, o->seed + (uint64_t)i, &desc);
@@ -108,6 +132,9 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
             exit(2);
         }
         run_case(o, f, op, &desc, o->seed + (uint64_t)i, tallies);
+        if (accepted_on(BACKEND_CUDA, op, &desc)) continue;
+        uncovered++;
+        kernel_desc_format(op, &desc, example, sizeof example);
     }
     const kernel *const *v = kernel_variants(op);
     for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
@@ -118,6 +145,7 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
         else printf("ok %d - %s: %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
         *failures += t->failed;
     }
+    if (built_with(BACKEND_CUDA) && wanted(o, kernel_op_name(op))) report_coverage(op, uncovered, example, test, failures);
     fflush(stdout);
 }
 
