@@ -31,7 +31,7 @@ status builder_finish(graph_builder *b);
 /* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
  *     training      [fuse_training] lower(true) [precision] graph_backward
  *     evaluation    inference [fuse_training] lower(false) [precision]
- *     deployment    inference remove_fake_quant fold_batchnorm lower(false) fuse_epilogues [precision] fold_constants remove_dead
+ *     deployment    inference remove_fake_quant fold_batchnorm replace_batchnorm fuse_epilogues [precision] fold_constants remove_dead
  */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
 status pass_drop_auxiliary(graph *dst, const graph *src);       /* auxiliary outputs, and what only they need              */
@@ -41,6 +41,7 @@ bool graph_has_fake_quant(const graph *g);
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */
+status pass_replace_batchnorm(graph *dst, const graph *src);    /* one of an image that no layer took in: a depthwise 1x1 conv2d */
 status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add) (+ activation) into one node             */
 /* Activations, and weights as products read them, become `type` (f16, bf16; f32: as they are): casts stand where tensors enter and leave, at
  * the inputs of ops that run in f32 only, and behind parameters, whose values and gradients stay f32. Frozen parameters and constants are

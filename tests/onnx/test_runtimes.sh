@@ -50,6 +50,10 @@ done
 ok "all of them are read" test ${#networks[@]} = 5
 scripts torch "${networks[@]}"
 scripts check "${networks[@]/%/.again.onnx}"
+ok "a batch-norm that no layer takes in runs in an engine" "$graft" import "$dir/odd_13.onnx" -o "$dir/odd.safetensors" &&
+    ok "as the network does" "$graft" export "$dir/odd.safetensors" -o "$dir/odd.engine" $one &&
+    "$run" scores "$dir/odd.engine" "$dir/odd_13.image" "$dir/odd_13.out"
+scripts torch "$dir/odd_13"
 peer_scripts rewritten "${networks[@]}"
 
 # Real networks: the top-1 that their README states, and INT8 by onnxruntime.

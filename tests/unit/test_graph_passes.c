@@ -168,6 +168,28 @@ static void what_others_read_stays(void **state)
     graph_free(&f.g);
 }
 
+/* What no layer takes in becomes a layer of its own: a product and a sum per value more than 27 products. */
+static void lonely_batchnorm_becomes_a_layer(void **state)
+{
+    (void)state;
+    fixture f;
+    graph evaluation, folded, replaced;
+    fixture_init(&f, DTYPE_F64);
+    edge_id x = graph_input(&f.g, "image", f.type, shape_4(2, 4, 5, 3));
+    edge_id c = fx_conv(&f, x, "c", (fixture_conv){.oc = 3, .side = 3});
+    edge_id n = fx_batchnorm(&f, c, "n", false); /* c is read twice */
+    GOOD(graph_output(&f.g, fx_add(&f, fx_act(&f, n, "r", ACT_RELU, 0, 0), c, "s")));
+    GOOD(pass_lower(&evaluation, &f.g, false));
+    GOOD(pass_fold_batchnorm(&folded, &f.g));
+    GOOD(pass_replace_batchnorm(&replaced, &folded));
+    assert_int_equal(count_op(&folded, "batchnorm"), 1);
+    assert_int_equal(count_op(&replaced, "batchnorm"), 0);
+    assert_int_equal(count_op(&replaced, "conv2d"), 2);
+    assert_same_outputs(&evaluation, &replaced, 4 * 30);
+    graph *all[] = {&f.g, &evaluation, &folded, &replaced};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) graph_free(all[i]);
+}
+
 /* Two layers with one weight and different batch-norms cannot share the folded one. */
 static void shared_weight_folds_into_two(void **state)
 {
@@ -327,6 +349,7 @@ int main(void)
         cmocka_unit_test(fusing_for_training_changes_no_bit),
         cmocka_unit_test(deployment_computes_the_same),
         cmocka_unit_test(what_others_read_stays),
+        cmocka_unit_test(lonely_batchnorm_becomes_a_layer),
         cmocka_unit_test(shared_weight_folds_into_two),
         cmocka_unit_test(constants_are_computed_once),
         cmocka_unit_test(dead_nodes_go_live_ones_stay),
