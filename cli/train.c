@@ -87,7 +87,7 @@ static status run(cli_context *c)
             .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
             .stop_context = c, .log = &c->log}, &summary);
     free(text);
-    if (summary.total_steps > 0) {
+    if (summary.train_images > 0) {
         json_key(&c->result, "train");
         trainer_summary_write(&summary, &c->result);
     }

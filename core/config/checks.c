@@ -93,6 +93,9 @@ static status check_transfer(config *c)
     if (!sure(c, "transfer.enable,model.pretrained,model.load_graph,")) return OK;
     if (t->enable == TRANSFER_TRUE && !*c->spec.model.pretrained)
         return config_complain(c, "transfer", "enable", NULL, "needs model.pretrained, the file to take the weights from");
+    bool fits = transfer_is_on(&c->spec) && t->probe;
+    if (c->spec.train.epochs == 0 && !fits && sure(c, "train.epochs,transfer.probe,"))
+        TRY(config_complain(c, "train", "epochs", NULL, "expected 1 or more, unless transfer.probe fits the last layer of pretrained weights"));
     if (transfer_is_on(&c->spec)) return OK;
     static const char ignored[] = "would be ignored: it needs transfer.enable and model.pretrained";
     if (t->frozen_part > 0) TRY(config_complain(c, "transfer", "frozen_part", NULL, "%s", ignored));

@@ -36,6 +36,7 @@ typedef enum spec_precision { PRECISION_F32, PRECISION_TF32, PRECISION_BF16, PRE
 typedef enum spec_loss { LOSS_SOFTMAX, LOSS_SIGMOID } spec_loss;
 typedef enum spec_regularizer { REGULARIZER_NONE, REGULARIZER_L1, REGULARIZER_L2 } spec_regularizer;
 typedef enum spec_transfer_mode { TRANSFER_AUTO, TRANSFER_TRUE, TRANSFER_FALSE } spec_transfer_mode;
+typedef enum spec_probe_scale { PROBE_SCALE_COMMON, PROBE_SCALE_EACH } spec_probe_scale;
 typedef enum spec_optimizer_type { OPTIMIZER_SGD, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_RMSPROP }
     spec_optimizer_type;
 typedef enum spec_schedule_type {

@@ -23,33 +23,53 @@ typedef struct fit {
     param_store *store;
     plan *plan;
     arena memory;
-    double *mean, scale; /* mean [features_each] */
+    double *mean, *scale; /* [features_each] */
     float *weights;      /* [all parameters] of the store: on the way there, and gradients on the way back */
     int64_t weight_at, bias_at;
 } fit;
 
-static status standardise(fit *f)
+static void find_means(fit *f)
 {
     const probe_data *d = f->data;
     int64_t width = d->features_each;
-    double squares = 0;
-    f->mean = ARENA_ARRAY(&f->memory, double, width);
-    if (!f->mean) return FAIL_MEMORY(width * sizeof(double));
     for (int64_t i = 0; i < d->rows; i++)
         for (int64_t k = 0; k < width; k++) f->mean[k] += d->features[i * width + k];
     for (int64_t k = 0; k < width; k++) f->mean[k] /= (double)d->rows;
     for (int64_t i = 0; i < d->rows; i++) {
         for (int64_t k = 0; k < width; k++) {
             double x = d->features[i * width + k] - f->mean[k];
-            squares += x * x;
+            f->scale[k] += x * x;
         }
     }
-    f->scale = sqrt(squares / (double)(d->rows * width));
-    if (!(f->scale > 0) || !isfinite(f->scale))
+    for (int64_t k = 0; k < width; k++) f->scale[k] = sqrt(f->scale[k] / (double)d->rows);
+}
+
+/* A feature that never changes is no feature: any scale does. */
+static status choose_scales(fit *f, spec_probe_scale kind)
+{
+    int64_t width = f->data->features_each;
+    double squares = 0;
+    for (int64_t k = 0; k < width; k++) squares += f->scale[k] * f->scale[k];
+    double common = sqrt(squares / (double)width);
+    if (!(common > 0) || !isfinite(common))
         return FAIL(E_DIVERGED, "the pretrained network gives the same features, or NaN, for all images: there is nothing to learn from");
+    for (int64_t k = 0; k < width; k++)
+        if (kind == PROBE_SCALE_COMMON || f->scale[k] < 1e-6 * common) f->scale[k] = common;
+    return OK;
+}
+
+static status standardise(fit *f, spec_probe_scale kind)
+{
+    const probe_data *d = f->data;
+    int64_t width = d->features_each;
+    f->mean = ARENA_ARRAY(&f->memory, double, width);
+    f->scale = ARENA_ARRAY(&f->memory, double, width);
+    if (!f->mean || !f->scale) return FAIL_MEMORY(2 * width * sizeof(double));
+    find_means(f);
+    TRY(choose_scales(f, kind));
     for (int64_t i = 0; i < d->rows; i++)
         for (int64_t k = 0; k < width; k++)
-            d->features[i * width + k] = (float)((d->features[i * width + k] - f->mean[k]) / f->scale);
+            d->features[i * width + k] = (float)((d->features[i * width + k] - f->mean[k]) / f->scale[k]);
     return OK;
 }
 
@@ -116,7 +136,7 @@ static void fold_back(const fit *f, const double *x, float *weight, float *bias)
     for (int64_t c = 0; c < classes; c++) {
         double shift = 0;
         for (int64_t k = 0; k < width; k++) {
-            weight[c * width + k] = (float)(x[c * width + k] / f->scale);
+            weight[c * width + k] = (float)(x[c * width + k] / f->scale[k]);
             shift += (double)weight[c * width + k] * f->mean[k];
         }
         bias[c] = (float)(x[classes * width + c] - shift);
@@ -126,7 +146,7 @@ static void fold_back(const fit *f, const double *x, float *weight, float *bias)
 static status run(fit *f, float *weight, float *bias, const spec *s, probe_result *r)
 {
     int64_t n = f->data->classes * (f->data->features_each + 1);
-    TRY(standardise(f));
+    TRY(standardise(f, s->transfer.probe_scale));
     TRY(build(f, s));
     TRY(prepare(f));
     double *x = ARENA_ARRAY(&f->memory, double, n);

@@ -2,9 +2,10 @@
  *
  * minimises  mean loss(W z + b) + l2 * |W|^2,  z = (x - mean) / scale
  *
- * mean is of each feature, scale is one number for all (the root of their mean variance): the penalty then means the same whatever the
- * features' unit, and a feature that hardly varies in a few hundred images is not blown up to the size of one that does. W and b are
- * given back for the features as they are: W / scale and b - W mean / scale, which is exact.
+ * mean is of each feature; scale is one number for all (the root of their mean variance): the penalty then means the same whatever the
+ * features' unit, and a feature that hardly varies in a few hundred images is not blown up to the size of one that does
+ * (transfer.probe_scale = each does that). W and b are given back for the features as they are: W / scale and b - W mean / scale, which is
+ * exact.
  *
  *     probe_result r;
  *     TRY(probe_fit(weight, bias, &(probe_data){.features = x, .targets = t, .rows = n, .features_each = d, .classes = c}, &spec, dev, &r));

@@ -338,7 +338,7 @@ static void finish_summary(trainer *t)
     s->best_step = p->best_step;
     s->best_accuracy = p->best_step >= 0 ? p->best_accuracy : NAN;
     s->stopped_early = p->stopped;
-    s->finished = p->stopped || (t->total_steps > 0 && p->step >= t->total_steps);
+    s->finished = p->stopped || (t->plan && p->step >= t->total_steps);
     for (int64_t i = t->records.count - 1; i >= 0 && isnan(s->train_loss); i--) {
         s->train_loss = t->records.rows[i].value[RECORD_TRAIN_LOSS];
         s->train_accuracy = t->records.rows[i].value[RECORD_TRAIN_ACCURACY];

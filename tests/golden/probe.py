@@ -7,24 +7,30 @@ n, d, c, l2 = 48, 7, 3, 0.01
 i, k = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(d, dtype=torch.float64)[None]
 x = torch.sin(0.37 * i + 1.3 * k + 0.11 * i * k) * (1 + k) + 2 * k
 label = (torch.arange(n) * 7 // 5) % c
-mean, scale = x.mean(0), (x - x.mean(0)).pow(2).mean().sqrt()
-z = (x - mean) / scale
-w, b = torch.zeros(c, d, dtype=torch.float64, requires_grad=True), torch.zeros(c, dtype=torch.float64, requires_grad=True)
-opt = torch.optim.LBFGS([w, b], max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+mean = x.mean(0)
+each = (x - mean).pow(2).mean(0).sqrt()
 
 
-def closure():
-    opt.zero_grad()
-    loss = torch.nn.functional.cross_entropy(z @ w.T + b, label) + l2 * w.pow(2).sum()
-    loss.backward()
-    return loss
+def fit(scale):
+    z = (x - mean) / scale
+    w, b = torch.zeros(c, d, dtype=torch.float64, requires_grad=True), torch.zeros(c, dtype=torch.float64, requires_grad=True)
+    opt = torch.optim.LBFGS([w, b], max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+
+    def closure():
+        opt.zero_grad()
+        loss = torch.nn.functional.cross_entropy(z @ w.T + b, label) + l2 * w.pow(2).sum()
+        loss.backward()
+        return loss
+
+    opt.step(closure)
+    print("value %.9f, largest gradient %.1e" % (closure(), max(w.grad.abs().max(), b.grad.abs().max())))
+    folded = w / scale
+    bias = b - folded @ mean
+    print("weight", ", ".join("%.6f" % v for v in folded.detach().flatten()))
+    print("bias less its mean", ", ".join("%.6f" % v for v in (bias - bias.mean()).detach()))
 
 
-opt.step(closure)
-value = closure()
-print("largest gradient %.1e" % max(w.grad.abs().max(), b.grad.abs().max()))
-print("value %.9f" % value)
-folded = w / scale
-bias = b - folded @ mean
-print("weight", ", ".join("%.6f" % v for v in folded.detach().flatten()))
-print("bias less its mean", ", ".join("%.6f" % v for v in (bias - bias.mean()).detach()))
+print("common")
+fit(each.pow(2).mean().sqrt())
+print("each")
+fit(each)

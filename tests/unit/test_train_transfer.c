@@ -72,34 +72,51 @@ static void a_run_out_of_iterations_says_so(void **state)
 
 enum { ROWS = 48, WIDTH = 7, CLASSES = 3 };
 
-/* From tests/golden/probe.py: PyTorch in float64. */
-static const double expected_value = 1.003343121;
-static const double expected_weight[CLASSES * WIDTH] = {-0.086737, 0.214771, 0.071086, 0.000408, -0.086986, 0.024602, 0.018263, -0.202562,
-    -0.042314, -0.054202, 0.003561, 0.080199, 0.013579, 0.004458, 0.289299, -0.172457, -0.016884, -0.003968, 0.006787, -0.038181, -0.022721};
-static const double expected_bias[CLASSES] = {-0.511440, -0.511506, 1.022947}; /* less their mean, which the loss does not see */
+/* From tests/golden/probe.py: PyTorch in float64. The bias is less its mean, which the loss does not see. */
+typedef struct optimum {
+    spec_probe_scale scale;
+    double value, weight[CLASSES * WIDTH], bias[CLASSES];
+} optimum;
+static const optimum optima[] = {
+    {PROBE_SCALE_COMMON, 1.003343121, {-0.086737, 0.214771, 0.071086, 0.000408, -0.086986, 0.024602, 0.018263, -0.202562, -0.042314, -0.054202,
+        0.003561, 0.080199, 0.013579, 0.004458, 0.289299, -0.172457, -0.016884, -0.003968, 0.006787, -0.038181, -0.022721},
+        {-0.511440, -0.511506, 1.022947}},
+    {PROBE_SCALE_EACH, 0.966594922, {-0.192443, 0.282497, 0.087592, 0.003533, -0.091828, 0.021125, 0.017148, -0.480365, -0.068256, -0.061206,
+        0.012735, 0.090493, 0.023734, 0.009257, 0.672808, -0.214241, -0.026386, -0.016268, 0.001335, -0.044859, -0.026405},
+        {-0.610361, -0.698702, 1.309063}},
+};
 
-static void the_fit_is_pytorchs(void **state)
+static void fit_and_compare(const optimum *o, const config *c, device *dev)
 {
-    (void)state;
     float x[ROWS * WIDTH], t[ROWS * CLASSES] = {0}, weight[CLASSES * WIDTH], bias[CLASSES];
-    config c;
-    device *dev;
     probe_result r;
-    good(config_init(&c));
-    good(device_open(&dev, SPEC_DEVICE_CPU, 0, 1, NULL));
-    c.spec.transfer.probe_l2 = 0.01;
     for (int i = 0; i < ROWS; i++) {
         for (int k = 0; k < WIDTH; k++) x[i * WIDTH + k] = (float)(sin(0.37 * i + 1.3 * k + 0.11 * i * k) * (1 + k) + 2 * k);
         t[i * CLASSES + i * 7 / 5 % CLASSES] = 1;
     }
     const probe_data d = {.features = x, .targets = t, .rows = ROWS, .features_each = WIDTH, .classes = CLASSES};
-    good(probe_fit(weight, bias, &d, &c.spec, dev, &r));
+    good(probe_fit(weight, bias, &d, &c->spec, dev, &r));
     assert_true(r.search.converged);
-    assert_true(fabs(r.search.value - expected_value) < 1e-6);
-    /* A gradient below 1e-5 leaves weights within 1e-5 / (2 * l2) of the optimum, in units of the standardised features. */
-    for (int i = 0; i < CLASSES * WIDTH; i++) assert_true(fabs((double)weight[i] - expected_weight[i]) < 5e-4);
+    assert_true(fabs(r.search.value - o->value) < 1e-6);
+    /* A gradient below 1e-5 leaves weights within 1e-5 / (2 * l2) = 5e-4 of the optimum, in units of the scaled features, whose scales lie
+     * between 0.7 and 5; the biases take that times the means, up to 12. */
+    for (int i = 0; i < CLASSES * WIDTH; i++) assert_true(fabs((double)weight[i] - o->weight[i]) < 7e-4);
     double mean = ((double)bias[0] + (double)bias[1] + (double)bias[2]) / 3;
-    for (int i = 0; i < CLASSES; i++) assert_true(fabs((double)bias[i] - mean - expected_bias[i]) < 1e-2);
+    for (int i = 0; i < CLASSES; i++) assert_true(fabs((double)bias[i] - mean - o->bias[i]) < 1e-2);
+}
+
+static void the_fit_is_pytorchs(void **state)
+{
+    (void)state;
+    config c;
+    device *dev;
+    good(config_init(&c));
+    good(device_open(&dev, SPEC_DEVICE_CPU, 0, 1, NULL));
+    c.spec.transfer.probe_l2 = 0.01;
+    for (size_t i = 0; i < sizeof optima / sizeof *optima; i++) {
+        c.spec.transfer.probe_scale = optima[i].scale;
+        fit_and_compare(&optima[i], &c, dev);
+    }
     device_close(dev);
     config_free(&c);
 }
@@ -328,14 +345,14 @@ static void the_recipe_fills_what_nobody_set(void **state)
 static void what_the_recipe_would_ignore_is_a_mistake(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"transfer.enable=true", "transfer.front_rate=0.5", "transfer.frozen_part=0.5",
+    static const char *const wrong[] = {"train.epochs=0", "transfer.enable=true", "transfer.front_rate=0.5", "transfer.frozen_part=0.5",
         "model.pretrained=x transfer.enable=false transfer.front_rate=0.5"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         config c;
         good(config_init(&c));
         good(fixture_override_all(&c, wrong[i]));
         assert_int_equal(config_finish(&c), E_USAGE);
-        assert_non_null(strstr(status_message(), "transfer."));
+        assert_non_null(strstr(status_message(), "transfer"));
         config_free(&c);
     }
 }
@@ -363,6 +380,12 @@ static void a_run_begins_with_the_fit(void **state)
     assert_true(fgets(line, sizeof line, log) && fgets(line, sizeof line, log));
     assert_true(strncmp(line, "0,", 2) == 0);
     fclose(log);
+    /* Without an epoch, that is all there is. */
+    snprintf(words, sizeof words, "train.epochs=0 transfer.enable=true model.pretrained=%s/last.safetensors", fixture_path("source"));
+    fixture_run only = {.folder = "only", .overrides = words};
+    good(fixture_train(&only));
+    assert_true(only.summary.finished && only.summary.step == 0 && only.summary.best_step == 0);
+    assert_true(fixture_last("only") != 0 && fixture_last("only") != fixture_last("begin"));
     /* A last layer that came with the weights is left alone. */
     snprintf(words, sizeof words, "train.epochs=1 model.pretrained=%s/last.safetensors", fixture_path("source"));
     fixture_run kept = {.folder = "kept", .overrides = words, .said = open_memstream(&said, &bytes)};
