@@ -25,6 +25,7 @@ static const char state_magic[8] = "GRAFTSTA";
     X(number, "stop_loss", stop_loss)                                                                                  \
     X(bool, "stopped", stopped)                                                                                        \
     X(bool, "closed", closed)                                                                                          \
+    X(bool, "fitted", fitted)                                                                                          \
     X(number, "seconds", seconds)                                                                                      \
     X(number, "window_loss", window.loss_sum)                                                                          \
     X(number, "window_penalty", window.penalty_sum)                                                                    \

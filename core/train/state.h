@@ -45,6 +45,7 @@ typedef struct train_progress {
     double stop_loss;           /* INFINITY: none yet */
     bool stopped;               /* early stopping has ended the run */
     bool closed;                /* evaluation and log of this step are done: false after a signal in between */
+    bool fitted;                /* the last layer was fitted to features before the first update */
     double seconds;             /* training time so far */
     train_window window;
     double loss_scale;          /* f16: the present one; else 1 (0: not set yet)      */

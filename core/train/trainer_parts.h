@@ -47,7 +47,6 @@ typedef struct trainer {
     train_state resumed;     /* what was read; its lists stay in use     */
     bool resuming;
     bool fresh_head;         /* the last layer starts at random                  */
-    bool fitted;             /* this session: it was fitted to features first    */
     train_progress progress;
     int64_t batches_per_epoch, total_steps, row_period;
     step_io io;

@@ -247,7 +247,7 @@ static status make_optimiser(trainer *t)
     if (transfer_is_on(&t->spec)) {
         rates = ARENA_ARRAY(&t->memory, float, param_store_segments(t->store));
         if (!rates) return FAIL_MEMORY(param_store_segments(t->store) * sizeof *rates);
-        TRY(transfer_rates(rates, t->store, &t->model.graph, &t->spec));
+        TRY(transfer_rates(rates, t->store, &t->model.graph, &t->spec, t->progress.fitted));
     }
     TRY(optimiser_init(&t->optimiser, t->dev, t->store, &t->spec, variants, rates));
     t->block_count = optimiser_blocks(&t->optimiser, t->blocks);
@@ -270,8 +270,8 @@ static status fit_head(trainer *t)
     int64_t rows = t->spec.train.batch_size > 0 ? t->spec.train.batch_size : FEATURE_BATCH;
     const transfer_input in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows,
         .stop = trainer_asked_to_stop, .stop_context = t, .log = t->log};
-    TRY(transfer_fit_head(&t->model, &t->spec, &in, t->dev, &t->fitted));
-    t->progress.closed = !t->fitted; /* step 0 is worth an evaluation and a checkpoint */
+    TRY(transfer_fit_head(&t->model, &t->spec, &in, t->dev, &t->progress.fitted));
+    t->progress.closed = !t->progress.fitted; /* step 0 is worth an evaluation and a checkpoint */
     return OK;
 }
 

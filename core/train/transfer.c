@@ -210,13 +210,18 @@ static int32_t block_of(const graph *g, const char *name)
     return -1;
 }
 
-status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s)
+status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s, bool fitted)
 {
+    head_info h;
+    head_find(&h, g, 0);
     int32_t last = graph_last_block(g), first = transfer_first_block(g, s);
     for (int32_t i = 0; i < param_store_segments(store); i++) {
-        int32_t block = block_of(g, param_store_info(store, i)->name);
+        const char *name = param_store_info(store, i)->name;
+        int32_t block = block_of(g, name);
+        edge_id e = graph_find_edge(g, name);
         double depth = block < 0 ? 0 : (double)(last + 1 - block) / (last + 1 - first);
         rate[i] = (float)pow(s->transfer.front_rate, depth);
+        if (fitted && e != EDGE_NONE && (e == h.weight || e == h.bias)) rate[i] = (float)s->transfer.head_rate;
     }
     return OK;
 }

@@ -6,7 +6,7 @@
  * others, Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022: LP-FT).
  *
  *     TRY(transfer_fit_head(&model, &spec, &data, bad, dev, log, stop, context));
- *     TRY(transfer_rates(rates, store, &model.graph, &spec));
+ *     TRY(transfer_rates(rates, store, &model.graph, &spec, fitted));
  *
  * A 1x1 convolution under a ReLU and an average (SqueezeNet) is fitted as if the ReLU were not there; then its biases are raised by one
  * number, the same for all classes, so that no training image falls below zero anywhere, with a tenth to spare. A softmax does not see that
@@ -34,7 +34,8 @@ typedef struct transfer_input {
  * stopped. */
 status transfer_fit_head(model *m, const spec *s, const transfer_input *in, device *dev, bool *fitted);
 
-/* rate[i] for segment i of the store: 1 behind the blocks (the head), transfer.front_rate at the first block, geometric in between. */
-status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s);
+/* rate[i] for segment i of the store: 1 behind the blocks, transfer.front_rate at the first one that is trained, geometric in between; for
+ * the last layer transfer.head_rate if it was fitted, else 1. */
+status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s, bool fitted);
 
 #endif

@@ -264,26 +264,25 @@ static void what_cannot_be_fitted_stays(void **state)
     free_network(&f);
 }
 
-static void rates_fall_towards_the_image(void **state)
+static void check_rates(bool fitted_head)
 {
-    (void)state;
     fitted f;
     trainable g;
     param_store *store;
     float rate[256];
     char words[600];
-    snprintf(words, sizeof words, "model.pretrained=x transfer.front_rate=0.0625 transfer.frozen_part=0.2");
+    snprintf(words, sizeof words, "model.pretrained=x transfer.front_rate=0.0625 transfer.frozen_part=0.2 transfer.head_rate=0.125");
     fit_network(&f, words);
     good(train_graph_build(&g, &f.m.graph, &f.c.spec, 4, 1));
     good(param_store_create(&store, &g.graph, f.dev, true));
-    good(transfer_rates(rate, store, &f.m.graph, &f.c.spec));
+    good(transfer_rates(rate, store, &f.m.graph, &f.c.spec, fitted_head));
     int seen = 0;
     for (int32_t i = 0; i < param_store_segments(store); i++) {
         const param_info *p = param_store_info(store, i);
         /* Five blocks, the stem frozen: four trained ones, a factor of 2 each. The recipe freezes batch normalisation. */
         const struct { const char *name; double rate; bool frozen; } known[] = {{"conv1.weight", 0, true}, {"layer1.0.conv1.weight", 0.0625, false},
             {"layer2.0.bn1.weight", 0, true}, {"layer3.0.conv2.weight", 0.25, false}, {"layer4.0.conv1.weight", 0.5, false},
-            {"fc.weight", 1, false}, {"fc.bias", 1, false}};
+            {"fc.weight", fitted_head ? 0.125 : 1, false}, {"fc.bias", fitted_head ? 0.125 : 1, false}};
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
             if (strcmp(p->name, known[k].name) != 0) continue;
             seen++;
@@ -295,6 +294,13 @@ static void rates_fall_towards_the_image(void **state)
     param_store_destroy(store);
     trainable_free(&g);
     free_network(&f);
+}
+
+static void rates_fall_towards_the_image(void **state)
+{
+    (void)state;
+    check_rates(true);
+    check_rates(false);
 }
 
 /* ------------------------------------------------------------------------------------------------ the recipe */
