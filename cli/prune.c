@@ -8,6 +8,7 @@
 #include "cli/export_images.h"
 #include "cli/network.h"
 #include "core/base/file.h"
+#include "core/config/recipe.h"
 #include "core/graph/transform.h"
 #include "export/export.h"
 
@@ -212,6 +213,24 @@ static status write_model(job *j)
     return result;
 }
 
+typedef struct change {
+    const char *section, *key, *value;
+} change;
+
+/* A run from pretrained weights was too gentle to make up for lost channels: every layer is trained, at the rate it had, after the last one
+ * has been fitted to what is left of the features. */
+static const change after_transfer[] = {
+    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
+    {"transfer", "head_rate", "1"},
+};
+
+static status change_all(config *c, const change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        TRY(changes[i].value ? config_set(c, changes[i].section, changes[i].key, changes[i].value, "prune") : FAIL_MEMORY(64));
+    return OK;
+}
+
 /* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty, at a tenth of the rate. */
 static status write_retrain_spec(job *j, const char *path)
 {
@@ -220,13 +239,15 @@ static status write_retrain_spec(job *j, const char *path)
     arena *a = &j->c->memory;
     status result = OK;
     file_writer w = {0};
-    const char *const changes[][3] = {
+    bool transferred = transfer_is_on(s);
+    double slower = transferred ? 1 : 10;
+    const change changes[] = {
         {"model", "pretrained", j->output},
         {"model", "load_graph", "true"},
         {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
         {"train", "regularizer", "none"},
-        {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / 10)},
-        {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / 10)},
+        {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
+        {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / slower)},
     };
     TRY(config_init(&retrain));
     for (int32_t i = 0; i < option_count; i++) {
@@ -235,8 +256,8 @@ static status write_retrain_spec(job *j, const char *path)
         char *value = config_value_text(own, a, o);
         TRY_OUT(value ? config_set(&retrain, o->section, o->key, value, own->origin[i]) : FAIL_MEMORY(64));
     }
-    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
-        TRY_OUT(changes[i][2] ? config_set(&retrain, changes[i][0], changes[i][1], changes[i][2], "prune") : FAIL_MEMORY(64));
+    TRY_OUT(change_all(&retrain, changes, sizeof changes / sizeof *changes));
+    if (transferred) TRY_OUT(change_all(&retrain, after_transfer, sizeof after_transfer / sizeof *after_transfer));
     TRY_OUT(config_finish(&retrain));
     TRY_OUT(file_writer_open(&w, path));
     TRY_OUT(file_writer_printf(&w, "; Retrains the pruned model: graft train -e %s\n", path));
