@@ -221,7 +221,7 @@ typedef struct change {
  * has been fitted to what is left of the features. */
 static const change after_transfer[] = {
     {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
-    {"transfer", "head_rate", "1"},
+    {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"},
 };
 
 static status change_all(config *c, const change *changes, size_t count)

@@ -99,6 +99,7 @@ static status check_transfer(config *c)
     if (transfer_is_on(&c->spec)) return OK;
     static const char ignored[] = "would be ignored: it needs transfer.enable and model.pretrained";
     if (t->frozen_part > 0) TRY(config_complain(c, "transfer", "frozen_part", NULL, "%s", ignored));
+    if (t->start_weight > 0) TRY(config_complain(c, "transfer", "start_weight", NULL, "%s", ignored));
     if (t->head_rate != 1) TRY(config_complain(c, "transfer", "head_rate", NULL, "%s", ignored));
     return t->front_rate == 1 ? OK : config_complain(c, "transfer", "front_rate", NULL, "%s", ignored);
 }

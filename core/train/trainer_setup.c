@@ -350,11 +350,14 @@ status trainer_setup(trainer *t)
     TRY(open_device(t));
     TRY(fit_head(t));
     if (!t->resuming) TRY(fit_fake_quantisation(t));
+    bool mixed = transfer_is_on(&t->spec) && t->spec.transfer.start_weight > 0;
+    if (mixed) t->spec.train.ema_decay = t->spec.transfer.start_weight; /* of any size, for the memory it takes */
     TRY(resolve_batch(t));
     TRY(make_plans(t));
-    TRY(make_optimiser(t));
     TRY(make_loaders(t));
     count_steps(t);
+    if (mixed) t->spec.train.ema_decay = pow(t->spec.transfer.start_weight, 1 / (double)(t->total_steps > 0 ? t->total_steps : 1));
+    TRY(make_optimiser(t));
     if (t->resuming) TRY(trainer_restore(t));
     loss_scale_start(&t->progress, &t->spec.train);
     TRY(trainer_set_loss_scale(t, t->plan));

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# A small ResNet pretrained on caltech101, then taken to three other sets: what transfer is worth when the pretraining is small too.
+# Usage: OUT=build GRAFT_SHARED=../shared bench/pretrain.sh      table in bench/results/pretrain.txt; done runs are not repeated
+#
+# ResNet-10 of half width at 96x96, so that it takes minutes on a CPU. Rows:
+#     scratch     random weights, 24 epochs (cifar10: 5)
+#     finetuned   transfer.enable=false: random last layer, all layers at once, as many epochs
+#     blocks      the same with model.freeze_blocks="0 1 2"
+#     frozen      the last layer alone (train.epochs=0)
+#     default     model.pretrained and nothing else
+set -u
+cd "$(dirname "$0")/.." || exit 1
+out=${OUT:-build} shared=${GRAFT_SHARED:-../shared} results=${RESULTS:-bench/results/pretrain.txt}
+export OMP_WAIT_POLICY=passive
+work=$out/pretrain
+mkdir -p "$work" bench/results
+network="model.arch=resnet10 model.width=0.5 model.input_width=96 model.input_height=96"
+run="train.batch_size=32 train.eval_period=1000 schedule.learning_rate=0.05 train.regularizer_weight=2.5e-4 augment.random_resized_crop=true"
+[ -f "$results" ] || echo "set          start        correct          commit" >"$results"
+
+train() { # SET ROW word...
+    local folder=$work/$1-$2 set=$1 row=$2
+    shift 2
+    [ -f "$folder/done" ] && return
+    "$out/graft" train $network data.root="$shared/data/$set" data.cache="$work" train.output="$folder" train.top_k=1 --overwrite "$@" \
+        >"$folder.log" 2>&1 || { echo "$set $row failed: $folder.log" >&2 && return 1; }
+    "$out/graft" evaluate "$folder/last.safetensors" data.root="$shared/data/$set" --json 2>/dev/null | python3 -c '
+import json, sys
+e = json.load(sys.stdin)["evaluation"]
+print("%-12s %-12s %4d of %4d  %5.1f %%  %s" % (sys.argv[1], sys.argv[2], round(e["count"] * e["accuracy_top1"]), e["count"],
+                                                100 * e["accuracy_top1"], sys.argv[3]))' "$set" "$row" "$(git rev-parse --short HEAD 2>/dev/null)" >>"$results" &&
+        touch "$folder/done"
+}
+
+train caltech101 scratch $run "augment.crop_area=0.25 1" train.epochs=24 || exit 1
+pretrained=model.pretrained=$work/caltech101-scratch/last.safetensors
+for set in hymenoptera pets37 cifar10; do
+    epochs=24
+    [ $set = cifar10 ] && epochs=5
+    words="$run train.epochs=$epochs"
+    train $set scratch $words "augment.crop_area=0.25 1"
+    train $set finetuned $words "augment.crop_area=0.25 1" schedule.learning_rate=0.01 "$pretrained" transfer.enable=false
+    train $set blocks $words "augment.crop_area=0.25 1" schedule.learning_rate=0.01 "$pretrained" transfer.enable=false "model.freeze_blocks=0 1 2"
+    train $set frozen "$pretrained" train.epochs=0
+    train $set default "$pretrained" train.eval_period=1000
+done
