@@ -176,10 +176,12 @@ static void mask_graph(graph *masked, channel_map *m, const bool *keep, int64_t 
         const node *nd = &m->g->nodes[i];
         GOOD(builder_copy_node(&b, i));
         if (nd->op != &op_activation && nd->op != &op_batchnorm) continue;
-        int64_t channels = m->g->edges[nd->out[0]].shape.dim[3];
+        shape s = m->g->edges[nd->out[0]].shape;
+        int64_t channels = s.dim[s.rank - 1];
         char name[128];
         snprintf(name, sizeof name, "%s/mask", nd->name);
-        edge_id mask = graph_edge(masked, name, EDGE_CONST, DTYPE_F32, shape_4(batch, 1, 1, channels));
+        edge_id mask = graph_edge(masked, name, EDGE_CONST, DTYPE_F32,
+            s.rank == 4 ? shape_4(batch, 1, 1, channels) : shape_2(batch, channels));
         assert_int_not_equal(mask, EDGE_NONE);
         for (int64_t k = 0; k < batch * channels; k++)
             ((float *)masked->edges[mask].data)[k] = keep[channel_root(m, m->first[nd->out[0]] + k % channels)];
@@ -213,6 +215,10 @@ static void check_masked(graph *g, const prune_options *o, int64_t classes)
           *dense = malloc((size_t)classes * BATCH * 4);
     rng r = rng_make(3, RNG_TEST, 1);
     for (int64_t i = 0; i < pixels; i++) images[i] = rng_normal(&r);
+    if (o->target == TARGET_MACS) {
+        double left = (double)report.macs_after / (double)report.macs_before;
+        if (fabs(left - o->target_fraction) > 0.03) fail_msg("asked for %.2f of the products, got %.4f", o->target_fraction, left);
+    }
     run(&cut, BATCH, images, small, classes * BATCH);
     run(&masked, BATCH, images, dense, classes * BATCH);
     double size = 0, worst = 0;
@@ -245,6 +251,29 @@ static void test_masked_resnets(void **state)
             check_masked(&g, &o, 7);
             graph_free(&g);
         }
+}
+
+/* Every network, narrow, cut to half its products. Thresholds are steps, so that narrow networks hit the target roughly. */
+static void test_masked_networks(void **state)
+{
+    (void)state;
+    for (const model_entry *m = model_table; m->name; m++) {
+        config c;
+        graph g, whole;
+        GOOD(config_init(&c));
+        GOOD(config_set(&c, "model", "arch", m->name, "test"));
+        GOOD(models_set_defaults(&c));
+        spec_model options = c.spec.model;
+        options.width = 0.25, options.input_width = options.input_height = 64, options.dropout = 0;
+        GOOD(models_build(&whole, &options, 7));
+        GOOD(pass_drop_auxiliary(&g, &whole));
+        randomise(&g, 5);
+        prune_options o = defaults;
+        o.target = TARGET_MACS, o.target_fraction = 0.5, o.granularity = 1, o.min_filters = 2;
+        check_masked(&g, &o, 7);
+        graph_free(&g), graph_free(&whole);
+        config_free(&c);
+    }
 }
 
 /* Concatenation, depthwise convolution, and a flattened map in front of a linear layer. */
@@ -392,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keep_rule),      cmocka_unit_test(test_equalisation), cmocka_unit_test(test_masked_resnets),
+        cmocka_unit_test(test_masked_networks),
         cmocka_unit_test(test_masked_mixed),   cmocka_unit_test(test_targets),      cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_reestimate),
     };
