@@ -147,17 +147,15 @@ static status reestimate(job *j, graph *g)
     if (!j->has_images || j->options->reestimate_batches == 0) return OK;
     int64_t size = s->train.batch_size ? s->train.batch_size : 32;
     loader *l = NULL;
-    shape many = g->edges[g->inputs[0]].shape, one = many;
     loader_options o = {.data = &j->images.train, .preprocess = j->model.preprocess, .data_options = &s->data,
                         .augment = &s->augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
                         .world = 1, .seed = (uint64_t)s->train.seed, .log = &j->c->log};
     status result = OK;
     TRY(loader_create(&l, &o));
-    many.dim[0] = size, one.dim[0] = 1;
-    feed f = {.loader = l, .bytes = shape_count(many) * (int64_t)sizeof(float)};
-    TRY_OUT(graph_resize(g, g->inputs[0], many));
+    TRY_OUT(graph_resize_batch(g, size));
+    feed f = {.loader = l, .bytes = shape_count(g->edges[g->inputs[0]].shape) * (int64_t)sizeof(float)};
     TRY_OUT(prune_reestimate(g, j->dev, next_images, &f, j->options->reestimate_batches));
-    TRY_OUT(graph_resize(g, g->inputs[0], one));
+    TRY_OUT(graph_resize_batch(g, 1));
 out:
     loader_destroy(l);
     return result;

@@ -262,21 +262,40 @@ void graph_free(graph *g)
     *g = (graph){0};
 }
 
-status graph_resize(graph *g, edge_id e, shape s)
+/* Gives input e another shape or, with EDGE_NONE, every input another first dimension. */
+static status resize(graph *g, edge_id e, shape s, int64_t batch)
 {
-    if (e < 0 || e >= g->edge_count || g->edges[e].kind != EDGE_INPUT) return FAIL(E_INTERNAL, "graph_resize: edge %d is no input", e);
-    for (int32_t i = s.rank < 0 ? 0 : s.rank; i < SHAPE_MAX_RANK; i++) s.dim[i] = 0;
-    TRY(check_shape(g->edges[e].name, g->edges[e].type, s));
     size_t bytes = (size_t)g->edge_count * sizeof(edge);
     edge *before = malloc(bytes);
     if (!before) return FAIL_MEMORY(bytes);
     memcpy(before, g->edges, bytes);
-    g->edges[e].shape = s;
+    if (e != EDGE_NONE) g->edges[e].shape = s;
+    for (int32_t i = 0; e == EDGE_NONE && i < g->input_count; i++)
+        if (g->edges[g->inputs[i]].shape.rank > 0) g->edges[g->inputs[i]].shape.dim[0] = batch;
     status result = OK;
     for (node_id n = 0; n < g->node_count && result == OK; n++) result = infer_node(g, &g->nodes[n]);
     if (result != OK) memcpy(g->edges, before, bytes);
     free(before);
     return result;
+}
+
+status graph_resize(graph *g, edge_id e, shape s)
+{
+    if (e < 0 || e >= g->edge_count || g->edges[e].kind != EDGE_INPUT) return FAIL(E_INTERNAL, "graph_resize: edge %d is no input", e);
+    for (int32_t i = s.rank < 0 ? 0 : s.rank; i < SHAPE_MAX_RANK; i++) s.dim[i] = 0;
+    TRY(check_shape(g->edges[e].name, g->edges[e].type, s));
+    return resize(g, e, s, 0);
+}
+
+status graph_resize_batch(graph *g, int64_t batch)
+{
+    for (int32_t i = 0; i < g->input_count; i++) {
+        shape s = g->edges[g->inputs[i]].shape;
+        if (s.rank == 0) continue;
+        s.dim[0] = batch;
+        TRY(check_shape(g->edges[g->inputs[i]].name, g->edges[g->inputs[i]].type, s));
+    }
+    return resize(g, EDGE_NONE, (shape){0}, batch);
 }
 
 static status copy_edge(graph *dst, const edge *src)

@@ -114,6 +114,8 @@ node_id graph_find_node(const graph *g, const char *name);
 /* Gives input `e` another shape and infers every other shape again. E_MODEL when the graph does not admit it: nothing is changed.
  * Gradient nodes keep the shapes that they were made for: resize first, then graph_backward. */
 status graph_resize(graph *g, edge_id e, shape s);
+/* The same for the first dimension of every input: images and the keys of their dropout. */
+status graph_resize_batch(graph *g, int64_t batch);
 
 /* A deep copy, values included. dst is initialised by the call. */
 status graph_copy(graph *dst, const graph *src);

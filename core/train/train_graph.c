@@ -79,15 +79,10 @@ status freeze_apply(graph *g, const spec *s)
     return FAIL(E_USAGE, "model.freeze_blocks, freeze_layers: every parameter is frozen, nothing is left to train");
 }
 
-/* The sample keys have no effect on shapes but must have one per image when the image's shape is inferred through. */
 static status resize_batch(graph *g, int64_t batch)
 {
-    edge_id image = graph_find_edge(g, "image"), keys = graph_find_edge(g, "sample_keys");
-    if (image == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
-    if (keys != EDGE_NONE) g->edges[keys].shape = shape_1(batch);
-    shape s = g->edges[image].shape;
-    s.dim[0] = batch;
-    return graph_resize(g, image, s);
+    if (graph_find_edge(g, "image") == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
+    return graph_resize_batch(g, batch);
 }
 
 static status add_class_weights(graph *g, const float_list *weights, int64_t classes, edge_id *e)

@@ -9,24 +9,7 @@ graft=$PWD/$OUT/graft work=$tap_dir/work
 export OMP_NUM_THREADS=1 one=train.threads=1
 mkdir -p "$work"
 
-# Three classes that are easy to tell apart: a disc, a square, stripes; random place, size and colours.
-python3 - "$work/shapes" <<'PYTHON'
-import os, random, sys
-random.seed(5)
-for part, count in (("train", 60), ("val", 40)):
-    for name in ("disc", "square", "stripes"):
-        os.makedirs(f"{sys.argv[1]}/{part}/{name}")
-        for k in range(count):
-            cx, cy, r = random.randrange(10, 22), random.randrange(10, 22), random.randrange(5, 9)
-            ink, paper = [[random.randrange(256) for _ in range(3)] for _ in range(2)]
-            ink[k % 3] = (paper[k % 3] + 128) % 256
-            inside = {"disc": lambda x, y: (x - cx) ** 2 + (y - cy) ** 2 <= r * r,
-                      "square": lambda x, y: abs(x - cx) < r and abs(y - cy) < r,
-                      "stripes": lambda x, y: (x + cx) // 3 % 2 == 0}[name]
-            pixels = bytes(v for y in range(32) for x in range(32) for v in (ink if inside(x, y) else paper))
-            with open(f"{sys.argv[1]}/{part}/{name}/{k:02}.ppm", "wb") as f:
-                f.write(b"P6\n32 32\n255\n" + pixels)
-PYTHON
+python3 tests/e2e/make_shapes.py "$work/shapes"
 
 ok "train" "$graft" train data.root="$work/shapes" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=32 \
     model.input_height=32 data.resize=stretch train.epochs=12 train.batch_size=16 train.output="$work/run" schedule.learning_rate=0.05 \

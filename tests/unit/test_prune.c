@@ -152,9 +152,8 @@ static void run(const graph *g, int64_t batch, const float *images, float *resul
     device *dev;
     plan *p;
     GOOD(graph_copy(&resized, g));
+    GOOD(graph_resize_batch(&resized, batch));
     shape s = resized.edges[resized.inputs[0]].shape;
-    s.dim[0] = batch;
-    GOOD(graph_resize(&resized, resized.inputs[0], s));
     GOOD(pass_inference(&plain, &resized));
     GOOD(pass_lower(&lowered, &plain, false));
     GOOD(device_open(&dev, SPEC_DEVICE_CPU, 0, 0, NULL));
@@ -205,9 +204,8 @@ static void check_masked(graph *g, const prune_options *o, int64_t classes)
     bool *keep = calloc((size_t)m.element_count, sizeof *keep);
     GOOD(score_channels(&m, o, &score));
     GOOD(choose_kept(&m, score, report.threshold, o, keep));
+    GOOD(graph_resize_batch(g, BATCH));
     shape s = g->edges[g->inputs[0]].shape;
-    s.dim[0] = BATCH;
-    GOOD(graph_resize(g, g->inputs[0], s));
     mask_graph(&masked, &m, keep, BATCH);
 
     int64_t pixels = shape_count(s);
@@ -264,7 +262,7 @@ static void test_masked_networks(void **state)
         GOOD(config_set(&c, "model", "arch", m->name, "test"));
         GOOD(models_set_defaults(&c));
         spec_model options = c.spec.model;
-        options.width = 0.25, options.input_width = options.input_height = 64, options.dropout = 0;
+        options.width = 0.25, options.input_width = options.input_height = 64;
         GOOD(models_build(&whole, &options, 7));
         GOOD(pass_drop_auxiliary(&g, &whole));
         randomise(&g, 5);
