@@ -111,7 +111,7 @@ static status export_any(export_job *j)
 {
     const export_format *f = &export_formats[j->spec->format];
     if (f->prepare) TRY(f->prepare(j));
-    if (f->takes_model) return OK;
+    if (f->takes_model) return graph_remove_fake_quant(&j->m.graph); /* other programs know no ranges */
     if (f->integers || j->spec->precision == ENGINE_INT8) return export_integers(j);
     export_options o = make_options(j);
     o.half = j->spec->precision == ENGINE_F16;

@@ -294,13 +294,9 @@ static status write_all(job *j)
 /* Ranges are those of the unpruned network. */
 static status drop_fake_quantisation(job *j)
 {
-    graph plain;
     if (!graph_has_fake_quant(&j->model.graph)) return OK;
     log_warn(&j->c->log, "%s was trained quantisation-aware; pruning removes that: retrain with qat.enable = true", j->options->model);
-    TRY(pass_remove_fake_quant(&plain, &j->model.graph));
-    graph_free(&j->model.graph);
-    j->model.graph = plain;
-    return OK;
+    return graph_remove_fake_quant(&j->model.graph);
 }
 
 static status prune_model(job *j)

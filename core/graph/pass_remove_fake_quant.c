@@ -23,3 +23,13 @@ bool graph_has_fake_quant(const graph *g)
         if (g->nodes[n].op == &op_fake_quant) return true;
     return false;
 }
+
+status graph_remove_fake_quant(graph *g)
+{
+    graph plain;
+    if (!graph_has_fake_quant(g)) return OK;
+    TRY(pass_remove_fake_quant(&plain, g));
+    graph_free(g);
+    *g = plain;
+    return OK;
+}

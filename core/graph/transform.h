@@ -38,6 +38,7 @@ status pass_drop_auxiliary(graph *dst, const graph *src);       /* auxiliary out
 status pass_inference(graph *dst, const graph *src);            /* the same; drops dropout, and inputs only it reads       */
 status pass_remove_fake_quant(graph *dst, const graph *src);    /* what quantisation-aware training put in                 */
 bool graph_has_fake_quant(const graph *g);
+status graph_remove_fake_quant(graph *g);                       /* the same in place                                       */
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */

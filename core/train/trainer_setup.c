@@ -291,9 +291,11 @@ static status fit_fake_quantisation(trainer *t)
     bool wanted = t->spec.qat.enable, there = graph_has_fake_quant(g);
     if (wanted == there) return OK;
     if (wanted && !t->options->fake_quantise) return FAIL(E_INTERNAL, "qat.enable without fake_quantise");
-    if (wanted) TRY(t->options->fake_quantise(&changed, g, (float)t->spec.qat.range_momentum));
-    else TRY(pass_remove_fake_quant(&changed, g));
-    if (!wanted) log_info(t->log, "qat.enable = false: fake quantisation is taken out of %s", t->spec.model.pretrained);
+    if (!wanted) {
+        log_info(t->log, "qat.enable = false: fake quantisation is taken out of %s", t->spec.model.pretrained);
+        return graph_remove_fake_quant(g);
+    }
+    TRY(t->options->fake_quantise(&changed, g, (float)t->spec.qat.range_momentum));
     graph_free(g);
     *g = changed;
     return OK;
