@@ -168,6 +168,7 @@ static __global__ void __launch_bounds__(THREADS) reduce_columns(T *__restrict__
     bool inside = channel < channels;
     for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
         float sum[N] = {};
+        double total[N];
         for (int64_t p = threadIdx.y; p < pixels && inside; p += UNROLL * step) {
             pack<T, N> g[UNROLL] = {}, x[UNROLL] = {};
 #pragma unroll
@@ -183,10 +184,10 @@ static __global__ void __launch_bounds__(THREADS) reduce_columns(T *__restrict__
                 for (int k = 0; k < N; k++) sum[k] = fmaf(to_float(g[u].at[k]), to_float(x[u].at[k]), sum[k]);
         }
 #pragma unroll
-        for (int k = 0; k < N; k++) {
-            double total = column_sum((double)sum[k]);
-            if (threadIdx.y == 0 && inside) db[image * channels + channel + k] = from_float<T>((float)total);
-        }
+        for (int k = 0; k < N; k++) total[k] = (double)sum[k];
+        const double *fold = column_fold<N>(total);
+        for (int k = threadIdx.y; k < N && inside; k += blockDim.y)
+            db[image * channels + channel + k] = from_float<T>((float)column_total(fold, k, (int)threadIdx.x));
     }
 }
 

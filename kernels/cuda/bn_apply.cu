@@ -4,7 +4,7 @@
  *     bn_grad_apply   g = ddst act'(dst);  dsrc = p[c] g + q[c] src + r[c];  dadd = g
  *
  * direct: a thread an element. columns: see columns.cuh; the coefficients of a thread's channels stay in registers, a row costs one 16-byte
- * access per tensor, four (two) rows are in flight. What of the activation is known at compile time is none, relu and "look".
+ * access per tensor, four (two) rows are in flight. Where channels are no whole 16 bytes, several rows are taken for one, if rows allow it. What of the activation is known at compile time is none, relu and "look".
  * Bound by memory: one access per tensor and element.
  */
 #include "kernels/cuda/columns.cuh"
@@ -16,16 +16,16 @@ static const char *refuse(const void *desc)
     return cuda_refuse_type(((const bn_desc *)desc)->type);
 }
 
-/* What the element-wise part needs of the descriptor. */
+/* What the element-wise part needs of the descriptor. A kernel's row may be several of the tensor's: columns is then a multiple of channels. */
 typedef struct shape {
-    int64_t rows, channels, band;
+    int64_t rows, columns, channels, band;
     activation act;
     float alpha, beta;
 } shape;
 
-static shape shape_of(const bn_desc *d, int64_t band)
+static shape shape_of(const bn_desc *d, int64_t period, int64_t band)
 {
-    shape s = {d->rows, d->channels, band, d->act, d->alpha, d->beta};
+    shape s = {d->rows / period, d->channels * period, d->channels, band, d->act, d->alpha, d->beta};
     return s;
 }
 
@@ -62,14 +62,14 @@ template <typename T> static status launch_apply_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     return launch(apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->in[0], call->in[1], d->has_add ? call->in[2] : NULL, shape_of(d, 0));
+        call->in[0], call->in[1], d->has_add ? call->in[2] : NULL, shape_of(d, 1, 0));
 }
 
 template <typename T> static status launch_grad_apply_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     return launch(grad_apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->out[1], call->in[0], call->in[1], call->in[2], call->in[3], shape_of(d, 0));
+        call->out[1], call->in[0], call->in[1], call->in[2], call->in[3], shape_of(d, 1, 0));
 }
 
 static status apply_direct_run(const kernel_call *call)
@@ -89,15 +89,18 @@ template <typename T, int N, int ACT>
 static __global__ void __launch_bounds__(THREADS, 2) apply_columns(T *__restrict__ dst, const T *__restrict__ src,
     const float *__restrict__ coef, const T *__restrict__ add, shape s)
 {
-    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y * s.channels;
-    if (channel >= s.channels) return;
+    int64_t column = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y * s.columns;
+    if (column >= s.columns) return;
     int64_t end = (blockIdx.y + 1) * s.band;
-    end = (end < s.rows ? end : s.rows) * s.channels;
+    end = (end < s.rows ? end : s.rows) * s.columns;
     activation act = ACT < 0 ? s.act : (activation)ACT;
     float a[N], shift[N];
 #pragma unroll
-    for (int k = 0; k < N; k++) a[k] = coef[channel + k], shift[k] = coef[s.channels + channel + k];
-    for (int64_t at = (blockIdx.y * s.band + threadIdx.y) * s.channels + channel; at < end; at += UNROLL * step) {
+    for (int k = 0; k < N; k++) {
+        int64_t c = (column + k) % s.channels;
+        a[k] = coef[c], shift[k] = coef[s.channels + c];
+    }
+    for (int64_t at = (blockIdx.y * s.band + threadIdx.y) * s.columns + column; at < end; at += UNROLL * step) {
         pack<T, N> x[UNROLL], more[UNROLL];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
@@ -123,16 +126,18 @@ template <typename T, int N, int ACT>
 static __global__ void __launch_bounds__(THREADS, 2) grad_apply_columns(T *__restrict__ dsrc, T *__restrict__ dadd,
     const T *__restrict__ ddst, const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ coef, shape s)
 {
-    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y * s.channels;
-    if (channel >= s.channels) return;
+    int64_t column = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y * s.columns;
+    if (column >= s.columns) return;
     int64_t end = (blockIdx.y + 1) * s.band;
-    end = (end < s.rows ? end : s.rows) * s.channels;
+    end = (end < s.rows ? end : s.rows) * s.columns;
     activation act = ACT < 0 ? s.act : (activation)ACT;
     float p[N], q[N], r[N];
 #pragma unroll
-    for (int k = 0; k < N; k++)
-        p[k] = coef[channel + k], q[k] = coef[s.channels + channel + k], r[k] = coef[2 * s.channels + channel + k];
-    for (int64_t at = (blockIdx.y * s.band + threadIdx.y) * s.channels + channel; at < end; at += GRAD_UNROLL * step) {
+    for (int k = 0; k < N; k++) {
+        int64_t c = (column + k) % s.channels;
+        p[k] = coef[c], q[k] = coef[s.channels + c], r[k] = coef[2 * s.channels + c];
+    }
+    for (int64_t at = (blockIdx.y * s.band + threadIdx.y) * s.columns + column; at < end; at += GRAD_UNROLL * step) {
         pack<T, N> g[GRAD_UNROLL], x[GRAD_UNROLL], y[GRAD_UNROLL] = {};
 #pragma unroll
         for (int u = 0; u < GRAD_UNROLL; u++) {
@@ -156,29 +161,30 @@ static __global__ void __launch_bounds__(THREADS, 2) grad_apply_columns(T *__res
     }
 }
 
-template <typename T, int N, int ACT> static status launch_apply(const kernel_call *call)
+template <typename T, int N, int ACT> static status launch_apply(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    column_plan p = column_plan_of(1, d->rows, d->channels / N, UNROLL);
+    column_plan p = column_plan_of(1, d->rows / period, d->channels * period / N, UNROLL);
     return launch(apply_columns<T, N, ACT>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], call->in[1],
-        d->has_add ? call->in[2] : NULL, shape_of(d, p.band));
+        d->has_add ? call->in[2] : NULL, shape_of(d, period, p.band));
 }
 
-template <typename T, int N, int ACT> static status launch_grad_apply(const kernel_call *call)
+template <typename T, int N, int ACT> static status launch_grad_apply(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    column_plan p = column_plan_of(1, d->rows, d->channels / N, GRAD_UNROLL);
+    column_plan p = column_plan_of(1, d->rows / period, d->channels * period / N, GRAD_UNROLL);
     return launch(grad_apply_columns<T, N, ACT>, p.grid, p.block, 0, call->stream, call->out[0], call->out[1], call->in[0], call->in[1],
-        call->in[2], call->in[3], shape_of(d, p.band));
+        call->in[2], call->in[3], shape_of(d, period, p.band));
 }
 
 template <typename T> static status choose_apply(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     bool aligned = aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16) && aligned_to(call->in[2], 16);
-    if (d->channels % LANES<T> != 0 || !aligned) return launch_apply<T, 1, -1>(call);
-    if (d->act == ACT_NONE) return launch_apply<T, LANES<T>, ACT_NONE>(call);
-    return d->act == ACT_RELU ? launch_apply<T, LANES<T>, ACT_RELU>(call) : launch_apply<T, LANES<T>, -1>(call);
+    int64_t period = column_period(d->rows, d->channels, LANES<T>);
+    if (!period || !aligned) return launch_apply<T, 1, -1>(call, 1);
+    if (d->act == ACT_NONE) return launch_apply<T, LANES<T>, ACT_NONE>(call, period);
+    return d->act == ACT_RELU ? launch_apply<T, LANES<T>, ACT_RELU>(call, period) : launch_apply<T, LANES<T>, -1>(call, period);
 }
 
 template <typename T> static status choose_grad_apply(const kernel_call *call)
@@ -186,9 +192,10 @@ template <typename T> static status choose_grad_apply(const kernel_call *call)
     const bn_desc *d = (const bn_desc *)call->desc;
     bool aligned = aligned_to(call->out[0], 16) && aligned_to(call->out[1], 16);
     for (int i = 0; i < 3; i++) aligned = aligned && aligned_to(call->in[i], 16);
-    if (d->channels % LANES<T> != 0 || !aligned) return launch_grad_apply<T, 1, -1>(call);
-    if (d->act == ACT_NONE) return launch_grad_apply<T, LANES<T>, ACT_NONE>(call);
-    return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU>(call) : launch_grad_apply<T, LANES<T>, -1>(call);
+    int64_t period = column_period(d->rows, d->channels, LANES<T>);
+    if (!period || !aligned) return launch_grad_apply<T, 1, -1>(call, 1);
+    if (d->act == ACT_NONE) return launch_grad_apply<T, LANES<T>, ACT_NONE>(call, period);
+    return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU>(call, period) : launch_grad_apply<T, LANES<T>, -1>(call, period);
 }
 
 static status apply_columns_run(const kernel_call *call)

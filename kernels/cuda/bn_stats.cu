@@ -4,7 +4,8 @@
  *
  * direct: a block a channel, in double.
  * columns: see columns.cuh. Runs of 16 rows are summed in f32, the runs in double (of the f32 sum's error sqrt(16) u is left, and double
- * arithmetic stays below a tenth of the loads' time even where it runs at 1/32 rate); the rows of a block are added in order, then the bands.
+ * arithmetic stays within the loads' time even where it runs at 1/32 rate); the rows of a block are added in order, then the bands. Where
+ * channels are no whole 16 bytes but rows allow it, two, four or eight rows are taken for one.
  * Bound by memory: one read of src (ddst, src and dst).
  */
 #include "kernels/cuda/columns.cuh"
@@ -106,17 +107,16 @@ template <int N> static inline __device__ void sums_fold(sums<N> *s)
     }
 }
 
-/* Adds up the block's rows and writes them as the band's: partial [bands, 2, channels]. All threads call it. */
-template <int N> static inline __device__ void sums_write(double *partial, const sums<N> *s, int64_t channel, int64_t channels)
+/* Adds up the block's rows and writes them as the band's: partial [bands, 2, columns]. All threads call it. */
+template <int N> static inline __device__ void sums_write(double *partial, const sums<N> *s, int64_t columns)
 {
-    double *band = partial + (int64_t)blockIdx.y * 2 * channels;
-#pragma unroll
-    for (int k = 0; k < N; k++) {
-        double sum = column_sum(s->total[0][k]), products = column_sum(s->total[1][k]);
-        if (threadIdx.y == 0 && channel < channels) {
-            band[channel + k] = sum;
-            band[channels + channel + k] = products;
-        }
+    const double *fold = column_fold<2 * N>(&s->total[0][0]);
+    double *band = partial + (int64_t)blockIdx.y * 2 * columns;
+    int width = (int)blockDim.x, thread = (int)threadIdx.y * width + (int)threadIdx.x;
+    for (int i = thread; i < 2 * N * width; i += width * (int)blockDim.y) { /* neighbouring threads, neighbouring columns */
+        int stat = i / (N * width), at = i - stat * N * width, x = at / N, k = at % N;
+        int64_t column = (int64_t)blockIdx.x * width * N + at;
+        if (column < columns) band[stat * columns + column] = column_total(fold, stat * N + k, x);
     }
 }
 
@@ -148,7 +148,7 @@ static __global__ void __launch_bounds__(THREADS, 2) stats_columns(double *__res
         }
         sums_fold(&s);
     }
-    sums_write(partial, &s, channel, channels);
+    sums_write(partial, &s, channels);
 }
 
 /* ACT: the activation, or -1: `act` decides at run time. */
@@ -186,62 +186,105 @@ static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *
         }
         sums_fold(&s);
     }
-    sums_write(partial, &s, channel, channels);
+    sums_write(partial, &s, channels);
 }
 
-/* For packs of n channels. */
-static column_plan plan_of(const bn_desc *d, int n)
+/* stats[stat, c] = sum over bands and periods of partial[band, stat, period, c], in a fixed order. Block (8, 32). */
+static __global__ void __launch_bounds__(THREADS, 2) sum_bands(double *__restrict__ stats, const double *__restrict__ partial,
+    int64_t channels, int64_t bands, int64_t period)
 {
-    return column_plan_of(1, d->rows, d->channels / n, RUN * UNROLL);
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stat = i / channels, c = i - stat * channels, step = 2 * period * channels;
+    double sum = 0.0;
+    for (int64_t j = 0; j < period && stat < 2; j++) {
+        const double *from = partial + (stat * period + j) * channels + c;
+#pragma unroll 8
+        for (int64_t band = threadIdx.y; band < bands; band += blockDim.y) sum += from[band * step];
+    }
+    const double *fold = column_fold<1>(&sum);
+    if (threadIdx.y == 0 && stat < 2) stats[i] = column_total(fold, 0, (int)threadIdx.x);
 }
 
-static bool is_packed(const bn_desc *d, const kernel_call *call)
+static status launch_sum_bands(const kernel_call *call, const double *partial, int64_t bands, int64_t period)
 {
-    return d->channels % (16 / (int64_t)dtype_bytes(d->type)) == 0 && aligned_to(call->in[0], 16) && aligned_to(call->in[1], 16) &&
-           aligned_to(call->in[2], 16);
+    constexpr int WIDTH = 8;
+    int64_t channels = ((const bn_desc *)call->desc)->channels;
+    return launch(sum_bands, dim3(blocks_for(2 * channels, WIDTH)), dim3(WIDTH, THREADS / WIDTH), 0, call->stream, call->out[0], partial,
+        channels, bands, period);
 }
 
-/* One band needs no second level; alignment, which is known only at the call, may choose the other width. */
+/* How a tensor is cut: `period` rows of it are one of the kernel's. */
+typedef struct cut {
+    int64_t period, rows, channels;
+    column_plan plan;
+} cut;
+
+static cut cut_of(const bn_desc *d, int64_t lanes, int64_t period)
+{
+    cut c = {period, d->rows / period, d->channels * period, {}};
+    c.plan = column_plan_of(1, c.rows, c.channels / lanes, RUN * UNROLL);
+    return c;
+}
+
+/* Whether 16-byte accesses are possible, and with what period. */
+static int64_t packed_period(const bn_desc *d)
+{
+    return column_period(d->rows, d->channels, 16 / (int64_t)dtype_bytes(d->type));
+}
+
+/* Doubles of the first level's results; 0 where it can write the result itself. */
+static int64_t partial_count(const cut &c)
+{
+    return c.plan.bands * c.period > 1 ? c.plan.bands * 2 * c.channels : 0;
+}
+
+/* Alignment, which is known only at the call, may choose the other width. */
 static size_t scratch_bytes(const void *desc, const void *state)
 {
     const bn_desc *d = (const bn_desc *)desc;
-    int64_t lanes = 16 / (int64_t)dtype_bytes(d->type), single = plan_of(d, 1).bands;
-    int64_t packed = d->channels % lanes == 0 ? plan_of(d, (int)lanes).bands : 1, bands = packed > single ? packed : single;
+    int64_t single = partial_count(cut_of(d, 1, 1)), period = packed_period(d), packed = 0;
+    if (period) packed = partial_count(cut_of(d, 16 / (int64_t)dtype_bytes(d->type), period));
     (void)state;
-    return bands > 1 ? (size_t)(bands * 2 * d->channels) * sizeof(double) : 0;
+    return (size_t)(packed > single ? packed : single) * sizeof(double);
 }
 
-template <typename T, int N> static status launch_stats_columns(const kernel_call *call)
+template <typename T, int N> static status launch_stats_columns(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    column_plan p = plan_of(d, N);
-    double *stats = (double *)call->out[0], *partial = p.bands > 1 ? (double *)call->scratch : stats;
-    TRY(launch(stats_columns<T, N>, p.grid, p.block, 0, call->stream, partial, call->in[0], d->rows, d->channels, p.band));
-    return p.bands > 1 ? launch_sum_bands(call, stats, partial, 2 * d->channels, p.bands) : OK;
+    cut c = cut_of(d, N, period);
+    double *stats = (double *)call->out[0], *partial = partial_count(c) ? (double *)call->scratch : stats;
+    TRY(launch(stats_columns<T, N>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], c.rows, c.channels, c.plan.band));
+    return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
 }
 
-template <typename T, int N, int ACT> static status launch_grad_stats_columns(const kernel_call *call)
+template <typename T, int N, int ACT> static status launch_grad_stats_columns(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    column_plan p = plan_of(d, N);
-    double *stats = (double *)call->out[0], *partial = p.bands > 1 ? (double *)call->scratch : stats;
-    TRY(launch(grad_stats_columns<T, N, ACT>, p.grid, p.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2], d->rows,
-        d->channels, p.band, d->act, d->alpha, d->beta));
-    return p.bands > 1 ? launch_sum_bands(call, stats, partial, 2 * d->channels, p.bands) : OK;
+    cut c = cut_of(d, N, period);
+    double *stats = (double *)call->out[0], *partial = partial_count(c) ? (double *)call->scratch : stats;
+    TRY(launch(grad_stats_columns<T, N, ACT>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2],
+        c.rows, c.channels, c.plan.band, d->act, d->alpha, d->beta));
+    return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
+}
+
+static bool is_aligned(const kernel_call *call)
+{
+    return aligned_to(call->in[0], 16) && aligned_to(call->in[1], 16) && aligned_to(call->in[2], 16);
 }
 
 template <typename T> static status choose_stats(const kernel_call *call)
 {
-    return is_packed((const bn_desc *)call->desc, call) ? launch_stats_columns<T, LANES<T>>(call) : launch_stats_columns<T, 1>(call);
+    int64_t period = packed_period((const bn_desc *)call->desc);
+    return period && aligned_to(call->in[0], 16) ? launch_stats_columns<T, LANES<T>>(call, period) : launch_stats_columns<T, 1>(call, 1);
 }
 
 template <typename T> static status choose_grad_stats(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    if (!is_packed(d, call)) return launch_grad_stats_columns<T, 1, -1>(call);
-    if (d->act == ACT_NONE) return launch_grad_stats_columns<T, LANES<T>, ACT_NONE>(call);
-    if (d->act == ACT_RELU) return launch_grad_stats_columns<T, LANES<T>, ACT_RELU>(call);
-    return launch_grad_stats_columns<T, LANES<T>, -1>(call);
+    int64_t period = packed_period(d);
+    if (!period || !is_aligned(call)) return launch_grad_stats_columns<T, 1, -1>(call, 1);
+    if (d->act == ACT_NONE) return launch_grad_stats_columns<T, LANES<T>, ACT_NONE>(call, period);
+    if (d->act == ACT_RELU) return launch_grad_stats_columns<T, LANES<T>, ACT_RELU>(call, period);
+    return launch_grad_stats_columns<T, LANES<T>, -1>(call, period);
 }
 
 static status stats_columns_run(const kernel_call *call)

@@ -32,36 +32,36 @@ static inline column_plan column_plan_of(int64_t outer, int64_t rows, int64_t pa
     return p;
 }
 
-/* Sum over threadIdx.y of one value per thread, in order; holds where threadIdx.y is 0. All threads of the block call it. */
-static inline __device__ double column_sum(double x)
+/* Rows of `channels` that make one row of whole 16 bytes, if `rows` divide so: then odd channel counts go by 16 bytes, too, a thread's channel
+ * being its column modulo `channels`. 0: they do not. */
+static inline int64_t column_period(int64_t rows, int64_t channels, int64_t lanes)
 {
-    SHARED(double, fold, [COLUMN_THREADS]);
+    int64_t period = 1;
+    while (channels * period % lanes != 0) period *= 2;
+    return rows % period == 0 ? period : 0;
+}
+
+constexpr int FOLD_STRIDE = COLUMN_THREADS + 8; /* so that neighbouring values of a narrow block lie in different banks */
+
+/* Leaves VALUES sums per thread for column_total; its return value goes there. All threads of the block call it. */
+template <int VALUES> static inline __device__ const double *column_fold(const double values[VALUES])
+{
+    SHARED(double, fold, [VALUES][FOLD_STRIDE]);
+    int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x);
     __syncthreads(); /* fold may still be read by an earlier call */
-    fold[threadIdx.y * blockDim.x + threadIdx.x] = x;
+#pragma unroll
+    for (int v = 0; v < VALUES; v++) fold[v][thread] = values[v];
     __syncthreads();
+    return &fold[0][0];
+}
+
+/* Sum over threadIdx.y, in order, of value v of the threads with threadIdx.x = x. */
+static inline __device__ double column_total(const double *fold, int v, int x)
+{
     double sum = 0.0;
-    if (threadIdx.y != 0) return sum;
 #pragma unroll 4
-    for (unsigned y = 0; y < blockDim.y; y++) sum += fold[y * blockDim.x + threadIdx.x];
+    for (int y = 0; y < (int)blockDim.y; y++) sum += fold[v * FOLD_STRIDE + y * (int)blockDim.x + x];
     return sum;
-}
-
-/* out[i] = sum of partial[band][i] over the bands, in a fixed order. Block (32, 8). */
-static __global__ void __launch_bounds__(COLUMN_THREADS) sum_bands(double *__restrict__ out, const double *__restrict__ partial,
-    int64_t count, int64_t bands)
-{
-    int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
-    double sum = 0.0;
-#pragma unroll 4
-    for (int64_t b = threadIdx.y; b < bands; b += blockDim.y)
-        if (i < count) sum += partial[b * count + i];
-    sum = column_sum(sum);
-    if (threadIdx.y == 0 && i < count) out[i] = sum;
-}
-
-static inline status launch_sum_bands(const kernel_call *call, double *out, const double *partial, int64_t count, int64_t bands)
-{
-    return launch(sum_bands, dim3(blocks_for(count, WARP)), dim3(WARP, COLUMN_THREADS / WARP), 0, call->stream, out, partial, count, bands);
 }
 
 #endif

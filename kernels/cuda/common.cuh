@@ -87,6 +87,12 @@ static inline const char *cuda_refuse_type(dtype type)
     return type == DTYPE_F64 ? "f64 is the reference's" : NULL;
 }
 
+/* a / b for a >= 0, b > 0: by the short division, which is several times as fast, where it can be. */
+static inline __device__ int64_t quotient(int64_t a, int32_t b)
+{
+    return a <= INT32_MAX ? (int32_t)a / b : a / b;
+}
+
 /* Blocks that cover `count` with `each` elements a block. */
 static inline unsigned blocks_for(int64_t count, int64_t each)
 {

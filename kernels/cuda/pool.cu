@@ -1,8 +1,9 @@
 /* pool.cu: window, global and adaptive pooling, forward and backward, NHWC.
  *
- * direct: a thread an output (of backward: an input pixel, which gathers from the windows over it, in order, so that no atomics are needed).
- * packed: the same with N neighbouring channels per thread in 16-byte accesses; neighbouring threads take neighbouring channels, then
- * neighbouring columns, so that overlapping windows meet in the L1 cache. columns (forward averages over whole images): see columns.cuh.
+ * direct: a thread a channel of an output (of backward: of an input pixel, which gathers from the windows over it, in order, so that no
+ * atomics are needed), then of the next pixel of its band. packed: the same with N neighbouring channels per thread in 16-byte accesses;
+ * neighbouring threads take neighbouring channels, then neighbouring pixels, so that overlapping windows meet in the L1 cache. columns
+ * (forward averages over whole images): a block sums all pixels of its channels.
  * Bound by memory: one read of src, one write of dst (and of index); windows that overlap are read again from cache.
  */
 #include "kernels/cuda/columns.cuh"
@@ -92,81 +93,101 @@ template <typename T> static __device__ float accumulate(float sum, T x) { retur
 
 /* ------------------------------------------------------------------------------------------------ window by window */
 
-/* N = 1 is the direct variant. index may be NULL. */
+/* Pixel `p` of an image of dst: the first N channels from `channel` on. index may be NULL. */
 template <typename T, int N, pool_kind KIND>
-static __global__ void __launch_bounds__(THREADS, 2) forward_window(T *__restrict__ dst, int32_t *__restrict__ index,
-    const T *__restrict__ src, shape s)
+static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const shape &s, int64_t image, int64_t p, int64_t channel)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
-    if (i >= s.n * s.y.out * s.x.out * packs) return;
-    int64_t channel = i % packs * N, pixel = i / packs;
-    int32_t ox = (int32_t)(pixel % s.x.out), oy = (int32_t)(pixel / s.x.out % s.y.out);
-    const T *image = src + pixel / s.x.out / s.y.out * s.y.in * s.x.in * s.c + channel;
+    int32_t oy = (int32_t)quotient(p, s.x.out), ox = (int32_t)(p - (int64_t)oy * s.x.out);
+    const T *from = src + image * s.y.in * s.x.in * s.c + channel;
     span y = span_of(s.y, oy), x = span_of(s.x, ox);
-    pack<T, N> best = load_pack<N>(image + ((int64_t)y.first * s.x.in + x.first) * s.c);
+    pack<T, N> best = load_pack<N>(from + ((int64_t)y.first * s.x.in + x.first) * s.c);
     pack<int32_t, N> at;
     typename sum_of<T>::type sum[N] = {};
+#pragma unroll
     for (int k = 0; k < N; k++) at.at[k] = y.first * s.x.in + x.first;
     for (int32_t iy = y.first; iy < y.end; iy++)
+#pragma unroll 2
         for (int32_t ix = x.first; ix < x.end; ix++) {
-            pack<T, N> v = load_pack<N>(image + ((int64_t)iy * s.x.in + ix) * s.c);
+            pack<T, N> v = load_pack<N>(from + ((int64_t)iy * s.x.in + ix) * s.c);
 #pragma unroll
             for (int k = 0; k < N; k++) {
                 if (KIND == POOL_AVERAGE) sum[k] = accumulate(sum[k], v.at[k]);
                 else if (to_float(v.at[k]) > to_float(best.at[k])) best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
             }
         }
-    if (KIND == POOL_AVERAGE) {
-        float divisor = (float)((int64_t)y.divisor * x.divisor);
+    float divisor = (float)((int64_t)y.divisor * x.divisor);
+    int64_t to = (image * s.y.out * s.x.out + p) * s.c + channel;
 #pragma unroll
-        for (int k = 0; k < N; k++) best.at[k] = from_float<T>((float)sum[k] / divisor);
-    }
-    store_pack(dst + pixel * s.c + channel, best);
+    for (int k = 0; k < N && KIND == POOL_AVERAGE; k++) best.at[k] = from_float<T>((float)sum[k] / divisor);
+    store_pack(dst + to, best);
     if (index && KIND == POOL_MAX)
-        for (int k = 0; k < N; k++) index[pixel * s.c + channel + k] = at.at[k];
+#pragma unroll
+        for (int k = 0; k < N; k++) index[to + k] = at.at[k];
 }
 
 template <typename T, int N, pool_kind KIND>
-static __global__ void __launch_bounds__(THREADS, 2) backward_window(T *__restrict__ dsrc, const T *__restrict__ ddst,
-    const int32_t *__restrict__ index, shape s)
+static __device__ void backward_pixel(T *dsrc, const T *ddst, const int32_t *index, const shape &s, int64_t image, int32_t p, int64_t channel)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
-    if (i >= s.n * s.y.in * s.x.in * packs) return;
-    int64_t channel = i % packs * N, pixel = i / packs;
-    int32_t ix = (int32_t)(pixel % s.x.in), iy = (int32_t)(pixel / s.x.in % s.y.in), position = iy * s.x.in + ix;
-    int64_t image = pixel / s.x.in / s.y.in * s.y.out * s.x.out;
+    int32_t iy = p / s.x.in, ix = p - iy * s.x.in;
     span y = covering(s.y, iy), x = covering(s.x, ix);
     float sum[N] = {};
     for (int32_t oy = y.first; oy < y.end; oy++)
         for (int32_t ox = x.first; ox < x.end; ox++) {
-            int64_t at = (image + (int64_t)oy * s.x.out + ox) * s.c + channel;
+            int64_t at = (image * s.y.out * s.x.out + (int64_t)oy * s.x.out + ox) * s.c + channel;
             pack<T, N> g = load_pack<N>(ddst + at);
             float divisor = 1.0f;
             if (KIND == POOL_AVERAGE) divisor = (float)((int64_t)span_of(s.y, oy).divisor * span_of(s.x, ox).divisor);
 #pragma unroll
             for (int k = 0; k < N; k++) {
                 if (KIND == POOL_AVERAGE) sum[k] += to_float(g.at[k]) / divisor;
-                else if (index[at + k] == position) sum[k] += to_float(g.at[k]);
+                else if (index[at + k] == p) sum[k] += to_float(g.at[k]);
             }
         }
     pack<T, N> result;
 #pragma unroll
     for (int k = 0; k < N; k++) result.at[k] = from_float<T>(sum[k]);
-    store_pack(dsrc + pixel * s.c + channel, result);
+    store_pack(dsrc + (image * s.y.in * s.x.in + p) * s.c + channel, result);
+}
+
+/* A thread its channels, and pixels of a band one after the other (columns.cuh). N = 1 is the direct variant. */
+template <typename T, int N, pool_kind KIND>
+static __global__ void __launch_bounds__(THREADS, 2) forward_window(T *__restrict__ dst, int32_t *__restrict__ index,
+    const T *__restrict__ src, shape s, int64_t band)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.out * s.x.out;
+    int64_t end = (blockIdx.y + 1) * band;
+    if (end > pixels) end = pixels;
+    for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y)
+            forward_pixel<T, N, KIND>(dst, index, src, s, image, p, channel);
+}
+
+template <typename T, int N, pool_kind KIND>
+static __global__ void __launch_bounds__(THREADS, 2) backward_window(T *__restrict__ dsrc, const T *__restrict__ ddst,
+    const int32_t *__restrict__ index, shape s, int64_t band)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.in * s.x.in;
+    int64_t end = (blockIdx.y + 1) * band;
+    if (end > pixels) end = pixels;
+    for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y)
+            backward_pixel<T, N, KIND>(dsrc, ddst, index, s, image, (int32_t)p, channel);
 }
 
 template <typename T, int N> static status launch_forward(const kernel_call *call)
 {
     const pool_desc *d = (const pool_desc *)call->desc;
-    return launch(d->kind == POOL_MAX ? forward_window<T, N, POOL_MAX> : forward_window<T, N, POOL_AVERAGE>, dim3(blocks_for(d->n * d->oh * d->ow * (d->c / N), THREADS)),
-        dim3(THREADS), 0, call->stream, call->out[0], call->out[1], call->in[0], shape_of(d));
+    column_plan p = column_plan_of(d->n, d->oh * d->ow, d->c / N, 1);
+    return launch(d->kind == POOL_MAX ? forward_window<T, N, POOL_MAX> : forward_window<T, N, POOL_AVERAGE>, p.grid, p.block, 0,
+        call->stream, call->out[0], call->out[1], call->in[0], shape_of(d), p.band);
 }
 
 template <typename T, int N> static status launch_backward(const kernel_call *call)
 {
     const pool_desc *d = (const pool_desc *)call->desc;
-    return launch(d->kind == POOL_MAX ? backward_window<T, N, POOL_MAX> : backward_window<T, N, POOL_AVERAGE>, dim3(blocks_for(d->n * d->ih * d->iw * (d->c / N), THREADS)),
-        dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], shape_of(d));
+    column_plan p = column_plan_of(d->n, d->ih * d->iw, d->c / N, 1);
+    return launch(d->kind == POOL_MAX ? backward_window<T, N, POOL_MAX> : backward_window<T, N, POOL_AVERAGE>, p.grid, p.block, 0,
+        call->stream, call->out[0], call->in[0], call->in[1], shape_of(d), p.band);
 }
 
 #define FOR_TYPE(type, FUNCTION, ...)                                                                                  \
@@ -231,6 +252,7 @@ static __global__ void __launch_bounds__(THREADS) average_columns(T *__restrict_
     bool inside = channel < channels;
     for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
         typename sum_of<T>::type sum[N] = {};
+        double total[N];
         for (int64_t p = threadIdx.y; p < pixels && inside; p += UNROLL * step) {
             pack<T, N> x[UNROLL] = {};
 #pragma unroll
@@ -242,10 +264,10 @@ static __global__ void __launch_bounds__(THREADS) average_columns(T *__restrict_
                 for (int k = 0; k < N; k++) sum[k] = accumulate(sum[k], x[u].at[k]);
         }
 #pragma unroll
-        for (int k = 0; k < N; k++) {
-            double total = column_sum((double)sum[k]);
-            if (threadIdx.y == 0 && inside) dst[image * channels + channel + k] = from_float<T>((float)total / divisor);
-        }
+        for (int k = 0; k < N; k++) total[k] = (double)sum[k];
+        const double *fold = column_fold<N>(total);
+        for (int k = threadIdx.y; k < N && inside; k += blockDim.y)
+            dst[image * channels + channel + k] = from_float<T>((float)column_total(fold, k, (int)threadIdx.x) / divisor);
     }
 }
 

@@ -5,9 +5,10 @@
  * move.cuh). backward gathers: a thread visits the outputs that read its pixel, in order, so no atomics are needed. Bound by memory: src
  * read (each pixel up to 4 times, from cache), dst written.
  */
+#include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/move.cuh"
 
-constexpr int THREADS = 256;
+constexpr int THREADS = COLUMN_THREADS;
 
 static const char *backward_refuse(const void *desc)
 {
@@ -47,16 +48,17 @@ typedef struct taps {
 
 static __device__ taps taps_of(const axis &a, int32_t o)
 {
-    int64_t above = (int64_t)o * a.in, below = a.out; /* the position is above / below */
+    int64_t above = (int64_t)o * a.in; /* the position is above / below */
+    int32_t below = a.out;
     if (a.bilinear && a.align) {
         above = a.out > 1 ? (int64_t)o * (a.in - 1) : 0;
         below = a.out > 1 ? a.out - 1 : 1;
     } else if (a.bilinear) {
         above = (2 * (int64_t)o + 1) * a.in - a.out;
-        below = 2 * (int64_t)a.out;
+        below = 2 * a.out;
         if (above < 0) above = 0;
     }
-    int64_t low = above / below;
+    int64_t low = quotient(above, below);
     taps t = {(int32_t)low, (int32_t)low, 1.0f, 0.0f};
     if (!a.bilinear) return t;
     int64_t rest = above - low * below; /* below 2^21: exact as f32 */
@@ -98,26 +100,29 @@ static __device__ float share_of(const axis &a, int32_t o, int32_t i)
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
+/* A thread an element of the pixels (N channels of them), for the pixels of a band one after the other: columns.cuh. */
+
 /* T is an element's bytes, `packs` their number in a pixel. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) nearest_elements(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t packs)
+static __global__ void __launch_bounds__(THREADS) nearest_elements(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t packs,
+    int64_t band)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= s.n * s.y.out * s.x.out * packs) return;
-    int64_t pixel = i / packs, row = pixel / s.x.out, image = row / s.y.out;
-    int32_t y = taps_of(s.y, (int32_t)(row - image * s.y.out)).low, x = taps_of(s.x, (int32_t)(pixel - row * s.x.out)).low;
-    dst[i] = src[((image * s.y.in + y) * s.x.in + x) * packs + i - pixel * packs];
+    int64_t at = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, pixels = (int64_t)s.y.out * s.x.out, end = (blockIdx.y + 1) * band;
+    if (end > pixels) end = pixels;
+    for (int64_t image = blockIdx.z; at < packs && image < s.n; image += gridDim.z)
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) {
+            int32_t oy = (int32_t)quotient(p, s.x.out), y = taps_of(s.y, oy).low;
+            int32_t x = taps_of(s.x, (int32_t)(p - (int64_t)oy * s.x.out)).low;
+            dst[(image * pixels + p) * packs + at] = src[((image * s.y.in + y) * s.x.in + x) * packs + at];
+        }
 }
 
-/* N = 1 is the direct variant. */
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS, 2) bilinear_forward(T *__restrict__ dst, const T *__restrict__ src, shape s)
+static __device__ void forward_pixel(T *dst, const T *src, const shape &s, int64_t image, int64_t p, int64_t channel)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
-    if (i >= s.n * s.y.out * s.x.out * packs) return;
-    int64_t pixel = i / packs, row = pixel / s.x.out, image = row / s.y.out;
-    taps y = taps_of(s.y, (int32_t)(row - image * s.y.out)), x = taps_of(s.x, (int32_t)(pixel - row * s.x.out));
-    const T *from = src + (i - pixel * packs) * N;
+    int32_t oy = (int32_t)quotient(p, s.x.out);
+    taps y = taps_of(s.y, oy), x = taps_of(s.x, (int32_t)(p - (int64_t)oy * s.x.out));
+    const T *from = src + channel;
     int64_t top = (image * s.y.in + y.low) * s.x.in, bottom = (image * s.y.in + y.high) * s.x.in;
     pack<T, N> a = load_pack<N>(from + (top + x.low) * s.c), b = load_pack<N>(from + (top + x.high) * s.c);
     pack<T, N> e = load_pack<N>(from + (bottom + x.low) * s.c), f = load_pack<N>(from + (bottom + x.high) * s.c), result;
@@ -127,33 +132,41 @@ static __global__ void __launch_bounds__(THREADS, 2) bilinear_forward(T *__restr
         float lower = x.low_weight * to_float(e.at[k]) + x.high_weight * to_float(f.at[k]);
         result.at[k] = from_float<T>(y.low_weight * upper + y.high_weight * lower);
     }
-    store_pack(dst + i * N, result);
+    store_pack(dst + (image * s.y.out * s.x.out + p) * s.c + channel, result);
+}
+
+/* N = 1 is the direct variant. */
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS, 2) bilinear_forward(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t band)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.out * s.x.out;
+    int64_t end = (blockIdx.y + 1) * band;
+    if (end > pixels) end = pixels;
+    for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) forward_pixel<T, N>(dst, src, s, image, p, channel);
 }
 
 template <typename T> static status launch_nearest(const kernel_call *call, int64_t packs)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
-    return launch(nearest_elements<T>, dim3(blocks_for(d->n * d->oh * d->ow * packs, THREADS)), dim3(THREADS), 0, call->stream,
-        call->out[0], call->in[0], shape_of(d), packs);
+    column_plan p = column_plan_of(d->n, d->oh * d->ow, packs, 1);
+    return launch(nearest_elements<T>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), packs, p.band);
 }
 
 template <typename T, int N> static status launch_bilinear(const kernel_call *call)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
-    return launch(bilinear_forward<T, N>, dim3(blocks_for(d->n * d->oh * d->ow * (d->c / N), THREADS)), dim3(THREADS), 0, call->stream,
-        call->out[0], call->in[0], shape_of(d));
+    column_plan p = column_plan_of(d->n, d->oh * d->ow, d->c / N, 1);
+    return launch(bilinear_forward<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
 }
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS, 2) backward_gather(T *__restrict__ dsrc, const T *__restrict__ ddst, shape s)
+static __device__ void backward_pixel(T *dsrc, const T *ddst, const shape &s, int64_t image, int64_t p, int64_t channel)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, packs = s.c / N;
-    if (i >= s.n * s.y.in * s.x.in * packs) return;
-    int64_t pixel = i / packs, row = pixel / s.x.in, image = row / s.y.in;
-    int32_t iy = (int32_t)(row - image * s.y.in), ix = (int32_t)(pixel - row * s.x.in);
-    const T *from = ddst + image * s.y.out * s.x.out * s.c + (i - pixel * packs) * N;
+    int32_t iy = (int32_t)quotient(p, s.x.in), ix = (int32_t)(p - (int64_t)iy * s.x.in);
+    const T *from = ddst + image * s.y.out * s.x.out * s.c + channel;
     span y = readers_of(s.y, iy), x = readers_of(s.x, ix);
     float sum[N] = {};
     for (int32_t oy = y.first; oy < y.end; oy++) {
@@ -170,14 +183,24 @@ static __global__ void __launch_bounds__(THREADS, 2) backward_gather(T *__restri
     pack<T, N> result;
 #pragma unroll
     for (int k = 0; k < N; k++) result.at[k] = from_float<T>(sum[k]);
-    store_pack(dsrc + i * N, result);
+    store_pack(dsrc + (image * s.y.in * s.x.in + p) * s.c + channel, result);
+}
+
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS, 2) backward_gather(T *__restrict__ dsrc, const T *__restrict__ ddst, shape s, int64_t band)
+{
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.in * s.x.in;
+    int64_t end = (blockIdx.y + 1) * band;
+    if (end > pixels) end = pixels;
+    for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) backward_pixel<T, N>(dsrc, ddst, s, image, p, channel);
 }
 
 template <typename T, int N> static status launch_backward(const kernel_call *call)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
-    return launch(backward_gather<T, N>, dim3(blocks_for(d->n * d->ih * d->iw * (d->c / N), THREADS)), dim3(THREADS), 0, call->stream,
-        call->out[0], call->in[0], shape_of(d));
+    column_plan p = column_plan_of(d->n, d->ih * d->iw, d->c / N, 1);
+    return launch(backward_gather<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
 }
 
 /* ------------------------------------------------------------------------------------------------ variants */

@@ -6,6 +6,7 @@ failed=0
 
 # The reasons in the sources: texts inside functions that return a reason.
 sources=$(ls kernels/ref/*.c kernels/cpu/*.c)
+"$OUT/tests/kernelcheck" --refusals --count=100 | grep -q __cuda_ && sources+=" $(ls kernels/cuda/*.cu)"
 awk '
     /^(static )?const char \*[a-z0-9_]+\(/ { inside = 1 }
     /^}/ { inside = 0 }
