@@ -94,7 +94,7 @@ ifeq ($(SIMT),1)
 CPPFLAGS += -DGRAFT_SIMT=1 -Ikernels/simt/include
 SIMT_ISA := $(if $(shell grep -m1 ' avx2 .* f16c\| f16c .* avx2' /proc/cpuinfo),-march=x86-64-v3)
 SIMT_SRC := $(wildcard kernels/simt/*.c)
-$(SIMT_SRC:%.c=$(OBJ)/%.o): CFLAGS += $(SIMT_ISA)
+$(SIMT_SRC:%.c=$(OBJ)/%.o): CFLAGS += $(SIMT_ISA) -O3
 CXXFLAGS += -std=c++20 -x c++ $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -fno-exceptions -fno-rtti -fno-threadsafe-statics \
             -Wall -Wno-unknown-pragmas -Werror -MMD -MP $(SIMT_ISA) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 endif

@@ -231,7 +231,8 @@ void simt_collective(simt_combine *combine, const char *name, void *argument, co
 
 void simt_needs(int32_t sm, const char *what, const simt_site *site)
 {
-    if (launch_sm() < sm) simt_fault(site, "%s needs sm_%d, this GPU is sm_%d", what, sm, launch_sm());
+    int32_t mine = simt_engine->l->sm;
+    if (mine < sm) simt_fault(site, "%s needs sm_%d, this GPU is sm_%d", what, sm, mine);
 }
 
 /* ------------------------------------------------------------------------------------------------ cp.async */

@@ -32,6 +32,7 @@ typedef struct launch {
     dim3 grid, block;
     size_t shared_bytes;
     uint64_t order; /* 0: by number; else seeds the order of threads */
+    int32_t sm;     /* of the imaginary GPU */
 } launch;
 
 typedef struct copy {
@@ -105,7 +106,6 @@ void report_function(const void *address, char *text, size_t capacity);
 
 /* launch.c */
 status launch_run(const launch *l);
-int32_t launch_sm(void); /* of the imaginary GPU */
 
 /* memory.c */
 bool memory_intact(char *text, size_t capacity); /* guard bands of all allocations */

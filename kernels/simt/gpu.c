@@ -25,11 +25,6 @@ int32_t gpu_sm(void)
     return (int32_t)gpu_setting("GRAFT_SIMT_SM", 80);
 }
 
-int32_t launch_sm(void)
-{
-    return gpu_sm();
-}
-
 int32_t gpu_shared_bytes(void)
 {
     switch (gpu_sm()) {

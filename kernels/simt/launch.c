@@ -91,6 +91,7 @@ static int32_t thread_count(void)
 status launch_run(const launch *l)
 {
     launch mine = *l;
+    mine.sm = gpu_sm();
     int64_t order = gpu_setting("GRAFT_SIMT_ORDER", 0);
     if (order) mine.order = (uint64_t)order * 0x9e3779b97f4a7c15u + atomic_fetch_add(&launches, 1) + 1;
     share s = {&mine, (uint64_t)l->grid.x * l->grid.y * l->grid.z, 1};

@@ -62,9 +62,9 @@ void shared_fill(engine *e)
 
 static bool intact(const char *at, size_t bytes)
 {
-    for (size_t i = 0; i < bytes; i++)
-        if ((unsigned char)at[i] != GUARD_BYTE) return false;
-    return true;
+    unsigned char difference = 0;
+    for (size_t i = 0; i < bytes; i++) difference |= (unsigned char)at[i] ^ GUARD_BYTE;
+    return !difference;
 }
 
 bool shared_intact(engine *e)

@@ -81,139 +81,163 @@ void simt_combine_ldmatrix_x1_trans(void *const arguments[32]) { load_matrices(a
 void simt_combine_ldmatrix_x2_trans(void *const arguments[32]) { load_matrices(arguments, 2, true); }
 void simt_combine_ldmatrix_x4_trans(void *const arguments[32]) { load_matrices(arguments, 4, true); }
 
-/* ------------------------------------------------------------------------------------------------ products of floats */
+/* ------------------------------------------------------------------------------------------------ products of 16-bit floats */
 
-typedef float decode_half(uint16_t bits);
+/* d[16][8] gathered from the lanes, four words each, and back. */
+static inline void gather_d(uint32_t d[16][8], void *const arguments[32])
+{
+    for (int32_t i = 0; i < LANES; i++) {
+        const char *mine = ((const simt_mma *)arguments[i])->d;
+        memcpy(&d[i / 4][i % 4 * 2], mine, 8);
+        memcpy(&d[i / 4 + 8][i % 4 * 2], mine + 8, 8);
+    }
+}
 
-static inline float from_f16(uint16_t bits)
+static inline void scatter_d(void *const arguments[32], uint32_t d[16][8])
+{
+    for (int32_t i = 0; i < LANES; i++) {
+        char *mine = ((const simt_mma *)arguments[i])->d;
+        memcpy(mine, &d[i / 4][i % 4 * 2], 8);
+        memcpy(mine + 8, &d[i / 4 + 8][i % 4 * 2], 8);
+    }
+}
+
+/* Eight columns at a time, for the vector unit. */
+typedef float floats __attribute__((vector_size(32)));
+typedef int32_t integers __attribute__((vector_size(32)));
+
+typedef union product_d {
+    uint32_t word[16][8];
+    integers integer[16];
+    floats real[16];
+} product_d;
+
+/* Registers of two, four or one elements are neighbours in a row of a and in a column of b: rows of 16 * registers bytes. `b` by columns. */
+static inline __attribute__((always_inline)) void gather_ab(void *const arguments[32], void *to_a, void *to_b, int32_t registers)
+{
+    char *a = to_a, *b = to_b;
+    int32_t stride = 16 * registers, column;
+    for (int32_t i = 0; i < LANES; i++) {
+        const simt_mma *m = arguments[i];
+        for (int32_t k = 0; k < registers; k++) {
+            column = 16 * k + i % 4 * 4;
+            memcpy(a + i / 4 * stride + column, &m->a[2 * k], 4);
+            memcpy(a + (i / 4 + 8) * stride + column, &m->a[2 * k + 1], 4);
+            memcpy(b + i / 4 * stride + column, &m->b[k], 4);
+        }
+    }
+}
+
+static inline void decode_f16(float *to, const uint16_t *from, int32_t count)
 {
 #ifdef __F16C__
-    return _cvtsh_ss(bits);
+    for (int32_t i = 0; i < count; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
 #else
-    return f16_to_f32(bits);
+    for (int32_t i = 0; i < count; i++) to[i] = f16_to_f32(from[i]);
 #endif
 }
 
-static inline float from_bf16(uint16_t bits)
+static inline void decode_bf16(float *to, const uint16_t *from, int32_t count)
 {
-    uint32_t word = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
+    for (int32_t i = 0; i < count; i++) {
+        uint32_t word = (uint32_t)from[i] << 16;
+        memcpy(to + i, &word, sizeof word);
+    }
 }
 
 /* A product reads the upper 19 bits of a tf32 register. */
-static inline float from_tf32(uint32_t bits)
+static inline void decode_tf32(float *to, const uint32_t *from, int32_t count)
 {
-    uint32_t word = bits & 0xffffe000u;
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
+    for (int32_t i = 0; i < count; i++) {
+        uint32_t word = from[i] & 0xffffe000u;
+        memcpy(to + i, &word, sizeof word);
+    }
 }
 
-/* d += a * b. Products of 11-bit significands are exact in f32; sums are taken in f32 in the order of k (a GPU's order is its secret). */
-static inline void multiply(void *const arguments[32], float (*a)[16], float (*b)[8], int32_t depth)
+/* d += a * b, b by columns. Products of 11-bit significands are exact in f32; sums are taken in f32 in the order of k (a GPU's order is its
+ * secret). */
+static inline __attribute__((always_inline)) void multiply(void *const arguments[32], const float *a, const float *b, int32_t depth)
 {
-    float d[16][8];
-    for (int32_t i = 0; i < LANES; i++) {
-        const float *mine = ((const simt_mma *)arguments[i])->d;
-        memcpy(&d[i / 4][i % 4 * 2], mine, 8);
-        memcpy(&d[i / 4 + 8][i % 4 * 2], mine + 2, 8);
-    }
-    for (int32_t r = 0; r < 16; r++)
+    enum { BLOCK = 4 };
+    product_d d;
+    floats rows[16];
+    for (int32_t k = 0; k < depth; k++)
+        for (int32_t c = 0; c < 8; c++) ((float *)rows)[8 * k + c] = b[c * depth + k];
+    gather_d(d.word, arguments);
+    for (int32_t r = 0; r < 16; r += BLOCK) {
+        floats sum[BLOCK];
+        memcpy(sum, d.real + r, sizeof sum);
         for (int32_t k = 0; k < depth; k++)
-            for (int32_t c = 0; c < 8; c++) d[r][c] += a[r][k] * b[k][c];
-    for (int32_t i = 0; i < LANES; i++) {
-        float *mine = ((const simt_mma *)arguments[i])->d;
-        memcpy(mine, &d[i / 4][i % 4 * 2], 8);
-        memcpy(mine + 2, &d[i / 4 + 8][i % 4 * 2], 8);
+            for (int32_t i = 0; i < BLOCK; i++) sum[i] += a[(r + i) * depth + k] * rows[k];
+        memcpy(d.real + r, sum, sizeof sum);
     }
+    scatter_d(arguments, d.word);
 }
 
-/* k 8 or 16: registers of two 16-bit elements. */
-static inline __attribute__((always_inline)) void multiply_halves(void *const arguments[32], int32_t depth, decode_half *decode)
+/* registers 1: k 8; 2: k 16. */
+static inline __attribute__((always_inline)) void multiply_halves(void *const arguments[32], int32_t registers, bool bf16)
 {
     need_all(arguments, "mma");
-    float a[16][16], b[16][8];
-    for (int32_t i = 0; i < LANES; i++) {
-        const simt_mma *m = arguments[i];
-        int32_t group = i / 4, member = i % 4;
-        for (int32_t k = 0; k < depth / 8; k++) {
-            int32_t column = 8 * k + 2 * member;
-            for (int32_t half = 0; half < 2; half++) {
-                a[group][column + half] = decode((uint16_t)(m->a[2 * k] >> 16 * half));
-                a[group + 8][column + half] = decode((uint16_t)(m->a[2 * k + 1] >> 16 * half));
-                b[column + half][group] = decode((uint16_t)(m->b[k] >> 16 * half));
-            }
-        }
-    }
-    multiply(arguments, a, b, depth);
+    uint16_t a[256], b[128];
+    float wide_a[256], wide_b[128];
+    int32_t depth = 8 * registers;
+    gather_ab(arguments, a, b, registers);
+    if (bf16) decode_bf16(wide_a, a, 16 * depth), decode_bf16(wide_b, b, 8 * depth);
+    else decode_f16(wide_a, a, 16 * depth), decode_f16(wide_b, b, 8 * depth);
+    multiply(arguments, wide_a, wide_b, depth);
 }
 
-void simt_combine_mma_f16_k16(void *const arguments[32]) { multiply_halves(arguments, 16, from_f16); }
-void simt_combine_mma_bf16_k16(void *const arguments[32]) { multiply_halves(arguments, 16, from_bf16); }
-void simt_combine_mma_f16_k8(void *const arguments[32]) { multiply_halves(arguments, 8, from_f16); }
+void simt_combine_mma_f16_k16(void *const arguments[32]) { multiply_halves(arguments, 2, false); }
+void simt_combine_mma_bf16_k16(void *const arguments[32]) { multiply_halves(arguments, 2, true); }
+void simt_combine_mma_f16_k8(void *const arguments[32]) { multiply_halves(arguments, 1, false); }
 
 void simt_combine_mma_tf32_k8(void *const arguments[32])
 {
     need_all(arguments, "mma");
-    float a[16][16], b[16][8];
-    for (int32_t i = 0; i < LANES; i++) {
-        const simt_mma *m = arguments[i];
-        int32_t group = i / 4, member = i % 4;
-        for (int32_t k = 0; k < 2; k++) {
-            a[group][4 * k + member] = from_tf32(m->a[2 * k]);
-            a[group + 8][4 * k + member] = from_tf32(m->a[2 * k + 1]);
-            b[4 * k + member][group] = from_tf32(m->b[k]);
-        }
-    }
-    multiply(arguments, a, b, 8);
+    uint32_t a[128], b[64];
+    float wide_a[128], wide_b[64];
+    gather_ab(arguments, a, b, 2);
+    decode_tf32(wide_a, a, 128);
+    decode_tf32(wide_b, b, 64);
+    multiply(arguments, wide_a, wide_b, 8);
 }
 
 /* ------------------------------------------------------------------------------------------------ products of bytes */
 
+/* Without .satfinite sums wrap. */
 static inline __attribute__((always_inline)) void multiply_bytes(void *const arguments[32], bool unsigned_a)
 {
     need_all(arguments, "mma");
-    int16_t a[16][32];
-    int16_t b[8][32]; /* columns of b */
-    for (int32_t i = 0; i < LANES; i++) {
-        const simt_mma *m = arguments[i];
-        int32_t group = i / 4, member = i % 4;
-        for (int32_t k = 0; k < 2; k++) {
-            for (int32_t byte = 0; byte < 4; byte++) {
-                uint32_t upper = m->a[2 * k] >> 8 * byte, lower = m->a[2 * k + 1] >> 8 * byte;
-                int32_t column = 16 * k + 4 * member + byte;
-                a[group][column] = unsigned_a ? (int16_t)(uint8_t)upper : (int16_t)(int8_t)upper;
-                a[group + 8][column] = unsigned_a ? (int16_t)(uint8_t)lower : (int16_t)(int8_t)lower;
-                b[group][column] = (int16_t)(int8_t)(m->b[k] >> 8 * byte);
-            }
-        }
+    enum { BLOCK = 4, DEPTH = 32 };
+    uint8_t a[16][DEPTH], b[8][DEPTH];
+    integers rows[DEPTH];
+    product_d d;
+    gather_ab(arguments, a, b, 2);
+    for (int32_t k = 0; k < DEPTH; k++)
+        for (int32_t c = 0; c < 8; c++) ((int32_t *)rows)[8 * k + c] = (int8_t)b[c][k];
+    gather_d(d.word, arguments);
+    for (int32_t r = 0; r < 16; r += BLOCK) {
+        integers sum[BLOCK] = {{0}};
+        for (int32_t k = 0; k < DEPTH; k++)
+            for (int32_t i = 0; i < BLOCK; i++) sum[i] += (unsigned_a ? a[r + i][k] : (int8_t)a[r + i][k]) * rows[k];
+        for (int32_t i = 0; i < BLOCK; i++)
+            for (int32_t c = 0; c < 8; c++) d.word[r + i][c] += (uint32_t)sum[i][c];
     }
-    for (int32_t i = 0; i < LANES; i++) {
-        int32_t *d = ((const simt_mma *)arguments[i])->d;
-        for (int32_t e = 0; e < 4; e++) {
-            int32_t row = i / 4 + e / 2 * 8, column = i % 4 * 2 + e % 2, sum = 0;
-            for (int32_t k = 0; k < 32; k++) sum += (int32_t)a[row][k] * b[column][k];
-            d[e] = (int32_t)((uint32_t)d[e] + (uint32_t)sum); /* without .satfinite sums wrap */
-        }
-    }
+    scatter_d(arguments, d.word);
 }
 
 void simt_combine_mma_s8_k32(void *const arguments[32]) { multiply_bytes(arguments, false); }
 void simt_combine_mma_u8s8_k32(void *const arguments[32]) { multiply_bytes(arguments, true); }
 
-/* m8n8k16: one register each of a and b. */
+/* m8n8k16: one register each of a and b, two of d. */
 void simt_combine_mma_s8_k16(void *const arguments[32])
 {
     need_all(arguments, "mma");
-    int16_t a[8][16], b[8][16];
+    int8_t a[8][16], b[8][16];
     for (int32_t i = 0; i < LANES; i++) {
         const simt_mma *m = arguments[i];
-        for (int32_t byte = 0; byte < 4; byte++) {
-            a[i / 4][i % 4 * 4 + byte] = (int8_t)(m->a[0] >> 8 * byte);
-            b[i / 4][i % 4 * 4 + byte] = (int8_t)(m->b[0] >> 8 * byte);
-        }
+        memcpy(&a[i / 4][i % 4 * 4], m->a, 4);
+        memcpy(&b[i / 4][i % 4 * 4], m->b, 4);
     }
     for (int32_t i = 0; i < LANES; i++) {
         int32_t *d = ((const simt_mma *)arguments[i])->d;
