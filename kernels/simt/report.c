@@ -25,6 +25,15 @@ static FILE *ask(const void *address)
     return popen(command, "re");
 }
 
+/* Length of "kernel<float, (mode)2>" of "kernel<float, (mode)2>(float *, int)". */
+static size_t without_parameters(const char *name)
+{
+    size_t length = 0;
+    for (int32_t depth = 0; name[length] && (depth || name[length] != '('); length++)
+        depth += name[length] == '<' ? 1 : name[length] == '>' ? -1 : 0;
+    return length;
+}
+
 void report_function(const void *address, char *text, size_t capacity)
 {
     char line[512];
@@ -33,9 +42,10 @@ void report_function(const void *address, char *text, size_t capacity)
     if (!answer) return;
     if (fgets(line, sizeof line, answer) && line[0] != '?') {
         line[strcspn(line, "\n")] = 0;
-        char *at = strstr(line, " at ");
+        char *at = strstr(line, " at "), *name = strncmp(line, "void ", 5) == 0 ? line + 5 : line;
         if (at) *at = 0;
-        snprintf(text, capacity, "%s", strncmp(line, "void ", 5) == 0 ? line + 5 : line);
+        name[without_parameters(name)] = 0;
+        snprintf(text, capacity, "%s", name);
     }
     pclose(answer);
 }

@@ -57,12 +57,12 @@ static void fail(engine *e, const access *a, size_t byte, const char *what)
     simt_fault(NULL, "%s: %s%s of %zu bytes, %s: %s", line, a->atomic ? "atomic " : "", a->write ? "write" : "read", a->bytes, where, what);
 }
 
-static void fail_race(engine *e, const access *a, size_t byte, const past *other, uint32_t who, bool wrote) __attribute__((noreturn));
-static void fail_race(engine *e, const access *a, size_t byte, const past *other, uint32_t who, bool wrote)
+static void fail_race(engine *e, const access *a, size_t byte, const past *other, bool wrote) __attribute__((noreturn));
+static void fail_race(engine *e, const access *a, size_t byte, const past *other, bool wrote)
 {
     char line[128], name[96], what[400];
     report_line((const char *)code_of(other->code) - 1, line, sizeof line);
-    describe_thread(e, who, name);
+    describe_thread(e, other->who, name);
     bool same_block = other->epoch >= e->block_epoch;
     snprintf(what, sizeof what, "race: %s %s it at %s, and %s", name, wrote ? "wrote" : "read", line,
         same_block ? "no barrier is between" : "blocks have no order");
@@ -71,35 +71,29 @@ static void fail_race(engine *e, const access *a, size_t byte, const past *other
 
 /* ------------------------------------------------------------------------------------------------ races */
 
-/* Whether an access of the past by `who` and the running thread's are in no order. */
-static bool unordered(const engine *e, const past *p, uint32_t who, uint32_t mine, uint16_t warp_epoch, bool shared)
+/* Whether an access of the past and the one now are in no order. */
+static bool unordered(const engine *e, const past *p, const past *now, bool shared)
 {
-    if (p->epoch < e->launch_epoch || who == mine) return false;
+    if (p->epoch < e->launch_epoch || p->who == now->who) return false;
     if (p->epoch < e->block_epoch) return !shared; /* another block of this launch */
     if (p->epoch != e->epoch) return false;
-    return who / LANES != mine / LANES || p->warp_epoch == warp_epoch;
+    return p->who / LANES != now->who / LANES || p->warp_epoch == now->warp_epoch;
 }
 
 static void judge(engine *e, const access *a, size_t byte, cell *c, bool shared)
 {
-    uint32_t mine = (uint32_t)(e->block * MAX_THREADS) + (uint32_t)a->thread;
-    uint16_t warp_epoch = e->warp[a->thread / LANES].epoch;
-    if (c->in_flight && c->written.epoch < e->block_epoch && shared) c->in_flight = 0; /* of an earlier block */
-    if (c->in_flight)
-        fail(e, a, byte, "cp.async writes there and has not been waited for");
+    past now = {e->epoch, code_offset(a->code), (uint32_t)(e->block * MAX_THREADS) + (uint32_t)a->thread, e->warp[a->thread / LANES].epoch, a->atomic};
+    if (shared && c->written.epoch < e->block_epoch) c->in_flight = 0; /* of an earlier block */
+    if (c->in_flight) fail(e, a, byte, "cp.async writes there and has not been waited for");
     if (shared && !a->write && c->written.epoch < e->block_epoch) fail(e, a, byte, "nothing has written there in this block");
-    if (!(a->atomic && c->written.atomic) && unordered(e, &c->written, c->written.who, mine, warp_epoch, shared))
-        fail_race(e, a, byte, &c->written, c->written.who, true);
-    past now = {e->epoch, code_offset(a->code), mine, warp_epoch, a->atomic};
+    if (!(a->atomic && c->written.atomic) && unordered(e, &c->written, &now, shared)) fail_race(e, a, byte, &c->written, true);
     if (a->write) {
-        if (unordered(e, &c->read, c->read.who, mine, warp_epoch, shared)) fail_race(e, a, byte, &c->read, c->read.who, false);
-        if (c->other_reader != NO_READER && c->read.epoch && unordered(e, &c->read, c->other_reader, mine, warp_epoch, shared))
-            fail_race(e, a, byte, &c->read, c->other_reader, false);
+        if (unordered(e, &c->read, &now, shared)) fail_race(e, a, byte, &c->read, false);
+        if (unordered(e, &c->read_before, &now, shared)) fail_race(e, a, byte, &c->read_before, false);
         c->written = now;
         return;
     }
-    c->other_reader = c->read.epoch != e->epoch ? (c->read.epoch >= e->launch_epoch ? c->read.who : NO_READER)
-        : c->read.who != mine ? c->read.who : c->other_reader;
+    if (c->read.who != now.who) c->read_before = c->read;
     c->read = now;
 }
 

@@ -19,12 +19,9 @@ typedef struct past {
 } past;
 
 typedef struct cell {
-    past written, read;
-    uint32_t other_reader; /* another thread that read in the epoch of `read`; NO_READER */
-    uint32_t in_flight;    /* 1 + the thread whose cp.async will write here; 0: none     */
+    past written, read, read_before; /* read_before: the last by another thread than `read` */
+    uint32_t in_flight;              /* 1 + the thread whose cp.async will write here; 0: none */
 } cell;
-
-enum { NO_READER = 0xffffffff };
 
 typedef struct access {
     const char *at;

@@ -4,6 +4,7 @@
  *   kernelcheck --count=40                   fewer
  *   kernelcheck --seed=71 --only=add__cpu_avx2 --desc="n2pixels3channels4"      one case again, as a failure prints it
  *   kernelcheck --only=conv2d                whose name starts so
+ *   kernelcheck --backend=cuda               ref, cpu or cuda: only its variants
  *   kernelcheck --mutants                    planted bugs must be caught
  *   kernelcheck --refusals                   prints every reason that mutated descriptors met
  *   kernelcheck --trace                      names each run before it starts: for those that crash
@@ -26,7 +27,7 @@ static const check_family *const families[] = {
 };
 
 typedef struct options {
-    const char *only, *desc, *shapes;
+    const char *only, *desc, *shapes, *backend;
     uint64_t seed;
     int32_t count;
     bool mutants, refusals, bench, trace;
@@ -34,15 +35,20 @@ typedef struct options {
     char no_device[256];
 } options;
 
-static bool wanted(const options *o, const char *name)
+static bool wanted_name(const options *o, const char *name)
 {
     return !o->only || strncmp(name, o->only, strlen(o->only)) == 0;
+}
+
+static bool wanted(const options *o, const kernel *k)
+{
+    return wanted_name(o, k->name) && (!o->backend || strcmp(o->backend, backend_name(k->backend)) == 0);
 }
 
 static bool op_wanted(const options *o, kernel_op op)
 {
     for (const kernel *const *v = kernel_variants(op); *v; v++)
-        if (wanted(o, (*v)->name)) return true;
+        if (wanted(o, *v)) return true;
     return false;
 }
 
@@ -81,7 +87,7 @@ static void run_case(const options *o, const check_family *f, kernel_op op, cons
     }
     const kernel *const *v = kernel_variants(op);
     for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
-        if (!wanted(o, v[i]->name)) continue;
+        if (!wanted(o, v[i])) continue;
         const char *refused = v[i]->refuse ? v[i]->refuse(desc) : NULL;
         if (!refused && v[i]->backend == BACKEND_CUDA && !o->dev) refused = o->no_device;
         if (refused) {
@@ -137,15 +143,16 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
         kernel_desc_format(op, &desc, example, sizeof example);
     }
     const kernel *const *v = kernel_variants(op);
-    for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
-        if (!wanted(o, v[i]->name)) continue;
+    for (int32_t i = 0; v[i]; i++) {
+        if (i == MAX_VARIANTS) BUG("%s has more than %d variants", kernel_op_name(op), MAX_VARIANTS);
+        if (!wanted(o, v[i])) continue;
         tally *t = &tallies[i];
         if (t->failed) printf("not ok %d - %s: %d of %d descriptors\n", ++*test, v[i]->name, t->failed, t->accepted);
         else if (!t->accepted) printf("ok %d - %s # SKIP refused everything: %s\n", ++*test, v[i]->name, t->refused);
         else printf("ok %d - %s: %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
         *failures += t->failed;
     }
-    if (built_with(BACKEND_CUDA) && wanted(o, kernel_op_name(op))) report_coverage(op, uncovered, example, test, failures);
+    if (built_with(BACKEND_CUDA) && wanted_name(o, kernel_op_name(op))) report_coverage(op, uncovered, example, test, failures);
     fflush(stdout);
 }
 
@@ -238,6 +245,7 @@ static int parse(int argc, char **argv, options *o)
         else if (strncmp(argv[i], "--count=", 8) == 0) o->count = (int32_t)strtol(argv[i] + 8, NULL, 10);
         else if (strncmp(argv[i], "--only=", 7) == 0) o->only = argv[i] + 7;
         else if (strncmp(argv[i], "--desc=", 7) == 0) o->desc = argv[i] + 7;
+        else if (strncmp(argv[i], "--backend=", 10) == 0) o->backend = argv[i] + 10;
         else if (strncmp(argv[i], "--shapes=", 9) == 0) o->shapes = argv[i] + 9;
         else if (strcmp(argv[i], "--mutants") == 0) o->mutants = true;
         else if (strcmp(argv[i], "--refusals") == 0) o->refusals = true;

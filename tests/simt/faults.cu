@@ -158,6 +158,23 @@ template <bool FAULTY> static __global__ void warp_barrier_for_block(float *dst,
     dst[here()] = tile[FAULTY && threadIdx.x >= 32 ? threadIdx.x - 32 : threadIdx.x / 2 * 2];
 }
 
+/* Each warp stages rows in its own part of what the block has used together. */
+template <bool FAULTY> static __global__ void warp_staging(float *dst, const float *src)
+{
+    SHARED(float, tile, [THREADS]);
+    tile[threadIdx.x] = src[here()];
+    __syncthreads();
+    float sum = tile[THREADS - 1 - threadIdx.x];
+    __syncthreads();
+    for (int k = 0; k < 3; k++) {
+        tile[threadIdx.x] = sum;
+        ptx_warp_barrier();
+        sum += tile[threadIdx.x ^ 5] + tile[threadIdx.x ^ 9];
+        if (!FAULTY) ptx_warp_barrier();
+    }
+    dst[here()] = sum;
+}
+
 template <bool FAULTY> static __global__ void global_within_block(float *dst, const float *src)
 {
     dst[here()] = src[here()];
@@ -323,6 +340,7 @@ static const fault faults[] = {
     {"missing_second_barrier", "read of 4 bytes", NULL, RUN(missing_second_barrier), true},
     {"same_cell", "thread (1, 0, 0): faults.cu:#: write of 4 bytes", NULL, RUN(same_cell), true},
     {"warp_barrier_for_block", "race: thread (", NULL, RUN(warp_barrier_for_block), true},
+    {"warp_staging", "no barrier is between", NULL, RUN(warp_staging), true},
     {"global_within_block", "no barrier is between", NULL, RUN(global_within_block), true},
     {"unwritten", "byte 252 of shared array 'tile' of 256 bytes: nothing has written there in this block", NULL, RUN(unwritten)},
     {"copy_without_wait", "cp.async writes there and has not been waited for", NULL, RUN(copy_without_wait), true},
