@@ -56,7 +56,7 @@ else
     ok "its names" sh -c '"$0" inspect "$1" | grep -q "classes       7: n0, n1"' "$graft" "$dir/x.st"
 
     # Darknet.
-    says 0 "every byte read, 9 classes" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/net.st"
+    says 0 "every byte read, 9 classes" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/net.st" --epsilon outside
     says 2 "give --cfg FILE, or model.arch" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f
     says 4 "are those of no" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f model.arch=squeezenet1_1
     says 2 "--epsilon below" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/x.st" -f --epsilon below
@@ -64,6 +64,19 @@ else
         "$graft" infer "$dir/net.st" "$dir/net.png" -k 9 --json >"$dir/net.json"
         ok "darknet's own scores" files scores "$dir/net.json" "$dir/net.scores"
     else skip "darknet's own scores" "darknet is not installed"; fi
+    # DarkNet-19 and 53 without their cfg, and out again.
+    for name in darknet19 darknet53; do
+        if [ ! -e "$dir/$name.scores" ]; then skip "$name" "darknet is not installed"; continue; fi
+        options="model.arch=$name model.width=0.25 model.input_width=64 model.input_height=64"
+        says 0 "every byte read, 11 classes" "$graft" import "$dir/$name.weights" -o "$dir/$name.st" $options --epsilon outside
+        "$graft" infer "$dir/$name.st" "$dir/side64.png" -k 11 --json >"$dir/$name.json"
+        ok "$name: darknet's own scores" files scores "$dir/$name.json" "$dir/$name.scores"
+        "$graft" import "$dir/$name.weights" -o "$dir/$name.st" -f $options >/dev/null 2>&1
+        ok "$name: out again" "$graft" export "$dir/$name.st" --format darknet -o "$dir/$name.out.weights"
+        ok "$name: the same bytes" cmp "$dir/$name.weights" "$dir/$name.out.weights"
+        ok "$name: darknet reads both" /usr/bin/python3 tests/e2e/export_files.py darknet "$dir/$name.out.cfg" "$dir/$name.out.weights" \
+            "$dir/side64.png" "$dir/$name.scores"
+    done
 
     # What is in a file.
     says 0 "fits          squeezenet1_1: 52 of its 52 tensors by name, 7 classes" "$graft" inspect "$dir/plain.pth"
@@ -105,9 +118,8 @@ sys.exit(top1 < float(sys.argv[2]) - 1e-9)' "$dir/real.json" "$least"
 if [ -e "$weights/squeezenet1_1.safetensors" ] && [ -e "$images/labels.csv" ]; then
     ok "SqueezeNet 1.1 reaches 66.0" reaches squeezenet1_1.safetensors 66.0 --classes "$images/classes.csv:wnid"
     ok "MobileNet v2 with TensorFlow's padding reaches 86.0" reaches mobilenet_v2_tf.safetensors 86.0 --classes "$images/classes.csv:wnid"
-    if "$graft" spec mobilenet_v1 >/dev/null 2>&1; then
-        ok "MobileNet v1 0.25 reaches 49.0" reaches mobilenetv1_025_tf.safetensors 49.0 --classes "$images/classes.csv:wnid"
-    else skip "MobileNet v1 0.25 reaches 49.0" "there is no such network here"; fi
+    # Its README's 49.0 is for 224 of 256 pixels scaled to 128; PyTorch too has 48.5 for the shorter side scaled to 146, of which 128 are cropped.
+    ok "MobileNet v1 0.25 reaches 48.5" reaches mobilenetv1_025_tf.safetensors 48.5 --classes "$images/classes.csv:wnid"
     ok "Tiny Darknet reaches 68.5" reaches darknet/tiny.weights 68.5 --classes "$weights/darknet/tiny.labels" --cfg "$weights/darknet/tiny.cfg"
     # The ONNX file wants BGR less 104 117 123; the nearest that the options know is 103.939 116.779 123.68.
     ok "SqueezeNet 1.1 as ONNX, f16, reaches 66.5" reaches squeezenet1_1_fp16.onnx 66.5 --classes "$images/classes.csv:wnid" data.preprocess=caffe
