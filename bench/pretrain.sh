@@ -22,12 +22,13 @@ train() { # SET ROW word...
     local folder=$work/$1-$2 set=$1 row=$2
     shift 2
     [ -f "$folder/done" ] && return
-    "$out/graft" train $network data.root="$shared/data/$set" data.cache="$work" train.output="$folder" train.top_k=1 --overwrite "$@" \
+    [ -f "$folder/trained" ] || "$out/graft" train $network data.root="$shared/data/$set" data.cache="$work" train.output="$folder" train.top_k=1 --overwrite "$@" \
         >"$folder.log" 2>&1 || { echo "$set $row failed: $folder.log" >&2 && return 1; }
+    touch "$folder/trained"
     "$out/graft" evaluate "$folder/last.safetensors" data.root="$shared/data/$set" --json 2>/dev/null | python3 -c '
 import json, sys
 e = json.load(sys.stdin)["evaluation"]
-print("%-12s %-12s %4d of %4d  %5.1f %%  %s" % (sys.argv[1], sys.argv[2], round(e["count"] * e["accuracy_top1"]), e["count"],
+print("%-12s %-12s %4d of %4d  %5.1f %%  %s" % (sys.argv[1], sys.argv[2], round(e["images"] * e["accuracy_top1"]), e["images"],
                                                 100 * e["accuracy_top1"], sys.argv[3]))' "$set" "$row" "$(git rev-parse --short HEAD 2>/dev/null)" >>"$results" &&
         touch "$folder/done"
 }

@@ -8,7 +8,7 @@
 #     frozen     the last layer alone, as transfer.probe fits it
 #     default    graft train with model.pretrained and nothing else
 #     plain      transfer.enable=false: all layers at once from a random last layer, 12 epochs at rate 0.005
-#     scratch    no pretrained weights, 30 epochs at rate 0.01
+#     scratch    no pretrained weights, 12 epochs at rate 0.01
 #     int8       the engine of `default`, calibrated on training images
 #     pruned     `default` cut to half its FLOPs and retrained by the spec that graft prune writes
 set -u
@@ -50,7 +50,7 @@ make_model() { # NETWORK SET VARIANT SEED FOLDER: prints the model or engine to 
     frozen) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 ;;
     default) train "$5" "$2" "$4" $words "$pretrained" ;;
     plain) train "$5" "$2" "$4" $words "$pretrained" transfer.enable=false train.epochs=12 train.batch_size=16 schedule.learning_rate=0.005 ;;
-    scratch) train "$5" "$2" "$4" $words train.epochs=30 train.batch_size=16 schedule.learning_rate=0.01 ;;
+    scratch) train "$5" "$2" "$4" $words train.epochs=12 train.batch_size=16 schedule.learning_rate=0.01 ;;
     int8) "$out/graft" export "$base" -o "$5/int8.engine" export.precision=int8 >"$5.log" 2>&1 && echo "$5/int8.engine" && return ;;
     pruned) prune_and_retrain "$5" "$base" ;;
     *) echo "no variant $3" >&2 && return 1 ;;

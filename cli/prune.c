@@ -215,11 +215,11 @@ typedef struct change {
     const char *section, *key, *value;
 } change;
 
-/* A run from pretrained weights was too gentle to make up for lost channels: every layer is trained, at the rate it had, after the last one
- * has been fitted to what is left of the features. */
+/* A run from pretrained weights was too short and gentle to make up for lost channels: every layer is trained, ten times as long and at the
+ * full rate, after the last one has been fitted to what is left of the features. Gradients are large at first. */
 static const change after_transfer[] = {
     {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
-    {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"},
+    {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
 };
 
 static status change_all(config *c, const change *changes, size_t count)
@@ -244,6 +244,7 @@ static status write_retrain_spec(job *j, const char *path)
         {"model", "load_graph", "true"},
         {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
         {"train", "regularizer", "none"},
+        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * (transferred ? 10 : 1))},
         {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
         {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / slower)},
     };
