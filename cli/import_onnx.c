@@ -52,8 +52,8 @@ status onnx_import_file(cli_context *c, const char *path, model *m, int64_t *cla
     onnx_report_free(&report);
     const preprocess *p = &m->preprocess;
     if (p->width != s->model.input_width || p->height != s->model.input_height || p->channels != s->model.channels)
-        return FAIL(E_USAGE, "%s takes images of %dx%dx%d, model.input_width, input_height and channels say %lldx%lldx%lld", path, p->width, p->height,
-            p->channels, (long long)s->model.input_width, (long long)s->model.input_height, (long long)s->model.channels);
+        return FAIL(E_USAGE, "%s takes images of %dx%dx%d, model.input_width, input_height and channels say %lldx%lldx%lld", path,
+            p->width, p->height, p->channels, (long long)s->model.input_width, (long long)s->model.input_height, (long long)s->model.channels);
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
     *classes = out.dim[out.rank - 1];
     return OK;

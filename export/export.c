@@ -12,8 +12,8 @@ typedef status pass_fn(graph *dst, const graph *src);
 
 status export_float_graph(graph *dst, const graph *model_graph)
 {
-    static pass_fn *const passes[] = {pass_inference, pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm, pass_fuse_epilogues, pass_fold_constants,
-        pass_remove_dead};
+    static pass_fn *const passes[] = {pass_inference, pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm,
+        pass_fuse_epilogues, pass_fold_constants, pass_remove_dead};
     const graph *from = model_graph;
     graph stage[2] = {{.node_count = 0}, {.node_count = 0}};
     int64_t count = sizeof passes / sizeof *passes;

@@ -47,7 +47,8 @@ static status replace(graph_builder *b, const node *n)
         dtype_store(b->dst->edges[in[1]].data, type, c, a);
         dtype_store(b->dst->edges[in[2]].data, type, c, value(g, n, BETA, c) - value(g, n, RUNNING_MEAN, c) * a);
     }
-    conv2d_attr conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = (int32_t)channels, .act = attr->act, .alpha = attr->alpha, .beta = attr->beta};
+    conv2d_attr conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = (int32_t)channels,
+        .act = attr->act, .alpha = attr->alpha, .beta = attr->beta};
     return graph_add(b->dst, &op_conv2d, n->name, &conv, in, adds ? 4 : 3, n->block, &b->map[n->out[0]]);
 }
 

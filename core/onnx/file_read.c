@@ -152,7 +152,8 @@ static status read_tensor(onnx_tensor *t, arena *a, const Onnx__TensorProto *p, 
     if (p->n_external_data || (p->has_data_location && p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL))
         return FAIL(E_MODEL, "%s: tensor '%s' lies in another file: external data is not read; save the model in one file", what, name);
     if (p->segment) return FAIL(E_MODEL, "%s: tensor '%s' is one segment of several", what, name);
-    if (!tensor_dtype(p->data_type, &t->type)) return FAIL(E_MODEL, "%s: tensor '%s' is of ONNX type %d, which is not read", what, name, p->data_type);
+    if (!tensor_dtype(p->data_type, &t->type))
+        return FAIL(E_MODEL, "%s: tensor '%s' is of ONNX type %d, which is not read", what, name, p->data_type);
     TRY(tensor_shape(&t->shape, p, what));
     int64_t count = shape_count(t->shape);
     size_t bytes = (size_t)count * dtype_bytes(t->type);

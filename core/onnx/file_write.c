@@ -99,7 +99,8 @@ static status put_port(arena *a, Onnx__ValueInfoProto *to, const onnx_port *from
     dims[0]->n_dim = (size_t)from->rank;
     for (int32_t i = 0; i < from->rank; i++) {
         Onnx__TensorShapeProto__Dimension *d = dims[0]->dim[i];
-        d->value_case = from->dim[i] < 0 ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        d->value_case = from->dim[i] < 0 ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
+                                         : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         if (from->dim[i] < 0) d->dim_param = text_of("N");
         else d->dim_value = from->dim[i];
     }

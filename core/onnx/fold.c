@@ -184,7 +184,8 @@ static status fold_slice(onnx_call *c)
         if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &axes, &axis_count));
         if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &step, &step_count));
     }
-    if (ends != count || (axis_count && axis_count != count) || (step_count && step_count != count)) return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    if (ends != count || (axis_count && axis_count != count) || (step_count && step_count != count))
+        return onnx_fail(c, "starts, ends, axes and steps differ in length");
     shape s = from->shape;
     dense_strides(s, stride);
     for (int64_t i = 0; i < count; i++) {
@@ -193,7 +194,8 @@ static status fold_slice(onnx_call *c)
         int64_t by = step_count ? step[i] : 1, size = from->shape.dim[axis];
         if (by == 0 || by > MAX_ELEMENTS || by < -MAX_ELEMENTS) return onnx_fail(c, "a step of %lld", (long long)by);
         int64_t back = by < 0; /* backward the ends are one lower */
-        int64_t first = clamp(start[i] < 0 ? start[i] + size : start[i], 0, size - back), last = clamp(end[i] < 0 ? end[i] + size : end[i], -back, size - back);
+        int64_t first = clamp(start[i] < 0 ? start[i] + size : start[i], 0, size - back);
+        int64_t last = clamp(end[i] < 0 ? end[i] + size : end[i], -back, size - back);
         int64_t span = back ? first - last : last - first, stride_by = back ? -by : by;
         s.dim[axis] = span > 0 && size > 0 ? (span + stride_by - 1) / stride_by : 0;
         base += first * stride[axis];
@@ -296,7 +298,8 @@ static status fold_dequantise(onnx_call *c)
     TRY(onnx_int(c, "axis", 1, &given));
     if (scales > 1) {
         TRY(onnx_axis(c, given, from->shape.rank, &axis));
-        if (from->shape.dim[axis] != scales) return onnx_fail(c, "%lld scales for dimension %d of %lld", (long long)scales, axis, (long long)from->shape.dim[axis]);
+        if (from->shape.dim[axis] != scales)
+            return onnx_fail(c, "%lld scales for dimension %d of %lld", (long long)scales, axis, (long long)from->shape.dim[axis]);
         split_at(from->shape, axis, &outer, &inner);
     }
     if (scales < 1 || (zero && shape_count(zero->shape) != scales)) return onnx_fail(c, "scale and zero point differ in size");

@@ -163,7 +163,8 @@ static status check_results(const onnx_call *c)
     for (int32_t i = 0; i < c->attribute_count; i++)
         if (!c->attributes[i].used) return onnx_fail(c, "attribute %s is not supported", c->attributes[i].name);
     for (int32_t k = 0; k < c->out_count; k++)
-        if (c->out[k] && c->out[k]->readers > 0 && !is_defined(c->out[k])) return onnx_fail(c, "output %d, '%s', is not supported", k, c->out[k]->name);
+        if (c->out[k] && c->out[k]->readers > 0 && !is_defined(c->out[k]))
+            return onnx_fail(c, "output %d, '%s', is not supported", k, c->out[k]->name);
     return OK;
 }
 

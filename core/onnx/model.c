@@ -34,7 +34,8 @@ static status find_logits(onnx_import_state *s, onnx_report *r, onnx_value **log
         *logits = c->in[0];
     }
     for (int64_t i = 1; i < s->f->output_count; i++)
-        TRY(note(r, arena_printf(&r->memory, "output '%s' is left out: only the first, '%s', is kept", s->f->outputs[i].name, s->f->outputs[0].name)));
+        TRY(note(r, arena_printf(&r->memory, "output '%s' is left out: only the first, '%s', is kept", s->f->outputs[i].name,
+            s->f->outputs[0].name)));
     return OK;
 }
 

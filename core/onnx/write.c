@@ -45,7 +45,8 @@ static status reverse_node(writer *w, const char **name)
 }
 
 /* One value per channel: NAME/part from NAME. */
-static status channel_node(writer *w, const char *type, const char *constant, const char *part, const float *values, int32_t channels, const char **name)
+static status channel_node(writer *w, const char *type, const char *constant, const char *part, const float *values,
+    int32_t channels, const char **name)
 {
     onnx_sink *s = &w->sink;
     const char *in[2] = {*name}, *out;

@@ -7,7 +7,8 @@ static status read_cast(onnx_call *c)
     int64_t to;
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_int(c, "to", 0, &to));
-    if (to != 1 && to != 10 && to != 11 && to != 16) return onnx_fail(c, "of a computed value to ONNX type %lld, expected a float type", (long long)to);
+    if (to != 1 && to != 10 && to != 11 && to != 16)
+        return onnx_fail(c, "of a computed value to ONNX type %lld, expected a float type", (long long)to);
     return onnx_put_value(c, v);
 }
 

@@ -279,7 +279,8 @@ static status linear_weight_out(onnx_sink *s, layer *l, shape flat)
     for (int64_t o = 0; o < oc; o++)
         for (int64_t p = 0; p < pixels; p++)
             for (int64_t i = 0; i < channels; i++)
-                memcpy(values + (size_t)(o * features + i * pixels + p) * size, (const char *)w->data + (size_t)(o * features + p * channels + i) * size, size);
+                memcpy(values + (size_t)(o * features + i * pixels + p) * size,
+                    (const char *)w->data + (size_t)(o * features + p * channels + i) * size, size);
     return weight_out(s, l, shape_2(oc, features), values);
 }
 

@@ -10,7 +10,8 @@ static status read_scale(onnx_call *c, float *scale)
     int64_t axis;
     TRY(onnx_int(c, "axis", 1, &axis)); /* means nothing for one scale */
     TRY(onnx_need(c, 2, &point));
-    if (!point->constant || point->constant->type != DTYPE_I8) return onnx_fail(c, "its zero point is no int8 constant: only symmetric int8 is supported");
+    if (!point->constant || point->constant->type != DTYPE_I8)
+        return onnx_fail(c, "its zero point is no int8 constant: only symmetric int8 is supported");
     TRY(onnx_const_scalar(c, 1, &s));
     TRY(onnx_const_scalar(c, 2, &zero));
     if (zero != 0) return onnx_fail(c, "zero point %g: only symmetric int8 (0) is supported", zero);

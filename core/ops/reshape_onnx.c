@@ -19,10 +19,12 @@ static status read_reshape(onnx_call *c)
         s.dim[i] = dim[i];
         if (dim[i] == 0 && !allow_zero) s.dim[i] = i < v->shape.rank ? v->shape.dim[i] : -2;
         if (dim[i] == -1 && open < 0) open = i;
-        else if (s.dim[i] < 0 || __builtin_mul_overflow(known, s.dim[i], &known)) return onnx_fail(c, "dimension %d of the new shape is %lld", i, (long long)dim[i]);
+        else if (s.dim[i] < 0 || __builtin_mul_overflow(known, s.dim[i], &known))
+            return onnx_fail(c, "dimension %d of the new shape is %lld", i, (long long)dim[i]);
     }
     if (!shape_count_checked(v->shape, &have)) return onnx_fail(c, "its input is too large");
-    if (open >= 0 && (known < 1 || have % known != 0)) return onnx_fail(c, "%lld elements cannot be divided by %lld", (long long)have, (long long)known);
+    if (open >= 0 && (known < 1 || have % known != 0))
+        return onnx_fail(c, "%lld elements cannot be divided by %lld", (long long)have, (long long)known);
     if (open >= 0) s.dim[open] = have / known;
     return onnx_reshape(c, v, s);
 }

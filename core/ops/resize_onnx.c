@@ -134,8 +134,9 @@ static status read_resize(onnx_call *c)
         TRY(new_size(c, v, i, scales, sizes, &rule[i]));
         if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
         if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
-            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest", coordinate_names[rule[i].coordinates],
-                bilinear ? "" : ", ", bilinear ? "" : nearest_names[rule[i].nearest], (long long)rule[i].in, (long long)rule[i].out);
+            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest",
+                coordinate_names[rule[i].coordinates], bilinear ? "" : ", ", bilinear ? "" : nearest_names[rule[i].nearest],
+                (long long)rule[i].in, (long long)rule[i].out);
     }
     resize_attr a = {.bilinear = bilinear, .align_corners = corners};
     int64_t factor = rule[2].out / rule[2].in;

@@ -52,7 +52,8 @@ static status read_slice(onnx_call *c)
         if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &axes, &axis_count));
         if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &step, &steps));
     }
-    if (ends != count || (axis_count && axis_count != count) || (steps && steps != count)) return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    if (ends != count || (axis_count && axis_count != count) || (steps && steps != count))
+        return onnx_fail(c, "starts, ends, axes and steps differ in length");
     for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) r[i] = (range){.size = -1};
     for (int64_t i = 0; i < count; i++) {
         int32_t axis;
@@ -80,7 +81,8 @@ static status read_split(onnx_call *c)
         range r[SHAPE_MAX_RANK];
         for (int32_t k = 0; k < SHAPE_MAX_RANK; k++) r[k] = (range){.size = -1};
         int64_t size = count ? sizes[i] : total / c->out_count;
-        if (size < 1 || size > total - at) return onnx_fail(c, "part %d has %lld of the %lld that are left", i, (long long)size, (long long)(total - at));
+        if (size < 1 || size > total - at)
+            return onnx_fail(c, "part %d has %lld of the %lld that are left", i, (long long)size, (long long)(total - at));
         r[axis] = (range){at, size, 1};
         at += size;
         char suffix[32];

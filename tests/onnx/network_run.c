@@ -133,7 +133,8 @@ static status read_back(context *c, const char *file, const char *scores, const 
     graph inference = {.node_count = 0}, lowered = {.node_count = 0};
     status result = OK;
     TRY(onnx_import(&m, path_join(&c->memory, c->folder, file), &(onnx_options){.force = false}, &report));
-    if (m.class_count != CLASSES || strcmp(m.class_name[4], c->m.class_name[4]) != 0) TRY_OUT(FAIL(E_GATE, "%s: its classes are not the model's", file));
+    if (m.class_count != CLASSES || strcmp(m.class_name[4], c->m.class_name[4]) != 0)
+        TRY_OUT(FAIL(E_GATE, "%s: its classes are not the model's", file));
     TRY_OUT(pass_inference(&inference, &m.graph));
     TRY_OUT(pass_lower(&lowered, &inference, false));
     TRY_OUT(scores_of(c, &lowered, scores, images));

@@ -3,8 +3,8 @@
  *     node_cases SKIPPED FOLDER...
  *
  * Every case is a folder with model.onnx and test_data_set_0/{input,output}_N.pb. A case of operators without a rule must be refused by the
- * operator's name. Of the others, those that SKIPPED lists (name, space, what the refusal must say) must be refused so; all else is run and compared with the
- * tolerance of ONNX's own runner: |result - expected| <= 1e-7 + 1e-3 |expected|.
+ * operator's name. Of the others, those that SKIPPED lists (name, space, what the refusal must say) must be refused so; all else is run and
+ * compared with the tolerance of ONNX's own runner: |result - expected| <= 1e-7 + 1e-3 |expected|.
  *
  * The cases feed weights, shapes and bounds as inputs, where networks have constants: every input but the first becomes an initialiser, except
  * of operators that join computed values. */
@@ -203,7 +203,8 @@ static status compare(test_case *t, plan *p, int32_t k)
     for (int64_t i = 0; i < count; i++) {
         double wanted = dtype_load(expected.data, expected.type, onnx_index(e->shape, i)), got = (double)values[i];
         if ((float)wanted == values[i]) continue; /* f64 beyond f32: infinite here */
-        if (!(fabs(got - wanted) <= 1e-7 + 1e-3 * fabs(wanted))) return FAIL(E_GATE, "output %d [%lld] is %.9g, expected %.9g", k, (long long)i, got, wanted);
+        if (!(fabs(got - wanted) <= 1e-7 + 1e-3 * fabs(wanted)))
+            return FAIL(E_GATE, "output %d [%lld] is %.9g, expected %.9g", k, (long long)i, got, wanted);
     }
     return OK;
 }
@@ -247,7 +248,8 @@ static void judge(test_case *t, skip_list *s, device *dev, counts *n)
             return;
         }
         n->failed++;
-        printf("not ok %lld - %s is refused: %s\n# %s\n", (long long)(n->passed + n->failed), t->name, wanted, refused ? status_message() : "it was read");
+        printf("not ok %lld - %s is refused: %s\n# %s\n", (long long)(n->passed + n->failed), t->name, wanted,
+            refused ? status_message() : "it was read");
         return;
     }
     if (!refused) result = run_case(t, dev);
@@ -266,7 +268,8 @@ static status run_folder(const char *parent, skip_list *s, device *dev, counts *
         test_case t = {.name = names[i]};
         if (open_case(&t, parent, names[i]) == OK) {
             judge(&t, s, dev, n);
-        } else if (strstr(status_message(), "is not read") || strstr(status_message(), "is no tensor") || strstr(status_message(), "dimensions, expected at most")) {
+        } else if (strstr(status_message(), "is not read") || strstr(status_message(), "is no tensor") ||
+                   strstr(status_message(), "dimensions, expected at most")) {
             n->refused++; /* texts, sequences, optional values */
         } else {
             n->failed++;

@@ -202,13 +202,17 @@ static void build_everything(graph *g)
 {
     GOOD(graph_init(g));
     edge_id x = graph_input(g, "image", DTYPE_F32, shape_4(1, 12, 10, 3)), y, z;
-    x = add(g, &op_conv2d, "conv", &(conv2d_attr){.stride = {1, 2}, .pad = {1, 0, 2, 1}, .dilation = {2, 1}, .groups = 1, .act = ACT_LEAKY, .alpha = 0.1f},
-        (edge_id[]){x, values(g, "conv.weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(8, 3, 2, 3)), values(g, "conv.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8))}, 3);
+    x = add(g, &op_conv2d, "conv", &(conv2d_attr){.stride = {1, 2}, .pad = {1, 0, 2, 1}, .dilation = {2, 1}, .groups = 1,
+        .act = ACT_LEAKY, .alpha = 0.1f},
+        (edge_id[]){x, values(g, "conv.weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(8, 3, 2, 3)),
+                    values(g, "conv.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8))}, 3);
     x = add(g, &op_batchnorm, "bn", &(batchnorm_attr){.epsilon = 1e-3f, .momentum = 0.1f},
         (edge_id[]){x, values(g, "bn.weight", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)), values(g, "bn.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)),
-                    values(g, "bn.running_mean", EDGE_STATE, LAYOUT_PLAIN, shape_1(8)), values(g, "bn.running_var", EDGE_STATE, LAYOUT_PLAIN, shape_1(8))}, 5);
+                    values(g, "bn.running_mean", EDGE_STATE, LAYOUT_PLAIN, shape_1(8)),
+                    values(g, "bn.running_var", EDGE_STATE, LAYOUT_PLAIN, shape_1(8))}, 5);
     y = add(g, &op_pool, "max", &(pool_attr){.kind = POOL_MAX, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 1, 1}, .ceil_mode = true}, &x, 1);
-    z = add(g, &op_pool, "average", &(pool_attr){.kind = POOL_AVERAGE, .kernel = {2, 3}, .stride = {2, 1}, .pad = {0, 1, 1, 1}, .count_include_pad = true}, &x, 1);
+    z = add(g, &op_pool, "average", &(pool_attr){.kind = POOL_AVERAGE, .kernel = {2, 3}, .stride = {2, 1}, .pad = {0, 1, 1, 1},
+        .count_include_pad = true}, &x, 1);
     y = add(g, &op_slice, "slice", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 4, 0, 4}, .step = {0, 1, 0, 1}}, &y, 1);
     z = add(g, &op_slice, "strided", &(slice_attr){.begin = {0, 0, 0, 1}, .size = {0, 4, 0, 3}, .step = {0, 1, 0, 3}}, &z, 1);
     z = add(g, &op_pad, "pad", &(pad_attr){.after = {0, 0, 0, 1}, .value = 0.25f}, &z, 1);
@@ -300,7 +304,8 @@ static void test_truncated(void **state)
     for (size_t count = 0; count + 4096 < f->count; count += count < 3000 ? 1 : 997) {
         model m;
         onnx_report report;
-        if (onnx_import_bytes(&m, f->bytes, count, "cut", &(onnx_options){.force = false}, &report) == OK) fail_msg("%zu bytes of %zu were read", count, f->count);
+        if (onnx_import_bytes(&m, f->bytes, count, "cut", &(onnx_options){.force = false}, &report) == OK)
+            fail_msg("%zu bytes of %zu were read", count, f->count);
     }
 }
 
