@@ -362,7 +362,7 @@ static const char *forward_refuse(const void *desc)
     bool integer = d->src_type == DTYPE_I8 || d->src_type == DTYPE_U8, exponential = d->epilogue.act == ACT_SIGMOID || d->epilogue.act == ACT_SWISH;
     const char *why = shape_refuse(d);
     if (why) return why;
-    if (integer && d->kh * d->kw > 512) return "integer sums beyond 2^24"; /* 512 * 255 * 128 < 2^24 */
+    if (integer && d->kh * d->kw > 512) return "a window of more than 512 taps"; /* 512 * 255 * 128 < 2^24: sums in f32 are exact */
     return integer && d->dst_type != DTYPE_F32 && exponential ? "sigmoid or swish, rounded to an integer" : NULL;
 }
 

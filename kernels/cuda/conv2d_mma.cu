@@ -82,9 +82,11 @@ static status state_make(mma_state **s, cuda_properties *gpu, void **state)
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-static status forward_create_for(const conv2d_desc *d, void **state, bool sm75)
+/* tiles: which of the plan's may be chosen. */
+static status forward_create_for(const conv2d_desc *d, void **state, bool sm75, uint32_t tiles)
 {
     mma_plan p = forward_plan(d, sm75);
+    p.tiles &= tiles;
     conv2d_gemm g = conv2d_gemm_forward(d);
     mma_state *s;
     cuda_properties gpu;
@@ -141,9 +143,10 @@ static status forward_run_for(const kernel_call *call, bool sm75)
 
 /* ------------------------------------------------------------------------------------------------ dsrc */
 
-static status dsrc_create_for(const conv2d_desc *d, void **state, bool sm75)
+static status dsrc_create_for(const conv2d_desc *d, void **state, bool sm75, uint32_t tiles)
 {
     mma_plan p = dsrc_plan(d, sm75);
+    p.tiles &= tiles;
     mma_state *s;
     cuda_properties gpu;
     TRY(state_make(&s, &gpu, state));
@@ -275,8 +278,8 @@ static const char *forward_refuse(const void *desc) { return float_refuse((const
 static const char *forward_sm75_refuse(const void *desc) { return sm75_refuse((const conv2d_desc *)desc); }
 static const char *forward_i8_refuse(const void *desc) { return i8_refuse((const conv2d_desc *)desc); }
 static const char *forward_i8_sm75_refuse(const void *desc) { return i8_sm75_refuse((const conv2d_desc *)desc); }
-static status forward_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, false); }
-static status forward_sm75_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, true); }
+static status forward_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES); }
+static status forward_sm75_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES); }
 static size_t forward_packed(const void *desc, const void *) { return forward_packed_for((const conv2d_desc *)desc, false); }
 static size_t forward_sm75_packed(const void *desc, const void *) { return forward_packed_for((const conv2d_desc *)desc, true); }
 static status forward_pack(const kernel_call *call) { return forward_pack_for(call, false); }
@@ -294,8 +297,8 @@ static const char *dsrc_sm75_refuse(const void *desc)
     const char *why = parities_refuse((const conv2d_desc *)desc);
     return why ? why : sm75_refuse((const conv2d_desc *)desc);
 }
-static status dsrc_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, false); }
-static status dsrc_sm75_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, true); }
+static status dsrc_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES); }
+static status dsrc_sm75_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES); }
 static size_t dsrc_packed(const void *desc, const void *) { return dsrc_packed_for((const conv2d_desc *)desc, false); }
 static size_t dsrc_sm75_packed(const void *desc, const void *) { return dsrc_packed_for((const conv2d_desc *)desc, true); }
 static status dsrc_pack(const kernel_call *call) { return dsrc_pack_for(call, false); }
@@ -334,3 +337,56 @@ FORWARD(mma_sm75, forward_sm75_, forward_sm75_refuse);
 FORWARD(mma_i8_sm75, forward_sm75_, forward_i8_sm75_refuse);
 DSRC(mma, dsrc_);
 DSRC(mma_sm75, dsrc_sm75_);
+
+/* One tile each, whatever the shape: what a tuner times and a checkpoint may ask for by name, and every tile's way into the checks. The variants
+ * above choose among them. */
+#define TILE_VARIANTS(bm, bn)                                                                                          \
+    static const char *forward_##bm##_##bn##_refuse(const void *desc)                                                  \
+    {                                                                                                                  \
+        const conv2d_desc *d = (const conv2d_desc *)desc;                                                              \
+        const char *why = is_integer(d) ? i8_refuse(d) : float_refuse(d);                                              \
+        return why ? why : forward_plan(d, false).tiles >> TILE_##bm##_##bn & 1 ? NULL : STAGED_ELSEWHERE;             \
+    }                                                                                                                  \
+    static status forward_##bm##_##bn##_create(const void *desc, void **state)                                         \
+    {                                                                                                                  \
+        return forward_create_for((const conv2d_desc *)desc, state, false, 1u << TILE_##bm##_##bn);                    \
+    }                                                                                                                  \
+    static const char *dsrc_##bm##_##bn##_refuse(const void *desc)                                                     \
+    {                                                                                                                  \
+        const char *why = dsrc_refuse(desc);                                                                           \
+        return why ? why : dsrc_plan((const conv2d_desc *)desc, false).tiles >> TILE_##bm##_##bn & 1 ? NULL : STAGED_ELSEWHERE; \
+    }                                                                                                                  \
+    static status dsrc_##bm##_##bn##_create(const void *desc, void **state)                                            \
+    {                                                                                                                  \
+        return dsrc_create_for((const conv2d_desc *)desc, state, false, 1u << TILE_##bm##_##bn);                       \
+    }                                                                                                                  \
+    extern const kernel conv2d_forward__cuda_mma_##bm##x##bn = {                                                       \
+        .op = OP_CONV2D_FORWARD,                                                                                       \
+        .backend = BACKEND_CUDA,                                                                                       \
+        .name = "conv2d_forward__cuda_mma_" #bm "x" #bn,                                                               \
+        .refuse = forward_##bm##_##bn##_refuse,                                                                        \
+        .create = forward_##bm##_##bn##_create,                                                                        \
+        .destroy = free,                                                                                               \
+        .scratch_bytes = forward_scratch,                                                                              \
+        .packed_bytes = forward_packed,                                                                                \
+        .pack = forward_pack,                                                                                          \
+        .run = forward_run,                                                                                            \
+    };                                                                                                                 \
+    extern const kernel conv2d_dsrc__cuda_mma_##bm##x##bn = {                                                          \
+        .op = OP_CONV2D_DSRC,                                                                                          \
+        .backend = BACKEND_CUDA,                                                                                       \
+        .name = "conv2d_dsrc__cuda_mma_" #bm "x" #bn,                                                                  \
+        .refuse = dsrc_##bm##_##bn##_refuse,                                                                           \
+        .create = dsrc_##bm##_##bn##_create,                                                                           \
+        .destroy = free,                                                                                               \
+        .packed_bytes = dsrc_packed,                                                                                   \
+        .pack = dsrc_pack,                                                                                             \
+        .run = dsrc_run,                                                                                               \
+    }
+
+static const char STAGED_ELSEWHERE[] = "staged through registers: 128x128 and 64x64 only";
+TILE_VARIANTS(256, 128);
+TILE_VARIANTS(128, 128);
+TILE_VARIANTS(128, 64);
+TILE_VARIANTS(64, 64);
+TILE_VARIANTS(64, 32);

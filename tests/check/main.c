@@ -211,6 +211,11 @@ static void mutate(rng *r, kernel_op op, check_desc *desc)
     case FIELD_BOOL: *(bool *)at = !*(bool *)at; break;
     case FIELD_F32: memcpy(at, &f32, 4); break;
     case FIELD_F64: *(double *)at = (double)edge; break;
+    case FIELD_DTYPE: /* of several types all or one: tensors of one type stay so */
+        for (const desc_field *g = fields; g->name && narrow > 1; g++)
+            if (g->kind == FIELD_DTYPE) memcpy((char *)desc + g->offset, &word, 4);
+        memcpy(at, &word, 4);
+        break;
     default: memcpy(at, &word, 4);
     }
 }
