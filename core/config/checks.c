@@ -96,6 +96,8 @@ static status check_transfer(config *c)
     bool fits = transfer_is_on(&c->spec) && t->probe;
     if (c->spec.train.epochs == 0 && !fits && sure(c, "train.epochs,transfer.probe,"))
         TRY(config_complain(c, "train", "epochs", NULL, "expected 1 or more, unless transfer.probe fits the last layer of pretrained weights"));
+    if (t->start_weight > 0 && c->spec.train.ema_decay > 0 && sure(c, "transfer.start_weight,train.ema_decay,"))
+        TRY(config_complain(c, "train", "ema_decay", NULL, "would be ignored: transfer.start_weight sets it"));
     if (transfer_is_on(&c->spec)) return OK;
     static const char ignored[] = "would be ignored: it needs transfer.enable and model.pretrained";
     if (t->frozen_part > 0) TRY(config_complain(c, "transfer", "frozen_part", NULL, "%s", ignored));

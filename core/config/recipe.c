@@ -34,7 +34,8 @@ status recipe_apply(config *c)
     TRY(config_init(&fresh));
     status result = OK;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool at_default;
+        bool at_default, start_weight = strcmp(rows[i][1], "start_weight") == 0;
+        if (start_weight && c->spec.train.ema_decay > 0) continue; /* an average of the user's own */
         TRY_OUT(stands_at_default(c, &fresh, option_find(rows[i][0], rows[i][1]), &at_default));
         if (at_default) TRY_OUT(config_set(c, rows[i][0], rows[i][1], rows[i][2], recipe_origin));
     }

@@ -341,6 +341,13 @@ static void fill_summary(trainer *t)
     snprintf(s->report_path, sizeof s->report_path, "%s/report.html", t->folder);
 }
 
+/* After `steps` updates the first weights count transfer.start_weight in the average. */
+static void average_with_start(trainer *t, int64_t steps)
+{
+    double part = t->spec.transfer.start_weight;
+    if (transfer_is_on(&t->spec) && part > 0) t->spec.train.ema_decay = steps > 0 ? pow(part, 1 / (double)steps) : part;
+}
+
 /* Data first: a scan of a million files must not happen while other ranks wait in a collective. */
 status trainer_setup(trainer *t)
 {
@@ -352,13 +359,12 @@ status trainer_setup(trainer *t)
     TRY(open_device(t));
     TRY(fit_head(t));
     if (!t->resuming) TRY(fit_fake_quantisation(t));
-    bool mixed = transfer_is_on(&t->spec) && t->spec.transfer.start_weight > 0;
-    if (mixed) t->spec.train.ema_decay = t->spec.transfer.start_weight; /* of any size, for the memory it takes */
+    average_with_start(t, 1); /* memory is the same whatever the decay */
     TRY(resolve_batch(t));
     TRY(make_plans(t));
     TRY(make_loaders(t));
     count_steps(t);
-    if (mixed) t->spec.train.ema_decay = pow(t->spec.transfer.start_weight, 1 / (double)(t->total_steps > 0 ? t->total_steps : 1));
+    average_with_start(t, t->total_steps);
     TRY(make_optimiser(t));
     if (t->resuming) TRY(trainer_restore(t));
     loss_scale_start(&t->progress, &t->spec.train);

@@ -330,7 +330,7 @@ static void the_recipe_fills_what_nobody_set(void **state)
     good(fixture_override_all(&c, "model.freeze_bn=false"));
     good(config_finish(&c));
     assert_string_equal(origin(&c, "train", "epochs"), "transfer recipe");
-    assert_true(c.spec.train.ema_decay == 0.5 && !c.spec.model.freeze_bn);
+    assert_true(c.spec.train.ema_decay == 0.5 && c.spec.transfer.start_weight == 0 && !c.spec.model.freeze_bn);
     config_free(&c);
     static const char *const without[] = {"", "model.pretrained=x transfer.enable=false", "model.pretrained=x model.load_graph=true"};
     static const char literal[] = "model.pretrained=x transfer.recipe=false";
@@ -352,7 +352,8 @@ static void what_the_recipe_would_ignore_is_a_mistake(void **state)
 {
     (void)state;
     static const char *const wrong[] = {"train.epochs=0", "transfer.enable=true", "transfer.front_rate=0.5", "transfer.frozen_part=0.5",
-        "model.pretrained=x transfer.enable=false transfer.front_rate=0.5"};
+        "model.pretrained=x transfer.enable=false transfer.front_rate=0.5",
+        "model.pretrained=x train.ema_decay=0.9 transfer.start_weight=0.5"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         config c;
         good(config_init(&c));
@@ -401,6 +402,34 @@ static void a_run_begins_with_the_fit(void **state)
     free(said);
 }
 
+/* Two updates from a start that counts half: a = d a + (1 - d) w twice, d = sqrt(1/2). */
+static void the_start_counts_as_asked(void **state)
+{
+    (void)state;
+    char words[512];
+    const char *common = "transfer.enable=true train.batch_size=12 train.epochs=1 transfer.frozen_part=0 augment.enable=false "
+                         "schedule.warmup=0 schedule.type=constant model.pretrained";
+    fixture_run source = {.folder = "average", .overrides = "train.epochs=1", .overwrite = true};
+    good(fixture_train(&source));
+    const char *const rows[][2] = {{"w0", "train.epochs=0"}, {"w1", "transfer.start_weight=0"}, {"w2", "transfer.start_weight=0"}, {"mean", "transfer.start_weight=0.5"}};
+    double value[4];
+    for (int i = 0; i < 4; i++) {
+        snprintf(words, sizeof words, "%s=%s/last.safetensors %s", common, fixture_path("average"), rows[i][1]);
+        fixture_run r = {.folder = rows[i][0], .overrides = words, .stop_at = i == 1 ? 1 : 0};
+        good(fixture_train(&r));
+        assert_int_equal(r.summary.step, i == 0 ? 0 : i == 1 ? 1 : 2);
+        model m;
+        char path[512];
+        snprintf(path, sizeof path, "%s/last.safetensors", fixture_path(rows[i][0]));
+        good(model_load(&m, path));
+        value[i] = (double)((const float *)m.graph.edges[graph_find_edge(&m.graph, "layer4.0.conv2.weight")].data)[7];
+        model_free(&m);
+    }
+    double d = sqrt(0.5), expected = d * d * value[0] + d * (1 - d) * value[1] + (1 - d) * value[2];
+    assert_true(value[0] != value[1] && value[1] != value[2]);
+    assert_true(fabs(value[3] - expected) < 1e-6 * fabs(value[0]) + 1e-7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,7 +437,7 @@ int main(void)
         cmocka_unit_test(a_linear_layer_is_fitted), cmocka_unit_test(squeezenets_convolution_is_fitted),
         cmocka_unit_test(what_cannot_be_fitted_stays), cmocka_unit_test(rates_fall_towards_the_image),
         cmocka_unit_test(the_recipe_fills_what_nobody_set), cmocka_unit_test(what_the_recipe_would_ignore_is_a_mistake),
-        cmocka_unit_test(a_run_begins_with_the_fit),
+        cmocka_unit_test(a_run_begins_with_the_fit), cmocka_unit_test(the_start_counts_as_asked),
     };
     return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }
