@@ -50,11 +50,11 @@ static void one_error(const char *text, const char *message)
 static void values_out_of_place(void **state)
 {
     (void)state;
-    one_error("[train]\nepochs = ten\n", "x.ini:2: train.epochs = ten: expected an integer from 1 to 100000 (default 80)");
-    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected an integer from 1 to 100000 (default 80)");
-    one_error("[train]\nepochs = 1.5\n", "x.ini:2: train.epochs = 1.5: expected an integer from 1 to 100000 (default 80)");
-    one_error("[train]\nepochs =\n", "x.ini:2: train.epochs = : expected an integer from 1 to 100000 (default 80)");
-    one_error("[train]\nepochs = auto\n", "x.ini:2: train.epochs = auto: expected an integer from 1 to 100000 (default 80)");
+    one_error("[train]\nepochs = ten\n", "x.ini:2: train.epochs = ten: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = 1.5\n", "x.ini:2: train.epochs = 1.5: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs =\n", "x.ini:2: train.epochs = : expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = auto\n", "x.ini:2: train.epochs = auto: expected an integer from 0 to 100000 (default 80)");
     one_error("[train]\nbatch_size = -1\n",
               "x.ini:2: train.batch_size = -1: expected auto or an integer from 0 to 65536 (default 32)");
     one_error("[schedule]\nlearning_rate = 8.0e\n",
@@ -172,7 +172,7 @@ static void overrides(void **state)
     static const struct {
         const char *word, *message;
     } row[] = {
-        {"train.epochs=x", "command line: train.epochs = x: expected an integer from 1 to 100000 (default 80)"},
+        {"train.epochs=x", "command line: train.epochs = x: expected an integer from 0 to 100000 (default 80)"},
         {"train.epoch=3", "command line: train.epoch = 3: unknown key; did you mean train.epochs?"},
         {"trian.epochs=3", "command line: trian.epochs = 3: unknown section; did you mean train.epochs?"},
         {"epochs=3", "command line: epochs = 3: unknown key; did you mean train.epochs?"},
