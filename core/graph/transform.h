@@ -48,6 +48,15 @@ status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add
  * the inputs of ops that run in f32 only, and behind parameters, whose values and gradients stay f32. Frozen parameters and constants are
  * cast here and now. Outputs keep their types. compute: of the products of f32 tensors. */
 status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute compute);
+/* Normalisation inside the convolutions around it, for kernels of backend `b`, on a finished graph (after graph_backward). Statistics: sums are
+ * taken while the convolution stores what bn_stats would read. Transforms: act(bn(x)) is computed while a convolution reads x, and never stored;
+ * where a gradient reads it too, it stays. The results are those of the nodes replaced, but for rounding. */
+typedef struct fused_traffic {
+    int32_t statistics, transforms;
+    int64_t bytes; /* that a run no longer moves */
+} fused_traffic;
+status pass_fuse_statistics(graph *dst, const graph *src, backend b, fused_traffic *saved); /* adds to *saved */
+status pass_fuse_transforms(graph *dst, const graph *src, backend b, fused_traffic *saved);
 /* The way back, for a device that is slow in 16 bits: everything f32, values kept, casts gone. Input edges must be f32. */
 status pass_widen(graph *dst, const graph *src);
 bool graph_has_narrow_floats(const graph *g);

@@ -4,7 +4,7 @@
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
-enum { X, WEIGHT, BIAS, ADD, SCALE };
+enum { X, WEIGHT, BIAS, ADD, SCALE, TRANSFORM };
 
 static const op_field fields[] = {
     {"stride", FIELD_INT32, offsetof(conv2d_attr, stride), 2, 1, SIZE_LIMIT, NULL},
@@ -83,6 +83,7 @@ static status infer(graph *g, node *n)
     if (add) TRY(infer_is(g, n, ADD, add->type, out));
     if (add && dtype_is_float(infer_in(g, n, X)->type) && add->type != type) return infer_fail(n, "add is %s, expected %s", dtype_name(add->type), dtype_name(type));
     if (infer_in(g, n, SCALE)) TRY(infer_is_vector(g, n, SCALE, DTYPE_F32, d.oc));
+    TRY(infer_is(g, n, TRANSFORM, param_type(infer_in(g, n, X)->type), shape_2(2, d.ic)));
     TRY(infer_out(g, n, 0, type, out));
     if (!dtype_is_float(type)) TRY(infer_out_scale(g, n, 0, a->out_scale));
     return infer_out(g, n, 1, DTYPE_F64, shape_2(2, d.oc));
@@ -101,12 +102,14 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     e->has_scale = infer_in(g, n, SCALE) != NULL;
     e->act = a->act, e->alpha = a->alpha, e->beta = a->beta;
     e->stats = n->out[1] != EDGE_NONE;
+    if (infer_in(g, n, TRANSFORM)) d->transform = (conv2d_transform){true, a->transform.act, a->transform.alpha, a->transform.beta};
     if (add) e->has_add = true, e->add_type = add->type, e->add_scale = dtype_is_float(x->type) ? 1.0f : a->add_scale;
     b->in[CONV2D_SRC] = n->in[X];
     b->in[CONV2D_WEIGHT] = n->in[WEIGHT];
     b->in[CONV2D_BIAS] = n->in[BIAS];
     b->in[CONV2D_ADD] = n->in[ADD];
     b->in[CONV2D_SCALE] = n->in[SCALE];
+    b->in[CONV2D_TRANSFORM] = infer_in(g, n, TRANSFORM) ? n->in[TRANSFORM] : EDGE_NONE;
     b->out[0] = n->out[0];
     b->out[1] = n->out[1];
     b->weight_in = CONV2D_WEIGHT;
@@ -195,6 +198,8 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     const conv2d_attr *attr = n->attr;
     edge_id ddst = dout[0];
+    if (n->in_count > TRANSFORM && n->in[TRANSFORM] != EDGE_NONE)
+        return FAIL(E_INTERNAL, "node '%s' (conv2d): a transformed input has no gradient", n->name);
     TRY(gradient_activation(a, n, attr->act, attr->alpha, attr->beta, &ddst));
     if (autodiff_wants(a, n->in[ADD])) TRY(autodiff_add(a, n->in[ADD], ddst));
     conv2d_grad_attr grad = {.conv = *attr, .src = a->g->edges[n->in[X]].shape, .weight = a->g->edges[n->in[WEIGHT]].shape};
@@ -262,7 +267,7 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
     return OK;
 }
 
-const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 5, .out_min = 1,
+const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 6, .out_min = 1,
     .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .narrow_in = 1 << X | 1 << WEIGHT | 1 << ADD, .infer = infer, .describe = describe,
     .gradient = gradient, .lower = lower, .macs = macs, .cut = cut,
     .onnx = &conv2d_onnx};

@@ -112,12 +112,14 @@ bool activation_recoverable(activation act, float alpha);
 status op_check_attr(const op *o, const void *attr, const char *node_name); /* E_MODEL: node, field, value, range */
 
 /* Attributes. A zero activation is none. */
-typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none */
+typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none,
+                                transform coefficients [2, ic] or none */
     int32_t stride[2], pad[4] /* top left bottom right */, dilation[2], groups;
     activation act;
     float alpha, beta;
     dtype out_type;           /* of integer products: i8, u8 or f32; float products keep the type of x */
     conv2d_compute compute;   /* of f32 products; of a plan, never in a file */
+    conv2d_transform transform; /* with in 5, its coefficients [2, ic]; likewise */
     float add_scale;          /* integer products: what `add` is multiplied with; float: 1 */
     float out_scale;          /* i8, u8 out: its edge.scale */
 } conv2d_attr;

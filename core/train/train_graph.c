@@ -245,6 +245,21 @@ status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_pr
     return result;
 }
 
+status trainable_fuse(trainable *t, backend b, fused_traffic *saved)
+{
+    graph summed = {0}, fused = {0};
+    status result = OK;
+    *saved = (fused_traffic){0};
+    TRY_OUT(pass_fuse_statistics(&summed, &t->graph, b, saved));
+    TRY_OUT(pass_fuse_transforms(&fused, &summed, b, saved));
+    graph_free(&t->graph);
+    t->graph = fused;
+    find_edges(t, t->loss != EDGE_NONE);
+out:
+    graph_free(&summed);
+    return result;
+}
+
 size_t trainable_bytes(const trainable *t, edge_id e)
 {
     if (e == EDGE_NONE) return 0;

@@ -11,7 +11,7 @@
 #define GRAFT_TRAIN_TRAIN_GRAPH_H
 
 #include "core/config/spec.h"
-#include "core/graph/graph.h"
+#include "core/graph/transform.h"
 
 typedef struct trainable {
     graph graph;
@@ -43,6 +43,9 @@ status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool
 /* Appends the loss of the spec on every output (logits [rows, classes], then auxiliary ones, weighted) and a new input "targets"; the losses
  * become the last outputs, in the order of what they are of. scaled: with an input "loss_scale". */
 status train_graph_add_loss(graph *g, const spec *s, double grad_scale, bool scaled);
+
+/* Normalisation moves into the convolutions where kernels of backend b do it in passing (transform.h). *saved is set. */
+status trainable_fuse(trainable *t, backend b, fused_traffic *saved);
 
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 

@@ -64,7 +64,25 @@ static double grad_scale(const trainer *t)
 typedef struct memory_need {
     plan_memory train, eval;
     int64_t optimiser_bytes, input_bytes, loader_bytes, total_bytes;
+    fused_traffic saved; /* of a training step */
 } memory_need;
+
+static status build_training(const trainer *t, trainable *g, int64_t rows, fused_traffic *saved)
+{
+    TRY(train_graph_build(g, &t->model.graph, &t->spec, rows, grad_scale(t)));
+    status result = trainable_fuse(g, t->dev->api->kernels, saved);
+    if (result != OK) trainable_free(g);
+    return result;
+}
+
+static status build_evaluation(const trainer *t, trainable *g, int64_t rows)
+{
+    fused_traffic saved;
+    TRY(eval_graph_build(g, &t->model.graph, rows, t->spec.train.precision));
+    status result = trainable_fuse(g, t->dev->api->kernels, &saved);
+    if (result != OK) trainable_free(g);
+    return result;
+}
 
 static int64_t loader_ring_bytes(const trainer *t, int64_t rows)
 {
@@ -77,7 +95,7 @@ static int64_t loader_ring_bytes(const trainer *t, int64_t rows)
 static status measure_training(const trainer *t, int64_t rows, memory_need *need)
 {
     trainable g;
-    TRY(train_graph_build(&g, &t->model.graph, &t->spec, rows, grad_scale(t)));
+    TRY(build_training(t, &g, rows, &need->saved));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->train);
     need->input_bytes = step_io_bytes(t->dev, &g);
     trainable_free(&g);
@@ -88,7 +106,7 @@ static status measure_evaluation(const trainer *t, int64_t rows, memory_need *ne
 {
     trainable g;
     if (t->val_data.count == 0) return OK;
-    TRY(eval_graph_build(&g, &t->model.graph, rows, t->spec.train.precision));
+    TRY(build_evaluation(t, &g, rows));
     status result = plan_measure(&g.graph, t->dev, &(plan_options){0}, &need->eval);
     trainable_free(&g);
     return result;
@@ -159,6 +177,11 @@ static void print_memory(const trainer *t, const memory_need *n)
         format_bytes((double)rows[i].bytes, text);
         log_verbose(t->log, "    %-24s %12s", rows[i].name, text);
     }
+    if (n->saved.bytes > 0) {
+        format_bytes((double)n->saved.bytes, text);
+        log_info(t->log, "normalisation: %d statistics and %d transforms inside convolutions, %s less to move per step",
+            n->saved.statistics, n->saved.transforms, text);
+    }
     format_bytes((double)n->total_bytes, text);
     format_bytes((double)n->train.activation_sum_bytes, sum);
     log_info(t->log, "memory: %s planned for batches of %lld (activations without reuse: %s)", text,
@@ -202,12 +225,13 @@ static status make_plan(trainer *t, const char *list_name, const trainable *g, p
 
 static status make_plans(trainer *t)
 {
+    fused_traffic saved;
     int64_t rows = t->spec.train.batch_size;
-    TRY(train_graph_build(&t->graph, &t->model.graph, &t->spec, rows, grad_scale(t)));
+    TRY(build_training(t, &t->graph, rows, &saved));
     TRY(param_store_create(&t->store, &t->graph.graph, t->dev, true));
     TRY(make_plan(t, "train", &t->graph, &t->plan));
     if (t->val_data.count > 0) {
-        TRY(eval_graph_build(&t->eval_graph, &t->model.graph, rows, t->spec.train.precision));
+        TRY(build_evaluation(t, &t->eval_graph, rows));
         TRY(make_plan(t, "eval", &t->eval_graph, &t->eval_plan));
     }
     return OK;
