@@ -221,11 +221,13 @@ spills:
 	@$(MAKE) --no-print-directory CUDA=1 cuda-objects && OUT=$(BUILD)-cuda tests/check/spills.sh
 
 # A tarball for machines without packages: no oneDNN, no C++ run-time library. With CUDA where nvcc is.
+DIST ?= dist
+DIST_CUDA ?= $(if $(wildcard $(NVCC)),1,0)
 dist:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(if $(wildcard $(NVCC)),1,0) dist-built
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(DIST_CUDA) dist-built
 dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 dist-built: all $(OUT)/tests/kernelcheck
-	@OUT=$(OUT) bench/bundle.sh
+	@OUT=$(OUT) DIST=$(DIST) bench/bundle.sh
 
 deps:
 	@tests/deps.sh

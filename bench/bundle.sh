@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# `make dist` ends here: packs what $OUT holds into a folder that runs wherever it is unpacked, and that into dist/*.tar.gz. The shared
+# `make dist` ends here: packs what $OUT holds into a folder that runs wherever it is unpacked, and that into $DIST/*.tar.gz. The shared
 # libraries that the programs need go with them, found through $ORIGIN; the C library, the driver, NCCL and MPI stay the machine's.
 set -eu
 cd "$(dirname "$0")/.."
-out=${OUT:?} newest_glibc=2.34 largest_mb=60
+out=${OUT:?} dist=${DIST:-dist} newest_glibc=2.34 largest_mb=60
 version=$(sed -n 's/.*GRAFT_VERSION "\(.*\)".*/\1/p' core/base/version.h)
 name=graft-$version-linux-$(uname -m)
 folder=$out/$name
@@ -37,8 +37,8 @@ for file in "$folder"/bin/* "$folder"/lib/*; do
     if objdump -p "$file" | grep -E 'NEEDED +(libstdc\+\+|libdnnl|libcuda|libnccl|libmpi)'; then die "$(basename "$file") must not need that"; fi
 done
 
-mkdir -p dist
-tar -C "$out" --owner=0 --group=0 --sort=name --mtime="@$(git log -1 --format=%ct 2>/dev/null || echo 0)" -cf - "$name" | gzip -9n >"dist/$name.tar.gz"
-bytes=$(stat -c %s "dist/$name.tar.gz")
-[ "$bytes" -lt $((largest_mb << 20)) ] || die "dist/$name.tar.gz has $bytes bytes, allowed are $largest_mb MiB"
-printf 'dist/%s.tar.gz  %d KiB\n' "$name" $((bytes >> 10))
+mkdir -p "$dist"
+tar -C "$out" --owner=0 --group=0 --sort=name --mtime="@$(git log -1 --format=%ct 2>/dev/null || echo 0)" -cf - "$name" | gzip -9n >"$dist/$name.tar.gz"
+bytes=$(stat -c %s "$dist/$name.tar.gz")
+[ "$bytes" -lt $((largest_mb << 20)) ] || die "$dist/$name.tar.gz has $bytes bytes, allowed are $largest_mb MiB"
+printf '%s/%s.tar.gz  %d KiB\n' "$dist" "$name" $((bytes >> 10))

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -132,9 +133,16 @@ static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
 {
     (void)dev;
     int64_t available = read_number("/proc/meminfo", "MemAvailable:"), total = read_number("/proc/meminfo", "MemTotal:");
-    if (available < 0 || total < 0) return FAIL(E_DEVICE, "/proc/meminfo does not tell how much memory is free");
-    *free_bytes = available * 1024;
-    *total_bytes = total * 1024;
+    struct sysinfo s;
+    if (available >= 0 && total >= 0) {
+        *free_bytes = available * 1024;
+        *total_bytes = total * 1024;
+    } else if (sysinfo(&s) == 0) { /* no /proc: file cache counts as used */
+        *free_bytes = (int64_t)(s.freeram + s.bufferram) * s.mem_unit;
+        *total_bytes = (int64_t)s.totalram * s.mem_unit;
+    } else {
+        return FAIL(E_DEVICE, "neither /proc/meminfo nor sysinfo tells how much memory is free");
+    }
     /* In a container the limit is the control group's. File cache counts as used there but is given back under pressure. */
     int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""), used = read_number("/sys/fs/cgroup/memory.current", "");
     int64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file");

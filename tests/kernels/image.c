@@ -41,8 +41,8 @@ static void draw_map(image_source *s, const image_warp_desc *d, rng *r)
     if (check_chance(r, 6)) m[2] = 0.3 / (double)d->width;
     for (int32_t i = 0; i < 9; i++) s->inverse[i] = (float)m[i];
     bool smooth = check_chance(r, 2);
-    s->radius_x = smooth ? (float)fmax(1, hypot(m[0], m[3])) : 1;
-    s->radius_y = smooth ? (float)fmax(1, hypot(m[1], m[4])) : 1;
+    s->radius_x = smooth ? (float)fmax(1, sqrt(m[0] * m[0] + m[3] * m[3])) : 1;
+    s->radius_y = smooth ? (float)fmax(1, sqrt(m[1] * m[1] + m[4] * m[4])) : 1;
 }
 
 static void prepare(check_case *c, rng *r)
