@@ -51,7 +51,8 @@ static void values_out_of_place(void **state)
 {
     (void)state;
     one_error("[train]\nepochs = ten\n", "x.ini:2: train.epochs = ten: expected an integer from 0 to 100000 (default 80)");
-    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = -1\n", "x.ini:2: train.epochs = -1: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected 1 or more, unless transfer.probe fits the last layer of pretrained weights");
     one_error("[train]\nepochs = 1.5\n", "x.ini:2: train.epochs = 1.5: expected an integer from 0 to 100000 (default 80)");
     one_error("[train]\nepochs =\n", "x.ini:2: train.epochs = : expected an integer from 0 to 100000 (default 80)");
     one_error("[train]\nepochs = auto\n", "x.ini:2: train.epochs = auto: expected an integer from 0 to 100000 (default 80)");
