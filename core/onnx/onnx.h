@@ -2,7 +2,8 @@
  *
  * Reading. A file of opset 7 to 17 (older where its operators mean the same) with the operators that core/ops has rules for (op.onnx)
  * becomes a graph: values become f32, batch is 1, images are turned from NCHW to our NHWC. What is computed from constants alone is
- * folded (shape arithmetic, weights behind DequantizeLinear). Operators, attributes and shapes that cannot be expressed are E_MODEL with the node's name and type.
+ * folded (shape arithmetic, weights behind DequantizeLinear). Operators, attributes and shapes that cannot be expressed are E_MODEL with
+ * the node's name and type.
  * Every size is checked before it is allocated; external data is refused.
  *
  *     model m;

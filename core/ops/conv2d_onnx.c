@@ -132,7 +132,7 @@ static status read_matmul(onnx_call *c)
     TRY(linear_weight(c, v, b, s.dim[1], s.dim[0], false, 1, &in[1]));
     onnx_call *add = onnx_only_reader(c, "Add");
     for (int32_t i = 0; add && i < 2; i++) {
-        const onnx_value *other = add->in_count == 2 ? add->in[i] : NULL;
+        const onnx_value *other = add->in_count == 2 && add->attribute_count == 0 ? add->in[i] : NULL;
         if (!other || !other->constant || other->shape.rank < 1 || shape_count(other->shape) != s.dim[1] ||
             other->shape.dim[other->shape.rank - 1] != s.dim[1]) continue;
         TRY(linear_bias(add, i, s.dim[1], 1, &in[2]));

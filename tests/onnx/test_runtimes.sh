@@ -56,6 +56,19 @@ ok "a batch-norm that no layer takes in runs in an engine" "$graft" import "$dir
 scripts torch "$dir/odd_13"
 peer_scripts rewritten "${networks[@]}"
 
+# Refused, and why.
+cases=/usr/share/libonnx-testdata/data/node
+if [ -d $cases ]; then
+    says 4 "operators that are not supported: node 'y' (Erf)" "$graft" import $cases/test_erf/model.onnx -o "$dir/none.safetensors"
+    says 4 "its input is no image of 4 dimensions" "$graft" import $cases/test_abs/model.onnx -o "$dir/none.safetensors"
+else
+    skip "refusals" "libonnx-testdata is not installed"
+fi
+head -c 3000 "$dir/resnet10/f32.onnx" >"$dir/cut.onnx"
+says 4 "truncated, or no ONNX file" "$graft" import "$dir/cut.onnx" -o "$dir/none.safetensors"
+says 2 "takes images of 64x64x3" "$graft" import "$dir/resnet10/f32.onnx" -o "$dir/none.safetensors" model.input_width=80
+ok "what is refused leaves no file" test ! -e "$dir/none.safetensors"
+
 # Real networks: the top-1 that their README states, and INT8 by onnxruntime.
 weights=$GRAFT_SHARED/weights data=$GRAFT_SHARED/data
 top1() { # MODEL OPTIONS...
