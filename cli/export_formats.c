@@ -64,7 +64,7 @@ static status write_safetensors(export_job *j)
     snprintf(side, sizeof side, "%d", p->width);
     number_text((double)p->crop_fraction, part);
     const char *meta[] = {"mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
-        filters[p->interpolation], "channels", p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric"};
+        filters[p->interpolation], "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric"};
     int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2);
     return model_save_weights(&j->m, j->output, meta, count, NULL);
 }

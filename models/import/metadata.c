@@ -48,8 +48,9 @@ static status adopt_interpolation(const adopter *a, const char *key, const char 
 
 static status adopt_channels(const adopter *a, const char *key, const char *value)
 {
-    if (strcmp(value, "RGB") == 0) return OK;
-    return bad(a, key, value, "RGB (swap the first convolution's input channels of a BGR network)");
+    if (strcmp(value, "RGB") == 0 || strcmp(value, "BGR") == 0) return OK; /* BGR: with mean and std */
+    if (strcmp(value, "L") == 0) return set(a, "model", "channels", "1");
+    return bad(a, key, value, "RGB, BGR or L");
 }
 
 static status adopt_padding(const adopter *a, const char *key, const char *value)
@@ -77,30 +78,43 @@ static status read_three(const adopter *a, const char *key, const char *text, do
     return fine && count == 3 ? OK : bad(a, key, text, "three numbers with commas between");
 }
 
-static status set_three(const adopter *a, const char *key, const double value[3])
+/* Of pixels 0 to 255; a grey network has one value. */
+static status set_list(const adopter *a, const char *key, const double value[3])
 {
     char text[3][32], all[128];
     for (int i = 0; i < 3; i++) number_text(255 * value[i], text[i]);
-    snprintf(all, sizeof all, "%s %s %s", text[0], text[1], text[2]);
+    bool grey = a->c->spec.model.channels == 1;
+    snprintf(all, sizeof all, grey ? "%s" : "%s %s %s", text[0], text[1], text[2]);
     return set(a, "data", key, all);
+}
+
+static bool is_near(double value[2][3], const double usual[2][3])
+{
+    bool same = true;
+    for (int i = 0; i < 6; i++) same = same && fabs(value[i / 3][i % 3] - usual[i / 3][i % 3]) < 1e-6;
+    return same;
 }
 
 static status adopt_mean_and_std(const adopter *a)
 {
-    static const double usual[2][3] = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}; /* data.preprocess = torch */
+    static const double torch[2][3] = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+    static const double caffe[2][3] = {{103.939 / 255, 116.779 / 255, 123.68 / 255}, {1 / 255.0, 1 / 255.0, 1 / 255.0}};
     const char *mean = safetensors_meta(&a->w->st, "mean"), *deviation = safetensors_meta(&a->w->st, "std");
+    const char *channels = safetensors_meta(&a->w->st, "channels");
+    bool bgr = channels && strcmp(channels, "BGR") == 0;
     double value[2][3];
-    if (!mean || !deviation || config_is_set(a->c, "data", "preprocess")) return OK;
+    if (config_is_set(a->c, "data", "preprocess")) return OK;
+    if (!mean || !deviation) return bgr ? bad(a, "channels", channels, "mean and std beside it") : OK;
     TRY(read_three(a, "mean", mean, value[0]));
     TRY(read_three(a, "std", deviation, value[1]));
-    bool same = true;
-    for (int i = 0; i < 6; i++) same = same && fabs(value[i / 3][i % 3] - usual[i / 3][i % 3]) < 1e-9;
     for (int i = 0; i < 3; i++)
         if (!(value[1][i] > 0)) return bad(a, "std", deviation, "numbers above 0");
-    if (same) return set(a, "data", "preprocess", "torch");
+    if (bgr && is_near(value, caffe)) return set(a, "data", "preprocess", "caffe");
+    if (bgr) return bad(a, "mean", mean, "of a BGR network the mean and deviation of data.preprocess = caffe; no other is known here");
+    if (a->c->spec.model.channels != 1 && is_near(value, torch)) return set(a, "data", "preprocess", "torch");
     TRY(set(a, "data", "preprocess", "custom"));
-    TRY(set_three(a, "mean", value[0]));
-    return set_three(a, "std", value[1]);
+    TRY(set_list(a, "mean", value[0]));
+    return set_list(a, "std", value[1]);
 }
 
 status weights_adopt_metadata(const weights *w, config *c)

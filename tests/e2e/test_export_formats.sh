@@ -24,6 +24,15 @@ ok "the same preprocessing came back" sh -c '
     for f in model back; do "$0" inspect "$1/$f.st" | grep "^input" | sed "s/stretch/shorter side, centre crop/" >"$1/$f.input"; done
     cmp "$1/model.input" "$1/back.input"' "$graft" "$dir"
 
+cp "$dir/deploy.pth" "$dir/caffe.pth"
+"$graft" import "$dir/caffe.pth" -o "$dir/caffe.st" data.preprocess=caffe >/dev/null 2>&1
+"$graft" export "$dir/caffe.st" --format safetensors -o "$dir/bgr.safetensors" >/dev/null
+says 0 "data.preprocess = caffe (the file's metadata)" "$graft" import "$dir/bgr.safetensors" -o "$dir/bgr.st"
+printf 'file,class\nset/val/dog/1.png,dog\nset/val/dog/2.png,dog\n' >"$dir/some.csv"
+says 0 "2 images  loss" "$graft" evaluate "$dir/model.st" --part all -d "$dir/some.csv"
+printf 'set/val/dog/1.png,cow\n' >"$dir/cow.csv"
+says 3 'class "cow" of' "$graft" evaluate "$dir/model.st" --part all -d "$dir/cow.csv"
+
 ok "labels" "$graft" export "$dir/model.st" --format labels -o "$dir/names.txt"
 ok "one a line" sh -c 'printf "cat\ndog\n" | cmp - "$0"' "$dir/names.txt"
 

@@ -39,7 +39,7 @@ typedef struct net_images {
     float *buffer; /* [batch, NET_IMAGE] */
 } net_images;
 
-static net_images net_images_make(int64_t count, int64_t batch, bool backwards)
+static inline net_images net_images_make(int64_t count, int64_t batch, bool backwards)
 {
     net_images s = {.count = count, .batch = batch, .backwards = backwards};
     s.pixels = malloc((size_t)count * NET_IMAGE * sizeof(float));
@@ -52,19 +52,19 @@ static net_images net_images_make(int64_t count, int64_t batch, bool backwards)
     return s;
 }
 
-static void net_images_free(net_images *s)
+static inline void net_images_free(net_images *s)
 {
     free(s->pixels);
     free(s->buffer);
 }
 
-static status net_rewind(void *context)
+static inline status net_rewind(void *context)
 {
     ((net_images *)context)->at = 0;
     return OK;
 }
 
-static status net_next(void *context, const float **images, int64_t *count)
+static inline status net_next(void *context, const float **images, int64_t *count)
 {
     net_images *s = context;
     for (*count = 0; *count < s->batch && s->at < s->count; s->at++, ++*count) {

@@ -286,6 +286,12 @@ static void test_names(void **state)
         assert_int_equal(names_map(m, &a, cases[i][0], &name), OK);
         assert_string_equal(name, cases[i][1]);
     }
+    while (strcmp(m->what, "timm's vgg") != 0) m++;
+    const char *name;
+    assert_int_equal(names_map(m, &a, "pre_logits.fc2.weight", &name), OK);
+    assert_string_equal(name, "classifier.3.weight");
+    assert_int_equal(names_map(m, &a, "features.0.weight", &name), OK);
+    assert_string_equal(name, "features.0.weight");
     arena_free(&a);
 }
 
