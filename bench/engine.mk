@@ -7,3 +7,8 @@ bench-engine: $(OUT)/bench-engine
 bench: bench-engine
 peers:
 	@bench/peers.sh
+# All networks in one table.
+.PHONY: bench-backbones
+bench-backbones: $(OUT)/bench-engine all
+	@OUT=$(OUT) bench/backbones.sh
+bench: bench-backbones

@@ -42,10 +42,10 @@ static void fill_uniform(edge *e, uint64_t seed, float bound)
     for (int64_t i = 0, count = shape_count(e->shape); i < count; i++) data[i] = rng_uniform_in(&r, -bound, bound);
 }
 
-static bool is_read_by_batchnorm(const graph *g, edge_id e)
+static bool is_read_by(const graph *g, edge_id e, const op *reader)
 {
     for (node_id i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op == &op_batchnorm && g->nodes[i].in[0] == e) return true;
+        if (g->nodes[i].op == reader && g->nodes[i].in[0] == e) return true;
     return false;
 }
 
@@ -60,7 +60,7 @@ static double conv_sigma(const graph *g, const node *n, shape weight)
 {
     const conv2d_attr *a = n->attr;
     const int64_t *d = weight.dim; /* oc kh kw ic/groups */
-    if (is_read_by_batchnorm(g, n->out[0])) return sqrt(2 * a->groups / (double)(d[0] * d[1] * d[2]));
+    if (is_read_by(g, n->out[0], &op_batchnorm)) return sqrt(2 * a->groups / (double)(d[0] * d[1] * d[2]));
     return n->block < 0 ? SMALL : sqrt(2 / (double)(d[1] * d[2] * d[3]));
 }
 
@@ -71,7 +71,8 @@ void init_node_params(graph *g, node_id id, uint64_t seed)
     if (!weight) return;
     if (n->op == &op_conv2d) {
         fill_normal(weight, seed, (float)conv_sigma(g, n, weight->shape));
-        fill(input_of(g, n, 2), 0);
+        bool scores = n->block < 0 && is_read_by(g, n->out[0], &op_activation);
+        fill(input_of(g, n, 2), scores ? 1 : 0);
     } else if (n->op == &op_linear && !is_output(g, n->out[0])) {
         fill_normal(weight, seed, (float)SMALL);
         fill(input_of(g, n, 2), 0);

@@ -307,6 +307,12 @@ static void initial_values(void **state)
         if (fabs(got / known[i].sigma - 1) > 0.05) fail_msg("%s %s: %g, expected %g", known[i].arch, known[i].name, got, known[i].sigma);
         graph_free(&g);
     }
+    /* Unlike torchvision's 0: see init.h. */
+    graph g;
+    build(&g, "squeezenet1_1", "", 10);
+    init_params(&g, 3);
+    assert_true(deviation(&g, "classifier.1.bias") == 1 && deviation(&g, "features.3.squeeze.bias") == 0);
+    graph_free(&g);
 }
 
 int main(void)
