@@ -40,9 +40,20 @@ static status check_channels(config *c, const char *key, const float_list *list)
     return OK;
 }
 
+static status check_gpu_augment(config *c)
+{
+    const spec *s = &c->spec;
+    if (!s->data.gpu_augment || !sure(c, "data.gpu_augment,data.interpolation,train.mixup,")) return OK;
+    if (s->train.mixup > 0) TRY(config_complain(c, "data", "gpu_augment", NULL, "does not go with train.mixup, which mixes finished images"));
+    if (s->data.interpolation == INTERPOLATION_BICUBIC || s->data.interpolation == INTERPOLATION_NEAREST)
+        TRY(config_complain(c, "data", "gpu_augment", NULL, "needs data.interpolation = bilinear or linear"));
+    return OK;
+}
+
 static status check_data(config *c)
 {
     const spec_data *d = &c->spec.data;
+    TRY(check_gpu_augment(c));
     TRY(check_channels(c, "mean", &d->mean));
     TRY(check_channels(c, "std", &d->std));
     bool weighted = d->sampling == SAMPLING_WEIGHTED;

@@ -98,10 +98,11 @@ static void least_size_for_evaluation(decode_options *o, const preprocess *p, in
     o->min_height = (int32_t)(2.0 * place.height * height / ((double)place.box[3] - place.box[1]) + 1);
 }
 
-static status make_training(const loader *l, float *dst, image *im, int32_t width, int32_t height, augmentation *a)
+/* raw: NULL, or where the picture is described. */
+static status make_training(const loader *l, float *dst, picture *raw, image *im, int32_t width, int32_t height, augmentation *a)
 {
     const preprocess *p = &l->o.preprocess;
-    image warped;
+    image warped = {0};
     status result = OK;
     /* The map is for the full size; the picture may have been decoded smaller. */
     float fx = (float)im->width / (float)width, fy = (float)im->height / (float)height;
@@ -109,6 +110,8 @@ static status make_training(const loader *l, float *dst, image *im, int32_t widt
         a->inverse[row * 3] *= fx;
         a->inverse[row * 3 + 1] *= fy;
     }
+    size_t capacity = (size_t)p->width * (size_t)p->height * (size_t)p->channels * sizeof *dst;
+    if (raw) return picture_make(raw, (uint8_t *)dst, capacity, im, a, p->width, p->height, p->interpolation);
     TRY_OUT(image_alloc(&warped, p->width, p->height, p->channels));
     TRY_OUT(image_warp(&warped, im, a->inverse, a->has_color ? a->color : NULL, p->interpolation, a->fill));
     image_normalise(dst, warped.pixels, p);
@@ -117,7 +120,7 @@ out:
     return result;
 }
 
-static status make_image(const loader *l, float *dst, int64_t index, int64_t key)
+static status make_image(const loader *l, float *dst, picture *raw, int64_t index, int64_t key)
 {
     arena memory = {0};
     image im = {0};
@@ -143,7 +146,7 @@ static status make_image(const loader *l, float *dst, int64_t index, int64_t key
         least_size_for_evaluation(&options, &l->o.preprocess, width, height);
     }
     if (bytes) TRY_OUT(image_decode(&im, bytes, count, &options));
-    if (training(l)) TRY_OUT(make_training(l, dst, &im, width, height, &a));
+    if (training(l)) TRY_OUT(make_training(l, dst, raw, &im, width, height, &a));
     else TRY_OUT(image_preprocess(dst, &im, &l->o.preprocess));
 out:
     image_free(&im);
@@ -185,13 +188,14 @@ static status make_item(loader *l, batch *b, int64_t i)
     const preprocess *p = &l->o.preprocess;
     int64_t index = b->sample_index[i], candidate = index, state = 0;
     float *dst = b->images + i * p->height * p->width * p->channels;
-    status code = is_bad(l, index) ? E_DATA : make_image(l, dst, index, b->sample_keys[i]);
+    picture *raw = b->pictures ? &b->pictures[i] : NULL;
+    status code = is_bad(l, index) ? E_DATA : make_image(l, dst, raw, index, b->sample_keys[i]);
     if (code == E_DATA || code == E_IO) {
         char *reason = strdup(is_bad(l, index) ? l->o.bad[index] : status_message());
         for (int tries = 0; (code == E_DATA || code == E_IO) && tries < MAX_REPLACEMENTS; tries++) {
             candidate = next_candidate(l, index, &state);
             if (candidate < 0) break;
-            code = make_image(l, dst, candidate, b->sample_keys[i]);
+            code = make_image(l, dst, raw, candidate, b->sample_keys[i]);
         }
         if (code == OK) count_replacement(l, index, reason ? reason : "unreadable");
         else if (code == E_DATA || code == E_IO)
@@ -302,6 +306,7 @@ static status check_options(const loader_options *o)
     if (o->batch_size < 1 || o->world < 1 || o->rank < 0 || o->rank >= o->world || o->threads < 0 || o->prefetch < 0)
         return FAIL(E_INTERNAL, "loader: batch %lld, rank %d of %d, %d threads, %d batches ahead", (long long)o->batch_size, o->rank,
             o->world, o->threads, o->prefetch);
+    if (o->raw && (!o->augment || o->mixup > 0)) return FAIL(E_INTERNAL, "loader: raw pictures for evaluation or mixup");
     for (int64_t i = 0; o->augment && i < o->data->count; i++)
         if (o->data->samples[i].class_index < 0) return FAIL(E_DATA, "%s: has no class to train on", o->data->samples[i].name);
     return OK;
@@ -336,6 +341,9 @@ static status alloc_batch(loader *l, batch *b)
     b->labels = ARENA_ARRAY(&l->memory, int32_t, b->n);
     b->sample_index = ARENA_ARRAY(&l->memory, int64_t, b->n);
     if (!b->labels || !b->sample_index) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
+    if (!l->o.raw) return OK;
+    b->pictures = ARENA_ARRAY(&l->memory, picture, b->n);
+    if (!b->pictures) return FAIL_MEMORY((size_t)b->n * sizeof *b->pictures);
     return OK;
 }
 

@@ -20,9 +20,11 @@
 
 #include "core/base/log.h"
 #include "core/data/dataset.h"
+#include "core/data/picture.h"
 
 typedef struct batch {
     float *images;          /* [n, height, width, channels], normalised           */
+    picture *pictures;      /* [n], or NULL: raw loaders, where image i is u8 pixels in the place that its floats would have */
     float *targets;         /* [n, class_count], rows sum to 1 (one-hot or mixed)  */
     int32_t *labels;        /* [n], class of the image itself                      */
     int64_t *sample_keys;   /* [n], RNG counter: epoch * dataset count + sample index; weighted and balanced
@@ -44,6 +46,7 @@ typedef struct loader_options {
     int32_t rank, world;
     uint64_t seed;
     double mixup;
+    bool raw;                     /* training, without mixup: images are neither warped nor normalised, see batch.pictures */
     logger *log;
     /* Memory for images, targets and sample_keys, from where a device copies them (pinned); NULL: ordinary memory. */
     status (*allocate)(void *context, size_t bytes, void **data);

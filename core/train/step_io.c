@@ -12,7 +12,9 @@ static size_t padded(size_t bytes)
 int64_t step_io_bytes(const device *dev, const trainable *g)
 {
     if (!dev->api->overlaps) return 0;
-    return (int64_t)(padded(trainable_bytes(g, g->image)) + padded(trainable_bytes(g, g->targets)) + padded(trainable_bytes(g, g->sample_keys)));
+    size_t table = (size_t)g->graph.edges[g->image].shape.dim[0] * sizeof(image_source);
+    return (int64_t)(padded(trainable_bytes(g, g->image)) + padded(trainable_bytes(g, g->targets)) + padded(trainable_bytes(g, g->sample_keys)) +
+                     padded(table));
 }
 
 static status init_slots(step_io *io)
@@ -39,13 +41,29 @@ static status init_overlap(step_io *io, const trainable *g)
     return buffer_init(&io->staged, dev, (size_t)step_io_bytes(dev, g), "the next batch");
 }
 
-status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l)
+/* The loader leaves pictures where their floats would be: picture i begins at byte i * bytes / n. */
+static status init_warp(step_io *io, const preprocess *p)
+{
+    device *dev = io->dev;
+    if (!io->overlapped) return FAIL(E_USAGE, "data.gpu_augment = true needs a GPU: set it to false, or run with device = cuda where there is one");
+    io->warp_desc = (image_warp_desc){.n = io->n, .height = p->height, .width = p->width, .bytes = (int64_t)io->bytes[0],
+        .channels = p->channels, .dst_channels = p->channels, .type = DTYPE_F32, .bgr = p->bgr};
+    for (int32_t c = 0; c < 3; c++) {
+        io->warp_desc.mean[c] = p->mean[c];
+        io->warp_desc.std[c] = c < p->channels ? p->std[c] : 1;
+    }
+    TRY(dev->api->host_alloc(dev, (size_t)io->n * sizeof *io->table, (void **)&io->table));
+    return kernel_select(&io->warp, OP_IMAGE_WARP, dev->api->kernels, &io->warp_desc, NULL, NULL);
+}
+
+status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l, const preprocess *raw)
 {
     *io = (step_io){.dev = dev, .plan = p, .loader = l, .input = {g->image, g->targets, g->sample_keys}, .loss = g->loss,
         .logits = g->logits, .logit_bytes = trainable_bytes(g, g->logits), .n = g->graph.edges[g->image].shape.dim[0]};
     for (int i = 0; i < STEP_INPUTS; i++) io->bytes[i] = trainable_bytes(g, io->input[i]);
     status result = init_slots(io);
     if (result == OK) result = init_overlap(io, g);
+    if (result == OK && raw) result = init_warp(io, raw);
     if (result != OK) step_io_free(io);
     return result;
 }
@@ -66,6 +84,7 @@ void step_io_free(step_io *io)
     api->event_destroy(io->dev, io->taken);
     api->stream_destroy(io->dev, io->copy_stream);
     buffer_free(&io->staged);
+    if (io->table) api->host_release(io->dev, io->table);
     *io = (step_io){0};
 }
 
@@ -79,20 +98,72 @@ static void keep_labels(step_io *io, const batch *b)
     memcpy(io->slot[io->fed++ % STEP_SLOTS].labels, b->labels, (size_t)io->n * sizeof *b->labels);
 }
 
+static void fill_table(step_io *io, const batch *b)
+{
+    for (int64_t i = 0; i < io->n; i++) {
+        const picture *p = &b->pictures[i];
+        image_source *s = &io->table[i];
+        *s = (image_source){.offset = i * (io->warp_desc.bytes / io->n), .width = p->width, .height = p->height, .radius_x = p->radius[0],
+            .radius_y = p->radius[1], .fill = (float)p->fill, .has_color = p->has_color};
+        memcpy(s->inverse, p->inverse, sizeof s->inverse);
+        memcpy(s->color, p->color, sizeof s->color);
+    }
+}
+
+/* Sends a batch to the staged inputs. */
+static status stage(step_io *io, const batch *b, void *stream)
+{
+    device *dev = io->dev;
+    char *to = io->staged.data;
+    for (int i = 0; i < STEP_INPUTS; i++) {
+        if (!io->bytes[i]) continue;
+        TRY(dev->api->copy_in(dev, to, batch_data(b, i), io->bytes[i], stream));
+        to += padded(io->bytes[i]);
+    }
+    if (!io->warp) return OK;
+    fill_table(io, b);
+    return dev->api->copy_in(dev, to, io->table, (size_t)io->n * sizeof *io->table, stream);
+}
+
+/* Staged inputs become the plan's; raw pictures are warped on the way. */
+static status unstage(step_io *io, plan *p)
+{
+    device *dev = io->dev;
+    const char *from = io->staged.data, *table = from;
+    for (int i = 0; i < STEP_INPUTS; i++) table += io->bytes[i] ? padded(io->bytes[i]) : 0;
+    for (int i = 0; i < STEP_INPUTS; i++) {
+        if (!io->bytes[i]) continue;
+        void *to = plan_edge_data(p, io->input[i]);
+        if (i == 0 && io->warp)
+            TRY(io->warp->run(&(kernel_call){.desc = &io->warp_desc, .out = {to}, .in = {from, table}, .stream = dev->stream}));
+        else TRY(dev->api->copy(dev, to, from, io->bytes[i], dev->stream));
+        from += padded(io->bytes[i]);
+    }
+    return OK;
+}
+
 /* The batch that was prefetched moves within the device, which takes microseconds. */
 static status take_staged(step_io *io)
 {
     device *dev = io->dev;
-    const char *from = io->staged.data;
     TRY(dev->api->event_wait(dev, io->arrived, dev->stream));
-    for (int i = 0; i < STEP_INPUTS; i++) {
-        if (!io->bytes[i]) continue;
-        TRY(dev->api->copy(dev, plan_edge_data(io->plan, io->input[i]), from, io->bytes[i], dev->stream));
-        from += padded(io->bytes[i]);
-    }
+    TRY(unstage(io, io->plan));
     TRY(dev->api->event_record(dev, io->taken, dev->stream));
     keep_labels(io, io->next);
     return OK;
+}
+
+status step_io_set_inputs(step_io *io, plan *p, const batch *b)
+{
+    if (!io->warp) {
+        for (int i = 0; i < STEP_INPUTS; i++)
+            if (io->bytes[i]) TRY(plan_set_input(p, io->input[i], batch_data(b, i), io->bytes[i]));
+        return OK;
+    }
+    if (io->next) BUG("step_io_set_inputs while a batch is under way");
+    TRY(stage(io, b, io->dev->stream));
+    TRY(unstage(io, p));
+    return io->dev->api->stream_sync(io->dev, io->dev->stream);
 }
 
 status step_io_feed(step_io *io)
@@ -107,8 +178,7 @@ status step_io_feed(step_io *io)
         return OK;
     }
     TRY(loader_next(io->loader, &b));
-    for (int i = 0; i < STEP_INPUTS; i++)
-        if (io->bytes[i]) TRY(plan_set_input(io->plan, io->input[i], batch_data(b, i), io->bytes[i]));
+    TRY(step_io_set_inputs(io, io->plan, b));
     keep_labels(io, b);
     return OK;
 }
@@ -117,16 +187,11 @@ status step_io_prefetch(step_io *io)
 {
     device *dev = io->dev;
     const batch *b;
-    char *to = io->staged.data;
     if (!io->overlapped || io->next) return OK;
     TRY(loader_next(io->loader, &b));
     device_range_push(dev, "copy batch");
     TRY(dev->api->event_wait(dev, io->taken, io->copy_stream));
-    for (int i = 0; i < STEP_INPUTS; i++) {
-        if (!io->bytes[i]) continue;
-        TRY(dev->api->copy_in(dev, to, batch_data(b, i), io->bytes[i], io->copy_stream));
-        to += padded(io->bytes[i]);
-    }
+    TRY(stage(io, b, io->copy_stream));
     TRY(dev->api->event_record(dev, io->arrived, io->copy_stream));
     device_range_pop(dev);
     io->next = b;

@@ -4,7 +4,7 @@
  * runs, and results are read from pinned memory when they have arrived. On the CPU a batch is copied when it is asked for.
  *
  *     step_io io;
- *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader));
+ *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader, NULL));
  *     TRY_OUT(step_io_feed(&io));                // the next batch is the plan's input
  *     TRY_OUT(plan_enqueue(plan));
  *     TRY_OUT(step_io_send(&io));                // its loss and logits are on their way
@@ -22,6 +22,7 @@
 #include "core/device/device.h"
 #include "core/graph/plan.h"
 #include "core/train/train_graph.h"
+#include "kernels/kernels.h"
 
 enum { STEP_INPUTS = 3, STEP_SLOTS = 2 };
 
@@ -52,16 +53,23 @@ typedef struct step_io {
     /* Where copies overlap: */
     bool overlapped;
     void *copy_stream, *arrived, *taken; /* events: the staged batch is there; has been taken */
-    buffer staged;
+    buffer staged;                /* inputs one behind the other, then the pictures' table */
     const batch *next;            /* staged or under way; NULL: none */
+    /* Where the device warps raw pictures: */
+    const kernel *warp;           /* NULL: the loader does */
+    image_warp_desc warp_desc;
+    image_source *table;          /* [n], pinned; read by the copy stream until `arrived` */
 } step_io;
 
-status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l);
+/* raw: how the loader's raw pictures become the network's input; NULL: they are finished. Raw needs a device where copies overlap (E_USAGE). */
+status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l, const preprocess *raw);
 void step_io_free(step_io *io); /* accepts a zeroed struct */
 status step_io_feed(step_io *io);
 status step_io_send(step_io *io);
 status step_io_prefetch(step_io *io);
 status step_io_receive(step_io *io, step_result *r);
+/* Makes a batch of the loader the input of another plan of the same inputs, and waits. Not while one is fetched ahead. */
+status step_io_set_inputs(step_io *io, plan *p, const batch *b);
 /* Forgets the batch that was fetched ahead: before the loader is sent elsewhere. */
 status step_io_drop(step_io *io);
 

@@ -55,11 +55,8 @@ static void list_files(const trainer *t, const batch *b, const bool *bad, findin
 
 static status run_batch(trainer *t, plan *p, const batch *b)
 {
-    const edge_id input[3] = {t->graph.image, t->graph.targets, t->graph.sample_keys};
-    const void *const data[3] = {b->images, b->targets, b->sample_keys};
     TRY(trainer_set_loss_scale(t, p));
-    for (int i = 0; i < 3; i++)
-        if (input[i] != EDGE_NONE) TRY(plan_set_input(p, input[i], data[i], trainable_bytes(&t->graph, input[i])));
+    TRY(step_io_set_inputs(&t->io, p, b));
     return plan_run(p);
 }
 

@@ -252,15 +252,17 @@ static status make_loaders(trainer *t)
     loader_options o = {.data = &t->train_data, .preprocess = t->model.preprocess, .data_options = &t->spec.data,
         .augment = &t->spec.augment, .bad = t->train_lint.reason, .batch_size = t->spec.train.batch_size,
         .threads = (int32_t)t->spec.data.threads, .prefetch = (int32_t)t->spec.data.prefetch, .rank = t->comm.rank,
-        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup, .log = t->log,
+        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup,
+        .raw = t->spec.data.gpu_augment, .log = t->log,
         .allocate = pinned_alloc, .release = pinned_release, .memory_context = t->dev};
     TRY(loader_create(&t->loader, &o));
-    TRY(step_io_init(&t->io, t->dev, t->plan, &t->graph, t->loader));
+    TRY(step_io_init(&t->io, t->dev, t->plan, &t->graph, t->loader, o.raw ? &o.preprocess : NULL));
     if (t->val_data.count == 0) return OK;
     o.data = &t->val_data;
     o.augment = NULL;
     o.bad = t->val_lint.reason;
     o.mixup = 0;
+    o.raw = false;
     return loader_create(&t->eval_loader, &o);
 }
 

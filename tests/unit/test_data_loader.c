@@ -364,6 +364,45 @@ static void test_mixup(void **state)
     loader_destroy(mixed);
 }
 
+/* Of what describes the pictures of a raw batch, and of their pixels. */
+static uint64_t raw_hash(const batch *b)
+{
+    uint64_t h = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        const picture *p = &b->pictures[i];
+        const uint8_t *pixels = (const uint8_t *)(b->images + i * SIDE * SIDE * 3);
+        size_t bytes = (size_t)p->width * (size_t)p->height * 3;
+        assert_true(p->width >= 1 && p->height >= 1 && bytes <= SIDE * SIDE * 3 * sizeof(float));
+        h = h * 31 + hash64(pixels, bytes);
+        h = h * 31 + hash64(p->inverse, sizeof p->inverse) + hash64(p->color, sizeof p->color) + hash64(p->radius, sizeof p->radius);
+        h = h * 31 + (uint64_t)p->fill + 256 * (uint64_t)p->has_color + 512 * (uint64_t)p->width;
+    }
+    return h;
+}
+
+static void test_raw_pictures(void **state)
+{
+    (void)state;
+    uint64_t expected[8] = {0};
+    loader_options o = base_options();
+    o.raw = true;
+    for (int threads = 1; threads <= 4; threads *= 2) {
+        loader *l;
+        const batch *b;
+        o.threads = threads;
+        assert_ok(loader_create(&l, &o));
+        for (int i = 0; i < 8; i++) {
+            assert_ok(loader_next(l, &b));
+            if (threads == 1) expected[i] = raw_hash(b);
+            else assert_true(raw_hash(b) == expected[i]);
+        }
+        loader_destroy(l);
+    }
+    for (int i = 1; i < 8; i++) assert_true(expected[i] != expected[i - 1]);
+    o.mixup = 0.5;
+    assert_int_equal(loader_create(&(loader *){NULL}, &o), E_INTERNAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_bad_samples_are_replaced),
         cmocka_unit_test(test_balanced_and_weighted),
         cmocka_unit_test(test_mixup),
+        cmocka_unit_test(test_raw_pictures),
     };
     return cmocka_run_group_tests(tests, make_set, remove_set);
 }
