@@ -4,13 +4,15 @@
 #include "cli/cli.h"
 #include "cli/network.h"
 #include "core/base/rng.h"
+#include "core/device/tuning.h"
 
-enum { MAX_NETWORKS = 8, MAX_SAMPLES = 4096, WARM_UP_RUNS = 3 };
+enum { MAX_NETWORKS = 8, MAX_SAMPLES = 4096, WARM_UP_RUNS = 3, TUNE_SAMPLES = 15 };
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {"--seconds", NULL, "S", .help = "how long to measure each file (default 3)"},
+    {"--tune", NULL, NULL, .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs"},
     {.name = NULL},
 };
 
@@ -43,6 +45,44 @@ static status open_contender(contender *t, const char *path, device *dev, int64_
     rng r = rng_make(1, RNG_TEST, 0); /* not zeros: they run faster than pictures on some machines */
     for (int64_t i = 0; i < pixels; i++) t->images[i] = rng_normal(&r);
     for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, t->scores, t->images, n));
+    return OK;
+}
+
+/* Once per descriptor. */
+static status tune_kernel(cli_context *c, device *dev, const kernel *k, const void *desc)
+{
+    char text[1024];
+    tuning_result r;
+    if (k->op != OP_CONV2D_FORWARD || tuning_find(dev->tuned, k->op, desc)) return OK;
+    TRY(tuning_time_conv2d(dev, k->op, desc, TUNE_SAMPLES, &r));
+    TRY(tuning_set(dev->tuned, k->op, desc, r.fastest, r.fastest_seconds));
+    TRY(kernel_desc_format(k->op, desc, text, sizeof text));
+    log_info(&c->log, "%s: %s %.1f us, %s %.1f us", text, r.fastest->name, 1e6 * r.fastest_seconds, r.chosen->name, 1e6 * r.chosen_seconds);
+    return OK;
+}
+
+/* The plan of the first file's batch and so on; the table is written once. */
+static status tune(cli_context *c, device *dev, int64_t n)
+{
+    if (!dev->tuned) return FAIL(E_DEVICE, "--tune chooses among a GPU's kernels, and this runs on the CPU");
+    for (int32_t i = 0; i < c->argument_count; i++) {
+        network net = {0};
+        plan *p;
+        const char *const *names;
+        status result = OK;
+        TRY_OUT(network_open(&net, c->arguments[i], dev, n));
+        TRY_OUT(runner_plan(net.runner, n, &p));
+        for (int64_t k = 0, count = plan_variants(p, &names); k < count; k++) {
+            const void *desc;
+            const kernel *chosen = plan_kernel(p, k, &desc);
+            TRY_OUT(tune_kernel(c, dev, chosen, desc));
+        }
+out:
+        network_close(&net);
+        TRY(result);
+    }
+    TRY(tuning_save(dev->tuned));
+    cli_print(c, "%lld convolutions tuned: %s\n", (long long)dev->tuned->count, dev->tuned->path);
     return OK;
 }
 
@@ -117,6 +157,7 @@ static status run(cli_context *c)
     status result = OK;
     if (!t) return FAIL_MEMORY(MAX_NETWORKS * sizeof *t);
     TRY_OUT(device_open(&dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
+    if (cli_is_given(c, "--tune")) TRY_OUT(tune(c, dev, s->infer.batch_size));
     for (int32_t i = 0; i < c->argument_count; i++) TRY_OUT(open_contender(&t[i], c->arguments[i], dev, s->infer.batch_size));
     TRY_OUT(time_all(t, (int32_t)c->argument_count, s->infer.batch_size, seconds));
     report(c, t, (int32_t)c->argument_count, s->infer.batch_size);

@@ -1,6 +1,14 @@
-#include "core/device/device.h"
+#include "core/device/tuning.h"
 
 #include <stdlib.h>
+
+/* Of GPUs only: on a CPU the best variant does not depend on the shape that much. */
+static status open_tuning(device *d)
+{
+    if (d->api->kernels != BACKEND_CUDA) return OK;
+    d->tuned = calloc(1, sizeof *d->tuned);
+    return d->tuned ? tuning_open(d->tuned, d) : FAIL_MEMORY(sizeof *d->tuned);
+}
 
 static status open_with(device **dev, const device_api *api, int32_t index, int32_t threads, logger *l)
 {
@@ -14,6 +22,11 @@ static status open_with(device **dev, const device_api *api, int32_t index, int3
         return result;
     }
     api->enter(d);
+    result = open_tuning(d);
+    if (result != OK) {
+        device_close(d);
+        return result;
+    }
     *dev = d;
     return OK;
 }
@@ -31,6 +44,8 @@ status device_open(device **dev, spec_device kind, int32_t index, int32_t thread
 void device_close(device *dev)
 {
     if (!dev) return;
+    if (dev->tuned) tuning_close(dev->tuned);
+    free(dev->tuned);
     dev->api->close(dev);
     free(dev);
 }

@@ -69,6 +69,7 @@ struct device {
     void *state;  /* the backend's              */
     void *stream; /* default compute stream     */
     logger *log;
+    struct tuning *tuned; /* a GPU's: variants to prefer, core/device/tuning.h; NULL: none */
 };
 
 /* auto: CUDA when a usable GPU is found, else the CPU. threads: CPU compute threads, 0 = one per processor. E_DEVICE says what

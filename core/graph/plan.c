@@ -1,3 +1,4 @@
+#include "core/device/tuning.h"
 #include "core/graph/plan_internal.h"
 
 #include <stdio.h>
@@ -46,6 +47,13 @@ static pack_when when_to_pack(const graph *g, const plan_step *s)
     }
 }
 
+/* A checkpoint's choice, else this GPU's fastest, else NULL: the best that accepts. */
+static const char *preferred(const plan *p, const plan_options *o, int64_t index, const kernel_binding *b)
+{
+    if (index < o->variant_count) return o->variants[index];
+    return p->dev->tuned ? tuning_find(p->dev->tuned, b->op, &b->desc) : NULL;
+}
+
 static status prepare_step(plan *p, plan_step *s, const graph *g, const plan_options *o, int64_t index)
 {
     const node *n = &g->nodes[s->node];
@@ -60,7 +68,7 @@ static status prepare_step(plan *p, plan_step *s, const graph *g, const plan_opt
     bool speak = verbose && *verbose && strcmp(verbose, "0") != 0;
     if (speak) fprintf(stderr, "%s (%s)\n", n->name, n->op->name);
     TRY(kernel_select(&s->kernel, b->op, o->reference ? BACKEND_REF : p->dev->api->kernels, &b->desc,
-        index < o->variant_count ? o->variants[index] : NULL, speak ? stderr : NULL));
+        preferred(p, o, index, b), speak ? stderr : NULL));
     const kernel *k = s->kernel;
     s->call.desc = &b->desc;
     if (k->create) TRY(k->create(&b->desc, &s->call.state));
@@ -305,6 +313,12 @@ status plan_measure(const graph *g, device *dev, const plan_options *options, pl
 }
 
 const plan_memory *plan_memory_use(const plan *p) { return &p->use; }
+
+const kernel *plan_kernel(const plan *p, int64_t i, const void **desc)
+{
+    *desc = &p->steps[i].binding.desc;
+    return p->steps[i].kernel;
+}
 
 int64_t plan_variants(const plan *p, const char *const **names)
 {

@@ -83,6 +83,8 @@ const plan_memory *plan_memory_use(const plan *p);
 
 /* Names of the chosen kernels, by kernel node. */
 int64_t plan_variants(const plan *p, const char *const **names);
+/* Kernel and descriptor of kernel node i, valid as long as the plan. */
+const kernel *plan_kernel(const plan *p, int64_t i, const void **desc);
 /* First edge that holds a NaN or Inf: inputs, parameters, then what the nodes wrote in execution order (needs keep_activations);
  * EDGE_NONE: none. */
 status plan_find_nonfinite(plan *p, edge_id *e);

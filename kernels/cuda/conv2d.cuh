@@ -122,6 +122,26 @@ typedef struct conv2d_output {
 
 conv2d_output conv2d_output_of(const kernel_call *call); /* of a forward call */
 
+template <activation ACT, int N> static inline __device__ void activate_as(float y[N], float alpha, float beta)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++) y[i] = activate(y[i], ACT, alpha, beta);
+}
+
+/* The same for several values with one branch. */
+template <int N> static inline __device__ void activate_each(float y[N], activation act, float alpha, float beta)
+{
+    switch (act) {
+    case ACT_RELU: activate_as<ACT_RELU, N>(y, alpha, beta); break;
+    case ACT_RELU6: activate_as<ACT_RELU6, N>(y, alpha, beta); break;
+    case ACT_LEAKY: activate_as<ACT_LEAKY, N>(y, alpha, beta); break;
+    case ACT_SIGMOID: activate_as<ACT_SIGMOID, N>(y, alpha, beta); break;
+    case ACT_SWISH: activate_as<ACT_SWISH, N>(y, alpha, beta); break;
+    case ACT_CLIP: activate_as<ACT_CLIP, N>(y, alpha, beta); break;
+    default: break;
+    }
+}
+
 /* Everything but the activation, in the order of kernels.h. */
 static inline __device__ float epilogue_sum(const conv2d_output *o, float y, float add, int32_t channel)
 {

@@ -50,8 +50,8 @@ static status pack_weights(const kernel_call *call, float *packed, const conv2d_
 
 /* ------------------------------------------------------------------------------------------------ forward and dsrc */
 
-/* Factors of V channels at an input pixel; zeros outside the image. */
-template <typename T, int V>
+/* Factors of V channels at an input pixel; zeros outside the image. PLAIN: no transform, and no rounding but to tf32. */
+template <typename T, int V, bool PLAIN>
 static inline __device__ void load_pixel(float x[V], const conv2d_gemm *g, const conv2d_input *in, conv2d_compute compute, const T *src, int32_t image,
     int32_t iy, int32_t ix, int32_t c)
 {
@@ -61,8 +61,12 @@ static inline __device__ void load_pixel(float x[V], const conv2d_gemm *g, const
 #pragma unroll
     for (int i = 0; i < V; i++) {
         x[i] = to_float(v.at[i]);
-        if (in->a && inside) x[i] = transformed(in, x[i], c + i);
-        x[i] = round_factor(x[i], compute);
+        if (PLAIN) {
+            if (sizeof(T) == 4 && compute == COMPUTE_TF32) x[i] = round_tf32(x[i]);
+        } else {
+            if (in->a && inside) x[i] = transformed(in, x[i], c + i);
+            x[i] = round_factor(x[i], compute);
+        }
     }
 }
 
@@ -74,13 +78,25 @@ template <typename T, int V> static inline __device__ void store_pack(void *to, 
     *(pack<T, V> *)((T *)to + at) = v;
 }
 
+template <typename T, int V> static inline __device__ void load_pack(float y[V], const void *from, int64_t at)
+{
+    pack<T, V> v = *(const pack<T, V> *)((const T *)from + at);
+#pragma unroll
+    for (int i = 0; i < V; i++) y[i] = to_float(v.at[i]);
+}
+
 template <typename T, int V> static inline __device__ void finish_pixel(float y[V], const conv2d_output *out, int64_t at, int32_t c)
 {
-#pragma unroll
-    for (int i = 0; i < V; i++) {
-        float add = out->add ? load_as(out->add, out->add_type, at + i) : 0.0f;
-        y[i] = activate(epilogue_sum(out, y[i], add, c + i), out->act, out->alpha, out->beta);
+    float add[V] = {};
+    if (out->add) {
+        if (sizeof(T) > 1) load_pack<T, V>(add, out->add, at);
+        else if (out->add_type == DTYPE_I8) load_pack<int8_t, V>(add, out->add, at);
+        else if (out->add_type == DTYPE_U8) load_pack<uint8_t, V>(add, out->add, at);
+        else load_pack<float, V>(add, out->add, at);
     }
+#pragma unroll
+    for (int i = 0; i < V; i++) y[i] = epilogue_sum(out, y[i], add[i], c + i);
+    activate_each<V>(y, out->act, out->alpha, out->beta);
     if (sizeof(T) > 1) store_pack<T, V>(out->dst, at, y);
     else if (out->dst_type == DTYPE_I8) store_pack<int8_t, V>(out->dst, at, y);
     else if (out->dst_type == DTYPE_U8) store_pack<uint8_t, V>(out->dst, at, y);
@@ -92,9 +108,9 @@ static inline __device__ int64_t out_pixel(const conv2d_gemm *g, int32_t image, 
     return ((int64_t)image * g->out_h + g->out_first_h + y * g->out_step_h) * g->out_w + g->out_first_w + x * g->out_step_w;
 }
 
-/* K x K taps, stride S, no dilation. Threads: channel packs fastest, then columns, strips, images. */
+/* K x K taps, stride S, no dilation; plain factors. Threads: channel packs fastest, then columns, strips, images. */
 template <typename T, int V, int K, int S>
-static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, conv2d_compute compute,
+static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, conv2d_output out, conv2d_compute compute,
     const T *__restrict__ src, const float *__restrict__ weight)
 {
     int32_t packs = g.groups / V, strips = (g.rows_h + STRIP - 1) / STRIP, images = g.m / g.by_image.value;
@@ -111,7 +127,7 @@ static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, co
     for (int r = 0; r < (STRIP - 1) * S + K; r++) {
         float row[K][V];
 #pragma unroll
-        for (int k = 0; k < K; k++) load_pixel<T, V>(row[k], &g, &in, compute, src, image, iy0 + r, ix0 + k, c);
+        for (int k = 0; k < K; k++) load_pixel<T, V, true>(row[k], &g, NULL, compute, src, image, iy0 + r, ix0 + k, c);
 #pragma unroll
         for (int ky = 0; ky < K; ky++) {
             if (r < ky || (r - ky) % S || (r - ky) / S >= STRIP) continue;
@@ -128,7 +144,7 @@ static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, co
 
 /* Any window; one output pixel and V channels per thread. */
 template <typename T, int V>
-static __global__ void __launch_bounds__(THREADS) window_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, conv2d_compute compute,
+static __global__ void __launch_bounds__(THREADS, 8) window_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, conv2d_compute compute,
     const T *__restrict__ src, const float *__restrict__ weight)
 {
     int32_t packs = g.groups / V, index = blockIdx.x * THREADS + threadIdx.x, m = index / packs, c = (index - m * packs) * V;
@@ -138,7 +154,7 @@ static __global__ void __launch_bounds__(THREADS) window_kernel(conv2d_gemm g, c
     for (int32_t ty = 0; ty < g.taps_h; ty++)
         for (int32_t tx = 0; tx < g.taps_w; tx++) {
             float v[V];
-            load_pixel<T, V>(v, &g, &in, compute, src, image, y * g.step_h + g.first_h + ty * g.gap_h, x * g.step_w + g.first_w + tx * g.gap_w, c);
+            load_pixel<T, V, false>(v, &g, &in, compute, src, image, y * g.step_h + g.first_h + ty * g.gap_h, x * g.step_w + g.first_w + tx * g.gap_w, c);
 #pragma unroll
             for (int i = 0; i < V; i++) sum[i] = fmaf(v[i], weight[(ty * g.taps_w + tx) * g.groups + c + i], sum[i]);
         }
@@ -159,7 +175,7 @@ template <typename T, int V, int K, int S> static status launch_strip(const dept
 {
     int64_t strips = (c->g.rows_h + STRIP - 1) / STRIP, images = c->g.m / c->g.by_image.value;
     return launch(strip_kernel<T, V, K, S>, dim3(blocks_for(images * strips * c->g.rows_w * (c->g.groups / V), THREADS)), dim3(THREADS), 0, c->stream, c->g,
-        c->in, c->out, c->compute, (const T *)c->src, c->weight);
+        c->out, c->compute, (const T *)c->src, c->weight);
 }
 
 template <typename T, int V> static status launch_window(const depthwise_call *c)
@@ -175,7 +191,8 @@ template <typename T> static status depthwise(const depthwise_call *c)
     const conv2d_gemm *g = &c->g;
     if (g->m == 0) return OK;
     if (g->groups % V) return launch_window<T, 1>(c);
-    bool square = g->taps_h == g->taps_w && g->step_h == g->step_w && g->gap_h == 1 && g->gap_w == 1;
+    bool plain = !c->in.a && (c->compute == COMPUTE_F32 || c->compute == COMPUTE_TF32);
+    bool square = plain && g->taps_h == g->taps_w && g->step_h == g->step_w && g->gap_h == 1 && g->gap_w == 1;
     if (square && g->taps_h == 3 && g->step_h == 1) return launch_strip<T, V, 3, 1>(c);
     if (square && g->taps_h == 3 && g->step_h == 2) return launch_strip<T, V, 3, 2>(c);
     if (square && g->taps_h == 5 && g->step_h == 1) return launch_strip<T, 4, 5, 1>(c);
@@ -245,7 +262,7 @@ static status dsrc_run(const kernel_call *call)
 constexpr int ROWS = 8;
 
 /* V channels per thread, 32 threads along channels, 8 along rows of the output. partial [bands, channels, taps]. With K = 0 the taps are
- * blockIdx.z, one each, and the window does not slide. */
+ * blockIdx.z, one each, the window does not slide, and factors may be rounded to any type. */
 template <typename T, int V, int K, int S>
 static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm g, conv2d_compute compute, float *__restrict__ partial,
     const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
@@ -255,7 +272,6 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
     int lane = threadIdx.x % WARP, run = threadIdx.x / WARP;
     int32_t c = (blockIdx.x * WARP + lane) * V, rows = g.m / g.rows_w, band = blockIdx.y, taps = g.taps_h * g.taps_w;
     int32_t from = (int32_t)((int64_t)rows * band / bands), end = (int32_t)((int64_t)rows * (band + 1) / bands);
-    conv2d_input none = {};
     float sum[TAPS][V] = {};
     int32_t ty = K ? 0 : blockIdx.z / g.taps_w, tx = K ? 0 : blockIdx.z % g.taps_w;
     for (int32_t row = from + run; row < end && c < g.groups; row += ROWS) {
@@ -268,7 +284,8 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
 #pragma unroll
             for (int i = 0; i < V; i++) dy[i] = round_factor(to_float(v.at[i]), compute);
             if constexpr (K == 0) {
-                load_pixel<T, V>(window[0][0], &g, &none, compute, src, image, iy, ix, c);
+                conv2d_input none = {};
+                load_pixel<T, V, false>(window[0][0], &g, &none, compute, src, image, iy, ix, c);
 #pragma unroll
                 for (int i = 0; i < V; i++) sum[0][i] = fmaf(dy[i], window[0][0][i], sum[0][i]);
             } else {
@@ -281,7 +298,7 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
 #pragma unroll
                             for (int i = 0; i < V; i++) window[ky][kx][i] = window[ky][kx + S][i];
                         } else {
-                            load_pixel<T, V>(window[ky][kx], &g, &none, compute, src, image, iy + ky, ix + kx, c);
+                            load_pixel<T, V, true>(window[ky][kx], &g, NULL, compute, src, image, iy + ky, ix + kx, c);
                         }
 #pragma unroll
                         for (int i = 0; i < V; i++) sum[ky * K + kx][i] = fmaf(dy[i], window[ky][kx][i], sum[ky * K + kx][i]);
@@ -320,7 +337,9 @@ template <typename T> static status dweight(const kernel_call *call, const conv2
 {
     constexpr int V = 4 / sizeof(T);
     if (g->groups % V) return launch_dweight<T, 1, 0, 1>(call, g, partial, bands);
-    bool square = g->taps_h == g->taps_w && g->step_h == g->step_w && g->gap_h == 1 && g->gap_w == 1;
+    conv2d_compute compute = ((const conv2d_desc *)call->desc)->compute;
+    bool plain = compute == COMPUTE_F32 || compute == COMPUTE_TF32;
+    bool square = plain && g->taps_h == g->taps_w && g->step_h == g->step_w && g->gap_h == 1 && g->gap_w == 1;
     if (square && g->taps_h == 3 && g->step_h == 1) return launch_dweight<T, V, 3, 1>(call, g, partial, bands);
     if (square && g->taps_h == 3 && g->step_h == 2) return launch_dweight<T, V, 3, 2>(call, g, partial, bands);
     if (square && g->taps_h == 5 && g->step_h == 1) return launch_dweight<T, V, 5, 1>(call, g, partial, bands);

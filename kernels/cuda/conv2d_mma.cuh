@@ -215,7 +215,7 @@ static inline __device__ void load_staged(staged<TILE, T, E> *s, const loader<TI
     int32_t n0)
 {
     constexpr int ELEMENTS = staged<TILE, T, E>::ELEMENTS;
-    if (STAGE == STAGE_VECTOR) {
+    if constexpr (STAGE == STAGE_VECTOR) {
         constexpr int PART = CHUNK / sizeof(T);
         bool some = l->ty < g->taps_h;
         uint32_t offset = tap_offset(g, l->ty, l->tx, l->c), bits = some ? tap_bits(l->ty, l->tx) : 0;
@@ -448,21 +448,23 @@ static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI]
                 if (out->bias) y[e] += bias[e];
                 if (out->scale) y[e] *= scale[e];
                 if (out->add) y[e] = fmaf(add[e], out->add_scale, y[e]);
-                y[e] = activate(y[e], out->act, out->alpha, out->beta);
             }
+            activate_each<8>(y, out->act, out->alpha, out->beta);
             if (P::INTEGER) store_eight_integers(y, out->dst, out->dst_type, at, whole, count);
             else store_eight<T>(y, out->dst, at, whole, count);
-            if (P::INTEGER || !stats) continue;
+            if constexpr (!P::INTEGER) {
 #pragma unroll
-            for (int e = 0; e < 8; e++) {
-                float v = e < count ? y[e] : 0.0f;
-                column_sum[e] += v;
-                column_square[e] = fmaf(v, v, column_square[e]);
+                for (int e = 0; e < 8 && stats; e++) {
+                    float v = e < count ? y[e] : 0.0f;
+                    column_sum[e] += v;
+                    column_square[e] = fmaf(v, v, column_square[e]);
+                }
             }
         }
         ptx_warp_barrier();
     }
-    if (!P::INTEGER && stats) store_stats<TILE>(stats, (float *)bytes, column_sum, column_square, g, group, tile_m, n0);
+    if constexpr (!P::INTEGER)
+        if (stats) store_stats<TILE>(stats, (float *)bytes, column_sum, column_square, g, group, tile_m, n0);
 }
 
 /* ------------------------------------------------------------------------------------------------ kernel */

@@ -119,7 +119,7 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
     int32_t p0, int32_t end)
 {
     int32_t m = m0 + threadIdx.x % TILE::CHUNKS_A * TILE::ELEMENTS, n = n0 + threadIdx.x % TILE::CHUNKS_B * TILE::ELEMENTS;
-    if (STAGE == STAGE_VECTOR) {
+    if constexpr (STAGE == STAGE_VECTOR) {
         tap_origin tap = tap_origin_of(g, n, group);
 #pragma unroll
         for (int i = 0; i < TILE::A; i++) {
@@ -133,23 +133,23 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
             bool inside = tap_inside(g, p, tap);
             load_chunk<TILE::ELEMENTS>(s->b[i], src + (inside ? p.base + tap.offset : 0), inside);
         }
-        return;
-    }
+    } else {
 #pragma unroll
-    for (int i = 0; i < TILE::A; i++) {
-        int32_t p = p0 + threadIdx.x / TILE::CHUNKS_A + i * TILE::RUN_A;
+        for (int i = 0; i < TILE::A; i++) {
+            int32_t p = p0 + threadIdx.x / TILE::CHUNKS_A + i * TILE::RUN_A;
 #pragma unroll
-        for (int e = 0; e < TILE::ELEMENTS; e++)
-            s->a[i][e] = p < end && m + e < g->n ? ddst[(int64_t)p * g->out_pitch + group * g->n + m + e] : zero<T>();
-    }
-    pixel_origin pixels[TILE::B];
+            for (int e = 0; e < TILE::ELEMENTS; e++)
+                s->a[i][e] = p < end && m + e < g->n ? ddst[(int64_t)p * g->out_pitch + group * g->n + m + e] : zero<T>();
+        }
+        pixel_origin pixels[TILE::B];
 #pragma unroll
-    for (int i = 0; i < TILE::B; i++) pixels[i] = pixel_origin_of(g, p0 + threadIdx.x / TILE::CHUNKS_B + i * TILE::RUN_B, end);
+        for (int i = 0; i < TILE::B; i++) pixels[i] = pixel_origin_of(g, p0 + threadIdx.x / TILE::CHUNKS_B + i * TILE::RUN_B, end);
 #pragma unroll
-    for (int e = 0; e < TILE::ELEMENTS; e++) {
-        tap_origin tap = tap_origin_of(g, n + e, group);
+        for (int e = 0; e < TILE::ELEMENTS; e++) {
+            tap_origin tap = tap_origin_of(g, n + e, group);
 #pragma unroll
-        for (int i = 0; i < TILE::B; i++) s->b[i][e] = tap_inside(g, pixels[i], tap) ? src[pixels[i].base + tap.offset] : zero<T>();
+            for (int i = 0; i < TILE::B; i++) s->b[i][e] = tap_inside(g, pixels[i], tap) ? src[pixels[i].base + tap.offset] : zero<T>();
+        }
     }
 }
 
@@ -187,7 +187,7 @@ template <typename TILE, bool TF32, bool ROUND>
 static inline __device__ void fragment_a(uint32_t a[4], const unsigned char *rows, int m, int half)
 {
     int lane = threadIdx.x % WARP;
-    if (!TF32) {
+    if constexpr (!TF32) {
         ptx_ldmatrix_x4_trans(a, rows + (half * 16 + lane % 8 + lane / 16 * 8) * TILE::PITCH_A + (m + lane / 8 % 2 * 8) * 2);
         return;
     }
@@ -200,7 +200,7 @@ template <typename TILE, bool TF32, bool ROUND>
 static inline __device__ void fragment_b(uint32_t b[4], const unsigned char *rows, int n, int half)
 {
     int lane = threadIdx.x % WARP;
-    if (!TF32) {
+    if constexpr (!TF32) {
         ptx_ldmatrix_x4_trans(b, rows + (half * 16 + lane % 8 + lane / 8 % 2 * 8) * TILE::PITCH_B + (n + lane / 16 * 8) * 2);
         return;
     }

@@ -10,6 +10,7 @@ build() { env -u OUT -u BUILD -u MAKEFLAGS -u MAKELEVEL make --no-print-director
 ok "make SIMT=1" build all
 graft=$PWD/$(build print-OUT)/graft
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+export XDG_CACHE_HOME=$work/cache # no table of tuned kernels but ours
 
 # Three classes: noise with more red, more green, more blue.
 python3 - "$work/data" <<'PYTHON'
@@ -125,4 +126,12 @@ ok "int8.engine: loss $a, on the CPU $b" near "$a" "$b" 1e-6
 for device in cuda cpu; do "$graft" infer "$work/int8.engine" "$work/data/val" --device $device >"$work/$device.txt" 2>/dev/null; done
 ok "infer says the same on both" cmp "$work/cuda.txt" "$work/cpu.txt"
 says 0 "int8.engine" "$graft" bench "$work/f32.engine" "$work/int8.engine" --device cuda -b 2 --seconds 0.2
+
+says 0 "convolutions tuned" "$graft" bench --tune "$work/int8.engine" --device cuda -b 2 --seconds 0.1
+table=$(echo "$work"/cache/graft/tuning-*.txt)
+ok "the table has a row per shape" test "$(grep -c '^conv2d_forward ' "$table")" -ge 5
+awk '/^conv2d/ { $3 = "conv2d_forward__cuda_direct" } 1' "$table" >"$work/table" && cp "$work/table" "$table"
+GRAFT_VERBOSE=1 "$graft" bench "$work/int8.engine" --device cuda -b 2 --seconds 0.01 >"$work/choices" 2>&1
+ok "plans obey it" test "$(grep -c '^conv2d_forward .*-> conv2d_forward__cuda_direct' "$work/choices")" -ge 5
+says 5 "runs on the CPU" "$graft" bench --tune "$work/int8.engine" --device cpu
 tap_end
