@@ -28,11 +28,24 @@ void inspect_put_int(cli_context *c, const char *key, int64_t value)
     json_put_int(&c->result, value);
 }
 
+/* Weights of an integer layer are constants of the graph: there, what a layer reads as weight and bias counts. */
 static int64_t node_params(const graph *g, const node *n)
 {
     int64_t count = 0;
-    for (int32_t k = 0; k < n->in_count; k++)
-        if (n->in[k] != EDGE_NONE && g->edges[n->in[k]].kind == EDGE_PARAM) count += shape_count(g->edges[n->in[k]].shape);
+    for (int32_t k = 0; k < n->in_count; k++) {
+        if (n->in[k] == EDGE_NONE) continue;
+        const edge *e = &g->edges[n->in[k]];
+        bool constant = e->kind == EDGE_CONST && n->op->coupling == COUPLE_WEIGHT && (k == 1 || k == 2);
+        if (e->kind == EDGE_PARAM || constant) count += shape_count(e->shape);
+    }
+    return count;
+}
+
+static int64_t count_params(const graph *g, bool is_engine)
+{
+    int64_t count = 0;
+    if (!is_engine) return graph_param_count(g);
+    for (node_id i = 0; i < g->node_count; i++) count += node_params(g, &g->nodes[i]);
     return count;
 }
 
@@ -111,7 +124,7 @@ out:
 
 status inspect_graph(cli_context *c, const graph *g, const char *title, bool is_engine)
 {
-    int64_t params = graph_param_count(g), macs = graph_macs(g);
+    int64_t params = count_params(g, is_engine), macs = graph_macs(g);
     const char *picture = cli_value(c, "--graph");
     cli_print(c, "network       %lld nodes, %lld parameters, %.3f MMACs per image\n", (long long)g->node_count, (long long)params,
               1e-6 * (double)macs);

@@ -53,6 +53,9 @@ ok "ncnn's scales by their definition" files ncnn "$dir/model.table" "$dir/deplo
 ok "a layer kept in float is a comment" "$graft" export "$dir/model.st" --format ncnn -o "$dir/kept.table" export.max_drop=100 \
     export.calibrator=minmax export.float_layers=features.0
 ok "both of its lines" test "$(grep -c '^#features.0' "$dir/kept.table")" = 2
+"$graft" export "$dir/model.st" -p int8 -o "$dir/model.engine" export.calibrator=minmax export.max_drop=100 >/dev/null 2>&1
+says 0 "40 nodes, 723522 parameters" "$graft" inspect "$dir/model.engine" --graph "$dir/engine.dot"
+ok "integer layers are green" test "$(grep -c d9f2d9 "$dir/engine.dot")" -ge 26
 if has onnx; then ok "the cache's names are ONNX tensors" files cache "$dir/int8.cal" "$dir/int8.onnx"
 else skip "the cache's names are ONNX tensors" "python3-onnx is not installed"; fi
 
