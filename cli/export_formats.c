@@ -52,18 +52,33 @@ static void put_three(char *to, size_t room, const float *value)
     }
 }
 
-/* The entries that weights_adopt_metadata (models/import) reads, and who made it. */
+static status list_classes(export_job *j, const char **text)
+{
+    json_writer w = {0};
+    size_t bytes;
+    json_begin_array(&w);
+    for (int64_t i = 0; i < j->m.class_count; i++) json_put_string(&w, j->m.class_name[i]);
+    json_end_array(&w);
+    status result = json_writer_finish(&w, text, &bytes);
+    if (result == OK && !(*text = arena_strdup(&j->c->memory, *text))) result = FAIL_MEMORY(bytes);
+    json_writer_free(&w);
+    return result;
+}
+
+/* The entries that `graft import` reads. */
 static status write_safetensors(export_job *j)
 {
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "linear"};
     const spec *s = &j->c->config.spec;
     const preprocess *p = &j->m.preprocess;
     char mean[128], std[128], side[16], part[32];
+    const char *classes;
+    TRY(list_classes(j, &classes));
     put_three(mean, sizeof mean, p->mean);
     put_three(std, sizeof std, p->std);
     snprintf(side, sizeof side, "%d", p->width);
     number_text((double)p->crop_fraction, part);
-    const char *meta[] = {"mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
+    const char *meta[] = {"class_names", classes, "mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
         filters[p->interpolation], "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric"};
     int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2);
     return model_save_weights(&j->m, j->output, meta, count, NULL);

@@ -55,6 +55,23 @@ static status open_classes(job *j)
     return OK;
 }
 
+/* What `graft export --format safetensors` wrote, when nobody names other ones. */
+static status adopt_names(job *j)
+{
+    const char *text = safetensors_meta(&j->w.st, "class_names");
+    json *list;
+    if (!text || j->names) return OK;
+    TRY(json_parse(&j->c->memory, text, strlen(text), j->path, &list));
+    if (list->type != JSON_ARRAY || list->count != j->file_classes) return OK;
+    const char **names = ARENA_ARRAY(&j->c->memory, const char *, list->count);
+    if (!names) return FAIL_MEMORY((size_t)list->count * sizeof *names);
+    for (int64_t i = 0; i < list->count; i++)
+        if (!(names[i] = json_string(list->items[i]))) return FAIL(E_MODEL, "%s: metadata class_names holds something that is no text", j->path);
+    j->names = names;
+    j->class_count = list->count;
+    return OK;
+}
+
 /* Names must be as many as the file's classes; a data set may have others. */
 static status check_classes(job *j)
 {
@@ -124,6 +141,7 @@ static status import_named(job *j)
     weights_list_adopted(&c->config, &c->log);
     j->file_classes = j->match.classes;
     TRY(open_classes(j));
+    TRY(adopt_names(j));
     TRY(check_classes(j));
     if (j->class_count < 1) return FAIL(E_MODEL, "%s: has no last layer: a data set must say how many classes there are", j->path);
     TRY(models_build(&j->m.graph, &s->model, j->class_count));

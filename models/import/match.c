@@ -260,18 +260,25 @@ static status rename_tensors(weights *w, const name_map *map)
     return OK;
 }
 
-static status count_classes(const search *s, const candidate *k, config *c, weights_match *m)
+/* Rows of the file's head, if a row has the length that the network needs: what is allocated stays in proportion to the file. */
+static status count_classes(const candidate *k, config *c, weights_match *m)
 {
     const char **names;
     arena a = {0};
-    status result = models_set_defaults(c);
-    if (result == OK) result = weights_head_names(c, &a, &names);
-    for (int i = 0; result == OK && names[i]; i++) {
+    graph g = {0};
+    status result = OK;
+    TRY_OUT(models_set_defaults(c));
+    TRY_OUT(weights_head_names(c, &a, &names));
+    TRY_OUT(models_build(&g, &c->spec.model, 1));
+    for (int i = 0; names[i]; i++) {
         const safetensor *t = find(k->set, names[i]);
-        if (t && t->shape.rank > 0) m->classes = t->shape.dim[0];
+        edge_id e = graph_find_edge(&g, names[i]);
+        if (!t || e == EDGE_NONE || t->shape.rank == 0 || t->shape.dim[0] < 1) continue;
+        if (shape_count(t->shape) / t->shape.dim[0] == shape_count(g.edges[e].shape)) m->classes = t->shape.dim[0];
     }
+out:
+    graph_free(&g);
     arena_free(&a);
-    (void)s;
     return result;
 }
 
@@ -287,7 +294,7 @@ status weights_match_network(weights *w, config *c, weights_match *m)
     TRY_OUT(find_width(&s, &best, &width));
     TRY_OUT(set_options(&best, width, c));
     *m = (weights_match){.names = best.set->map->what, .matched = best.matched, .wanted = best.wanted};
-    TRY_OUT(count_classes(&s, &best, c, m));
+    TRY_OUT(count_classes(&best, c, m));
     TRY_OUT(rename_tensors(w, best.set->map));
 out:
     arena_free(&s.memory);

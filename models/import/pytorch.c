@@ -13,7 +13,7 @@ typedef struct reader {
     zip_archive zip;
     const char *what, *folder; /* "archive/" */
     safetensor *tensors;
-    int64_t count, capacity;
+    int64_t count;
     size_t copied, file_bytes; /* of strided views */
 } reader;
 
@@ -141,9 +141,9 @@ static const pickle_value *find_state(const pickle_value *d, int depth)
 
 static status read_state(reader *r, const pickle_value *d)
 {
-    r->capacity = count_tensors(d);
-    r->tensors = ARENA_ARRAY(r->memory, safetensor, r->capacity);
-    if (!r->tensors) return FAIL_MEMORY((size_t)r->capacity * sizeof *r->tensors);
+    int64_t most = count_tensors(d);
+    r->tensors = ARENA_ARRAY(r->memory, safetensor, most);
+    if (!r->tensors) return FAIL_MEMORY((size_t)most * sizeof *r->tensors);
     for (int64_t i = 0; i < d->count; i += 2) {
         if (d->items[i]->kind != PICKLE_TEXT || d->items[i + 1]->kind != PICKLE_TENSOR) continue;
         TRY(read_tensor(r, d->items[i]->text, d->items[i + 1], &r->tensors[r->count]));

@@ -20,6 +20,7 @@ ok "safetensors" "$graft" export "$dir/model.st" --format safetensors -o "$dir/p
 ok "torchvision takes them, strictly" files strict "$dir/plain.safetensors" "$dir/deploy.pth"
 ok "no graph is in them" sh -c '! grep -aq graft.graph "$0"' "$dir/plain.safetensors"
 ok "and graft again" "$graft" import "$dir/plain.safetensors" -o "$dir/back.st"
+ok "its classes came back" sh -c '"$0" inspect "$1" | grep -q "classes       2: cat, dog"' "$graft" "$dir/back.st"
 ok "the same preprocessing came back" sh -c '
     for f in model back; do "$0" inspect "$1/$f.st" | grep "^input" | sed "s/stretch/shorter side, centre crop/" >"$1/$f.input"; done
     cmp "$1/model.input" "$1/back.input"' "$graft" "$dir"
