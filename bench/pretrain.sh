@@ -19,13 +19,14 @@ run="train.batch_size=32 train.eval_period=1000 schedule.learning_rate=0.05 trai
 [ -f "$results" ] || echo "set          start        correct          commit" >"$results"
 
 train() { # SET ROW word...
-    local folder=$work/$1-$2 set=$1 row=$2
+    local folder=$work/$1-$2 set=$1 row=$2 part=val
+    [ "$set" = cifar10 ] && part=test # its val is a split of the training part
     shift 2
     [ -f "$folder/done" ] && return
-    [ -f "$folder/trained" ] || "$out/graft" train $network data.root="$shared/data/$set" data.cache="$work" train.output="$folder" train.top_k=1 --overwrite "$@" \
-        >"$folder.log" 2>&1 || { echo "$set $row failed: $folder.log" >&2 && return 1; }
+    [ -f "$folder/trained" ] || "$out/graft" train $network data.root="$shared/data/$set" data.cache="$work" train.output="$folder" \
+        train.top_k=1 --overwrite "$@" >"$folder.log" 2>&1 || { echo "$set $row failed: $folder.log" >&2 && return 1; }
     touch "$folder/trained"
-    "$out/graft" evaluate "$folder/last.safetensors" data.root="$shared/data/$set" --json 2>/dev/null | python3 -c '
+    "$out/graft" evaluate "$folder/last.safetensors" data.root="$shared/data/$set" --part $part --json 2>/dev/null | python3 -c '
 import json, sys
 e = json.load(sys.stdin)["evaluation"]
 print("%-12s %-12s %4d of %4d  %5.1f %%  %s" % (sys.argv[1], sys.argv[2], round(e["images"] * e["accuracy_top1"]), e["images"],
