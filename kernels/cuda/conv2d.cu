@@ -208,28 +208,38 @@ static status column_sums(double *partial, const void *src, int64_t rows, int64_
         partial, (const T *)src, rows, columns, bands, squares);
 }
 
-/* One block per 32 columns; 8 interleaved runs of parts, added in order. */
-static __global__ void __launch_bounds__(COLUMN_LANES *COLUMN_ROWS) sum_parts_kernel(double *__restrict__ sums, float *__restrict__ added,
+constexpr int PART_RUNS = 32;
+
+/* Sum over parts of one column of partial, in 32 interleaved runs that are added in order; holds where run is 0. Block: 32 columns x 32 runs. */
+template <typename T> static inline __device__ T sum_of_parts(const T *partial, int64_t parts, int64_t pitch, int64_t column, bool some)
+{
+    SHARED(T, shared, [PART_RUNS][COLUMN_LANES]);
+    int lane = threadIdx.x % COLUMN_LANES, run = threadIdx.x / COLUMN_LANES;
+    T sum = 0;
+    if (some) {
+#pragma unroll 4
+        for (int64_t p = run; p < parts; p += PART_RUNS) sum += partial[p * pitch + column];
+    }
+    shared[run][lane] = sum;
+    __syncthreads();
+    if (run == 0)
+        for (int i = 1; i < PART_RUNS; i++) sum += shared[i][lane];
+    return sum;
+}
+
+static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) sum_parts_kernel(double *__restrict__ sums, float *__restrict__ added,
     const double *__restrict__ partial, int64_t parts, int64_t pitch, int64_t columns)
 {
-    SHARED(double, shared, [COLUMN_ROWS][COLUMN_LANES]);
-    int lane = threadIdx.x % COLUMN_LANES, row = threadIdx.x / COLUMN_LANES;
-    int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + lane;
-    double sum = 0;
-    if (column < columns)
-        for (int64_t p = row; p < parts; p += COLUMN_ROWS) sum += partial[p * pitch + column];
-    shared[row][lane] = sum;
-    __syncthreads();
-    if (row == 0 && column < columns) {
-        for (int i = 1; i < COLUMN_ROWS; i++) sum += shared[i][lane];
-        if (sums) sums[column] = sum;
-        if (added) added[column] = (float)((double)added[column] + sum);
-    }
+    int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x % COLUMN_LANES;
+    double sum = sum_of_parts(partial, parts, pitch, column, column < columns);
+    if (threadIdx.x >= COLUMN_LANES || column >= columns) return; /* no barrier below */
+    if (sums) sums[column] = sum;
+    if (added) added[column] = (float)((double)added[column] + sum);
 }
 
 static status sum_parts(double *sums, float *added, const double *partial, int64_t parts, int64_t pitch, int64_t columns, void *stream)
 {
-    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * COLUMN_ROWS), 0, stream, sums, added,
+    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, sums, added,
         partial, parts, pitch, columns);
 }
 
@@ -254,17 +264,29 @@ status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch)
     return sum_parts(NULL, dbias, (const double *)scratch, column_bands(rows), 2 * d->oc, d->oc, call->stream);
 }
 
+/* Few parts: a thread per element. Many, as of a small weight with many bands: 32 runs of parts per element. */
 static __global__ void __launch_bounds__(256) add_parts_kernel(void *__restrict__ out, dtype type, const float *__restrict__ partial,
     int64_t parts, int64_t count)
 {
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
         float sum = 0;
+#pragma unroll 4
         for (int64_t p = 0; p < parts; p++) sum += partial[p * count + i];
         store_as(out, type, i, load_as(out, type, i) + sum);
     }
 }
 
+static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) add_many_parts_kernel(void *__restrict__ out, dtype type,
+    const float *__restrict__ partial, int64_t parts, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x % COLUMN_LANES;
+    float sum = sum_of_parts(partial, parts, count, i, i < count);
+    if (threadIdx.x < COLUMN_LANES && i < count) store_as(out, type, i, load_as(out, type, i) + sum);
+}
+
 status conv2d_add_parts(void *out, dtype type, const float *partial, int64_t parts, int64_t count, void *stream)
 {
+    if (parts >= PART_RUNS)
+        return launch(add_many_parts_kernel, dim3(blocks_for(count, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, out, type, partial, parts, count);
     return launch(add_parts_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream, out, type, partial, parts, count);
 }

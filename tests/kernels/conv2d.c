@@ -63,6 +63,7 @@ static void draw_wide(rng *r, kernel_op op, conv2d_desc *d)
     d->oh = d->ih, d->ow = d->iw;
     d->ic = op == OP_CONV2D_FORWARD ? few : many;
     d->oc = op == OP_CONV2D_FORWARD ? many : op == OP_CONV2D_DSRC ? few : wide[rng_below(r, 6)];
+    if (op == OP_CONV2D_DWEIGHT && check_chance(r, 3)) d->n = 10, d->ic = few, d->oc = 8; /* many bands of pixels, small weights */
 }
 
 static void generate(rng *r, kernel_op op, check_desc *desc)
