@@ -3,6 +3,7 @@
 export_files.py make FOLDER                      deploy.pth (torchvision's own initial weights), photo.png and a data set of two classes
 export_files.py strict WEIGHTS STATE             safetensors into torchvision's SqueezeNet, strict=True; every number as in the PyTorch file STATE
 export_files.py nvinfer CONFIG PHOTO INFER_JSON  what nvinfer would compute, by OpenCV, against graft infer's probabilities
+export_files.py calibrated CONFIG FOLDER         the calibration cache's scale of the input, from the images in FOLDER
 export_files.py ncnn TABLE STATE CACHE           weight and input scales from their definition
 export_files.py cache CACHE ONNX                 every name of the cache is a tensor of the ONNX file
 export_files.py darknet CFG WEIGHTS PHOTO WANT   darknet's probabilities of exported files are those of the original ones
@@ -77,6 +78,18 @@ def read_cache(path):
     return {name: struct.unpack(">f", bytes.fromhex(bits))[0] for name, bits in (line.rsplit(": ", 1) for line in lines)}
 
 
+def calibrated(config, folder):
+    """The scale of the input is that of what nvinfer feeds: greatest magnitude of y over the images / 127."""
+    import glob
+    from PIL import Image
+    keys = dict(line.strip().split("=", 1) for line in open(config) if "=" in line and line[0] != "#")
+    offsets = np.array([float(v) for v in keys["offsets"].split(";")])
+    images = glob.glob(os.path.join(folder, "*", "*.png"))
+    greatest = max(np.abs(float(keys["net-scale-factor"]) * (np.array(Image.open(f)).astype(float) - offsets)).max() for f in images)
+    scale = read_cache(os.path.join(os.path.dirname(config), keys["int8-calib-file"]))["image"]
+    assert len(images) == 16 and abs(scale / (greatest / 127) - 1) < 1e-6, (scale, greatest / 127)
+
+
 def ncnn(table, state, cache):
     import torch
     want, scales = torch.load(state), read_cache(cache)
@@ -115,4 +128,4 @@ def darknet(cfg, weights, photo, want):
 
 
 if __name__ == "__main__":
-    {"make": make, "strict": strict, "nvinfer": nvinfer, "ncnn": ncnn, "cache": cache_names, "darknet": darknet}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "strict": strict, "nvinfer": nvinfer, "calibrated": calibrated, "ncnn": ncnn, "cache": cache_names, "darknet": darknet}[sys.argv[1]](*sys.argv[2:])

@@ -47,6 +47,7 @@ else skip "nvinfer's arithmetic" "python3-opencv is not installed"; fi
 
 ok "nvinfer, INT8" "$graft" export "$dir/model.st" --format nvinfer -p int8 -o "$dir/int8.nvinfer.txt" export.calibrator=minmax
 ok "its cache is named" grep -qx "int8-calib-file=int8.cal" "$dir/int8.nvinfer.txt"
+ok "its input's scale is that of nvinfer's y" files calibrated "$dir/int8.nvinfer.txt" "$dir/set/train"
 ok "its mode" grep -qx "network-mode=1" "$dir/int8.nvinfer.txt"
 ok "calibration cache" "$graft" export "$dir/model.st" --format trtcache -o "$dir/model.cal" export.calibrator=minmax
 ok "ncnn table" "$graft" export "$dir/model.st" --format ncnn -o "$dir/model.table" export.calibrator=minmax export.max_drop=100

@@ -1,0 +1,169 @@
+/* Which network tensors belong to: every network of models.def, recognised by its own names and shapes; and metadata as options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/graph/model_layout.h"
+#include "models/import/match.h"
+#include "models/models.h"
+
+/* The names and shapes of a network; nobody looks at values. */
+static int64_t list_tensors(arena *a, const graph *g, safetensor **list)
+{
+    int64_t count = 0;
+    *list = ARENA_ARRAY(a, safetensor, g->edge_count);
+    assert_non_null(*list);
+    for (int64_t i = 0; i < g->edge_count; i++) {
+        const edge *e = &g->edges[i];
+        if (e->kind != EDGE_PARAM && e->kind != EDGE_STATE) continue;
+        (*list)[count++] = (safetensor){.name = e->name, .type = e->type, .shape = layout_file_shape(e)};
+    }
+    return count;
+}
+
+static void set(config *c, const char *key, const char *value) { assert_int_equal(config_set(c, "model", key, value, "test"), OK); }
+
+static void check_found(const char *arch, const char *key, const char *value)
+{
+    config made, found;
+    graph g;
+    arena a = {0};
+    safetensor *list;
+    weights_match m;
+    assert_int_equal(config_init(&made), OK);
+    set(&made, "arch", arch);
+    if (key) set(&made, key, value);
+    assert_int_equal(models_set_defaults(&made), OK);
+    assert_int_equal(made.error_count, 0);
+    assert_int_equal(models_build(&g, &made.spec.model, 7), OK);
+    weights w = {.kind = WEIGHTS_SAFETENSORS, .count = list_tensors(&a, &g, &list)};
+    w.tensors = list;
+    assert_int_equal(config_init(&found), OK);
+    if (weights_match_network(&w, &found, &m) != OK) fail_msg("%s: %s", arch, status_message());
+    if (strcmp(found.spec.model.arch, arch) != 0) fail_msg("%s with %s is taken for %s", arch, key ? key : "nothing", found.spec.model.arch);
+    assert_int_equal(m.matched, m.wanted);
+    assert_int_equal(m.wanted, w.count);
+    assert_int_equal(m.classes, 7);
+    assert_string_equal(m.names, "");
+    assert_true(found.spec.model.width == made.spec.model.width);
+    assert_int_equal(found.spec.model.stem, made.spec.model.stem);
+    assert_int_equal(found.spec.model.use_batch_norm, made.spec.model.use_batch_norm);
+    assert_int_equal(found.spec.model.use_bias, made.spec.model.use_bias);
+    assert_int_equal(found.spec.model.all_projections, made.spec.model.all_projections);
+    arena_free(&w.memory);
+    arena_free(&a);
+    graph_free(&g);
+    config_free(&made);
+    config_free(&found);
+}
+
+static void test_every_network(void **state)
+{
+    (void)state;
+    for (const model_entry *e = model_table; e->name; e++) {
+        bool wide = strstr(e->options, "width") != NULL;
+        check_found(e->name, wide ? "width" : NULL, "0.25");
+    }
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {{"resnet18", "stem", "small"}, {"resnet34", "all_projections", "true"},
+        {"resnet18", "use_bias", "true"}, {"vgg16", "use_batch_norm", "true"}, {"mobilenet_v2", "width", "1.4"},
+        {"mobilenet_v2", "width", "0.35"}, {"squeezenet1_1", NULL, NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_found(cases[i][0], cases[i][1], cases[i][2]);
+}
+
+static void test_nothing_fits(void **state)
+{
+    (void)state;
+    safetensor list[] = {{.name = "encoder.0.weight", .shape = {2, {4, 4}}}, {.name = "fc.weight", .shape = {2, {4, 4}}}};
+    weights w = {.tensors = list, .count = 2};
+    weights_match m;
+    config c;
+    assert_int_equal(config_init(&c), OK);
+    assert_int_equal(weights_match_network(&w, &c, &m), E_MODEL);
+    assert_non_null(strstr(status_message(), "no network here has such tensors"));
+    set(&c, "arch", "resnet19");
+    assert_int_equal(weights_match_network(&w, &c, &m), E_USAGE);
+    config_free(&c);
+    arena_free(&w.memory);
+}
+
+/* ------------------------------------------------------------------------------------------------ metadata */
+
+static status adopt(config *c, const char *key, const char *value)
+{
+    const char *keys[] = {key, "mean", "std"}, *values[] = {value, "0.5,0.25,1", "0.5,0.5,1"};
+    weights w = {.st = {.what = "x.safetensors", .meta_key = keys, .meta_value = values, .meta_count = 3}};
+    assert_int_equal(config_init(c), OK);
+    return weights_adopt_metadata(&w, c);
+}
+
+static void test_metadata(void **state)
+{
+    (void)state;
+    config c;
+    assert_int_equal(adopt(&c, "crop", "160"), OK);
+    assert_int_equal(c.spec.model.input_width, 160);
+    assert_int_equal(c.spec.model.input_height, 160);
+    assert_int_equal(c.spec.data.preprocess, PREPROCESS_CUSTOM);
+    assert_true(c.spec.data.mean.count == 3 && c.spec.data.mean.value[0] == 127.5 && c.spec.data.mean.value[1] == 63.75 &&
+        c.spec.data.std.value[2] == 255);
+    config_free(&c);
+    assert_int_equal(adopt(&c, "padding", "same"), OK);
+    assert_int_equal(c.spec.model.padding, PADDING_SAME);
+    config_free(&c);
+    assert_int_equal(adopt(&c, "interpolation", "bicubic"), OK);
+    assert_int_equal(c.spec.data.interpolation, INTERPOLATION_BICUBIC);
+    config_free(&c);
+    assert_int_equal(adopt(&c, "channels", "L"), OK);
+    assert_true(c.spec.model.channels == 1 && c.spec.data.mean.count == 1 && c.spec.data.mean.value[0] == 127.5);
+    config_free(&c);
+}
+
+static void test_metadata_refuses(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {{"crop", "big"}, {"crop", "0"}, {"crop_pct", "1.5"}, {"interpolation", "lanczos"}, {"channels", "CMYK"},
+        {"channels", "BGR"}, {"padding", "valid"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        config c;
+        assert_int_equal(adopt(&c, bad[i][0], bad[i][1]), E_MODEL);
+        assert_non_null(strstr(status_message(), "x.safetensors: metadata"));
+        config_free(&c);
+    }
+}
+
+/* The user's word counts. */
+static void test_metadata_yields(void **state)
+{
+    (void)state;
+    const char *keys[] = {"crop", "mean", "std"}, *values[] = {"160", "0,0,0", "1,1,1"};
+    weights w = {.st = {.what = "x.safetensors", .meta_key = keys, .meta_value = values, .meta_count = 3}};
+    config c;
+    assert_int_equal(config_init(&c), OK);
+    set(&c, "input_width", "96");
+    assert_int_equal(config_set(&c, "data", "preprocess", "tf", "test"), OK);
+    assert_int_equal(weights_adopt_metadata(&w, &c), OK);
+    assert_int_equal(c.spec.model.input_width, 96);
+    assert_int_equal(c.spec.model.input_height, 160);
+    assert_int_equal(c.spec.data.preprocess, PREPROCESS_TF);
+    assert_int_equal(c.spec.data.mean.count, 0);
+    config_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_network), cmocka_unit_test(test_options), cmocka_unit_test(test_nothing_fits), cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_metadata_refuses), cmocka_unit_test(test_metadata_yields),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
