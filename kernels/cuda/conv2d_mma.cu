@@ -32,7 +32,8 @@ static mma_plan plan_of(const conv2d_desc *d, int64_t channels, bool reordered, 
     p.element = type == DTYPE_U8 ? DTYPE_I8 : type;
     if (channels % chunk_elements(p.element)) p.stage = STAGE_GATHER;
     else if (staged || narrowed) p.stage = STAGE_VECTOR;
-    if (p.stage != STAGE_COPY) p.tiles = STAGED_TILES;
+    if (p.stage == STAGE_VECTOR) p.tiles = VECTOR_TILES;
+    if (p.stage == STAGE_GATHER) p.tiles = GATHER_TILES;
     if (p.stage == STAGE_GATHER || d->src_type == DTYPE_F32) p.packed = true;
     return p;
 }
@@ -384,7 +385,7 @@ DSRC(mma_sm75, dsrc_sm75_);
         .run = dsrc_run,                                                                                               \
     }
 
-static const char STAGED_ELSEWHERE[] = "staged through registers: 128x128 and 64x64 only";
+static const char STAGED_ELSEWHERE[] = "staged through registers: no such tile";
 TILE_VARIANTS(256, 128);
 TILE_VARIANTS(128, 128);
 TILE_VARIANTS(128, 64);

@@ -10,6 +10,8 @@
  *   STAGE_VECTOR  through registers, two buffers: sm_75, the input transform, f32 rounded to 16 bits; channels in whole chunks
  *   STAGE_GATHER  the same, element by element: any number of channels: stems and odd groups
  *
+ * 1x1 convolutions with stride 1 are plain products of matrices: the large tiles of STAGE_COPY have a form without taps and masks (POINT).
+ *
  * The epilogue passes each 16 rows of a warp through shared memory, so that a thread finishes 8 neighbouring channels and stores 16 bytes of
  * a 16-bit type at once; sums of channels for batch-norm go lanes, warps, one row per block, and are added over blocks in order.
  *
@@ -137,7 +139,8 @@ template <typename TILE> struct loader {
     int32_t k, c, ty, tx;                  /* of the chunk's first element              */
 };
 
-template <typename TILE, int ELEMENTS>
+/* POINT: one tap that reads pixel m itself: a plain product of matrices. */
+template <typename TILE, int ELEMENTS, bool POINT>
 static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g, int32_t group, int32_t m0)
 {
     int run = threadIdx.x / (SLICE / CHUNK);
@@ -146,6 +149,11 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
         int32_t m = m0 + run + i * TILE::LOADERS;
         l->base[i] = l->mask[i] = 0;
         if (m >= g->m) continue;
+        if constexpr (POINT) {
+            l->base[i] = (uint32_t)m * g->in_pitch + group * g->channels;
+            l->mask[i] = 1;
+            continue;
+        }
         int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
         int32_t iy = y * g->step_h + g->first_h, ix = (pixel - y * g->by_row.value) * g->step_w + g->first_w;
         l->base[i] = (((uint32_t)image * g->in_h + iy) * g->in_w + ix) * g->in_pitch + group * g->channels;
@@ -153,6 +161,7 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
         for (int t = 0; t < g->taps_w; t++) l->mask[i] |= (uint32_t)((uint32_t)(ix + t * g->gap_w) < (uint32_t)g->in_w) << (16 + t);
     }
     l->k = threadIdx.x % (SLICE / CHUNK) * ELEMENTS;
+    if constexpr (POINT) return;
     int32_t tap = divide(l->k, g->by_channels);
     l->c = l->k - tap * g->channels;
     l->ty = divide(tap, g->by_taps_w);
@@ -160,9 +169,10 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
 }
 
 /* On to the next slice. */
-template <typename TILE> static inline __device__ void loader_next(loader<TILE> *l, const conv2d_gemm *g, int32_t elements)
+template <typename TILE, bool POINT> static inline __device__ void loader_next(loader<TILE> *l, const conv2d_gemm *g, int32_t elements)
 {
     l->k += elements;
+    if constexpr (POINT) return;
     l->c += elements;
     while (l->c >= g->channels) {
         l->c -= g->channels;
@@ -181,12 +191,12 @@ static inline __device__ uint32_t tap_bits(int32_t ty, int32_t tx)
 }
 
 /* Slices of both factors straight to shared memory. */
-template <typename TILE, typename E>
+template <typename TILE, typename E, bool POINT>
 static inline __device__ void copy_slice(unsigned char *to, const loader<TILE> *l, const conv2d_gemm *g, const E *src, const E *weight, int32_t n0)
 {
     int chunk = threadIdx.x % (SLICE / CHUNK), run = threadIdx.x / (SLICE / CHUNK);
-    bool some = l->ty < g->taps_h;
-    uint32_t offset = tap_offset(g, l->ty, l->tx, l->c), bits = some ? tap_bits(l->ty, l->tx) : 0;
+    bool some = POINT ? l->k < g->channels : l->ty < g->taps_h;
+    uint32_t offset = POINT ? l->k : tap_offset(g, l->ty, l->tx, l->c), bits = POINT ? 1 : some ? tap_bits(l->ty, l->tx) : 0;
 #pragma unroll
     for (int i = 0; i < TILE::A; i++) {
         bool inside = some && (l->mask[i] & bits) == bits;
@@ -469,7 +479,7 @@ static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI]
 
 /* ------------------------------------------------------------------------------------------------ kernel */
 
-template <typename P, typename T, typename TILE, mma_stage STAGE>
+template <typename P, typename T, typename TILE, mma_stage STAGE, bool POINT>
 static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, double *__restrict__ stats,
     const T *__restrict__ src, const typename P::element *__restrict__ weight)
 {
@@ -483,20 +493,20 @@ static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g
     int32_t n0 = tile_n * TILE::BN;
     typename P::sum sum[TILE::MI][TILE::NI][4] = {};
     loader<TILE> l;
-    loader_open<TILE, ELEMENTS>(&l, &g, group, tile_m * TILE::BM);
+    loader_open<TILE, ELEMENTS, POINT>(&l, &g, group, tile_m * TILE::BM);
     if constexpr (STAGE == STAGE_COPY) {
 #pragma unroll
         for (int s = 0; s < TILE::STAGES - 1; s++) {
-            if (s < slices) copy_slice<TILE, E>(shared + s * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
+            if (s < slices) copy_slice<TILE, E, POINT>(shared + s * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
             ptx_cp_async_commit();
-            loader_next<TILE>(&l, &g, DEPTH);
+            loader_next<TILE, POINT>(&l, &g, DEPTH);
         }
         for (int32_t s = 0, read = 0, write = TILE::STAGES - 1; s < slices; s++) {
             ptx_cp_async_wait<TILE::STAGES - 2>();
             __syncthreads();
-            if (s + TILE::STAGES - 1 < slices) copy_slice<TILE, E>(shared + write * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
+            if (s + TILE::STAGES - 1 < slices) copy_slice<TILE, E, POINT>(shared + write * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
             ptx_cp_async_commit();
-            loader_next<TILE>(&l, &g, DEPTH);
+            loader_next<TILE, POINT>(&l, &g, DEPTH);
             multiply_slice<P, TILE, P::TF32>(sum, shared + read * TILE::STAGE_BYTES);
             read = read + 1 == TILE::STAGES ? 0 : read + 1;
             write = write + 1 == TILE::STAGES ? 0 : write + 1;
@@ -508,7 +518,7 @@ static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g
         for (int32_t i = 0; i < slices; i++) {
             store_staged<TILE, T, P, STAGE>(shared + i % 2 * TILE::STAGE_BYTES, &s, &l, &g, &in, group);
             __syncthreads();
-            loader_next<TILE>(&l, &g, DEPTH);
+            loader_next<TILE, POINT>(&l, &g, DEPTH);
             if (i + 1 < slices) load_staged<TILE, T, E, STAGE>(&s, &l, &g, src, rows, n0);
             multiply_slice<P, TILE, false>(sum, shared + i % 2 * TILE::STAGE_BYTES);
         }
@@ -516,35 +526,54 @@ static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g
     store_tile<P, T, TILE>(sum, shared, &g, &out, stats, group, tile_m, n0);
 }
 
-template <typename P, typename T, typename TILE, mma_stage STAGE> static status mma_launch(const mma_call *c)
+template <typename P, typename T, typename TILE, mma_stage STAGE, bool POINT = false> static status mma_launch(const mma_call *c)
 {
     size_t bytes = TILE::STAGE_BYTES * (STAGE == STAGE_COPY ? TILE::STAGES : 2);
     if (bytes < TILE::EPILOGUE_BYTES) bytes = TILE::EPILOGUE_BYTES;
     unsigned blocks = blocks_for(c->g.m, TILE::BM) * blocks_for(c->g.n, TILE::BN) * c->g.groups;
     if (blocks == 0) return OK;
-    return launch(mma_kernel<P, T, TILE, STAGE>, dim3(blocks), dim3(TILE::THREADS), bytes, c->stream, c->g, c->in, c->out, c->stats, (const T *)c->src,
+    return launch(mma_kernel<P, T, TILE, STAGE, POINT>, dim3(blocks), dim3(TILE::THREADS), bytes, c->stream, c->g, c->in, c->out, c->stats, (const T *)c->src,
         (const typename P::element *)c->weight);
 }
 
-/* Tiles of STAGE_COPY; of the staged ones, whose registers hold a slice besides, two with more warps. */
+/* A 1x1 convolution with stride 1 and no padding, and its data gradient. */
+static inline bool is_point(const conv2d_gemm *g)
+{
+    return g->taps_h == 1 && g->taps_w == 1 && g->step_h == 1 && g->step_w == 1 && g->first_h == 0 && g->first_w == 0 && g->rows_h == g->in_h &&
+        g->rows_w == g->in_w;
+}
+
+template <typename P, typename TILE> static status mma_large(const mma_call *c)
+{
+    typedef typename P::element E;
+    return is_point(&c->g) ? mma_launch<P, E, TILE, STAGE_COPY, true>(c) : mma_launch<P, E, TILE, STAGE_COPY>(c);
+}
+
+/* Tiles of STAGE_COPY. */
 template <typename P> static status mma_copied(const mma_call *c)
 {
     typedef typename P::element E;
     switch (c->tile) {
-    case TILE_256_128: return mma_launch<P, E, mma_tile<256, 128, 64, 64, 3>, STAGE_COPY>(c);
-    case TILE_128_128: return mma_launch<P, E, mma_tile<128, 128, 64, 64, 3>, STAGE_COPY>(c);
-    case TILE_128_64: return mma_launch<P, E, mma_tile<128, 64, 64, 32, 4>, STAGE_COPY>(c);
+    case TILE_256_128: return mma_large<P, mma_tile<256, 128, 64, 64, 3>>(c);
+    case TILE_128_128: return mma_large<P, mma_tile<128, 128, 64, 64, 3>>(c);
+    case TILE_128_64: return mma_large<P, mma_tile<128, 64, 64, 32, 4>>(c);
     case TILE_64_64: return mma_launch<P, E, mma_tile<64, 64, 32, 32, 4>, STAGE_COPY>(c);
     default: return mma_launch<P, E, mma_tile<64, 32, 32, 16, 4>, STAGE_COPY>(c);
     }
 }
 
-constexpr uint32_t STAGED_TILES = 1 << TILE_128_128 | 1 << TILE_64_64, COPIED_TILES = (1 << TILE_COUNT) - 1;
+constexpr uint32_t COPIED_TILES = (1 << TILE_COUNT) - 1, VECTOR_TILES = 1 << TILE_128_128 | 1 << TILE_64_64, GATHER_TILES = 1 << TILE_64_64;
 
-template <typename P, typename T, mma_stage STAGE> static status mma_staged(const mma_call *c)
+/* Registers hold a slice besides: more warps for the large tile. */
+template <typename P, typename T> static status mma_vector(const mma_call *c)
 {
-    return c->tile == TILE_128_128 ? mma_launch<P, T, mma_tile<128, 128, 64, 32, 2>, STAGE>(c)
-                                   : mma_launch<P, T, mma_tile<64, 64, 32, 32, 2>, STAGE>(c);
+    return c->tile == TILE_128_128 ? mma_launch<P, T, mma_tile<128, 128, 64, 32, 2>, STAGE_VECTOR>(c)
+                                   : mma_launch<P, T, mma_tile<64, 64, 32, 32, 2>, STAGE_VECTOR>(c);
+}
+
+template <typename P, typename T> static status mma_gathered(const mma_call *c)
+{
+    return mma_launch<P, T, mma_tile<64, 64, 32, 32, 2>, STAGE_GATHER>(c);
 }
 
 #endif

@@ -4,15 +4,15 @@
 status conv2d_mma_f16(const mma_call *c)
 {
     if (c->stage == STAGE_COPY) return mma_copied<product_f16>(c);
-    return c->stage == STAGE_VECTOR ? mma_staged<product_f16, f16, STAGE_VECTOR>(c) : mma_staged<product_f16, f16, STAGE_GATHER>(c);
+    return c->stage == STAGE_VECTOR ? mma_vector<product_f16, f16>(c) : mma_gathered<product_f16, f16>(c);
 }
 
 status conv2d_mma_f16_of_f32(const mma_call *c)
 {
-    return c->stage == STAGE_VECTOR ? mma_staged<product_f16, float, STAGE_VECTOR>(c) : mma_staged<product_f16, float, STAGE_GATHER>(c);
+    return c->stage == STAGE_VECTOR ? mma_vector<product_f16, float>(c) : mma_gathered<product_f16, float>(c);
 }
 
 status conv2d_mma_f16_sm75(const mma_call *c)
 {
-    return c->stage == STAGE_VECTOR ? mma_staged<product_f16_sm75, f16, STAGE_VECTOR>(c) : mma_staged<product_f16_sm75, f16, STAGE_GATHER>(c);
+    return c->stage == STAGE_VECTOR ? mma_vector<product_f16_sm75, f16>(c) : mma_gathered<product_f16_sm75, f16>(c);
 }

@@ -3,15 +3,15 @@
 
 status conv2d_mma_s8(const mma_call *c)
 {
-    return c->stage == STAGE_COPY ? mma_copied<product_s8>(c) : mma_staged<product_s8, int8_t, STAGE_GATHER>(c);
+    return c->stage == STAGE_COPY ? mma_copied<product_s8>(c) : mma_gathered<product_s8, int8_t>(c);
 }
 
 status conv2d_mma_u8(const mma_call *c)
 {
-    return c->stage == STAGE_COPY ? mma_copied<product_u8>(c) : mma_staged<product_u8, uint8_t, STAGE_GATHER>(c);
+    return c->stage == STAGE_COPY ? mma_copied<product_u8>(c) : mma_gathered<product_u8, uint8_t>(c);
 }
 
 status conv2d_mma_s8_sm75(const mma_call *c)
 {
-    return c->stage == STAGE_VECTOR ? mma_staged<product_s8_sm75, int8_t, STAGE_VECTOR>(c) : mma_staged<product_s8_sm75, int8_t, STAGE_GATHER>(c);
+    return c->stage == STAGE_VECTOR ? mma_vector<product_s8_sm75, int8_t>(c) : mma_gathered<product_s8_sm75, int8_t>(c);
 }

@@ -4,5 +4,5 @@
 status conv2d_mma_tf32(const mma_call *c)
 {
     if (c->stage == STAGE_COPY) return mma_copied<product_tf32>(c);
-    return c->stage == STAGE_VECTOR ? mma_staged<product_tf32, float, STAGE_VECTOR>(c) : mma_staged<product_tf32, float, STAGE_GATHER>(c);
+    return c->stage == STAGE_VECTOR ? mma_vector<product_tf32, float>(c) : mma_gathered<product_tf32, float>(c);
 }
