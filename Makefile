@@ -151,7 +151,7 @@ $(OBJ)/%.o: %.cu Makefile
 # Watched: a function is called for every access, and kernels/simt/tsan.c is that function.
 $(OBJ)/%.watched.o: %.cu Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsanitize=thread -c $< -o $@
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -O1 -fsanitize=thread -c $< -o $@
 $(OBJ)/core/device/device_cuda.o: CPPFLAGS += -DGRAFT_CUDA_ARCHS='""'
 else
 # x.ptxas keeps what the assembler said of registers and spills. Other flags (targets above all) compile anew, other Makefile edits do not.

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/simt/gpu.h"
 #include "kernels/simt/watch.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -39,6 +40,9 @@ void *simt_shared(const void *key, size_t bytes, const char *name)
         if (e->array[i].key) total += e->array[i].bytes;
     }
     if (total > STATIC_SHARED) simt_fault(NULL, "shared array '%s': %zu bytes of declared shared memory, a GPU has %d", name, total, STATIC_SHARED);
+    if (total + e->l->shared_bytes > (size_t)gpu_shared_bytes())
+        simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for, this GPU has %d a block", name, total, e->l->shared_bytes,
+            gpu_shared_bytes());
     return add_array(e, key, name, bytes);
 }
 

@@ -74,10 +74,8 @@ typedef struct simt_mma {
 void simt_combine_exchange(void *const arguments[32]);
 void simt_combine_vote(void *const arguments[32]);
 void simt_combine_nothing(void *const arguments[32]);
-void simt_combine_ldmatrix_x1(void *const arguments[32]);
 void simt_combine_ldmatrix_x2(void *const arguments[32]);
 void simt_combine_ldmatrix_x4(void *const arguments[32]);
-void simt_combine_ldmatrix_x1_trans(void *const arguments[32]);
 void simt_combine_ldmatrix_x2_trans(void *const arguments[32]);
 void simt_combine_ldmatrix_x4_trans(void *const arguments[32]);
 void simt_combine_mma_f16_k16(void *const arguments[32]);

@@ -74,10 +74,8 @@ static void load_matrices(void *const arguments[32], int32_t count, bool transpo
     }
 }
 
-void simt_combine_ldmatrix_x1(void *const arguments[32]) { load_matrices(arguments, 1, false); }
 void simt_combine_ldmatrix_x2(void *const arguments[32]) { load_matrices(arguments, 2, false); }
 void simt_combine_ldmatrix_x4(void *const arguments[32]) { load_matrices(arguments, 4, false); }
-void simt_combine_ldmatrix_x1_trans(void *const arguments[32]) { load_matrices(arguments, 1, true); }
 void simt_combine_ldmatrix_x2_trans(void *const arguments[32]) { load_matrices(arguments, 2, true); }
 void simt_combine_ldmatrix_x4_trans(void *const arguments[32]) { load_matrices(arguments, 4, true); }
 

@@ -20,6 +20,7 @@ may core/base 'core/base/'
 may kernels "$base|kernels/kernels\.(h|def)\$|kernels/desc\.h\$"
 may kernels/ref "$base|kernels/kernels\.h\$"
 may kernels/cpu "$base|kernels/kernels\.h\$"
+may kernels/simt "$base"
 may core/config "$base"
 may core/device "$base|core/config/spec\.h\$|kernels/kernels\.h\$"
 # tensor holds preprocess.h, which every model file carries: it reads the spec's [data].

@@ -308,7 +308,13 @@ static status run_older_gpu(bool faulty, float *dst, const float *src)
 
 static status run_too_much_shared(bool faulty, float *dst, const float *src)
 {
-    return launch(missing_barrier<false>, dim3(BLOCKS), dim3(THREADS), (163 << 10) + faulty, NULL, dst, src);
+    return launch(global_within_block<false>, dim3(BLOCKS), dim3(THREADS), (163 << 10) + faulty, NULL, dst, src);
+}
+
+static status run_shared_sum(bool faulty, float *dst, const float *src)
+{
+    /* 256 bytes are declared beside them. */
+    return launch(missing_barrier<false>, dim3(BLOCKS), dim3(THREADS), (163 << 10) - 256 + faulty, NULL, dst, src);
 }
 
 static status run_too_many_threads(bool faulty, float *dst, const float *src)
@@ -358,6 +364,7 @@ static const fault faults[] = {
     {"freed", "no device memory: the host's, or freed", NULL, run_freed},
     {"older_gpu", "cp.async needs sm_80, this GPU is sm_75", "cp.async needs sm_80, this GPU is sm_75", run_older_gpu},
     {"too_much_shared", "166913 bytes of shared memory", "166913 bytes of shared memory", run_too_much_shared},
+    {"shared_sum", "256 bytes declared and 166657 asked for, this GPU has 166912 a block", "256 bytes declared and 166657 asked for", run_shared_sum},
     {"too_many_threads", "block of (1025, 1, 1)", "block of (1025, 1, 1)", run_too_many_threads},
 };
 

@@ -9,6 +9,7 @@ $(SIMT_TESTS) $(SIMT_TESTS:%=%-watched) $(OUT)/tests/kernelcheck-watched $(OUT)/
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 .PRECIOUS: $(OBJ)/tests/simt/%.o $(OBJ)/tests/simt/%.watched.o
-simt-tests: $(SIMT_TESTS) $(SIMT_TESTS:%=%-watched) $(OUT)/tests/kernelcheck $(OUT)/tests/kernelcheck-watched $(OUT)/graft
-.PHONY: simt-tests
+simt-plain-tests: $(SIMT_TESTS) $(OUT)/tests/kernelcheck
+simt-tests: simt-plain-tests $(SIMT_TESTS:%=%-watched) $(OUT)/tests/kernelcheck-watched $(OUT)/graft
+.PHONY: simt-tests simt-plain-tests
 endif
