@@ -226,7 +226,7 @@ DIST_CUDA ?= $(if $(wildcard $(NVCC)),1,0)
 dist:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(DIST_CUDA) dist-built
 dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
-dist-built: all $(OUT)/tests/kernelcheck
+dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train
 	@OUT=$(OUT) DIST=$(DIST) bench/bundle.sh
 
 deps:

@@ -5,7 +5,7 @@
 #     bench/gpu.sh [FILE]          default: gpu-NAME.txt beside this script, bench/results/gpu-NAME.txt in the repository
 #
 # GRAFT_BIN: folder of graft and kernelcheck. GRAFT_DATA: a data set as `graft train` takes it; without one, images are drawn here.
-# COUNT: descriptors per op for the harness (400), LIGHT=1: no sanitizer, fewer descriptors.
+# COUNT: descriptors per op for the harness (400). LIGHT=1: fewer, and neither sanitizer nor times.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -14,6 +14,7 @@ for folder in "$root/bin" "$root/build-cuda" "$root/build"; do [ -n "$bin" ] || 
 [ -x "$bin/graft" ] || { echo "no graft found: set GRAFT_BIN" >&2; exit 2; }
 kernelcheck=$bin/kernelcheck
 [ -x "$kernelcheck" ] || kernelcheck=$bin/tests/kernelcheck
+benchtrain=$bin/bench-train
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 count=${COUNT:-400} light=${LIGHT:-0}
 [ "$light" = 0 ] || count=${COUNT:-60}
@@ -62,15 +63,15 @@ run_all() {
     "$bin/graft" doctor
 
     say "harness, $count descriptors per op"
-    "$kernelcheck" --count="$count" >"$work/harness" 2>&1
+    "$kernelcheck" --count="$count" --backend=cuda >"$work/harness" 2>&1
     code=$?
     grep __cuda_ "$work/harness"
-    [ $code = 0 ] && echo "ok   every variant" || { echo "FAIL harness"; grep -B1 -A3 '^#' "$work/harness" | head -n 60; failed=1; }
+    if [ $code = 0 ]; then echo "ok   every variant"; else echo "FAIL harness"; grep -A1 '^#' "$work/harness" | head -n 60; failed=1; fi
 
     if [ "$light" = 0 ] && command -v compute-sanitizer >/dev/null; then
         say "compute-sanitizer"
         for tool in memcheck racecheck; do
-            check "$tool" compute-sanitizer --tool $tool --error-exitcode 9 "$kernelcheck" --count=4 --only="" --seed=11
+            check "$tool" compute-sanitizer --tool $tool --error-exitcode 9 "$kernelcheck" --count=4 --backend=cuda --seed=11
         done
     fi
 
@@ -99,6 +100,14 @@ run_all() {
         done
     done
 
+    [ "$light" = 0 ] || { say "$([ $failed = 0 ] && echo "all is well" || echo "something FAILED")"; return $failed; }
+    say "training steps"
+    for network in resnet18 resnet50 mobilenet_v2; do
+        for precision in tf32 bf16; do
+            echo "-- $network $precision"
+            "$benchtrain" $network 224 128 10 --profile train.device=cuda train.precision=$precision
+        done
+    done
     say "engines"
     "$bin/graft" bench "$work/f32.engine" "$work/int8.engine" --device cuda -b 64
     say "kernels"
