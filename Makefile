@@ -26,22 +26,27 @@ SAN ?=
 have = $(if $(wildcard $(addsuffix /$(1),/usr/include /usr/local/include /usr/include/x86_64-linux-gnu)),1,0)
 ONEDNN ?= $(call have,oneapi/dnnl/dnnl.h)
 MPI ?= 0
-CUDA ?= 0
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(CUDA_HOME)/bin/nvcc
+CUDA_DEFAULT := 0
 CUDA_ARCHS ?= 75 80 86 87 89 90a
 CUDA_PTX ?= 90
 SIMT ?= 0
 OPENMP ?= 1
+ifeq ($(SIMT),1)
+override CUDA := 0
+endif
+CUDA ?= $(if $(SAN),0,$(CUDA_DEFAULT))
 ifeq ($(SAN),thread)
 override ONEDNN := 0
 override OPENMP := 0
 endif
 
 # A build with other switches lives in its own folder, so that objects never mix.
-VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(if $(filter 1,$(CUDA)),-cuda)
-PLAIN := $(BUILD)$(VARIANT)
-OUT := $(PLAIN)$(if $(filter 1,$(SIMT)),-simt)
+VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)
+# The CPU's library is the base of those with a GPU backend, which replace two of its objects and add kernels. The default has the plain name.
+PLAIN := $(BUILD)$(VARIANT)$(if $(filter 1,$(CUDA_DEFAULT)),-cpu)
+OUT := $(if $(filter 1,$(SIMT)),$(BUILD)$(VARIANT)-simt,$(if $(filter 1,$(CUDA)),$(BUILD)$(VARIANT)$(if $(filter 0,$(CUDA_DEFAULT)),-cuda),$(PLAIN)))
 OBJ := $(OUT)/obj
 
 CPPFLAGS += -I. -D_GNU_SOURCE
@@ -116,7 +121,7 @@ CUDA_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean cuda-objects deps demo dist dist-built check spills test test-long bench peers install FORCE print-%
+.PHONY: all clean cuda-objects deps demo dist dist-built check spills spills-built test test-long bench peers install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
 # ONNX's schema is Debian's (libonnx-dev); protoc-c turns it into C here, nothing generated is kept in the repository.
@@ -169,11 +174,11 @@ endif
 cuda-objects: $(CUDA_OBJ)
 FORCE:
 
-ifeq ($(SIMT),1)
+ifneq ($(filter 1,$(SIMT) $(CUDA)),)
 # All but a few objects are those of the plain build.
 SIMT_OBJ := $(SIMT_SRC:%.c=$(OBJ)/%.o) $(OBJ)/kernels/dispatch.o $(OBJ)/core/device/device_cuda.o
 $(PLAIN)/libgraft-all.a: FORCE
-	@$(MAKE) --no-print-directory SIMT=0 $@
+	@$(MAKE) --no-print-directory SIMT=0 CUDA=0 $@
 $(OUT)/libgraft-all.a: $(PLAIN)/libgraft-all.a $(SIMT_OBJ) $(CUDA_OBJ)
 $(OUT)/libgraft-watched.a: $(PLAIN)/libgraft-all.a $(SIMT_OBJ) $(CUDA_OBJ:.o=.watched.o)
 $(OUT)/libgraft-all.a $(OUT)/libgraft-watched.a:
@@ -218,7 +223,9 @@ test-built long-built: %-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
 	@OUT=$(OUT) tests/run.sh $*
 
 spills:
-	@$(MAKE) --no-print-directory CUDA=1 cuda-objects && OUT=$(BUILD)-cuda tests/check/spills.sh
+	@$(MAKE) --no-print-directory CUDA=1 spills-built
+spills-built: cuda-objects
+	@OUT=$(OUT) tests/check/spills.sh
 
 # A tarball for machines without packages: no oneDNN, no C++ run-time library. With CUDA where nvcc is.
 DIST ?= dist

@@ -5,7 +5,8 @@
 #     bench/gpu.sh [FILE]          default: gpu-NAME.txt beside this script, bench/results/gpu-NAME.txt in the repository
 #
 # GRAFT_BIN: folder of graft and kernelcheck. GRAFT_DATA: a data set as `graft train` takes it; without one, images are drawn here.
-# COUNT: descriptors per op for the harness (400). LIGHT=1: fewer, and neither sanitizer nor times.
+# COUNT: descriptors per op for the harness (400). LIGHT=1: fewer, and neither sanitizer nor times. NETWORK, WIDTH:
+# what is trained (resnet18, 0.5).
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -34,15 +35,15 @@ check() { # TEXT COMMAND...: runs it, says how it ended
 
 # Three classes of coloured noise, as PPM: enough to train something on a machine without data.
 draw() {
-    awk -v folder="$1" 'BEGIN {
+    LC_ALL=C awk -v folder="$1" 'BEGIN {
         srand(5)
         for (part = 0; part < 2; part++) for (c = 0; c < 3; c++) {
             dir = folder "/" (part ? "val" : "train") "/class" c
             system("mkdir -p " dir)
             for (k = 0; k < (part ? 16 : 64); k++) {
                 name = sprintf("%s/%03d.ppm", dir, k)
-                printf "P3\n32 32\n255\n" >name
-                for (i = 0; i < 1024; i++) for (ch = 0; ch < 3; ch++) printf "%d ", int(rand() * 150) + (ch == c ? 100 : 0) >name
+                printf "P6\n32 32\n255\n" >name
+                for (i = 0; i < 1024; i++) for (ch = 0; ch < 3; ch++) printf "%c", 1 + int(rand() * 150) + (ch == c ? 100 : 0) >name
                 close(name)
             }
         }
@@ -78,7 +79,7 @@ run_all() {
     say "training on the GPU: the same bits twice, stop and resume, the CPU's losses"
     data=${GRAFT_DATA:-}
     [ -n "$data" ] || { data=$work/data; draw "$data"; }
-    common=(data.root="$data" model.arch=resnet18 model.stem=small model.width=0.5 model.input_width=32 model.input_height=32
+    common=(data.root="$data" model.arch="${NETWORK:-resnet18}" model.stem=small model.width="${WIDTH:-0.5}" model.input_width=32 model.input_height=32
         data.resize=stretch train.epochs=2 train.batch_size=32 schedule.learning_rate=0.02)
     check "f32, first" "$bin/graft" train "${common[@]}" train.device=cuda train.output="$work/a"
     check "f32, second" "$bin/graft" train "${common[@]}" train.device=cuda train.output="$work/b"
