@@ -98,6 +98,45 @@ static status write_window(onnx_sink *s, const node *n, const pool_attr *a, onnx
     return OK;
 }
 
+/* Adaptive windows of different sizes, along one axis: a slice and a pool per output, joined. */
+static status write_axis(onnx_sink *s, const node *n, int32_t axis, const char *base, const char *from, const char *out)
+{
+    const pool_attr *a = n->attr;
+    int64_t size = s->g->edges[n->in[0]].shape.dim[axis - 1], count = a->adaptive[axis - 2];
+    const char *axes, *bounds[2], *cut, *in[ONNX_OUT_IN];
+    onnx_out_node *o;
+    if (count > ONNX_OUT_IN) return onnx_write_fail(n, "%lld adaptive windows of different sizes, at most %d", (long long)count, ONNX_OUT_IN);
+    TRY(onnx_ints_out(s, base, "axis", (int64_t[]){axis}, 1, &axes));
+    for (int64_t i = 0; i < count; i++) {
+        int64_t begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
+        const char *part = arena_printf(&s->memory, "%s/%lld", base, (long long)i);
+        if (!part) return FAIL_MEMORY(64);
+        TRY(onnx_ints_out(s, part, "begin", &begin, 1, &bounds[0]));
+        TRY(onnx_ints_out(s, part, "end", &end, 1, &bounds[1]));
+        TRY(onnx_name(s, part, "slice", &cut));
+        TRY(onnx_node_out(s, "Slice", (const char *[]){from, bounds[0], bounds[1], axes}, 4, cut, &o));
+        TRY(onnx_name(s, part, "pool", &in[i]));
+        TRY(onnx_node_out(s, a->kind == POOL_MAX ? "MaxPool" : "AveragePool", &cut, 1, in[i], &o));
+        onnx_attr_ints(s, o, "kernel_shape", (int64_t[]){axis == 2 ? end - begin : 1, axis == 3 ? end - begin : 1}, 2);
+    }
+    TRY(onnx_node_out(s, "Concat", in, (int32_t)count, out, &o));
+    onnx_attr_int(o, "axis", axis);
+    return OK;
+}
+
+/* A mean over a rectangle is the mean of the means of its rows; so is a maximum. */
+static status write_adaptive(onnx_sink *s, const node *n, const char *from)
+{
+    const char *rows, *columns, *between;
+    TRY(onnx_name(s, n->name, "rows", &rows));
+    TRY(onnx_name(s, n->name, "columns", &columns));
+    TRY(onnx_name(s, rows, "joined", &between));
+    TRY(write_axis(s, n, 2, rows, from, between));
+    TRY(write_axis(s, n, 3, columns, between, s->g->edges[n->out[0]].name));
+    onnx_made(s, n);
+    return OK;
+}
+
 /* Integers pass through a maximum: it is taken of the floats, whose order is theirs. */
 static status write(onnx_sink *s, const node *n)
 {
@@ -107,12 +146,12 @@ static status write(onnx_sink *s, const node *n)
     onnx_out_node *o;
     pool_attr plain = *a;
     bool max = a->kind == POOL_MAX, global = a->global || (a->adaptive[0] == 1 && a->adaptive[1] == 1);
+    TRY(max ? onnx_raw_name(s, n->in[0], &from) : onnx_read_name(s, n->in[0], &from));
     if (a->adaptive[0] > 0 && !global) {
-        if (in.dim[1] % out.dim[1] != 0 || in.dim[2] % out.dim[2] != 0) return onnx_write_fail(n, "adaptive windows of different sizes");
+        if (in.dim[1] % out.dim[1] != 0 || in.dim[2] % out.dim[2] != 0) return write_adaptive(s, n, from);
         plain = (pool_attr){.kind = a->kind};
         for (int32_t i = 0; i < 2; i++) plain.kernel[i] = plain.stride[i] = (int32_t)(in.dim[1 + i] / out.dim[1 + i]);
     }
-    TRY(max ? onnx_raw_name(s, n->in[0], &from) : onnx_read_name(s, n->in[0], &from));
     const char *type = global ? max ? "GlobalMaxPool" : "GlobalAveragePool" : max ? "MaxPool" : "AveragePool";
     TRY(onnx_node_out(s, type, &from, 1, s->g->edges[n->out[0]].name, &o));
     if (!global) TRY(write_window(s, n, &plain, o));
