@@ -4,9 +4,9 @@
  *     mul_reduce   db[n, c] = sum over pixels of ddst a
  *
  * direct: a thread an element (an output, for the sum). columns: see columns.cuh; where b is a row it stays in registers. Without broadcast
- * the tensor is one long row of whole 16 bytes, and the grid walks it. Bound by memory.
+ * the tensor is one long row of whole 16 bytes, and the grid walks it. Sums: reduce.cuh. Bound by memory.
  */
-#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 constexpr int THREADS = COLUMN_THREADS, UNROLL = 2;
 
@@ -159,38 +159,6 @@ static __global__ void __launch_bounds__(THREADS) combine_row(T *dst, const T *a
     }
 }
 
-/* A block sums all pixels of its channels: f32 within a thread, double across threads. */
-template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS) reduce_columns(T *__restrict__ db, const T *__restrict__ ddst, const T *__restrict__ a,
-    int64_t n, int64_t pixels, int64_t channels)
-{
-    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
-    bool inside = channel < channels;
-    for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
-        float sum[N] = {};
-        double total[N];
-        for (int64_t p = threadIdx.y; p < pixels && inside; p += UNROLL * step) {
-            pack<T, N> g[UNROLL] = {}, x[UNROLL] = {};
-#pragma unroll
-            for (int u = 0; u < UNROLL; u++) {
-                if (p + u * step >= pixels) break;
-                int64_t at = (image * pixels + p + u * step) * channels + channel;
-                g[u] = load_pack<N>(ddst + at);
-                x[u] = load_pack<N>(a + at);
-            }
-#pragma unroll
-            for (int u = 0; u < UNROLL; u++)
-#pragma unroll
-                for (int k = 0; k < N; k++) sum[k] = fmaf(to_float(g[u].at[k]), to_float(x[u].at[k]), sum[k]);
-        }
-#pragma unroll
-        for (int k = 0; k < N; k++) total[k] = (double)sum[k];
-        const double *fold = column_fold<N>(total);
-        for (int k = threadIdx.y; k < N && inside; k += blockDim.y)
-            db[image * channels + channel + k] = from_float<T>((float)column_total(fold, k, (int)threadIdx.x));
-    }
-}
-
 template <typename T, int N> static status launch_combine_row(const kernel_call *call, bool multiply)
 {
     const binary_desc *d = (const binary_desc *)call->desc;
@@ -213,19 +181,17 @@ template <typename T> static status launch_combine(const kernel_call *call, bool
         aligned ? count / LANES<T> : 0, rule_of(d, multiply));
 }
 
-template <typename T, int N> static status launch_reduce_columns(const kernel_call *call)
+static size_t reduce_scratch(const void *desc, const void *state)
 {
-    const binary_desc *d = (const binary_desc *)call->desc;
-    column_plan p = column_plan_of(d->n, 1, d->channels / N, 1);
-    return launch(reduce_columns<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], call->in[1], d->n, d->pixels,
-        d->channels);
+    const binary_desc *d = (const binary_desc *)desc;
+    (void)state;
+    return reduce_scratch_bytes(d->n, d->pixels, d->channels, dtype_bytes(d->type));
 }
 
-template <typename T> static status launch_reduce(const kernel_call *call)
+template <typename T> static status launch_mul_reduce(const kernel_call *call)
 {
     const binary_desc *d = (const binary_desc *)call->desc;
-    bool aligned = aligned_to(call->in[0], 16) && aligned_to(call->in[1], 16);
-    return aligned && d->channels % LANES<T> == 0 ? launch_reduce_columns<T, LANES<T>>(call) : launch_reduce_columns<T, 1>(call);
+    return launch_reduce<T, true>(call, d->n, d->pixels, d->channels, 1.0f);
 }
 
 static status add_columns_run(const kernel_call *call)
@@ -240,12 +206,12 @@ static status mul_columns_run(const kernel_call *call)
 
 static status reduce_columns_run(const kernel_call *call)
 {
-    return FOR_FLOAT_TYPE(((const binary_desc *)call->desc)->type, launch_reduce, call);
+    return FOR_FLOAT_TYPE(((const binary_desc *)call->desc)->type, launch_mul_reduce, call);
 }
 
 CUDA_KERNEL(add__cuda_columns, OP_ADD, .refuse = refuse, .run = add_columns_run);
 CUDA_KERNEL(add__cuda_direct, OP_ADD, .refuse = refuse, .run = add_direct_run);
 CUDA_KERNEL(mul__cuda_columns, OP_MUL, .refuse = refuse, .run = mul_columns_run);
 CUDA_KERNEL(mul__cuda_direct, OP_MUL, .refuse = refuse, .run = mul_direct_run);
-CUDA_KERNEL(mul_reduce__cuda_columns, OP_MUL_REDUCE, .refuse = refuse, .run = reduce_columns_run);
+CUDA_KERNEL(mul_reduce__cuda_columns, OP_MUL_REDUCE, .refuse = refuse, .scratch_bytes = reduce_scratch, .run = reduce_columns_run);
 CUDA_KERNEL(mul_reduce__cuda_direct, OP_MUL_REDUCE, .refuse = refuse, .run = reduce_direct_run);

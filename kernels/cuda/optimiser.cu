@@ -179,7 +179,7 @@ typedef struct update_args {
     float *weight, *moment1, *moment2, *ema, *zeroed;
     const float *grad;
     const param_segment *segments;
-    const step_state *state;
+    step_state *state; /* read; where nothing is penalised the penalty is written */
     double *penalty; /* [blocks], NULL where nothing is penalised */
     int64_t count;
     int32_t segment_count;
@@ -193,7 +193,7 @@ static update_args update_args_of(const kernel_call *call)
     bool penalised = d->l1_weight != 0.0f || d->l2_weight != 0.0f;
     update_args a = {(float *)call->out[OPTIMISER_WEIGHT], (float *)call->out[OPTIMISER_MOMENT1], (float *)call->out[OPTIMISER_MOMENT2],
         (float *)call->out[OPTIMISER_EMA], (float *)call->out[OPTIMISER_GRAD_ZEROED], (const float *)call->in[OPTIMISER_GRAD],
-        (const param_segment *)call->in[OPTIMISER_SEGMENTS], (const step_state *)call->out[OPTIMISER_STATE],
+        (const param_segment *)call->in[OPTIMISER_SEGMENTS], (step_state *)call->out[OPTIMISER_STATE],
         penalised ? (double *)call->scratch : NULL, d->count, d->segments, d->momentum, d->beta1, d->beta2, d->rho, d->epsilon,
         d->weight_decay, d->l1_weight, d->l2_weight, d->ema_decay, d->nesterov};
     return a;
@@ -278,6 +278,17 @@ static __device__ double update_single(const update_args &a, const step_numbers 
     return penalty;
 }
 
+/* All threads of the block call it. */
+static __device__ void leave_penalty(const update_args &a, double penalty)
+{
+    if (a.penalty) {
+        penalty = block_sum(penalty);
+        if (threadIdx.x == 0) a.penalty[blockIdx.x] = penalty;
+    } else if (blockIdx.x == 0 && threadIdx.x == 0) {
+        a.state->penalty = 0.0;
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ direct */
 
 template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2) update_direct(update_args a)
@@ -286,11 +297,9 @@ template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2)
     double penalty = 0.0;
     if (i < a.count)
         penalty = update_single<RULE>(a, step_numbers_of<RULE>(a), i, segment_behind(a.segments, 0, a.segment_count, i), a.segment_count);
-    penalty = block_sum(penalty);
-    if (a.penalty && threadIdx.x == 0) a.penalty[blockIdx.x] = penalty;
+    leave_penalty(a, penalty);
 }
 
-/* parts 0: nothing is penalised. */
 static __global__ void __launch_bounds__(THREADS) penalty_finish(step_state *state, const double *__restrict__ parts, int64_t count)
 {
     double sum = 0.0;
@@ -301,7 +310,8 @@ static __global__ void __launch_bounds__(THREADS) penalty_finish(step_state *sta
 
 static status launch_penalty_finish(const kernel_call *call, const update_args &a, int64_t parts)
 {
-    return launch(penalty_finish, dim3(1), dim3(THREADS), 0, call->stream, call->out[OPTIMISER_STATE], a.penalty, a.penalty ? parts : 0);
+    if (!a.penalty) return OK;
+    return launch(penalty_finish, dim3(1), dim3(THREADS), 0, call->stream, call->out[OPTIMISER_STATE], a.penalty, parts);
 }
 
 static size_t direct_scratch_bytes(const void *desc, const void *state)
@@ -369,9 +379,7 @@ template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2)
             penalty += update_single<RULE>(a, n, k, s, c.last);
         }
     }
-    if (!a.penalty) return; /* the same for all threads */
-    penalty = block_sum(penalty);
-    if (threadIdx.x == 0) a.penalty[blockIdx.x] = penalty;
+    leave_penalty(a, penalty);
 }
 
 static size_t chunks_scratch_bytes(const void *desc, const void *state)

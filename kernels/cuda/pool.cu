@@ -3,10 +3,10 @@
  * direct: a thread a channel of an output (of backward: of an input pixel, which gathers from the windows over it, in order, so that no
  * atomics are needed), then of the next pixel of its band. packed: the same with N neighbouring channels per thread in 16-byte accesses;
  * neighbouring threads take neighbouring channels, then neighbouring pixels, so that overlapping windows meet in the L1 cache. columns
- * (forward averages over whole images): a block sums all pixels of its channels.
+ * (forward averages over whole images): see reduce.cuh.
  * Bound by memory: one read of src, one write of dst (and of index); windows that overlap are read again from cache.
  */
-#include "kernels/cuda/columns.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 constexpr int THREADS = COLUMN_THREADS;
 
@@ -81,15 +81,6 @@ static __device__ span covering(const axis &a, int32_t i)
     s.end = end > a.out ? a.out : (int32_t)end;
     return s;
 }
-
-/* Sums of integers are integers. */
-template <typename T> struct sum_of { typedef float type; };
-template <> struct sum_of<int8_t> { typedef int32_t type; };
-template <> struct sum_of<uint8_t> { typedef int32_t type; };
-
-static __device__ int32_t accumulate(int32_t sum, int8_t x) { return sum + x; }
-static __device__ int32_t accumulate(int32_t sum, uint8_t x) { return sum + x; }
-template <typename T> static __device__ float accumulate(float sum, T x) { return sum + to_float(x); }
 
 /* ------------------------------------------------------------------------------------------------ window by window */
 
@@ -242,51 +233,22 @@ static status backward_packed_run(const kernel_call *call)
 
 /* ------------------------------------------------------------------------------------------------ columns */
 
-/* A block averages all pixels of its channels. */
-template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS) average_columns(T *__restrict__ dst, const T *__restrict__ src, int64_t n,
-    int64_t pixels, int64_t channels, float divisor)
+static size_t average_scratch(const void *desc, const void *state)
 {
-    constexpr int UNROLL = 4;
-    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
-    bool inside = channel < channels;
-    for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
-        typename sum_of<T>::type sum[N] = {};
-        double total[N];
-        for (int64_t p = threadIdx.y; p < pixels && inside; p += UNROLL * step) {
-            pack<T, N> x[UNROLL] = {};
-#pragma unroll
-            for (int u = 0; u < UNROLL; u++)
-                if (p + u * step < pixels) x[u] = load_pack<N>(src + (image * pixels + p + u * step) * channels + channel);
-#pragma unroll
-            for (int u = 0; u < UNROLL; u++)
-#pragma unroll
-                for (int k = 0; k < N; k++) sum[k] = accumulate(sum[k], x[u].at[k]);
-        }
-#pragma unroll
-        for (int k = 0; k < N; k++) total[k] = (double)sum[k];
-        const double *fold = column_fold<N>(total);
-        for (int k = threadIdx.y; k < N && inside; k += blockDim.y)
-            dst[image * channels + channel + k] = from_float<T>((float)column_total(fold, k, (int)threadIdx.x) / divisor);
-    }
-}
-
-template <typename T, int N> static status launch_average(const kernel_call *call)
-{
-    const pool_desc *d = (const pool_desc *)call->desc;
-    column_plan p = column_plan_of(d->n, 1, d->c / N, 1);
-    /* The padding behind the image counts if it is asked for. */
-    int64_t kh = d->kh < d->ih + d->pb ? d->kh : d->ih + d->pb, kw = d->kw < d->iw + d->pr ? d->kw : d->iw + d->pr;
-    bool padded = d->count_include_pad && !d->adaptive;
-    return launch(average_columns<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], d->n, d->ih * d->iw, d->c,
-        padded ? (float)(kh * kw) : (float)(d->ih * d->iw));
+    const pool_desc *d = (const pool_desc *)desc;
+    (void)state;
+    return reduce_scratch_bytes(d->n, d->ih * d->iw, d->c, dtype_bytes(d->type));
 }
 
 template <typename T> static status average(const kernel_call *call)
 {
-    constexpr int N = sizeof(T) == 1 ? 8 : LANES<T>;
     const pool_desc *d = (const pool_desc *)call->desc;
-    return d->c % N == 0 && aligned_to(call->in[0], 16) ? launch_average<T, N>(call) : launch_average<T, 1>(call);
+    /* The padding behind the image counts if it is asked for. */
+    int64_t kh = d->kh < d->ih + d->pb ? d->kh : d->ih + d->pb, kw = d->kw < d->iw + d->pr ? d->kw : d->iw + d->pr;
+    bool padded = d->count_include_pad && !d->adaptive;
+    kernel_call plain = *call; /* in[1] is no factor */
+    plain.in[1] = NULL;
+    return launch_reduce<T, false>(&plain, d->n, d->ih * d->iw, d->c, padded ? (float)(kh * kw) : (float)(d->ih * d->iw));
 }
 
 static status average_run(const kernel_call *call)
@@ -294,7 +256,7 @@ static status average_run(const kernel_call *call)
     return FOR_TYPE(((const pool_desc *)call->desc)->type, average, call);
 }
 
-CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .run = average_run);
+CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .scratch_bytes = average_scratch, .run = average_run);
 CUDA_KERNEL(pool_forward__cuda_packed, OP_POOL_FORWARD, .refuse = refuse, .run = forward_packed_run);
 CUDA_KERNEL(pool_forward__cuda_direct, OP_POOL_FORWARD, .refuse = refuse, .run = forward_direct_run);
 CUDA_KERNEL(pool_backward__cuda_packed, OP_POOL_BACKWARD, .refuse = refuse, .run = backward_packed_run);
