@@ -261,6 +261,49 @@ static void test_every_op(void **state)
     graph_free(&back);
 }
 
+/* Integers behind a flattened image: the engine has them in its order, the file in ONNX's, and weights to match. So few sums that none of
+ * them falls between two integers: the same scores. */
+static void test_flattened_integers(void **state)
+{
+    fixture *f = *state;
+    graph g, q, back;
+    void *bytes;
+    size_t count;
+    float expected[3 * 5], found[3 * 5], plain[3 * 5], image[3 * 8 * 6 * 3], scale[64] = {0};
+    rng r = rng_make(13, RNG_TEST, 0);
+    for (size_t i = 0; i < sizeof image / sizeof *image; i++) image[i] = rng_normal(&r);
+    GOOD(graph_init(&g));
+    edge_id x = graph_input(&g, "image", DTYPE_F32, shape_4(1, 8, 6, 3));
+    x = add(&g, &op_conv2d, "conv", &(conv2d_attr){.stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1, .act = ACT_RELU},
+        (edge_id[]){x, values(&g, "conv.weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(8, 3, 3, 3))}, 2);
+    x = add(&g, &op_pool, "max", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 2}, .stride = {2, 2}}, &x, 1);
+    x = add(&g, &op_flatten, "flatten", NULL, &x, 1);
+    for (int i = 0; i < 2; i++) {
+        char name[2][16];
+        snprintf(name[0], sizeof name[0], "fc%d", i);
+        snprintf(name[1], sizeof name[1], "fc%d.weight", i);
+        shape w = i == 0 ? shape_4(6, 4, 3, 8) : shape_4(5, 1, 1, 6);
+        x = add(&g, &op_linear, name[0], &(linear_attr){.act = i == 0 ? ACT_RELU : ACT_NONE},
+            (edge_id[]){x, values(&g, name[1], EDGE_PARAM, LAYOUT_LINEAR, w)}, 2);
+    }
+    GOOD(graph_output(&g, x));
+    assert_true(g.edge_count <= 64);
+    for (edge_id e = 0; e < g.edge_count; e++) scale[e] = g.edges[e].name[0] == 'f' && g.edges[e].name[1] == 'c' ? 0.25f : 0.06f;
+    quantise_share_scales(&g, scale);
+    GOOD(quantise_graph(&q, &g, scale, NULL));
+    onnx_about a = about(&f->m);
+    GOOD(onnx_write(&q, &a, f->path, NULL));
+    GOOD(file_read_all(&f->memory, f->path, 1 << 24, &bytes, &count));
+    GOOD(onnx_read_graph(&back, bytes, count, "flattened"));
+    scores_of(f, &q, image, 3, expected);
+    scores_of(f, &back, image, 3, found);
+    scores_of(f, &g, image, 3, plain);
+    assert_close(found, expected, 15, 2e-5f);
+    assert_close(found, plain, 15, 0.1f);
+    graph *all[] = {&g, &q, &back};
+    for (int i = 0; i < 3; i++) graph_free(all[i]);
+}
+
 /* ---------------------------------------------------------------------------------------------------- refusals */
 
 static void refused(const uint8_t *bytes, size_t count, const char *says)
@@ -384,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_every_op),
+        cmocka_unit_test(test_flattened_integers),
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_tensors),
