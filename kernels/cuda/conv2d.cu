@@ -1,4 +1,4 @@
-/* conv2d.cu: the host half of conv2d.cuh, and sums of columns: memory-bound reductions; kernelcheck --bench, bench/shapes/resnet50.txt. */
+/* conv2d.cu: the host half of conv2d.cuh, and sums of columns: memory-bound reductions; kernelcheck --bench, bench/shapes/resnet50-bf16.txt. */
 #include "kernels/cuda/conv2d.cuh"
 
 /* ------------------------------------------------------------------------------------------------ geometry */
@@ -161,53 +161,55 @@ status conv2d_pack_weights(void *packed, dtype to, const conv2d_gemm *g, const v
 
 /* ------------------------------------------------------------------------------------------------ sums of columns */
 
-enum { COLUMN_LANES = 32, COLUMN_ROWS = 8, COLUMN_BAND = 512, COLUMN_MAX_BANDS = 256 };
+extern const kernel bn_stats__cuda_columns;
 
-/* Bands of rows that are summed apart: from the shape alone, so that the order of the sums is. */
-static int64_t column_bands(int64_t rows)
+static bn_desc stats_desc(const conv2d_desc *d)
 {
-    int64_t bands = (rows + COLUMN_BAND - 1) / COLUMN_BAND;
-    return bands < COLUMN_MAX_BANDS ? bands : COLUMN_MAX_BANDS;
+    bn_desc b = {};
+    b.rows = d->n * d->oh * d->ow, b.channels = d->oc, b.count = (double)b.rows, b.type = d->dst_type;
+    return b;
 }
 
-size_t conv2d_columns_scratch(int64_t rows, int64_t columns)
+/* The kernel's own scratch, then the sums [2, oc]. */
+static size_t stats_scratch(const conv2d_desc *d)
 {
-    return (size_t)(column_bands(rows) * 2 * columns) * sizeof(double);
+    bn_desc b = stats_desc(d);
+    return bn_stats__cuda_columns.scratch_bytes(&b, NULL);
 }
 
-/* Block (32 columns, 8 rows at a time) of one band: partial [bands, 2, columns]. */
-template <typename T>
-static __global__ void __launch_bounds__(COLUMN_LANES *COLUMN_ROWS) column_sums_kernel(double *__restrict__ partial, const T *__restrict__ src,
-    int64_t rows, int64_t columns, int64_t bands, bool squares)
+size_t conv2d_columns_scratch(const conv2d_desc *d)
 {
-    SHARED(double, shared, [2][COLUMN_ROWS][COLUMN_LANES]);
-    int lane = threadIdx.x % COLUMN_LANES, row = threadIdx.x / COLUMN_LANES;
-    int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + lane, band = blockIdx.y;
-    double sum = 0, square = 0;
-    if (column < columns)
-        for (int64_t r = rows * band / bands + row; r < rows * (band + 1) / bands; r += COLUMN_ROWS) {
-            double x = to_float(src[r * columns + column]);
-            sum += x;
-            if (squares) square += x * x;
-        }
-    shared[0][row][lane] = sum;
-    shared[1][row][lane] = square;
-    __syncthreads();
-    if (row < 2 && column < columns) {
-        double total = 0;
-        for (int i = 0; i < COLUMN_ROWS; i++) total += shared[row][i][lane];
-        partial[(band * 2 + row) * columns + column] = total;
-    }
+    return stats_scratch(d) + (size_t)d->oc * 2 * sizeof(double);
 }
 
-template <typename T>
-static status column_sums(double *partial, const void *src, int64_t rows, int64_t columns, bool squares, void *stream)
+static status stats_of(const kernel_call *call, const void *tensor, double *stats, void *scratch)
 {
-    int64_t bands = column_bands(rows);
-    return launch(column_sums_kernel<T>, dim3(blocks_for(columns, COLUMN_LANES), (unsigned)bands), dim3(COLUMN_LANES * COLUMN_ROWS), 0, stream,
-        partial, (const T *)src, rows, columns, bands, squares);
+    bn_desc b = stats_desc((const conv2d_desc *)call->desc);
+    kernel_call c = {};
+    c.desc = &b, c.in[0] = tensor, c.out[0] = stats, c.scratch = scratch, c.stream = call->stream;
+    return bn_stats__cuda_columns.run(&c);
 }
 
+status conv2d_stats(const kernel_call *call, double *stats, void *scratch)
+{
+    return stats_of(call, call->out[0], stats, scratch);
+}
+
+static __global__ void __launch_bounds__(256) add_sums_kernel(float *__restrict__ dbias, const double *__restrict__ sums, int64_t columns)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < columns) dbias[i] = (float)((double)dbias[i] + sums[i]);
+}
+
+status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch)
+{
+    const conv2d_desc *d = (const conv2d_desc *)call->desc;
+    double *sums = (double *)((char *)scratch + stats_scratch(d));
+    TRY(stats_of(call, call->in[1], sums, scratch));
+    return launch(add_sums_kernel, dim3(blocks_for(d->oc, 256)), dim3(256), 0, call->stream, dbias, sums, d->oc);
+}
+
+constexpr int COLUMN_LANES = 32;
 constexpr int PART_RUNS = 32;
 
 /* Sum over parts of one column of partial, in 32 interleaved runs that are added in order; holds where run is 0. Block: 32 columns x 32 runs. */
@@ -227,41 +229,17 @@ template <typename T> static inline __device__ T sum_of_parts(const T *partial, 
     return sum;
 }
 
-static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) sum_parts_kernel(double *__restrict__ sums, float *__restrict__ added,
-    const double *__restrict__ partial, int64_t parts, int64_t pitch, int64_t columns)
+static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) sum_parts_kernel(double *__restrict__ sums, const double *__restrict__ partial,
+    int64_t parts, int64_t columns)
 {
     int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x % COLUMN_LANES;
-    double sum = sum_of_parts(partial, parts, pitch, column, column < columns);
-    if (threadIdx.x >= COLUMN_LANES || column >= columns) return; /* no barrier below */
-    if (sums) sums[column] = sum;
-    if (added) added[column] = (float)((double)added[column] + sum);
-}
-
-static status sum_parts(double *sums, float *added, const double *partial, int64_t parts, int64_t pitch, int64_t columns, void *stream)
-{
-    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, sums, added,
-        partial, parts, pitch, columns);
+    double sum = sum_of_parts(partial, parts, columns, column, column < columns);
+    if (threadIdx.x < COLUMN_LANES && column < columns) sums[column] = sum;
 }
 
 status conv2d_sum_parts(double *sums, const double *partial, int64_t parts, int64_t columns, void *stream)
 {
-    return sum_parts(sums, NULL, partial, parts, columns, columns, stream);
-}
-
-status conv2d_stats(const kernel_call *call, double *stats, void *scratch)
-{
-    const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    int64_t rows = d->n * d->oh * d->ow;
-    TRY(FOR_FLOAT_TYPE(d->dst_type, column_sums, (double *)scratch, call->out[0], rows, d->oc, true, call->stream));
-    return conv2d_sum_parts(stats, (const double *)scratch, column_bands(rows), 2 * d->oc, call->stream);
-}
-
-status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch)
-{
-    const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    int64_t rows = d->n * d->oh * d->ow;
-    TRY(FOR_FLOAT_TYPE(d->dst_type, column_sums, (double *)scratch, call->in[1], rows, d->oc, false, call->stream));
-    return sum_parts(NULL, dbias, (const double *)scratch, column_bands(rows), 2 * d->oc, d->oc, call->stream);
+    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, sums, partial, parts, columns);
 }
 
 /* Few parts: a thread per element. Many, as of a small weight with many bands: 32 runs of parts per element. */

@@ -159,11 +159,11 @@ status conv2d_pack_weights(void *packed, dtype to, const conv2d_gemm *g, const v
 
 /* ------------------------------------------------------------------------------------------------ sums of columns */
 
-/* Per column of src [rows, columns]: sum, and sum of squares if `squares`, in f64, in two levels and a fixed order.
- * conv2d_stats writes stats [2, columns]; conv2d_dbias adds the sums to dbias. Both use conv2d_columns_scratch bytes. */
-size_t conv2d_columns_scratch(int64_t rows, int64_t columns);
-status conv2d_stats(const kernel_call *call, double *stats, void *scratch);   /* of the dst that `call` has written */
-status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch);    /* of a weight gradient's ddst        */
+/* Sums over dst's pixels by the kernel of OP_BN_STATS: conv2d_stats writes stats [2, oc] of the dst that a forward call has written;
+ * conv2d_dbias adds the sums of a weight gradient's ddst to dbias [oc]. Both use conv2d_columns_scratch bytes. */
+size_t conv2d_columns_scratch(const conv2d_desc *d);
+status conv2d_stats(const kernel_call *call, double *stats, void *scratch);
+status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch);
 /* Sums partial [parts, columns], f64, over parts in order. */
 status conv2d_sum_parts(double *sums, const double *partial, int64_t parts, int64_t columns, void *stream);
 

@@ -6,7 +6,7 @@
  * Weights are packed as f32 [taps, channels]. Integers are multiplied and added in f32, which is exact below 2^24.
  *
  * Weight gradient: a thread owns V channels and walks along rows of the output, the window sliding through registers; 8 rows of threads, then
- * bands of rows, are added in order. kernelcheck --bench --only=conv2d_forward__cuda_depthwise --shapes=bench/shapes/mobilenet_v2.txt.
+ * bands of rows, are added in order. kernelcheck --bench --only=conv2d_forward__cuda_depthwise --shapes=bench/shapes/mobilenet_v2-bf16.txt.
  */
 #include "kernels/cuda/conv2d.cuh"
 
@@ -214,7 +214,7 @@ static status forward_run(const kernel_call *call)
 static size_t forward_scratch(const void *desc, const void *)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
-    return d->epilogue.stats ? conv2d_columns_scratch(d->n * d->oh * d->ow, d->oc) : 0;
+    return d->epilogue.stats ? conv2d_columns_scratch(d) : 0;
 }
 
 static size_t packed_bytes(const void *desc, const void *)
@@ -351,7 +351,7 @@ template <typename T> static status dweight(const kernel_call *call, const conv2
 static size_t dweight_scratch(const void *desc, const void *)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
-    return conv2d_columns_scratch(d->n * d->oh * d->ow, d->oc) + (size_t)row_bands(d) * d->oc * d->kh * d->kw * sizeof(float);
+    return conv2d_columns_scratch(d) + (size_t)row_bands(d) * d->oc * d->kh * d->kw * sizeof(float);
 }
 
 static status dweight_run(const kernel_call *call)
@@ -359,7 +359,7 @@ static status dweight_run(const kernel_call *call)
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
     conv2d_gemm g = turned(conv2d_gemm_forward(d));
     int32_t bands = row_bands(d);
-    float *partial = (float *)((char *)call->scratch + conv2d_columns_scratch(g.m, d->oc));
+    float *partial = (float *)((char *)call->scratch + conv2d_columns_scratch(d));
     TRY(FOR_FLOAT_TYPE(d->src_type, dweight, call, &g, partial, bands));
     TRY(conv2d_add_parts(call->out[0], d->weight_type, partial, bands, d->oc * d->kh * d->kw, call->stream));
     return call->out[1] ? conv2d_dbias(call, (float *)call->out[1], call->scratch) : OK;

@@ -94,7 +94,7 @@ static size_t forward_scratch(const void *desc, const void *state)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
     (void)state;
-    return d->epilogue.stats ? conv2d_columns_scratch(d->n * d->oh * d->ow, d->oc) : 0;
+    return d->epilogue.stats ? conv2d_columns_scratch(d) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ gradients */
@@ -173,7 +173,7 @@ static size_t dweight_scratch(const void *desc, const void *state)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
     (void)state;
-    return conv2d_columns_scratch(d->n * d->oh * d->ow, d->oc);
+    return conv2d_columns_scratch(d);
 }
 
 /* ------------------------------------------------------------------------------------------------ variants */

@@ -16,7 +16,7 @@
  * a 16-bit type at once; sums of channels for batch-norm go lanes, warps, one row per block, and are added over blocks in order.
  *
  * Bound by mma issue where k is long, by memory for 1x1 with few channels. kernelcheck --bench --only=conv2d_forward__cuda_mma
- * --shapes=bench/shapes/resnet50.txt.
+ * --shapes=bench/shapes/resnet50-bf16.txt.
  */
 #ifndef GRAFT_CUDA_CONV2D_MMA_CUH
 #define GRAFT_CUDA_CONV2D_MMA_CUH

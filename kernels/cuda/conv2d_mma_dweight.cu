@@ -31,7 +31,7 @@ static size_t scratch_bytes(const void *desc, const void *)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
     conv2d_gemm g = conv2d_gemm_forward(d);
-    return conv2d_columns_scratch(g.m, d->oc) + (size_t)conv2d_bands(&g) * g.groups * g.n * g.k * sizeof(float);
+    return conv2d_columns_scratch(d) + (size_t)conv2d_bands(&g) * g.groups * g.n * g.k * sizeof(float);
 }
 
 static status run_as(const kernel_call *call, dweight_launcher launch, bool sm75)
@@ -40,7 +40,7 @@ static status run_as(const kernel_call *call, dweight_launcher launch, bool sm75
     mma_dweight_call c = {};
     c.g = conv2d_gemm_forward(d);
     c.src = call->in[0], c.ddst = call->in[1];
-    c.partial = (float *)((char *)call->scratch + conv2d_columns_scratch(c.g.m, d->oc));
+    c.partial = (float *)((char *)call->scratch + conv2d_columns_scratch(d));
     c.bands = conv2d_bands(&c.g), c.stage = stage_of(d, sm75), c.stream = call->stream;
     TRY(launch(&c));
     TRY(conv2d_add_parts(call->out[0], d->weight_type, c.partial, c.bands, (int64_t)c.g.groups * c.g.n * c.g.k, call->stream));

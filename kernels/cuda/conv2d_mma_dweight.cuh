@@ -6,7 +6,7 @@
  * channels (its tap, for src) through the whole loop; pixels are found by multiplication.
  *
  * Bound by mma issue for wide layers, by loading src and ddst for narrow ones. kernelcheck --bench --only=conv2d_dweight__cuda_mma
- * --shapes=bench/shapes/resnet50.txt.
+ * --shapes=bench/shapes/resnet50-bf16.txt.
  */
 #ifndef GRAFT_CUDA_CONV2D_MMA_DWEIGHT_CUH
 #define GRAFT_CUDA_CONV2D_MMA_DWEIGHT_CUH

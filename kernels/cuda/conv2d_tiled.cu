@@ -4,7 +4,7 @@
  * A block of 256 threads forms BM x BN results of the product that conv2d.cuh describes. Slices of 16 k go global -> registers -> shared
  * (two buffers, so that the next slice's loads overlap this one's arithmetic); a thread owns TM x TN results in quads that lie apart, so
  * that the 16-byte reads of shared memory meet no bank conflict. Bound by FMA issue at 128 x 128, by L2 below.
- * kernelcheck --bench --only=conv2d_forward__cuda_tiled --shapes=bench/shapes/resnet50.txt.
+ * kernelcheck --bench --only=conv2d_forward__cuda_tiled --shapes=bench/shapes/resnet50-bf16.txt.
  *
  * The weight gradient is the product with m = output channels, n = (tap, channel) and k = pixels, cut into bands of pixels whose partial
  * results a second kernel adds in order.
@@ -197,7 +197,7 @@ static size_t forward_scratch(const void *desc, const void *state)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
     (void)state;
-    return d->epilogue.stats ? conv2d_columns_scratch(d->n * d->oh * d->ow, d->oc) : 0;
+    return d->epilogue.stats ? conv2d_columns_scratch(d) : 0;
 }
 
 static status dsrc_run(const kernel_call *call)
@@ -298,7 +298,7 @@ static size_t dweight_scratch(const void *desc, const void *state)
     const conv2d_desc *d = (const conv2d_desc *)desc;
     conv2d_gemm g = conv2d_gemm_forward(d);
     (void)state;
-    return conv2d_columns_scratch(g.m, d->oc) + (size_t)conv2d_bands(&g) * g.groups * g.n * g.k * sizeof(float);
+    return conv2d_columns_scratch(d) + (size_t)conv2d_bands(&g) * g.groups * g.n * g.k * sizeof(float);
 }
 
 static status dweight_run(const kernel_call *call)
@@ -306,7 +306,7 @@ static status dweight_run(const kernel_call *call)
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
     conv2d_gemm g = conv2d_gemm_forward(d);
     int32_t bands = conv2d_bands(&g);
-    float *partial = (float *)((char *)call->scratch + conv2d_columns_scratch(g.m, d->oc));
+    float *partial = (float *)((char *)call->scratch + conv2d_columns_scratch(d));
     TRY(FOR_FLOAT_TYPE(d->src_type, dweight, call, &g, partial, bands));
     TRY(conv2d_add_parts(call->out[0], d->weight_type, partial, bands, (int64_t)g.groups * g.n * g.k, call->stream));
     return call->out[1] ? conv2d_dbias(call, (float *)call->out[1], call->scratch) : OK;
