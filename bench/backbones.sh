@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # One table of all networks: size, engines and PyTorch on one CPU thread at 224x224, part of the products in INT8, and what INT8 costs a
 # network that was trained. Usage: OUT=build bench/backbones.sh [NETWORK...]
-# Speed is that of the shortest run: on a machine that others use too it is the nearest to what the network reaches alone. The drop is measured on
+# Speed is images per second of processor time in the shortest run: on one thread, and on a machine that others use too, that is the nearest to what
+# the network reaches alone. The drop is measured on
 # 2000 test images of Fashion-MNIST that neither trained nor calibrated: networks of a quarter of the width, 32x32 pixels, EPOCHS on 6000 images.
 # Keeps the table in bench/results/backbones.txt when it is of all networks.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-OUT=${OUT:-build} seconds=${SECONDS_EACH:-3} epochs=${EPOCHS:-6} source=/usr/share/datasets/fashion-mnist
+OUT=${OUT:-build} seconds=${SECONDS_EACH:-2} epochs=${EPOCHS:-6} source=/usr/share/datasets/fashion-mnist
 networks=${*:-$(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def)}
 work=$OUT/bench-backbones.tmp python=/usr/bin/python3
 export OMP_WAIT_POLICY=passive
@@ -43,15 +44,15 @@ drop() {
 
 table=$work/table.txt
 {
-    echo "Images per second on one thread, batches of one 224x224 image, full width; top-1 in per cent on 2000 test images of Fashion-MNIST"
+    echo "Images per second of one thread's processor time, batches of one 224x224 image, full width; top-1 in per cent on 2000 test images of Fashion-MNIST"
     echo "(width 0.25, 32x32, $epochs epochs on 6000 images; INT8 calibrated on 512 of them, calibrator ${CALIBRATOR:-mse}, no layer left in f32)."
     echo "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) processors, VNNI $(grep -qE 'avx512_vnni|avx_vnni' /proc/cpuinfo && echo yes || echo no)," \
         "load average $(cut -d' ' -f1 /proc/loadavg), commit $(git rev-parse --short HEAD 2>/dev/null), torch $($python -c 'import torch; print(torch.__version__)')"
     printf '%-14s %11s %7s %8s %8s %8s %9s %9s %8s %8s %6s\n' network parameters GMACs f32/s int8/s torch/s f32/torch '% in int8' f32 int8 drop
 } >"$table"
 for network in $networks; do
-    ours=$("$OUT/bench-engine" "$network" 1 --threads 1 --seconds "$seconds")
-    peer=$($python bench/peer_torch.py "$network" 1 --threads 1 --seconds "$seconds")
+    ours=$("$OUT/bench-engine" "$network" 1 --threads 1 --processor --seconds "$seconds")
+    peer=$($python bench/peer_torch.py "$network" 1 --threads 1 --processor --seconds "$seconds")
     read -r _ _ parameters _ giga _ <<<"$ours"
     f32=$(per_second "$ours" ' f32 ') int8=$(per_second "$ours" ' int8 ') torch=$(per_second "$peer" torch)
     part=$(sed -nE 's/.* int8 .* ([0-9.]+) % of MACs.*/\1/p' <<<"$ours")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Times Debian's PyTorch, eager, on one of our networks (torchvision's or papers.py's) in both layouts; with --onnx FILE writes the network instead.
 
-    peer_torch.py resnet18 16 [--threads 2] [--seconds 2] [--onnx resnet18.onnx]
+    peer_torch.py resnet18 16 [--threads 2] [--seconds 2] [--processor] [--onnx resnet18.onnx]
 """
 import argparse
 import pathlib
@@ -21,6 +21,7 @@ parser.add_argument("arch")
 parser.add_argument("batch", type=int)
 parser.add_argument("--threads", type=int, default=0)
 parser.add_argument("--seconds", type=float, default=2)
+parser.add_argument("--processor", action="store_true", help="processor time instead of the clock's")
 parser.add_argument("--onnx")
 args = parser.parse_args()
 if args.threads:
@@ -39,6 +40,7 @@ if args.onnx:
                       dynamic_axes={"image": {0: "n"}, "scores": {0: "n"}})
     raise SystemExit
 
+clock = time.process_time if args.processor else time.perf_counter
 for layout, memory_format in (("nchw", torch.contiguous_format), ("nhwc", torch.channels_last)):
     model, image = model.to(memory_format=memory_format), image.to(memory_format=memory_format)
     times = []
@@ -47,9 +49,9 @@ for layout, memory_format in (("nchw", torch.contiguous_format), ("nhwc", torch.
             model(image)
         begin = time.perf_counter()
         while len(times) < 5 or time.perf_counter() - begin < args.seconds:
-            start = time.perf_counter()
+            start = clock()
             model(image)
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     times.sort()
     median = times[len(times) // 2]
     print(f"torch {args.arch} {layout} batch {args.batch} {1000 * median:.3f} ms {args.batch / median:.1f} images/s, "
