@@ -4,14 +4,15 @@
 # Speed is images per second of processor time in the shortest run: on one thread, and on a machine that others use too, that is the nearest to what
 # the network reaches alone. The drop is measured on
 # 2000 test images of Fashion-MNIST that neither trained nor calibrated: networks of a quarter of the width, 32x32 pixels, EPOCHS on 6000 images.
-# Keeps the table in bench/results/backbones.txt when it is of all networks.
+# RESUME=1 keeps what an earlier run has measured. Keeps the table in bench/results/backbones.txt when it is of all networks.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 OUT=${OUT:-build} seconds=${SECONDS_EACH:-2} epochs=${EPOCHS:-6} source=/usr/share/datasets/fashion-mnist
 networks=${*:-$(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def)}
 work=$OUT/bench-backbones.tmp python=/usr/bin/python3
 export OMP_WAIT_POLICY=passive
-rm -rf "$work" && mkdir -p "$work/fashion" bench/results
+[ -n "${RESUME:-}" ] || rm -rf "$work"
+mkdir -p "$work/fashion" bench/results
 
 # The first 6000 training images and the first 2000 test images, as IDX files.
 $python - $source "$work/fashion" <<'PYTHON'
@@ -44,21 +45,29 @@ drop() {
 
 table=$work/table.txt
 {
-    echo "Images per second of one thread's processor time, batches of one 224x224 image, full width; top-1 in per cent on 2000 test images of Fashion-MNIST"
+    echo "Images per second of one thread's processor time, batches of two 224x224 images, full width; top-1 in per cent on 2000 test images of Fashion-MNIST"
     echo "(width 0.25, 32x32, $epochs epochs on 6000 images; INT8 calibrated on 512 of them, calibrator ${CALIBRATOR:-mse}, no layer left in f32)."
     echo "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) processors, VNNI $(grep -qE 'avx512_vnni|avx_vnni' /proc/cpuinfo && echo yes || echo no)," \
         "load average $(cut -d' ' -f1 /proc/loadavg), commit $(git rev-parse --short HEAD 2>/dev/null), torch $($python -c 'import torch; print(torch.__version__)')"
     printf '%-14s %11s %7s %8s %8s %8s %9s %9s %8s %8s %6s\n' network parameters GMACs f32/s int8/s torch/s f32/torch '% in int8' f32 int8 drop
 } >"$table"
-for network in $networks; do
-    ours=$("$OUT/bench-engine" "$network" 1 --threads 1 --processor --seconds "$seconds")
-    peer=$($python bench/peer_torch.py "$network" 1 --threads 1 --processor --seconds "$seconds")
+# PyTorch's batch 1 on one thread would not use oneDNN: batches of two.
+speed() {
+    local ours peer parameters giga f32 int8 torch part
+    ours=$("$OUT/bench-engine" "$1" 2 --threads 1 --processor --seconds "$seconds")
+    peer=$($python bench/peer_torch.py "$1" 2 --threads 1 --processor --seconds "$seconds")
     read -r _ _ parameters _ giga _ <<<"$ours"
     f32=$(per_second "$ours" ' f32 ') int8=$(per_second "$ours" ' int8 ') torch=$(per_second "$peer" torch)
     part=$(sed -nE 's/.* int8 .* ([0-9.]+) % of MACs.*/\1/p' <<<"$ours")
-    printf '%-14s %11s %7s %8s %8s %8s %9s %9s %s\n' "$network" "$parameters" "$giga" "$f32" "$int8" "$torch" \
-        "$(awk -v a="$f32" -v b="$torch" 'BEGIN { printf "%.2f", a / b }')" "$part" "$(drop "$network")" >>"$table"
-    tail -1 "$table"
+    printf '%-14s %11s %7s %8s %8s %8s %9s %9s' "$1" "$parameters" "$giga" "$f32" "$int8" "$torch" \
+        "$(awk -v a="$f32" -v b="$torch" 'BEGIN { printf "%.2f", a / b }')" "$part"
+}
+for network in $networks; do
+    for part in speed drop; do
+        [ -s "$work/$network.$part" ] || { $part "$network" >"$work/part.$network" && mv "$work/part.$network" "$work/$network.$part"; }
+    done
+    echo "$(cat "$work/$network.speed") $(cat "$work/$network.drop")"
+    echo "$(cat "$work/$network.speed") $(cat "$work/$network.drop")" >>"$table"
 done
 echo "load average at the end: $(cut -d' ' -f1 /proc/loadavg)" >>"$table"
 [ $# != 0 ] || cp "$table" bench/results/backbones.txt

@@ -304,6 +304,29 @@ static void test_masked_mixed(void **state)
     graph_free(&g);
 }
 
+/* As many channels as taps: the columns of such a weight are taps, not input channels. */
+static void test_masked_depthwise(void **state)
+{
+    (void)state;
+    graph g;
+    net n;
+    edge_id x;
+    begin(&g, &n, &x, &small_options);
+    GOOD(net_conv(&n, &x, "a", (conv_shape){.out_channels = 9, .kernel = 3, .pad = 1}));
+    GOOD(net_batchnorm(&n, &x, "a_bn"));
+    GOOD(net_conv(&n, &x, "dw", (conv_shape){.out_channels = 9, .kernel = 3, .pad = 1, .groups = 9}));
+    GOOD(net_batchnorm(&n, &x, "dw_bn"));
+    GOOD(net_activation(&n, &x, "dw_relu", ACT_RELU));
+    GOOD(net_global_pool(&n, &x, "pool"));
+    GOOD(net_linear(&n, &x, "fc", 5));
+    GOOD(graph_output(&g, x));
+    randomise(&g, 12);
+    prune_options o = defaults;
+    o.threshold = 0.85, o.granularity = 1, o.min_filters = 1;
+    check_masked(&g, &o, 5);
+    graph_free(&g);
+}
+
 static void test_targets(void **state)
 {
     (void)state;
@@ -420,7 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keep_rule),      cmocka_unit_test(test_equalisation), cmocka_unit_test(test_masked_resnets),
         cmocka_unit_test(test_masked_networks),
-        cmocka_unit_test(test_masked_mixed),   cmocka_unit_test(test_targets),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_masked_mixed),   cmocka_unit_test(test_masked_depthwise), cmocka_unit_test(test_targets),      cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_reestimate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
