@@ -59,7 +59,7 @@ static void selection_takes_prefers_and_explains(void **state)
 static void set_value(rng *r, char *at, field_kind kind)
 {
     int64_t wide = (int64_t)rng_u64(r);
-    int32_t narrow = (int32_t)rng_u32(r), word = (int32_t)rng_below(r, kind == FIELD_POOL ? 2 : kind == FIELD_UPDATE ? 4 : 7);
+    int32_t narrow = (int32_t)rng_u32(r), word = (int32_t)rng_below(r, kind == FIELD_POOL ? 2 : kind == FIELD_UPDATE || kind == FIELD_COMPUTE ? 4 : 7);
     float f32 = rng_normal(r) * 1e-3f;
     double f64 = rng_uniform_double(r) * 1e9;
     bool flag = rng_below(r, 2) == 1;
