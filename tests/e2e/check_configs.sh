@@ -6,6 +6,8 @@ for spec in configs/*.ini; do
     if "$OUT/graft" spec --check "$spec" >/dev/null 2>"$OUT/check.err"; then tap ok "$spec"; else tap "not ok" "$spec"; sed 's/^/# /' "$OUT/check.err"; fi
 done
 for network in $(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def); do
-    if [ -f "configs/$network.ini" ]; then tap ok "$network has a spec"; else tap "not ok" "$network has no configs/$network.ini"; fi
+    if "$OUT/graft" spec "$network" | diff - "configs/$network.ini" >"$OUT/check.err"; then tap ok "$network has a spec, with every option"
+    else tap "not ok" "graft spec $network >configs/$network.ini"; sed 's/^/# /' "$OUT/check.err" | head -20
+    fi
 done
 exit $failed
