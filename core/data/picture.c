@@ -32,7 +32,7 @@ static void visible(range *x, range *y, const picture *p, const image *im, int32
 static void set_radius(picture *p, spec_interpolation filter)
 {
     for (int k = 0; k < 2; k++) {
-        double shrink = hypot((double)p->inverse[k], (double)p->inverse[3 + k]);
+        double x = p->inverse[k], y = p->inverse[3 + k], shrink = sqrt(x * x + y * y); /* hypot is glibc 2.35's: make dist runs on 2.34 */
         p->radius[k] = filter == INTERPOLATION_LINEAR || !(shrink > 1) ? 1 : (float)shrink;
     }
 }
