@@ -152,10 +152,12 @@ static void test_idx(void **state)
         assert_true(im.pixels[0] == 24 * 3 && im.pixels[2] == 24 * 3 && im.pixels[35] == 35 * 3);
         image_free(&im);
         dataset_close(&train);
+        dataset_close(&val);
         put_text(test_path("%s/classes.txt", name), "shirt\nshoe \r\nbag\n");
         assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
         assert_string_equal(train.class_name[1], "shoe");
         dataset_close(&train);
+        dataset_close(&val);
         put_text(test_path("%s/classes.txt", name), "shirt\n");
         assert_fails(E_DATA, "class names", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     }
