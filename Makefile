@@ -61,7 +61,8 @@ ifeq ($(OPENMP),1)
 CFLAGS += -fopenmp
 LDFLAGS += -fopenmp
 else
-CFLAGS += -Wno-unknown-pragmas
+# What only a pragma reads is unused here.
+CFLAGS += -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter
 endif
 
 # Sources by folder. A backend that is absent is another file, not a conditional in the code above it.

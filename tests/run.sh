@@ -10,8 +10,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 level=${1:-check} pattern=${2:-}
 export OUT=${OUT:-build} GRAFT_SHARED=${GRAFT_SHARED:-../shared} CMOCKA_MESSAGE_OUTPUT=TAP GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
-# A request for too much memory must fail here as it fails elsewhere.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1}
+# A request for too much memory must fail under a sanitizer as it fails elsewhere.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1} TSAN_OPTIONS=${TSAN_OPTIONS:-allocator_may_return_null=1}
 logs=$OUT/test-logs
 mkdir -p "$logs"
 

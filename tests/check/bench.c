@@ -146,7 +146,7 @@ static bool bench_case(const bench_options *o, place places[2], const check_fami
     const kernel *const *v = kernel_variants(op);
     for (int32_t i = 0; v[i]; i++) {
         const place *p = &places[v[i]->backend == BACKEND_CUDA];
-        double warm, cold;
+        double warm = 0, cold = 0;
         if (o->only && strncmp(v[i]->name, o->only, strlen(o->only)) != 0) continue;
         /* The reference is no contender, only the last resort: it is timed where it is asked for or alone. */
         if (v[i]->backend == BACKEND_REF && i > 0 && !o->only) continue;
