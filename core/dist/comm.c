@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/base/text.h"
+#include "core/dist/comm_shm.h"
 #include "core/dist/comm_single.h"
 
 /* What mpirun (Open MPI, MPICH), srun and torchrun tell their processes. srun sets SLURM_NTASKS for a lone `graft` inside an
@@ -25,12 +26,18 @@ status comm_init(comm *c)
 {
     *c = (comm){0};
     int64_t world;
+    if (comm_shm_is_launched()) return comm_shm_init(c);
     TRY(launched_world(&world));
     if (world > 1)
-        return FAIL(E_DEVICE, "started as one of %lld processes, but this graft was built without MPI: start it alone",
-            (long long)world);
+        return FAIL(E_DEVICE, "started as one of %lld processes, but this graft was built without MPI: start it alone; on one machine "
+            "`graft train --ranks=%lld` starts as many", (long long)world, (long long)world);
     comm_single_init(c);
     return OK;
+}
+
+void comm_use_device(comm *c, device *dev)
+{
+    c->dev = dev;
 }
 
 void comm_free(comm *c)
