@@ -1,9 +1,12 @@
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/base/text.h"
 #include "core/config/recipe.h"
+#include "core/dist/comm_shm.h"
 #include "core/train/trainer.h"
 #include "export/qat.h"
 #include "models/import/match.h"
@@ -14,6 +17,8 @@ static const cli_option options[] = {
     {"--output", "-o", "FOLDER", .target = "train.output", .help = "folder for checkpoints, logs and the report"},
     {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model to start from: Graft's, safetensors or PyTorch"},
     {"--resume", NULL, NULL, .help = "go on from the checkpoint in the output folder; without one there, start"},
+    {"--ranks", NULL, "NUMBER", .help = "processes of this machine that train together, each on its part of a batch (a GPU each; on the CPU they share the "
+                                        "processors); default 1"},
     {"--overwrite", NULL, NULL, .help = "start anew although the output folder holds a checkpoint"},
     {.name = NULL},
 };
@@ -73,7 +78,7 @@ static status adopt_metadata(cli_context *c)
     return result;
 }
 
-static status run(cli_context *c)
+static status train(cli_context *c)
 {
     char *text = NULL;
     trainer_summary summary = {0};
@@ -93,6 +98,33 @@ static status run(cli_context *c)
     }
     if (result == OK) print_summary(c, &summary);
     return result;
+}
+
+/* Rank 0 is this process: the others' results and lines are the same, and say nothing. */
+static status start_ranks(cli_context *c, int32_t *rank)
+{
+    const char *text = cli_value(c, "--ranks");
+    int64_t count = 1;
+    *rank = 0;
+    if (text && (!text_to_int(text, &count) || count < 1 || count > COMM_SHM_MAX_RANKS))
+        return FAIL(E_USAGE, "--ranks %s: expected a number from 1 to %d", text, COMM_SHM_MAX_RANKS);
+    TRY(comm_shm_launch((int32_t)count, rank));
+    c->log.rank = *rank;
+    if (*rank > 0 && !freopen("/dev/null", "w", stdout)) return FAIL(E_IO, "/dev/null: %s", strerror(errno));
+    return OK;
+}
+
+static status run(cli_context *c)
+{
+    int32_t rank;
+    TRY(start_ranks(c, &rank));
+    status result = train(c);
+    if (rank > 0 || !cli_is_given(c, "--ranks")) return result;
+    char *why = result == OK ? NULL : strdup(status_message());
+    status others = comm_shm_wait();
+    if (why) result = FAIL(result, "%s", why);
+    free(why);
+    return result == OK ? others : result;
 }
 
 const cli_command command_train = {

@@ -53,9 +53,14 @@ static uint64_t wanted_version(const plan *p, pack_when when)
     }
 }
 
+static const char *kernel_name(const plan_step *s)
+{
+    return s->kernel ? s->kernel->name : "rank_sum";
+}
+
 static status failed(const plan *p, const plan_step *s, status code)
 {
-    return FAIL(code, "%s (%s): %s", p->graph.nodes[s->node].name, s->kernel->name, status_message());
+    return FAIL(code, "%s (%s): %s", p->graph.nodes[s->node].name, kernel_name(s), status_message());
 }
 
 static status pack_step(plan *p, plan_step *s)
@@ -87,11 +92,20 @@ static status pack_stale(plan *p)
     return trained ? replay_run(&p->repack, pack_trained, p) : OK;
 }
 
+static status sum_over_ranks(const plan *p, const plan_step *s)
+{
+    const edge *e = &p->graph.edges[s->binding.out[0]];
+    void *sum = s->call.out[0];
+    size_t bytes = (size_t)plan_edge_bytes(&p->graph, s->binding.out[0]);
+    if (sum != s->call.in[0]) TRY(p->dev->api->copy(p->dev, sum, s->call.in[0], bytes, p->dev->stream));
+    return p->sums->sum(p->sums->context, sum, shape_count(e->shape), e->type, p->dev->stream);
+}
+
 static status run_step(plan *p, plan_step *s)
 {
     device_range_push(p->dev, p->graph.nodes[s->node].name);
     status result = s->pack == PACK_ALWAYS ? pack_step(p, s) : OK;
-    if (result == OK && (result = s->kernel->run(&s->call)) != OK) failed(p, s, result);
+    if (result == OK && (result = s->kernel ? s->kernel->run(&s->call) : sum_over_ranks(p, s)) != OK) failed(p, s, result);
     device_range_pop(p->dev);
     return result;
 }
@@ -189,10 +203,10 @@ int64_t plan_profile(const plan *p, const plan_profile_row **rows)
     for (int64_t i = 0; i < p->step_count; i++) {
         const plan_step *s = &p->steps[i];
         const node *n = &p->graph.nodes[s->node];
-        p->rows[i] = (plan_profile_row){.node = n->name, .op = n->op->name, .kernel = s->kernel->name,
+        p->rows[i] = (plan_profile_row){.node = n->name, .op = n->op->name, .kernel = kernel_name(s),
             .milliseconds = p->runs > 1 ? s->seconds / (double)(p->runs - 1) * 1e3 : 0,
-            .flops = kernel_flops(s->binding.op, &s->binding.desc),
-            .bytes = kernel_bytes(s->binding.op, &s->binding.desc)};
+            .flops = s->kernel ? kernel_flops(s->binding.op, &s->binding.desc) : 0,
+            .bytes = s->kernel ? kernel_bytes(s->binding.op, &s->binding.desc) : 2 * (double)plan_edge_bytes(&p->graph, s->binding.out[0])};
     }
     *rows = p->rows;
     return p->step_count;

@@ -62,6 +62,13 @@ static status prepare_step(plan *p, plan_step *s, const graph *g, const plan_opt
     for (int i = 0; i < KERNEL_MAX_IN; i++) b->in[i] = EDGE_NONE;
     for (int i = 0; i < KERNEL_MAX_OUT; i++) b->out[i] = EDGE_NONE;
     b->weight_in = -1;
+    if (n->op->over_ranks) {
+        b->in[0] = n->in[0];
+        b->out[0] = n->out[0];
+        p->variant[index] = n->op->name;
+        if (!o->sums || !o->sums->captures) p->all.off = true;
+        return OK;
+    }
     if (!n->op->describe) return FAIL(E_INTERNAL, "%s: op %s must be lowered before it can run", n->name, n->op->name);
     TRY(n->op->describe(g, n, b));
     const char *verbose = getenv("GRAFT_VERBOSE");
@@ -248,6 +255,7 @@ static status prepare(plan **out, const graph *g, device *dev, const plan_option
     p->dev = dev;
     p->keep_activations = o->keep_activations;
     p->profile = o->profile;
+    p->sums = o->sums;
     dev->api->enter(dev);
     replay_init(&p->all, dev);
     replay_init(&p->repack, dev);
@@ -266,11 +274,19 @@ out:
     return result;
 }
 
+static status check_sums(const graph *g, const plan_options *o)
+{
+    for (node_id n = 0; n < g->node_count; n++)
+        if (g->nodes[n].op->over_ranks && !o->sums) return FAIL(E_INTERNAL, "%s sums over ranks: plan_options.sums", g->nodes[n].name);
+    return OK;
+}
+
 status plan_create(plan **p, const graph *g, device *dev, const plan_options *options)
 {
     static const plan_options none;
     const plan_options *o = options ? options : &none;
     *p = NULL;
+    TRY(check_sums(g, o));
     plan *made;
     TRY(prepare(&made, g, dev, o));
     status result = OK;

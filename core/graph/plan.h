@@ -43,7 +43,15 @@ void param_store_changed(param_store *s);                  /* weights were writt
 
 typedef struct plan plan;
 
+/* Who sums over the ranks of a training (core/dist/comm.h), for graphs that pass_sync_batchnorm has made. */
+typedef struct plan_sums {
+    status (*sum)(void *context, void *data, int64_t count, dtype type, void *stream); /* in place, device memory */
+    void *context;
+    bool captures; /* may stand in a captured step */
+} plan_sums;
+
 typedef struct plan_options {
+    const plan_sums *sums;       /* NULL: the graph sums over no ranks; outlives the plan               */
     param_store *store;          /* NULL: the plan makes its own from the graph                         */
     const char *const *variants; /* kernel names to prefer, by kernel node, or NULL: a checkpoint's choice */
     int64_t variant_count;
@@ -81,9 +89,9 @@ typedef struct plan_memory {
 status plan_measure(const graph *g, device *dev, const plan_options *options, plan_memory *m);
 const plan_memory *plan_memory_use(const plan *p);
 
-/* Names of the chosen kernels, by kernel node. */
+/* Names of the chosen kernels, by kernel node ("rank_sum": no kernel, a sum over ranks). */
 int64_t plan_variants(const plan *p, const char *const **names);
-/* Kernel and descriptor of kernel node i, valid as long as the plan. */
+/* Kernel and descriptor of kernel node i, valid as long as the plan; NULL: a sum over ranks. */
 const kernel *plan_kernel(const plan *p, int64_t i, const void **desc);
 /* First edge that holds a NaN or Inf: inputs, parameters, then what the nodes wrote in execution order (needs keep_activations);
  * EDGE_NONE: none. */

@@ -47,7 +47,7 @@ typedef enum pack_when { PACK_NONE, PACK_ONCE, PACK_FROZEN, PACK_TRAINED, PACK_A
 
 typedef struct plan_step {
     node_id node;
-    const kernel *kernel;
+    const kernel *kernel; /* NULL: a sum over ranks */
     kernel_binding binding;
     kernel_call call;
     size_t scratch_bytes, packed_bytes;
@@ -64,6 +64,7 @@ struct plan {
     device *dev;
     param_store *store;
     bool owns_store, keep_activations, profile;
+    const plan_sums *sums;
     replay all, repack;   /* every kernel's run; packing of trained weights */
     void *begin, *end;    /* events, for a profile on a device that has them */
     plan_step *steps;

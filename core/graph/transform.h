@@ -29,8 +29,8 @@ status builder_copy(graph_builder *b, const node *n); /* the same for an edited 
 status builder_finish(graph_builder *b);
 
 /* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
- *     training      [fuse_training] lower(true) [precision] graph_backward
- *     evaluation    inference [fuse_training] lower(false) [precision]
+ *     training      [fuse_training] lower(true) [precision] graph_backward [sync_batchnorm] [fuse_statistics fuse_transforms]
+ *     evaluation    inference [fuse_training] lower(false) [precision] [fuse_transforms]
  *     deployment    inference remove_fake_quant fold_batchnorm replace_batchnorm fuse_epilogues [precision] fold_constants remove_dead
  */
 status pass_remove_dead(graph *dst, const graph *src);          /* nodes that no output needs                              */
@@ -48,6 +48,9 @@ status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add
  * the inputs of ops that run in f32 only, and behind parameters, whose values and gradients stay f32. Frozen parameters and constants are
  * cast here and now. Outputs keep their types. compute: of the products of f32 tensors. */
 status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute compute);
+/* After graph_backward, for a rank whose batch is `here` images of `everywhere`: batch statistics and their gradients are summed over the ranks
+ * before they are used. Every rank runs the same nodes in the same order. A plan for it needs plan_options.sums. */
+status pass_sync_batchnorm(graph *dst, const graph *src, int64_t here, int64_t everywhere);
 /* Normalisation inside the convolutions around it, for kernels of backend `b`, on a finished graph (after graph_backward). Statistics: sums are
  * taken while the convolution stores what bn_stats would read. Transforms: act(bn(x)) is computed while a convolution reads x, and never stored;
  * where a gradient reads it too, it stays. The results are those of the nodes replaced, but for rounding. */

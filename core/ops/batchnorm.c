@@ -59,7 +59,6 @@ static status lower(graph_builder *b, const node *n)
     bn_step_attr a = {.bn = *attr, .count = (double)(shape_count(s) / s.dim[s.rank - 1]), .has_add = in[ADD] != EDGE_NONE};
     edge_id out[4] = {EDGE_NEW, EDGE_NEW, in[RUNNING_MEAN], in[RUNNING_VAR]};
     if (b->training && !attr->frozen) {
-        if (a.count < 2.0) return infer_fail(n, "training needs at least 2 values per channel, here is 1");
         edge_id stats[1] = {EDGE_NEW};
         TRY(step_node(g, n, &op_bn_stats, "stats", &a, in, 1, stats));
         TRY(step_node(g, n, &op_bn_finalise, "finalise", &a, (edge_id[]){stats[0], in[GAMMA], in[BETA]}, 3, out));
@@ -134,6 +133,8 @@ static status infer_finalise(graph *g, node *n)
 
 static status describe_finalise(const graph *g, const node *n, kernel_binding *b)
 {
+    /* Only here, because other ranks may have more. */
+    if (((const bn_step_attr *)n->attr)->count < 2.0) return infer_fail(n, "training needs at least 2 values per channel, here is 1");
     b->op = OP_BN_FINALISE;
     set_vector_desc(&b->desc.bn, n, g->edges[n->in[1]].shape.dim[0], g->edges[n->in[1]].type);
     for (int32_t i = 0; i < 3; i++) b->in[i] = n->in[i];

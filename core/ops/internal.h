@@ -29,6 +29,8 @@ typedef struct bn_step_attr {
     bool has_add;
 } bn_step_attr;
 
+extern const op op_rank_sum;         /* in: f32 or f64 of any shape; out: its sum over the ranks of a training */
+
 extern const op op_act_backward;     /* in: ddst, x (or dst where the slope follows from it); out: dx */
 extern const op op_pool_backward;    /* in: ddst, index or none; out: dx                              */
 typedef struct pool_grad_attr {

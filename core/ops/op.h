@@ -73,6 +73,7 @@ typedef struct op {
     int32_t out_min, out_count;  /* outputs from out_min on are optional            */
     bool alias;                  /* out 0 is in 0 under another shape: no kernel runs          */
     bool internal;               /* made by autodiff or lowering: never in a model file        */
+    bool over_ranks;             /* a sum over the ranks of a training, in 0 to out 0, same shape: no kernel, describe is NULL */
     bool straight_through;       /* out 0 stands for in 0: a parameter read through it gets its gradient unchanged */
     coupling coupling;
     quant_kind quant;

@@ -245,6 +245,16 @@ status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_pr
     return result;
 }
 
+status trainable_sync(trainable *t, int64_t here, int64_t everywhere)
+{
+    graph shared = {0};
+    TRY(pass_sync_batchnorm(&shared, &t->graph, here, everywhere));
+    graph_free(&t->graph);
+    t->graph = shared;
+    find_edges(t, t->loss != EDGE_NONE);
+    return OK;
+}
+
 status trainable_fuse(trainable *t, backend b, fused_traffic *saved)
 {
     graph summed = {0}, fused = {0};

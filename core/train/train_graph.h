@@ -44,6 +44,9 @@ status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool
  * become the last outputs, in the order of what they are of. scaled: with an input "loss_scale". */
 status train_graph_add_loss(graph *g, const spec *s, double grad_scale, bool scaled);
 
+/* Batch statistics are those of all ranks' images, of which this one has `here` (pass_sync_batchnorm). Before trainable_fuse. */
+status trainable_sync(trainable *t, int64_t here, int64_t everywhere);
+
 /* Normalisation moves into the convolutions where kernels of backend b do it in passing (transform.h). *saved is set. */
 status trainable_fuse(trainable *t, backend b, fused_traffic *saved);
 

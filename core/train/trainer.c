@@ -69,6 +69,16 @@ static void merge(train_window *sum, const train_window *w)
     sum->updates += w->updates;
 }
 
+/* What all ranks have seen: their sums are equal from here on, and a checkpoint's hold for every rank. */
+static status sum_window(trainer *t, train_window *w)
+{
+    double sums[4] = {w->loss_sum, (double)w->batches, (double)w->images, (double)w->correct};
+    if (t->comm.world < 2) return OK;
+    TRY(comm_all_reduce_host(&t->comm, sums, 4));
+    w->loss_sum = sums[0], w->batches = (int64_t)sums[1], w->images = (int64_t)sums[2], w->correct = (int64_t)sums[3];
+    return OK;
+}
+
 static status refuse_update(trainer *t, const step_state *result)
 {
     train_progress *p = &t->progress;
@@ -121,6 +131,7 @@ static status one_update(trainer *t)
     double rate = schedule_rate(&t->spec.schedule, p->step, t->total_steps, t->comm.world);
     TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
     TRY(finish_batches(t, &w));
+    TRY(sum_window(t, &w));
     TRY(optimiser_result(&t->optimiser, &t->last_result));
     status result = judge_update(t, &w);
     p->step++;
@@ -129,7 +140,7 @@ static status one_update(trainer *t)
     p->window.seconds += seconds;
     p->window.wait_seconds += loader_wait_seconds(t->loader) - waited;
     t->session_train_seconds += seconds;
-    t->session_images += w.images * t->comm.world;
+    t->session_images += w.images;
     return result;
 }
 
@@ -168,7 +179,7 @@ static status add_row(trainer *t, bool evaluated)
         v[RECORD_GRAD_NORM] = w->norm_sum / (double)w->updates;
     }
     if (w->seconds > 0) {
-        v[RECORD_IMAGES_PER_SECOND] = (double)(w->images * t->comm.world) / w->seconds;
+        v[RECORD_IMAGES_PER_SECOND] = (double)w->images / w->seconds;
         v[RECORD_DATA_WAIT] = w->wait_seconds / w->seconds;
     }
     if (p->step > 0) v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
@@ -183,11 +194,21 @@ static status add_row(trainer *t, bool evaluated)
     return t->comm.rank == 0 ? records_add(&t->records, p->step, epoch, p->seconds, v) : OK;
 }
 
+/* Without train.sync_bn ranks have running statistics of their own; rank 0's are what is evaluated and saved. */
+static status share_statistics(trainer *t)
+{
+    int64_t count;
+    float *state = param_store_state(t->store, &count);
+    if (t->comm.world < 2 || t->spec.train.sync_bn) return OK;
+    return comm_broadcast(&t->comm, state, count * (int64_t)sizeof(float), 0, t->dev->stream);
+}
+
 static status evaluate(trainer *t)
 {
     plan_predictor predictor = {t->eval_plan, &t->eval_graph};
     evaluation_options o = {.predict = plan_predict, .context = &predictor, .stop = trainer_asked_to_stop, .stop_context = t,
         .what = "val", .total = t->val_data.count, .log = t->log, .comm = &t->comm};
+    TRY(share_statistics(t));
     TRY(optimiser_swap_ema(&t->optimiser));
     status result = evaluation_run(&t->evaluation, t->eval_loader, &o);
     TRY(optimiser_swap_ema(&t->optimiser));
@@ -230,7 +251,7 @@ static void show_progress(const trainer *t)
     const train_window *w = shown_window(t);
     if (w->batches == 0 || !(w->seconds > 0)) return;
     char eta[32];
-    double rate = (double)(w->images * t->comm.world) / w->seconds;
+    double rate = (double)w->images / w->seconds;
     double images_left = (double)((t->total_steps - p->step) * t->spec.train.accumulate * t->spec.train.batch_size * t->comm.world);
     format_duration(images_left / rate, eta);
     log_progress(t->log, false, "epoch %lld/%lld  step %lld/%lld  %.0f images/s  loss %.4f  top-1 %.2f %%  lr %.3g  data wait %.0f %%  ETA %s",
@@ -270,8 +291,12 @@ static status write_report(trainer *t)
 
 int trainer_asked_to_stop(void *trainer_)
 {
-    const trainer *t = trainer_;
-    return t->options->stop ? t->options->stop(t->options->stop_context) : 0;
+    trainer *t = trainer_;
+    int asked = t->options->stop ? t->options->stop(t->options->stop_context) : 0;
+    double votes[2] = {asked != 0, asked == SIGTERM};
+    if (t->comm.world < 2) return asked;
+    if (comm_all_reduce_host(&t->comm, votes, 2) != OK || votes[0] == 0) return 0; /* a lost rank shows in the next sum */
+    return votes[1] > 0 ? SIGTERM : SIGINT;
 }
 
 static bool checkpoint_is_due(const trainer *t, bool epoch_end)

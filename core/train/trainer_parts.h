@@ -33,6 +33,7 @@ typedef struct trainer {
     dataset train_data, val_data;
     lint_report train_lint, val_lint;
     comm comm;
+    plan_sums sums;          /* over comm's ranks */
     device *dev;
     model model;
     trainable graph, eval_graph;
@@ -74,6 +75,7 @@ void trainer_explain_bad_step(trainer *t, const step_state *result); /* only say
 
 status trainer_set_loss_scale(trainer *t, plan *p); /* the progress's, for the next updates through p */
 
-int trainer_asked_to_stop(void *trainer);    /* an evaluator_stop_fn */
+/* An evaluator_stop_fn. Of several ranks all get the same answer, and all must ask: one of them may have had the signal. */
+int trainer_asked_to_stop(void *trainer);
 
 #endif

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/thread.h"
 #include "core/config/recipe.h"
 #include "core/graph/transform.h"
 #include "core/train/checkpoint.h"
@@ -70,7 +71,9 @@ typedef struct memory_need {
 static status build_training(const trainer *t, trainable *g, int64_t rows, fused_traffic *saved)
 {
     TRY(train_graph_build(g, &t->model.graph, &t->spec, rows, grad_scale(t)));
-    status result = trainable_fuse(g, t->dev->api->kernels, saved);
+    bool shared = t->spec.train.sync_bn && t->comm.world > 1;
+    status result = shared ? trainable_sync(g, rows, rows * t->comm.world) : OK;
+    if (result == OK) result = trainable_fuse(g, t->dev->api->kernels, saved);
     if (result != OK) trainable_free(g);
     return result;
 }
@@ -134,7 +137,7 @@ static status memory_limit(const trainer *t, int64_t *bytes)
         return OK;
     }
     TRY(t->dev->api->memory(t->dev, &free_bytes, &total));
-    *bytes = free_bytes;
+    *bytes = t->dev->api->kernels == BACKEND_CUDA ? free_bytes : free_bytes / t->comm.world;
     return OK;
 }
 
@@ -188,6 +191,18 @@ static void print_memory(const trainer *t, const memory_need *n)
         (long long)t->spec.train.batch_size, sum);
 }
 
+/* Ranks may have found different sizes to fit. */
+static status agree_on_least(trainer *t, int64_t *rows)
+{
+    double *found = ARENA_ARRAY(&t->memory, double, t->comm.world);
+    if (!found) return FAIL_MEMORY(t->comm.world * sizeof *found);
+    found[t->comm.rank] = (double)*rows;
+    TRY(comm_all_reduce_host(&t->comm, found, t->comm.world));
+    for (int32_t i = 0; i < t->comm.world; i++)
+        if ((int64_t)found[i] < *rows) *rows = (int64_t)found[i];
+    return OK;
+}
+
 static status resolve_batch(trainer *t)
 {
     int64_t limit, rows = t->spec.train.batch_size;
@@ -204,6 +219,8 @@ static status resolve_batch(trainer *t)
     } else {
         int64_t high = t->train_data.count < AUTO_BATCH_MAX ? t->train_data.count : AUTO_BATCH_MAX;
         TRY(largest_batch(t, high, limit, &rows, &need));
+        TRY(agree_on_least(t, &rows));
+        TRY(measure(t, rows > 0 ? rows : 1, &need));
         if (rows == 0) return refuse(t, 1, need.total_bytes, limit, 0);
         log_info(t->log, "train.batch_size = 0 (auto): %lld", (long long)rows);
     }
@@ -218,8 +235,8 @@ static status resolve_batch(trainer *t)
 static status make_plan(trainer *t, const char *list_name, const trainable *g, plan **p)
 {
     const state_list *variants = t->resuming ? state_find_list(&t->resumed, list_name) : NULL;
-    plan_options o = {.store = t->store};
-    if (variants) o = (plan_options){.store = t->store, .variants = variants->item, .variant_count = variants->count};
+    plan_options o = {.store = t->store, .sums = &t->sums};
+    if (variants) o.variants = variants->item, o.variant_count = variants->count;
     return plan_create(p, &g->graph, t->dev, &o);
 }
 
@@ -341,11 +358,20 @@ static status open_model(trainer *t)
         t->log, &t->fresh_head);
 }
 
+static status sum_over_ranks(void *ranks, void *data, int64_t count, dtype type, void *stream)
+{
+    return comm_all_reduce_sum(ranks, data, count, type, stream);
+}
+
 static status open_device(trainer *t)
 {
     char text[256];
     int32_t threads = (int32_t)(t->resuming ? t->progress.threads : t->spec.train.threads);
-    TRY(device_open(&t->dev, t->spec.train.device, t->comm.local_rank, threads, t->log));
+    if (threads == 0 && t->comm.world > 1) threads = cpu_count() > t->comm.world ? cpu_count() / t->comm.world : 1;
+    int32_t index = t->spec.train.device == SPEC_DEVICE_CPU ? 0 : t->comm.local_rank; /* a GPU each; the CPU is everybody's */
+    TRY(device_open(&t->dev, t->spec.train.device, index, threads, t->log));
+    comm_use_device(&t->comm, t->dev);
+    t->sums = (plan_sums){sum_over_ranks, &t->comm, t->comm.api->captures};
     t->dev->api->describe(t->dev, text, sizeof text);
     log_info(t->log, "device: %s", text);
     return t->dev->api->narrow_floats ? OK : check_precision(t);
@@ -365,6 +391,24 @@ static void fill_summary(trainer *t)
     snprintf(s->last_path, sizeof s->last_path, "%s/last.safetensors", t->folder);
     snprintf(s->best_path, sizeof s->best_path, "%s/best.safetensors", t->folder);
     snprintf(s->report_path, sizeof s->report_path, "%s/report.html", t->folder);
+}
+
+/* Ranks that start from other weights would never come together, and nothing would say so. */
+static status check_ranks(trainer *t)
+{
+    if (t->comm.world < 2) return OK;
+    size_t bytes = (size_t)param_store_count(t->store) * sizeof(float);
+    float *weights = arena_alloc(&t->memory, bytes);
+    double *hash = ARENA_ARRAY(&t->memory, double, t->comm.world);
+    if (!weights || !hash) return FAIL_MEMORY(bytes);
+    TRY(device_download(t->dev, weights, param_store_weights(t->store), bytes));
+    hash[t->comm.rank] = (double)(hash64(weights, bytes) >> 12); /* exact in a double */
+    TRY(comm_all_reduce_host(&t->comm, hash, t->comm.world));
+    for (int32_t i = 1; i < t->comm.world; i++)
+        if (hash[i] != hash[0]) return FAIL(E_INTERNAL, "rank %d starts from other weights than rank 0", (int)i);
+    log_info(t->log, "%d ranks, batches of %lld each%s", (int)t->comm.world, (long long)t->spec.train.batch_size,
+        t->spec.train.sync_bn ? ", batch normalisation over all" : "");
+    return OK;
 }
 
 /* After `steps` updates the first weights count transfer.start_weight in the average. */
@@ -395,12 +439,13 @@ status trainer_setup(trainer *t)
     if (t->resuming) TRY(trainer_restore(t));
     loss_scale_start(&t->progress, &t->spec.train);
     TRY(trainer_set_loss_scale(t, t->plan));
+    TRY(check_ranks(t));
     t->progress.batch_size = t->spec.train.batch_size;
     t->progress.threads = t->dev->threads;
     t->progress.world = t->comm.world;
 
     TRY(evaluation_init(&t->evaluation, t->train_data.class_count, t->spec.train.top_k, t->spec.train.loss, WORST_SHOWN));
-    TRY(records_open(&t->records, t->folder, t->evaluation.metrics.top_k, t->resuming ? t->progress.step : -1));
+    if (t->comm.rank == 0) TRY(records_open(&t->records, t->folder, t->evaluation.metrics.top_k, t->resuming ? t->progress.step : -1));
     int64_t size = 4 * param_store_count(t->store) + 4096;
     for (int32_t i = 0; i < t->block_count; i++) size += (int64_t)t->blocks[i].bytes;
     TRY(checkpoint_preflight(t->folder, size, t->resuming ? 2.2 : 4.2));

@@ -25,12 +25,12 @@ for part, count in (("train", 16), ("val", 8)):
                 f.write(b"P6\n16 16\n255\n" + pixels)
 PYTHON
 
-run() { # FOLDER overrides...
+small=(model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 data.resize=stretch train.epochs=2
+    train.batch_size=8 train.threads=1 data.threads=1 schedule.learning_rate=0.02)
+run() { # FOLDER overrides...; how=exec: in the place of the shell that runs it, so that signals for $! reach it
     local folder=$1
     shift
-    "$graft" train data.root="$work/data" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 \
-        data.resize=stretch train.epochs=2 train.batch_size=8 train.threads=1 data.threads=1 schedule.learning_rate=0.02 \
-        train.output="$work/$folder" "$@"
+    ${how:-} "$graft" train data.root="$work/data" "${small[@]}" train.output="$work/$folder" "$@"
 }
 # Every column of a log that the machine's speed has no part in; the tensors of a model file without its metadata.
 log() { awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) skip[i] = $i ~ /time|images|wait/ }
@@ -60,6 +60,14 @@ ok "has the same bits" same_run cuda again
 GRAFT_NO_GRAPH=1 ok "a run without captured graphs" run direct train.device=cuda
 ok "has the same bits" same_run cuda direct
 
+# A GPU each, the sums of ranks between kernels.
+sync_bn=$(build print-OUT)/tests/test_sync_batchnorm
+ok "make test_sync_batchnorm" build "$sync_bn"
+ok "batch normalisation over ranks is that of one" "$sync_bn"
+ok "two ranks" env GRAFT_SIMT_DEVICES=2 "$graft" train data.root="$work/data" "${small[@]}" train.device=cuda train.output="$work/ranks" --ranks=2 \
+    train.sync_bn=true train.batch_size=4 schedule.scale_with_world=false
+ok "losses are those of one with the whole batch" losses_near ranks cuda 8.6e-5
+
 # Augmented by the GPU, nothing is rounded to 8 bits on the way: pixels differ by at most 1.5 levels of about 125, 1.2 %, and a fresh network's
 # logits by as much.
 turned=(augment.rotate_max=20 augment.hue_max=20)
@@ -72,7 +80,7 @@ says 2 "needs a GPU" run no train.device=cpu data.gpu_augment=true
 says 2 "does not go with train.mixup" run no train.device=cuda data.gpu_augment=true train.mixup=0.2
 
 # Stopped by a signal somewhere and gone on with.
-run parts train.device=cuda train.checkpoint_period=1 >"$work/parts.txt" 2>&1 &
+how=exec run parts train.device=cuda train.checkpoint_period=1 >"$work/parts.txt" 2>&1 &
 stopped=$!
 for _ in $(seq 600); do [ -e "$work/parts/last.state" ] && break; sleep 0.1; done
 kill -TERM $stopped 2>/dev/null
