@@ -72,6 +72,7 @@ static status pack_step(plan *p, plan_step *s)
 static status pack_trained(void *plan_)
 {
     plan *p = plan_;
+    TRY(plan_narrow_run(p));
     for (int64_t i = 0; i < p->step_count; i++)
         if (p->steps[i].pack == PACK_TRAINED) TRY(pack_step(p, &p->steps[i]));
     return OK;
@@ -80,10 +81,12 @@ static status pack_trained(void *plan_)
 /* Weights that have changed since they were packed. Trained ones all change together, in every step of a training. */
 static status pack_stale(plan *p)
 {
-    bool trained = false;
+    uint64_t version = wanted_version(p, PACK_TRAINED);
+    bool trained = p->narrow.count > 0 && p->narrow.version != version;
+    p->narrow.version = version;
     for (int64_t i = 0; i < p->step_count; i++) {
         plan_step *s = &p->steps[i];
-        uint64_t version = wanted_version(p, s->pack);
+        version = wanted_version(p, s->pack);
         if (s->pack == PACK_NONE || s->pack == PACK_ALWAYS || s->packed_version == version) continue;
         if (s->pack == PACK_TRAINED) trained = true;
         else TRY(pack_step(p, s));

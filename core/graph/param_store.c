@@ -92,13 +92,11 @@ void param_store_destroy(param_store *s)
     free(s);
 }
 
-static const store_entry *find(const param_store *s, const char *name)
+const store_entry *store_layout_find(const store_layout *l, const char *name)
 {
     store_entry key = {.name = name};
     const store_entry *wanted = &key;
-    const store_entry *const *found = s->layout.count
-        ? bsearch(&wanted, s->layout.by_name, (size_t)s->layout.count, sizeof wanted, by_name)
-        : NULL;
+    const store_entry *const *found = l->count ? bsearch(&wanted, l->by_name, (size_t)l->count, sizeof wanted, by_name) : NULL;
     return found ? *found : NULL;
 }
 
@@ -119,7 +117,7 @@ uint64_t param_store_version(const param_store *s, bool frozen) { return frozen 
 
 status param_store_entry(const param_store *s, const edge *e, const store_entry **entry)
 {
-    *entry = find(s, e->name);
+    *entry = store_layout_find(&s->layout, e->name);
     if (!*entry) return FAIL(E_INTERNAL, "%s is not in the parameter store", e->name);
     if (!shape_equal((*entry)->shape, e->shape) || (*entry)->type != e->type) {
         char have[128], want[128];

@@ -35,11 +35,12 @@ static status copy_structure(plan *p, const graph *g)
 
 /* ---------------------------------------------------------------------------------------------------- kernels */
 
-static pack_when when_to_pack(const graph *g, const plan_step *s)
+static pack_when when_to_pack(const plan *p, const graph *g, const plan_step *s)
 {
     if (!s->packed_bytes) return PACK_NONE;
     edge_id w = s->binding.weight_in >= 0 ? s->binding.in[s->binding.weight_in] : EDGE_NONE;
     if (w < 0) return PACK_ALWAYS;
+    if (plan_narrow_has(p, w)) return PACK_TRAINED;
     switch (g->edges[w].kind) {
     case EDGE_CONST: return PACK_ONCE;
     case EDGE_PARAM: return g->edges[w].frozen ? PACK_FROZEN : PACK_TRAINED;
@@ -81,7 +82,7 @@ static status prepare_step(plan *p, plan_step *s, const graph *g, const plan_opt
     if (k->create) TRY(k->create(&b->desc, &s->call.state));
     if (k->scratch_bytes) s->scratch_bytes = k->scratch_bytes(&b->desc, s->call.state);
     if (k->packed_bytes) s->packed_bytes = k->packed_bytes(&b->desc, s->call.state);
-    s->pack = when_to_pack(g, s);
+    s->pack = when_to_pack(p, g, s);
     s->packed_offset = p->use.packed_bytes;
     p->use.packed_bytes += ((int64_t)s->packed_bytes + LIVE_ALIGN - 1) / LIVE_ALIGN * LIVE_ALIGN;
     p->variant[index] = k->name;
@@ -95,7 +96,7 @@ static status prepare_steps(plan *p, const graph *g, const plan_options *o)
     p->rows = ARENA_ARRAY(&p->memory, plan_profile_row, g->node_count);
     if (!p->steps || !p->variant || !p->rows) return FAIL_MEMORY((size_t)g->node_count * sizeof(plan_step));
     for (node_id n = 0; n < g->node_count; n++) {
-        if (g->nodes[n].op->alias) continue;
+        if (g->nodes[n].op->alias || plan_narrow_has(p, g->nodes[n].out[0])) continue;
         plan_step *s = &p->steps[p->step_count++];
         s->node = n;
         TRY(prepare_step(p, s, g, o, p->step_count - 1));
@@ -121,12 +122,10 @@ static int64_t own_bytes(const plan_memory *m, bool with_store)
     return with_store ? bytes + m->param_bytes + m->state_bytes + m->grad_bytes : bytes;
 }
 
-static status measure(plan *p, const graph *g, const plan_options *o)
+static status measure(plan *p, const graph *g, const plan_options *o, const store_layout *l)
 {
     plan_memory *m = &p->use;
-    store_layout fresh;
-    const store_layout *l = o->store ? param_store_layout(o->store) : &fresh;
-    if (!o->store) TRY(store_layout_make(&fresh, &p->memory, g));
+    m->packed_bytes += plan_narrow_bytes(p);
     m->param_bytes = l->bytes[BLOCK_WEIGHTS] + l->bytes[BLOCK_OTHER];
     m->state_bytes = l->bytes[BLOCK_STATE];
     bool gradients = o->store ? param_store_gradients(o->store) != NULL : has_gradients(g);
@@ -226,10 +225,11 @@ static status allocate(plan *p, const graph *g, const plan_options *o)
         TRY(param_store_create(&p->store, g, p->dev, has_gradients(g)));
     }
     TRY(buffer_init(&p->activations, p->dev, (size_t)(p->use.activation_bytes + p->use.scratch_bytes), "activations"));
-    TRY(buffer_init(&p->packed, p->dev, (size_t)p->use.packed_bytes, "packed weights"));
+    TRY(buffer_init(&p->packed, p->dev, (size_t)(p->use.packed_bytes - plan_narrow_bytes(p)), "packed weights"));
     TRY(buffer_init(&p->constants, p->dev, (size_t)p->use.const_bytes, "constants"));
     p->edge_data = ARENA_ARRAY(&p->memory, void *, g->edge_count);
     if (!p->edge_data) return FAIL_MEMORY((size_t)g->edge_count * sizeof(void *));
+    TRY(plan_narrow_allocate(p));
     TRY(locate_edges(p, g));
     bind_calls(p);
     return OK;
@@ -260,13 +260,17 @@ static status prepare(plan **out, const graph *g, device *dev, const plan_option
     replay_init(&p->all, dev);
     replay_init(&p->repack, dev);
     status result = OK;
+    store_layout fresh;
+    const store_layout *l = o->store ? param_store_layout(o->store) : &fresh;
+    if (!o->store) TRY_OUT(store_layout_make(&fresh, &p->memory, g));
     if (p->profile) { /* NULL on the CPU */
         TRY_OUT(dev->api->event_create(dev, &p->begin));
         TRY_OUT(dev->api->event_create(dev, &p->end));
     }
     TRY_OUT(copy_structure(p, g));
+    TRY_OUT(plan_narrow_find(p, l, o));
     TRY_OUT(prepare_steps(p, g, o));
-    TRY_OUT(measure(p, g, o));
+    TRY_OUT(measure(p, g, o, l));
     *out = p;
     return OK;
 out:
@@ -310,6 +314,7 @@ void plan_destroy(plan *p)
     if (p->end) p->dev->api->event_destroy(p->dev, p->end);
     buffer_free(&p->activations);
     buffer_free(&p->packed);
+    plan_narrow_free(p);
     buffer_free(&p->constants);
     if (p->owns_store) param_store_destroy(p->store);
     arena_free(&p->memory);

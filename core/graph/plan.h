@@ -81,7 +81,8 @@ typedef struct plan_memory {
     int64_t param_bytes, state_bytes, grad_bytes, const_bytes;
     int64_t activation_bytes; /* inputs too; activations and scratch are one block                        */
     int64_t scratch_bytes;    /* what scratch adds to it: the rest of scratch lies in gaps                */
-    int64_t packed_bytes, total_bytes;
+    int64_t packed_bytes;     /* and weights in 16 bits                                                   */
+    int64_t total_bytes;
     int64_t activation_sum_bytes;   /* without reuse                                                      */
     int64_t activation_bound_bytes; /* what is alive at the worst moment: no assignment can take less     */
 } plan_memory;

@@ -32,6 +32,7 @@ typedef struct store_layout {
 } store_layout;
 
 status store_layout_make(store_layout *l, arena *a, const graph *g);
+const store_entry *store_layout_find(const store_layout *l, const char *name); /* NULL if unknown */
 
 /* The entry of a parameter or state edge. E_INTERNAL: unknown name, another shape or type. */
 status param_store_entry(const param_store *s, const edge *e, const store_entry **entry);
@@ -58,6 +59,18 @@ typedef struct plan_step {
     double seconds;
 } plan_step;
 
+/* Trained weights as 16-bit products read them: one cast for all, into a block of the layout of the store's, whenever they have changed. */
+typedef struct plan_narrow {
+    int64_t first, count;  /* elements of the store's weights; count 0: no weight is cast */
+    dtype type;
+    cast_desc desc;
+    const kernel *kernel;
+    kernel_call call;
+    uint64_t version;      /* of the weights that were cast; 0: none yet          */
+    int64_t *offset_bytes; /* [edge_count] in the block; -1: not a cast weight    */
+    buffer block;
+} plan_narrow;
+
 struct plan {
     arena memory;
     graph graph; /* structure only, in `memory`: no values, not for graph_free */
@@ -67,6 +80,7 @@ struct plan {
     const plan_sums *sums;
     replay all, repack;   /* every kernel's run; packing of trained weights */
     void *begin, *end;    /* events, for a profile on a device that has them */
+    plan_narrow narrow;
     plan_step *steps;
     int64_t step_count, runs;
     const char **variant;  /* [step_count]                        */
@@ -81,6 +95,13 @@ struct plan {
 };
 
 int64_t plan_edge_bytes(const graph *g, edge_id e);
+/* Finds the casts of trained weights: these nodes get no step. After edge ids are fixed, before steps are made. */
+status plan_narrow_find(plan *p, const store_layout *l, const plan_options *o);
+int64_t plan_narrow_bytes(const plan *p);
+bool plan_narrow_has(const plan *p, edge_id e); /* whether e is one of the cast weights */
+status plan_narrow_allocate(plan *p);           /* the block, and where its edges lie: needs the store */
+void plan_narrow_free(plan *p);
+status plan_narrow_run(plan *p);                /* enqueues the cast; nothing to do without such weights */
 /* Storage of inputs, activations and scratch; sets edge_root, edge_block, blocks. */
 status plan_place_edges(plan *p);
 

@@ -39,7 +39,7 @@ static bool may_take(const plan *p, node_id n, edge_id candidate, const int32_t 
     const node *d = &g->nodes[n];
     if (p->keep_activations || candidate < 0 || d->out[0] < 0) return false;
     edge_id root = p->edge_root[candidate];
-    if (g->edges[root].kind != EDGE_ACTIVATION || last_use[root] != n) return false;
+    if (g->edges[root].kind != EDGE_ACTIVATION || last_use[root] != n || plan_narrow_has(p, root)) return false;
     if (dtype_bytes(g->edges[candidate].type) != dtype_bytes(g->edges[d->out[0]].type)) return false;
     if (plan_edge_bytes(g, candidate) != plan_edge_bytes(g, d->out[0])) return false;
     int32_t readers = 0;
