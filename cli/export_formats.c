@@ -72,16 +72,18 @@ static status write_safetensors(export_job *j)
     static const char *const filters[] = {"bilinear", "bicubic", "nearest", "linear"};
     const spec *s = &j->c->config.spec;
     const preprocess *p = &j->m.preprocess;
-    char mean[128], std[128], side[16], part[32];
+    char mean[128], std[128], side[16], part[32], crop[16];
     const char *classes;
     TRY(list_classes(j, &classes));
     put_three(mean, sizeof mean, p->mean);
     put_three(std, sizeof std, p->std);
     snprintf(side, sizeof side, "%d", p->width);
+    snprintf(crop, sizeof crop, "%d", p->crop_size);
     number_text((double)p->crop_fraction, part);
     const char *meta[] = {"class_names", classes, "mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
-        filters[p->interpolation], "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric"};
-    int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2);
+        filters[p->interpolation], "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric",
+        "crop_size", crop};
+    int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2) - (p->crop_size > 0 ? 0 : 1);
     return model_save_weights(&j->m, j->output, meta, count, NULL);
 }
 

@@ -89,7 +89,9 @@ void inspect_classes(cli_context *c, const char *const *name, int64_t count)
 void inspect_preprocess(cli_context *c, const preprocess *p)
 {
     static const char *const resizes[] = {"shorter side, centre crop", "stretch", "letterbox"};
-    cli_print(c, "input         %d x %d x %d%s, %s, mean", p->width, p->height, p->channels, p->bgr ? " BGR" : "", resizes[p->resize]);
+    cli_print(c, "input         %d x %d x %d%s, %s", p->width, p->height, p->channels, p->bgr ? " BGR" : "", resizes[p->resize]);
+    if (p->resize == RESIZE_CROP && p->crop_size > 0) cli_print(c, " of %d", p->crop_size);
+    cli_print(c, ", mean");
     for (int32_t k = 0; k < p->channels; k++) cli_print(c, " %g", p->mean[k]);
     cli_print(c, ", deviation");
     for (int32_t k = 0; k < p->channels; k++) cli_print(c, " %g", p->std[k]);

@@ -47,8 +47,9 @@ status image_resize(image *dst, const image *src, const float box[4], int32_t wi
 status image_warp(image *dst, const image *src, const float inverse[9], const float color[16], spec_interpolation filter,
     uint8_t fill);
 
-/* Which part of a source goes where in the network's input under p->resize. crop: as torchvision's Resize (to input /
- * crop_fraction, longer side cut to an integer) and CenterCrop; letterbox: centred. */
+/* Which part of a source goes where in the network's input under p->resize. crop: as torchvision's Resize (to crop_size /
+ * crop_fraction, longer side cut to an integer) and CenterCrop, and the crop's scaling to the input if it has another size, in one
+ * resampling; letterbox: centred. */
 typedef struct image_placement {
     float box[4];                /* of the source: x0 y0 x1 y1                  */
     int32_t x, y, width, height; /* of the input, the rest is IMAGE_BORDER grey */

@@ -16,20 +16,21 @@ image_placement image_place(int32_t src_width, int32_t src_height, const preproc
         place.y = (p->height - place.height) / 2;
         return place;
     }
-    /* The side that is relatively shorter is resized to input / crop_fraction, the other one in proportion. */
-    double resized_w, resized_h;
-    if (p->width * h >= p->height * w) {
-        resized_w = rint(p->width / (double)p->crop_fraction);
-        resized_h = fmax(floor(resized_w * h / w), p->height);
+    /* The side that is relatively shorter is resized to crop / crop_fraction, the other one in proportion. */
+    double zoom = p->crop_size > 0 ? p->crop_size / fmin(p->width, p->height) : 1;
+    double crop_w = rint(p->width * zoom), crop_h = rint(p->height * zoom), resized_w, resized_h;
+    if (crop_w * h >= crop_h * w) {
+        resized_w = rint(crop_w / (double)p->crop_fraction);
+        resized_h = fmax(floor(resized_w * h / w), crop_h);
     } else {
-        resized_h = rint(p->height / (double)p->crop_fraction);
-        resized_w = fmax(floor(resized_h * w / h), p->width);
+        resized_h = rint(crop_h / (double)p->crop_fraction);
+        resized_w = fmax(floor(resized_h * w / h), crop_w);
     }
-    double left = rint((resized_w - p->width) / 2), top = rint((resized_h - p->height) / 2);
+    double left = rint((resized_w - crop_w) / 2), top = rint((resized_h - crop_h) / 2);
     place.box[0] = (float)(left * w / resized_w);
     place.box[1] = (float)(top * h / resized_h);
-    place.box[2] = (float)fmin((left + p->width) * w / resized_w, w);
-    place.box[3] = (float)fmin((top + p->height) * h / resized_h, h);
+    place.box[2] = (float)fmin((left + crop_w) * w / resized_w, w);
+    place.box[3] = (float)fmin((top + crop_h) * h / resized_h, h);
     return place;
 }
 

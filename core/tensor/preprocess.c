@@ -37,7 +37,7 @@ status preprocess_from_spec(preprocess *p, const spec_model *model, const spec_d
         return FAIL(E_USAGE, "model.channels = %lld: expected 1 or 3", (long long)model->channels);
     *p = (preprocess){.width = (int32_t)model->input_width, .height = (int32_t)model->input_height,
         .channels = (int32_t)model->channels, .resize = data->resize, .interpolation = data->interpolation,
-        .crop_fraction = (float)data->crop_fraction};
+        .crop_fraction = (float)data->crop_fraction, .crop_size = (int32_t)data->crop_size};
     switch (data->preprocess) {
     case PREPROCESS_TORCH: /* grey: the averages of the three */
         set_channels(p, torch_mean, torch_std, 114.495, 57.63);
@@ -75,6 +75,7 @@ void preprocess_write(const preprocess *p, json_writer *w)
     json_key(w, "resize"), json_put_string(w, resize_names[p->resize]);
     json_key(w, "interpolation"), json_put_string(w, interpolation_names[p->interpolation]);
     json_key(w, "crop_fraction"), json_put_number(w, p->crop_fraction);
+    if (p->crop_size > 0) json_key(w, "crop_size"), json_put_int(w, p->crop_size);
     json_end_object(w);
 }
 
@@ -124,6 +125,7 @@ status preprocess_read(preprocess *p, const json *object)
     TRY(read_name(object, "interpolation", interpolation_names, 4, &interpolation));
     if (!json_number(json_get(object, "crop_fraction"), &fraction) || !(fraction > 0 && fraction <= 1))
         return FAIL(E_MODEL, "preprocess.crop_fraction is missing or not in (0, 1]");
+    if (json_get(object, "crop_size")) TRY(read_int(object, "crop_size", 1, 65536, &p->crop_size));
     p->resize = (spec_resize)resize;
     p->interpolation = (spec_interpolation)interpolation;
     p->crop_fraction = (float)fraction;

@@ -17,6 +17,7 @@ typedef struct preprocess {
     spec_resize resize;
     spec_interpolation interpolation;
     float crop_fraction;
+    int32_t crop_size; /* shorter side of the crop before it is scaled to the input; 0: the input's */
 } preprocess;
 
 /* Mode constants: torch (123.675 116.28 103.53 / 58.395 57.12 57.375), caffe (BGR, 103.939 116.779 123.68; grey

@@ -38,6 +38,13 @@ static status adopt_fraction(const adopter *a, const char *key, const char *valu
     return set(a, "data", "crop_fraction", value);
 }
 
+static status adopt_crop_size(const adopter *a, const char *key, const char *value)
+{
+    int64_t side;
+    if (!text_to_int(value, &side) || side < 1 || side > 65536) return bad(a, key, value, "a side in pixels");
+    return set(a, "data", "crop_size", value);
+}
+
 static status adopt_interpolation(const adopter *a, const char *key, const char *value)
 {
     static const char *const known[] = {"bilinear", "bicubic", "nearest", "linear", NULL};
@@ -63,7 +70,7 @@ static status adopt_padding(const adopter *a, const char *key, const char *value
 static const struct entry {
     const char *key;
     status (*adopt)(const adopter *a, const char *key, const char *value);
-} entries[] = {{"crop", adopt_crop}, {"crop_pct", adopt_fraction}, {"interpolation", adopt_interpolation},
+} entries[] = {{"crop", adopt_crop}, {"crop_pct", adopt_fraction}, {"crop_size", adopt_crop_size}, {"interpolation", adopt_interpolation},
     {"channels", adopt_channels}, {"padding", adopt_padding}};
 
 /* "0.485,0.456,0.406", of pixels 0 to 1. */

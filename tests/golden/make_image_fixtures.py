@@ -6,7 +6,9 @@
 writes beside itself
   resize_pillow.bin    Image.resize of a procedural picture (see `picture`): per case 6 int32 (source width, height, result width,
                        height, channels, filter 0 bilinear 1 bicubic 2 nearest), 4 float32 box, the result's bytes
-  preprocess_torch.bin Resize + CenterCrop of torchvision as u8: 4 int32 (source width, height, input side, resized side), bytes
+  preprocess_torch.bin Resize + CenterCrop of torchvision as u8, and Resize of the crop: 5 int32 (source width, height, side of the
+                       crop, resized side, input side), bytes. Where the crop is scaled too the first step is none (shorter side =
+                       resized side), as Graft resamples once
   oddities_pillow.txt  per file of shared/data/oddities: name, width, height, channels, CRC-32 of the pixels, or "bad"
 """
 import os, struct, sys, zlib
@@ -41,9 +43,12 @@ def resize_cases(out):
 
 def preprocess_cases(out):
     from torchvision import transforms
-    for sw, sh, side, resized in ((97, 61, 28, 32), (61, 97, 28, 32), (150, 149, 56, 64), (40, 90, 35, 40)):
-        im = transforms.CenterCrop(side)(transforms.Resize(resized)(as_image(picture(sw, sh, 3))))
-        out.write(struct.pack("<4i", sw, sh, side, resized) + im.tobytes())
+    for sw, sh, crop, resized, side in ((97, 61, 28, 32, 28), (61, 97, 28, 32, 28), (150, 149, 56, 64, 56), (40, 90, 35, 40, 35),
+                                        (97, 64, 56, 64, 32), (48, 75, 42, 48, 50)):
+        im = transforms.CenterCrop(crop)(transforms.Resize(resized)(as_image(picture(sw, sh, 3))))
+        if side != crop:
+            im = transforms.Resize(side)(im)
+        out.write(struct.pack("<5i", sw, sh, crop, resized, side) + im.tobytes())
 
 
 def decode(path):

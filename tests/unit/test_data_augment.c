@@ -309,7 +309,7 @@ static void test_preprocess_modes(void **state)
     assert_ok(json_parse(&memory, text, bytes, "test", &root));
     assert_ok(preprocess_read(&back, root));
     assert_true(back.width == 2 && back.height == 1 && back.channels == 1 && back.mean[0] == 5 && back.std[0] == 2 &&
-                back.crop_fraction == p.crop_fraction && back.resize == p.resize && back.interpolation == p.interpolation);
+                back.crop_fraction == p.crop_fraction && back.crop_size == 0 && back.resize == p.resize && back.interpolation == p.interpolation);
     assert_ok(json_parse(&memory, "{\"width\": 0}", 12, "test", &root));
     assert_int_equal(preprocess_read(&back, root), E_MODEL);
     arena_free(&memory);
@@ -322,7 +322,10 @@ static void test_placement(void **state)
     preprocess p = {.width = 224, .height = 224, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 0.875f};
     image_placement place = image_place(512, 256, &p); /* 256 high as it is; centre 224 */
     assert_true(place.box[0] == 144 && place.box[1] == 16 && place.box[2] == 368 && place.box[3] == 240);
-    p.resize = RESIZE_LETTERBOX;
+    p = (preprocess){.width = 64, .height = 32, .channels = 3, .crop_fraction = 0.875f, .crop_size = 56}; /* 112 x 56 of 128 x 64 */
+    place = image_place(256, 256, &p);
+    assert_true(place.box[0] == 16 && place.box[1] == 72 && place.box[2] == 240 && place.box[3] == 184 && place.width == 64);
+    p = (preprocess){.width = 224, .height = 224, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 0.875f, .resize = RESIZE_LETTERBOX};
     place = image_place(448, 224, &p);
     assert_true(place.width == 224 && place.height == 112 && place.x == 0 && place.y == 56);
     image im = make_smooth(448, 224, 3, 0);
@@ -336,7 +339,7 @@ static void test_placement(void **state)
     assert_true(place.box[2] == 448 && place.box[3] == 100 && place.width == 224 && place.height == 224);
     for (int w = 1; w < 40; w++) /* nothing ever falls outside */
         for (int h = 1; h < 40; h++) {
-            preprocess q = {.width = 1 + w * 7 % 30, .height = 1 + h * 5 % 30, .crop_fraction = 0.9f};
+            preprocess q = {.width = 1 + w * 7 % 30, .height = 1 + h * 5 % 30, .crop_fraction = 0.9f, .crop_size = w * h % 50};
             place = image_place(w, h, &q);
             assert_true(place.box[0] >= 0 && place.box[1] >= 0 && place.box[2] <= (float)w && place.box[3] <= (float)h);
             assert_true(place.box[2] > place.box[0] && place.box[3] > place.box[1]);

@@ -67,6 +67,13 @@ static void test_resize_agrees_with_pillow(void **state)
     arena_free(&memory);
 }
 
+/* Cut first, a filter ends at the crop's border; in one resampling it sees what lies around. */
+static bool on_border(size_t pixel, size_t side)
+{
+    size_t x = pixel % side, y = pixel / side;
+    return x == 0 || y == 0 || x == side - 1 || y == side - 1;
+}
+
 static void test_crop_agrees_with_torchvision(void **state)
 {
     (void)state;
@@ -76,22 +83,23 @@ static void test_crop_agrees_with_torchvision(void **state)
     int cases = 0;
     read_fixture("preprocess_torch.bin", &memory, &bytes, &count);
     for (; at < count; cases++) {
-        int32_t n[4];
+        int32_t n[5];
         memcpy(n, (uint8_t *)bytes + at, sizeof n);
         at += sizeof n;
-        preprocess p = {.width = n[2], .height = n[2], .channels = 3, .std = {1, 1, 1}, .crop_fraction = (float)n[2] / (float)n[3]};
+        preprocess p = {.width = n[4], .height = n[4], .channels = 3, .std = {1, 1, 1}, .crop_fraction = (float)n[2] / (float)n[3],
+            .crop_size = n[2] == n[4] ? 0 : n[2]};
         image src = make_picture(n[0], n[1], 3);
-        size_t size = (size_t)n[2] * (size_t)n[2] * 3;
+        size_t size = (size_t)n[4] * (size_t)n[4] * 3;
         float *dst = malloc(size * sizeof *dst);
         assert_ok(image_preprocess(dst, &src, &p));
         for (size_t i = 0; i < size; i++)
-            if (abs((int)dst[i] - ((uint8_t *)bytes)[at + i]) > 1)
+            if (abs((int)dst[i] - ((uint8_t *)bytes)[at + i]) > 1 && !(p.crop_size && on_border(i / 3, (size_t)n[4])))
                 fail_msg("%d x %d: value %zu is %g, torchvision has %d", n[0], n[1], i, dst[i], ((uint8_t *)bytes)[at + i]);
         at += size;
         free(dst);
         image_free(&src);
     }
-    assert_int_equal(cases, 4);
+    assert_int_equal(cases, 6);
     arena_free(&memory);
 }
 

@@ -123,6 +123,9 @@ static void test_metadata(void **state)
     assert_int_equal(adopt(&c, "interpolation", "bicubic"), OK);
     assert_int_equal(c.spec.data.interpolation, INTERPOLATION_BICUBIC);
     config_free(&c);
+    assert_int_equal(adopt(&c, "crop_size", "224"), OK);
+    assert_int_equal(c.spec.data.crop_size, 224);
+    config_free(&c);
     assert_int_equal(adopt(&c, "channels", "L"), OK);
     assert_true(c.spec.model.channels == 1 && c.spec.data.mean.count == 1 && c.spec.data.mean.value[0] == 127.5);
     config_free(&c);
@@ -131,7 +134,7 @@ static void test_metadata(void **state)
 static void test_metadata_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[][2] = {{"crop", "big"}, {"crop", "0"}, {"crop_pct", "1.5"}, {"interpolation", "lanczos"}, {"channels", "CMYK"},
+    static const char *const bad[][2] = {{"crop", "big"}, {"crop", "0"}, {"crop_pct", "1.5"}, {"crop_size", "0"}, {"interpolation", "lanczos"}, {"channels", "CMYK"},
         {"channels", "BGR"}, {"padding", "valid"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         config c;
