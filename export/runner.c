@@ -5,16 +5,27 @@
 #include <stdlib.h>
 
 #include "core/graph/transform.h"
+#include "export/slices.h"
 
 enum { KEPT = 2 };
+
+/* Of one batch size. */
+typedef struct kept_plan {
+    int64_t batch;
+    slices slices;
+    plan *front; /* nodes before slices.cut, on slices.images images; NULL: the batch is not cut */
+    plan *plan;  /* the others, or all */
+} kept_plan;
 
 struct runner {
     graph *g;
     graph wide; /* g in f32, where the device is slow in 16 bits; else empty */
     device *dev;
+    param_store *store;
     int64_t max_batch;
-    plan *plan[KEPT]; /* the latest first */
-    int64_t batch[KEPT];
+    kept_plan kept[KEPT]; /* the latest first */
+    plan *whole;          /* runner_plan's */
+    int64_t whole_batch;
 };
 
 shape runner_input(const runner *r)
@@ -54,48 +65,109 @@ status runner_create(runner **r, graph *g, device *dev, int64_t max_batch)
     (*r)->g = g;
     (*r)->dev = dev;
     (*r)->max_batch = max_batch;
-    if (dev->api->narrow_floats || !graph_has_narrow_floats(g)) return OK;
-    (*r)->g = &(*r)->wide;
-    status result = pass_widen(&(*r)->wide, g);
-    if (result != OK) {
-        free(*r);
-        *r = NULL;
+    status result = OK;
+    if (!dev->api->narrow_floats && graph_has_narrow_floats(g)) {
+        (*r)->g = &(*r)->wide;
+        TRY_OUT(pass_widen(&(*r)->wide, g));
     }
+    TRY_OUT(param_store_create(&(*r)->store, (*r)->g, dev, false));
+    return OK;
+out:
+    runner_destroy(*r);
+    *r = NULL;
     return result;
+}
+
+static void kept_plan_free(kept_plan *k)
+{
+    plan_destroy(k->front);
+    plan_destroy(k->plan);
+    *k = (kept_plan){0};
 }
 
 void runner_destroy(runner *r)
 {
     if (!r) return;
-    for (int i = 0; i < KEPT; i++) plan_destroy(r->plan[i]);
+    for (int i = 0; i < KEPT; i++) kept_plan_free(&r->kept[i]);
+    plan_destroy(r->whole);
+    param_store_destroy(r->store);
     graph_free(&r->wide);
     free(r);
 }
 
-static void swap_plans(runner *r)
+static status set_batch(runner *r, int64_t batch)
 {
-    plan *p = r->plan[0];
-    int64_t batch = r->batch[0];
-    r->plan[0] = r->plan[1];
-    r->batch[0] = r->batch[1];
-    r->plan[1] = p;
-    r->batch[1] = batch;
+    shape s = runner_input(r);
+    s.dim[0] = batch;
+    return graph_resize(r->g, r->g->inputs[0], s);
+}
+
+static status make_plans(kept_plan *k, runner *r, int64_t batch)
+{
+    TRY(set_batch(r, batch));
+    TRY(slices_choose(&k->slices, r->g, r->dev->api->cache_bytes));
+    TRY(plan_create(&k->plan, r->g, r->dev, &(plan_options){.store = r->store, .first = k->slices.cut}));
+    k->batch = batch;
+    if (k->slices.images == batch) return OK;
+    TRY(set_batch(r, k->slices.images));
+    return plan_create(&k->front, r->g, r->dev, &(plan_options){.store = r->store, .end = k->slices.cut});
+}
+
+static status plans_for(runner *r, int64_t batch, kept_plan **found)
+{
+    *found = &r->kept[0];
+    for (int i = 0; i < KEPT; i++) {
+        if (r->kept[i].batch != batch) continue;
+        kept_plan k = r->kept[i];
+        r->kept[i] = r->kept[0];
+        r->kept[0] = k;
+        return OK;
+    }
+    kept_plan_free(&r->kept[KEPT - 1]);
+    r->kept[KEPT - 1] = r->kept[0];
+    r->kept[0] = (kept_plan){0};
+    status result = make_plans(&r->kept[0], r, batch);
+    if (result != OK) kept_plan_free(&r->kept[0]);
+    return result;
 }
 
 status runner_plan(runner *r, int64_t batch, plan **p)
 {
-    if (r->plan[0] && r->batch[0] == batch) return *p = r->plan[0], OK;
-    swap_plans(r);
-    if (r->plan[0] && r->batch[0] == batch) return *p = r->plan[0], OK;
-    shape s = runner_input(r);
-    s.dim[0] = batch;
-    plan_destroy(r->plan[0]);
-    r->plan[0] = NULL;
-    TRY(graph_resize(r->g, r->g->inputs[0], s));
-    TRY(plan_create(&r->plan[0], r->g, r->dev, &(plan_options){0}));
-    r->batch[0] = batch;
-    *p = r->plan[0];
+    if (r->whole_batch != batch) {
+        plan_destroy(r->whole);
+        r->whole = NULL;
+        r->whole_batch = 0;
+        TRY(set_batch(r, batch));
+        TRY(plan_create(&r->whole, r->g, r->dev, &(plan_options){.store = r->store}));
+        r->whole_batch = batch;
+    }
+    *p = r->whole;
     return OK;
+}
+
+/* Leaves the edge where the batch is cut, of all images, in the plan of the rest. */
+static status run_front(runner *r, const kept_plan *k, const float *images)
+{
+    const graph *g = plan_graph(k->front);
+    int64_t m = k->slices.images, pixels = m * shape_count(runner_input(r));
+    size_t bytes = (size_t)shape_count(g->edges[k->slices.edge].shape) * dtype_bytes(g->edges[k->slices.edge].type);
+    char *all = plan_edge_data(k->plan, k->slices.edge);
+    for (int64_t i = 0; i < k->batch / m; i++) {
+        TRY(plan_set_input(k->front, g->inputs[0], images + i * pixels, (size_t)pixels * sizeof *images));
+        TRY(plan_enqueue(k->front));
+        TRY(r->dev->api->copy(r->dev, all + (size_t)i * bytes, plan_edge_data(k->front, k->slices.edge), bytes, r->dev->stream));
+    }
+    return OK;
+}
+
+static status run_batch(runner *r, float *scores, const float *images, int64_t batch)
+{
+    kept_plan *k;
+    TRY(plans_for(r, batch, &k));
+    if (k->front) TRY(run_front(r, k, images));
+    else TRY(plan_set_input(k->plan, r->g->inputs[0], images, (size_t)(batch * shape_count(runner_input(r))) * sizeof *images));
+    TRY(plan_run(k->plan));
+    return plan_get(k->plan, r->g->outputs[0], scores, (size_t)(batch * runner_classes(r)) * sizeof *scores);
 }
 
 status runner_run(runner *r, float *scores, const float *images, int64_t n)
@@ -103,11 +175,7 @@ status runner_run(runner *r, float *scores, const float *images, int64_t n)
     int64_t size = shape_count(runner_input(r)), classes = runner_classes(r);
     for (int64_t done = 0; done < n;) {
         int64_t batch = n - done < r->max_batch ? n - done : r->max_batch;
-        plan *p;
-        TRY(runner_plan(r, batch, &p));
-        TRY(plan_set_input(p, r->g->inputs[0], images + done * size, (size_t)(batch * size) * sizeof *images));
-        TRY(plan_run(p));
-        TRY(plan_get(p, r->g->outputs[0], scores + done * classes, (size_t)(batch * classes) * sizeof *scores));
+        TRY(run_batch(r, scores + done * classes, images + done * size, batch));
         done += batch;
     }
     return OK;

@@ -1,6 +1,7 @@
 /* runner.h: runs a graph "image in, scores out" on any number of images.
  *
- * One plan per batch size, the last two kept. A call is cut into batches of at most max_batch. One thread at a time.
+ * Plans of the last two batch sizes are kept. A call is cut into batches of at most max_batch, on the CPU the front of the network into
+ * smaller ones (slices.h). One thread at a time.
  *
  *     runner *r;
  *     TRY(runner_create(&r, &g, dev, 16));
@@ -27,7 +28,7 @@ shape runner_input(const runner *r);      /* [1, h, w, c] */
 int64_t runner_classes(const runner *r);
 int64_t runner_max_batch(const runner *r);
 
-/* The plan for a batch, made if need be; for profiles and memory figures. Valid until the next run. */
+/* A plan of the whole graph, made if need be, beside those that run; for its choice of kernels. Valid until the next call for another batch. */
 status runner_plan(runner *r, int64_t batch, plan **p);
 
 /* probabilities = softmax (or sigmoid) of scores, in place; [n, classes]. */

@@ -30,6 +30,7 @@ typedef struct device_api {
     const char *architectures;      /* what a GPU backend's kernels were compiled for, "80 90a +90" (+: PTX); NULL */
     bool narrow_floats;             /* f16 and bf16 are fast; elsewhere only reference kernels have them */
     bool overlaps;                  /* copies on another stream run beside kernels */
+    int64_t cache_bytes;            /* of its last cache, what a run can count on; 0: batches are not cut to fit it */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
     void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */

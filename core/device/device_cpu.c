@@ -178,6 +178,7 @@ static void cpu_describe(device *dev, char *text, size_t capacity)
 const device_api device_api_cpu = {
     .kernels = BACKEND_CPU,
     .name = "cpu",
+    .cache_bytes = 16 << 20, /* one number for all machines: how a batch is cut must not depend on where it runs */
     .open = cpu_open,
     .close = cpu_close,
     .enter = cpu_enter,

@@ -95,7 +95,7 @@ static status prepare_steps(plan *p, const graph *g, const plan_options *o)
     p->variant = ARENA_ARRAY(&p->memory, const char *, g->node_count);
     p->rows = ARENA_ARRAY(&p->memory, plan_profile_row, g->node_count);
     if (!p->steps || !p->variant || !p->rows) return FAIL_MEMORY((size_t)g->node_count * sizeof(plan_step));
-    for (node_id n = 0; n < g->node_count; n++) {
+    for (node_id n = p->first_node; n < p->end_node; n++) {
         if (g->nodes[n].op->alias || plan_narrow_has(p, g->nodes[n].out[0])) continue;
         plan_step *s = &p->steps[p->step_count++];
         s->node = n;
@@ -256,6 +256,8 @@ static status prepare(plan **out, const graph *g, device *dev, const plan_option
     p->keep_activations = o->keep_activations;
     p->profile = o->profile;
     p->sums = o->sums;
+    p->first_node = o->first;
+    p->end_node = o->end > 0 ? o->end : (node_id)g->node_count;
     dev->api->enter(dev);
     replay_init(&p->all, dev);
     replay_init(&p->repack, dev);

@@ -59,6 +59,8 @@ typedef struct plan_options {
     bool keep_activations;       /* no reuse of memory: every edge can be read afterwards               */
     bool profile;                /* time every node                                                     */
     int64_t memory_limit;        /* bytes the plan may take; 0: what the device has free                */
+    node_id first, end;          /* nodes [first, end) alone, end 0: to the last. What they read of earlier nodes is written before each
+                                    run, what later nodes read is there after it: both at plan_edge_data */
 } plan_options;
 
 /* Copies what it needs of g; edge ids of g stay valid for the plan. E_MEMORY: the table of plan_measure, the bytes free, and

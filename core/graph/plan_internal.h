@@ -82,6 +82,7 @@ struct plan {
     void *begin, *end;    /* events, for a profile on a device that has them */
     plan_narrow narrow;
     plan_step *steps;
+    node_id first_node, end_node; /* its part of the graph */
     int64_t step_count, runs;
     const char **variant;  /* [step_count]                        */
     int32_t *edge_block;   /* [edge_count] live_block, or -1      */

@@ -53,6 +53,24 @@ static int32_t new_block(plan *p, int64_t bytes, int32_t first, int32_t last)
     return (int32_t)p->block_count++;
 }
 
+/* Inputs keep their values from run to run, so their memory is nobody else's. Where the plan begins in mid-graph, what it reads of earlier
+ * nodes is an input too. */
+static void place_inputs(plan *p)
+{
+    const graph *g = &p->graph;
+    int32_t last = (int32_t)g->node_count;
+    for (edge_id e = 0; e < g->edge_count && p->first_node == 0; e++)
+        if (g->edges[e].kind == EDGE_INPUT) p->edge_block[e] = new_block(p, plan_edge_bytes(g, e), 0, last);
+    for (node_id n = p->first_node; n < p->end_node && p->first_node > 0; n++)
+        for (int32_t i = 0; i < g->nodes[n].in_count; i++) {
+            edge_id e = g->nodes[n].in[i];
+            if (e < 0) continue;
+            e = p->edge_root[e];
+            bool earlier = g->edges[e].kind == EDGE_INPUT || (g->edges[e].kind == EDGE_ACTIVATION && g->edges[e].producer < p->first_node);
+            if (earlier && p->edge_block[e] < 0) p->edge_block[e] = new_block(p, plan_edge_bytes(g, e), 0, last);
+        }
+}
+
 static void place_outputs(plan *p, const plan_step *s, const int32_t *last_use)
 {
     const graph *g = &p->graph;
@@ -82,12 +100,8 @@ status plan_place_edges(plan *p)
     if (!last_use || !p->edge_root || !p->edge_block || !p->blocks)
         return FAIL_MEMORY((size_t)g->edge_count * sizeof(live_block));
     find_roots(p, last_use);
-    for (edge_id e = 0; e < g->edge_count; e++) {
-        p->edge_block[e] = -1;
-        /* Inputs keep their values from run to run, so their memory is nobody else's. */
-        if (g->edges[e].kind == EDGE_INPUT)
-            p->edge_block[e] = new_block(p, plan_edge_bytes(g, e), 0, (int32_t)g->node_count);
-    }
+    for (edge_id e = 0; e < g->edge_count; e++) p->edge_block[e] = -1;
+    place_inputs(p);
     for (int64_t i = 0; i < p->step_count; i++) place_outputs(p, &p->steps[i], last_use);
     for (edge_id e = 0; e < g->edge_count; e++) p->edge_block[e] = p->edge_block[p->edge_root[e]];
 

@@ -17,6 +17,7 @@
 #include "export/export.h"
 #include "export/graft.h"
 #include "export/runner.h"
+#include "export/slices.h"
 #include "tests/unit/export_net.h"
 
 #define GOOD(call)                                                                                                     \
@@ -132,6 +133,67 @@ static void test_same_scores(void **state)
         runner_destroy(r);
         engine_free(&e);
     }
+}
+
+/* A cache too small for a batch's activations changes how the batch is cut, not what comes out. */
+static void test_cut_batch(void **state)
+{
+    fixture *f = *state;
+    device_api api = *f->dev->api;
+    device dev = *f->dev;
+    dev.api = &api;
+    for (int i = 0; i < 2; i++) {
+        engine e;
+        runner *r;
+        slices cut;
+        float scores[2][IMAGES * NET_CLASSES];
+        GOOD(engine_load(&e, f->path[i]));
+        for (int k = 0; k < 2; k++) {
+            api.cache_bytes = k == 0 ? 0 : 30 << 10;
+            GOOD(runner_create(&r, &e.graph, &dev, IMAGES));
+            for (int again = 0; again < 2; again++) GOOD(runner_run(r, scores[k], f->images.pixels, IMAGES));
+            runner_destroy(r);
+            GOOD(graph_resize_batch(&e.graph, IMAGES));
+            GOOD(slices_choose(&cut, &e.graph, api.cache_bytes));
+            assert_true(k == 0 ? cut.images == IMAGES && cut.cut == 0 : cut.images < IMAGES && cut.cut > 0);
+        }
+        if (i == 1) assert_memory_equal(scores[0], scores[1], sizeof scores[0]); /* integers */
+        for (int k = 0; k < IMAGES * NET_CLASSES; k++)
+            assert_true(fabsf(scores[0][k] - scores[1][k]) <= 1e-4f * (1 + fabsf(scores[1][k])));
+        engine_free(&e);
+    }
+}
+
+/* Eight images. Activations of an image: conv1 2 KiB in and 4 out, pool 4 KiB in and 1 out, conv2 1 KiB in and 1 out; weights 32 bytes and
+ * 64 KiB. With 16 KiB of cache two images fit (12 and 10 KiB), four do not; conv2's 16 KiB fit as they are. So the first two nodes run on two
+ * images at a time. With 6 KiB one image fits, and conv2 would read its weights seven times more to save 16 KiB: it still stays outside. */
+static void test_choose_slices(void **state)
+{
+    (void)state;
+    graph g;
+    slices s;
+    edge_id x, w[2];
+    GOOD(graph_init(&g));
+    x = graph_input(&g, "x", DTYPE_F32, shape_4(8, 16, 16, 2));
+    w[0] = graph_edge(&g, "w0", EDGE_PARAM, DTYPE_F32, shape_4(4, 1, 1, 2)); 
+    w[1] = graph_edge(&g, "w1", EDGE_PARAM, DTYPE_F32, shape_4(4, 64, 16, 4));
+    const conv2d_attr one = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
+    conv2d_attr large = one;
+    large.pad[0] = 32, large.pad[1] = 8, large.pad[2] = 31, large.pad[3] = 7;
+    GOOD(graph_add(&g, &op_conv2d, "conv1", &one, (edge_id[]){x, w[0]}, 2, 0, &x));
+    GOOD(graph_add(&g, &op_pool, "pool", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 2}, .stride = {2, 2}}, &x, 1, 0, &x));
+    edge_id pooled = x;
+    GOOD(graph_add(&g, &op_conv2d, "conv2", &large, (edge_id[]){x, w[1]}, 2, 0, &x));
+    GOOD(graph_output(&g, x));
+    GOOD(slices_choose(&s, &g, 16 << 10));
+    assert_true(s.images == 2 && s.cut == 2 && s.edge == pooled);
+    GOOD(slices_choose(&s, &g, 6 << 10));
+    assert_true(s.images == 1 && s.cut == 2 && s.edge == pooled);
+    GOOD(slices_choose(&s, &g, 48 << 10)); /* all eight fit */
+    assert_int_equal(s.images, 8);
+    GOOD(slices_choose(&s, &g, 1 << 10)); /* not even one */
+    assert_int_equal(s.images, 8);
+    graph_free(&g);
 }
 
 /* Largest difference to the f32 engine's scores, relative to their size. */
@@ -392,7 +454,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_same_scores),
+        cmocka_unit_test(test_same_scores), cmocka_unit_test(test_cut_batch),
+        cmocka_unit_test(test_choose_slices),
         cmocka_unit_test(test_half),
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_every_flipped_byte),
