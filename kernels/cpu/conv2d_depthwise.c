@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "kernels/cpu/bias.h"
-#include "kernels/cpu/exp.h"
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/epilogue.h"
 
 enum { BLOCK = 64, MAX_TAPS = 512, MAX_BANDS = 64 };
 
@@ -66,53 +65,6 @@ static tap_fn *tap_of(dtype type)
     return type == DTYPE_F32 ? tap_f32 : type == DTYPE_I8 ? tap_i8 : tap_u8;
 }
 
-static void load(float *y, const void *data, dtype type, int64_t at, int64_t count)
-{
-    float one[BLOCK];
-    for (int64_t c = 0; c < count; c++) y[c] = 0.0f, one[c] = 1.0f;
-    tap_of(type)(y, one, data, at, count);
-}
-
-static void activate(float *y, int64_t count, const conv2d_epilogue *e)
-{
-    float alpha = e->alpha, beta = e->beta;
-#define CASE(kind, value)                                                                                              \
-    case kind:                                                                                                         \
-        for (int64_t c = 0; c < count; c++) y[c] = (value);                                                            \
-        break;
-#define SIMPLE(kind) CASE(kind, cpu_activate(y[c], kind, alpha, beta))
-    switch (e->act) {
-        CPU_ACT_CASES(SIMPLE)
-        CASE(ACT_SIGMOID, cpu_sigmoid(y[c]))
-        CASE(ACT_SWISH, y[c] * cpu_sigmoid(y[c]))
-    }
-#undef SIMPLE
-#undef CASE
-}
-
-/* The order of kernels.h. `channel` is the first of `count`, `at` its place in dst. */
-static void finish(const kernel_call *call, float *y, int64_t at, int64_t channel, int64_t count)
-{
-    const conv2d_desc *d = call->desc;
-    const conv2d_epilogue *e = &d->epilogue;
-    const float *bias = call->in[CONV2D_BIAS], *scale = call->in[CONV2D_SCALE];
-    if (e->has_bias)
-        for (int64_t c = 0; c < count; c++) y[c] += bias[channel + c];
-    if (e->has_scale)
-        for (int64_t c = 0; c < count; c++) y[c] *= scale[channel + c];
-    if (e->has_add) {
-        float add[BLOCK];
-        load(add, call->in[CONV2D_ADD], e->add_type, at, count);
-        for (int64_t c = 0; c < count; c++) y[c] = fmaf(add[c], e->add_scale, y[c]);
-    }
-    activate(y, count, e);
-    if (d->dst_type == DTYPE_F32) memcpy((float *)call->out[0] + at, y, (size_t)count * sizeof *y);
-    else if (d->dst_type == DTYPE_I8)
-        for (int64_t c = 0; c < count; c++) ((int8_t *)call->out[0])[at + c] = (int8_t)cpu_round(y[c], -128.0f, 127.0f);
-    else
-        for (int64_t c = 0; c < count; c++) ((uint8_t *)call->out[0])[at + c] = (uint8_t)cpu_round(y[c], 0.0f, 255.0f);
-}
-
 /* Taps [from, to) of an output at o that meet the image. */
 static void meeting(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t before, int64_t dilation, int64_t *from, int64_t *to)
 {
@@ -136,7 +88,7 @@ static void forward_row(const kernel_call *call, int64_t n, int64_t oy, int64_t 
                 int64_t y = oy * d->sh - d->pt + i * d->dil_h, x = ox * d->sw - d->pl + j * d->dil_w;
                 tap(sum, w + (i * d->kw + j) * d->ic, call->in[0], ((n * d->ih + y) * d->iw + x) * d->ic + channel, count);
             }
-        finish(call, sum, ((n * d->oh + oy) * d->ow + ox) * d->oc + channel, channel, count);
+        epilogue_store(call, sum, ((n * d->oh + oy) * d->ow + ox) * d->oc + channel, channel, count);
     }
 }
 

@@ -1,9 +1,8 @@
 /* conv2d_forward and conv2d_dsrc as blocked matrix products: what runs without oneDNN, and what oneDNN refuses. f32, and i8 forward.
  * A piece is GEMM_ROWS pixels by BLOCK_COLS channels. The data gradient gathers ddst where a tap meets an output, zeros elsewhere. */
 #include "kernels/cpu/conv2d_gemm.h"
-#include "kernels/cpu/exp.h"
 
-enum { BLOCK_COLS = 128 };
+enum { BLOCK_COLS = EPILOGUE_MOST };
 
 /* The product of one group: pixels x terms times terms x channels. */
 typedef struct product {
@@ -47,7 +46,7 @@ static void pack_panel(float *panel, const conv2d_desc *d, const void *weight, i
             if (forward) at = (g * ocg + channel) * p.depth + k;
             else at = ((g * ocg + k % ocg) * taps + k / ocg) * icg + channel;
             float w = 0.0f;
-            if (channel < p.cols) gemm_load(&w, weight, d->weight_type, at, 1);
+            if (channel < p.cols) epilogue_load(&w, weight, d->weight_type, at, 1);
             panel[k * TILE_COLS + c] = w;
         }
 }
@@ -131,46 +130,14 @@ static void multiply(sums *s, const kernel_call *call, bool forward, int64_t g, 
     }
 }
 
-static void activate(float *y, int64_t count, const conv2d_epilogue *e)
-{
-    float alpha = e->alpha, beta = e->beta;
-#define CASE(kind, value)                                                                                              \
-    case kind:                                                                                                         \
-        for (int64_t c = 0; c < count; c++) y[c] = (value);                                                            \
-        break;
-#define SIMPLE(kind) CASE(kind, cpu_activate(y[c], kind, alpha, beta))
-    switch (e->act) {
-        CPU_ACT_CASES(SIMPLE)
-        CASE(ACT_SIGMOID, cpu_sigmoid(y[c]))
-        CASE(ACT_SWISH, y[c] * cpu_sigmoid(y[c]))
-    }
-#undef SIMPLE
-#undef CASE
-}
-
-/* The order of kernels.h: bias, scale, residual (fused), activation. */
 static void finish_row(const kernel_call *call, const sums *s, int64_t r, int64_t at, int64_t channel, int64_t count)
 {
     const conv2d_desc *d = call->desc;
-    const conv2d_epilogue *e = &d->epilogue;
-    const float *bias = e->has_bias ? (const float *)call->in[CONV2D_BIAS] + channel : NULL;
-    const float *scale = e->has_scale ? (const float *)call->in[CONV2D_SCALE] + channel : NULL;
-    float y[BLOCK_COLS], add[BLOCK_COLS];
+    float y[BLOCK_COLS];
     if (d->weight_type == DTYPE_I8)
         for (int64_t c = 0; c < count; c++) y[c] = (float)s->i[r][c];
     else memcpy(y, s->f[r], (size_t)count * sizeof *y);
-    for (int64_t c = 0; bias && c < count; c++) y[c] += bias[c];
-    for (int64_t c = 0; scale && c < count; c++) y[c] *= scale[c];
-    if (e->has_add) {
-        gemm_load(add, call->in[CONV2D_ADD], e->add_type, at, count);
-        for (int64_t c = 0; c < count; c++) y[c] = fmaf(add[c], e->add_scale, y[c]);
-    }
-    activate(y, count, e);
-    if (d->dst_type == DTYPE_F32) memcpy((float *)call->out[0] + at, y, (size_t)count * sizeof *y);
-    else if (d->dst_type == DTYPE_I8)
-        for (int64_t c = 0; c < count; c++) ((int8_t *)call->out[0])[at + c] = (int8_t)cpu_round(y[c], -128.0f, 127.0f);
-    else
-        for (int64_t c = 0; c < count; c++) ((uint8_t *)call->out[0])[at + c] = (uint8_t)cpu_round(y[c], 0.0f, 255.0f);
+    epilogue_store(call, y, at, channel, count);
 }
 
 static status run(const kernel_call *call, bool forward)

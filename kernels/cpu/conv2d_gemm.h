@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/epilogue.h"
 
 /* The register tile: TILE_ROWS x TILE_COLS accumulators and one row of B fit the vector registers. */
 #if defined CPU_ISA_avx512
@@ -62,21 +62,6 @@ static inline void gemm_tile_transposed(float *out, int64_t ldc, const float *a,
     for (int r = 0; r < TILE_ROWS; r++)
         for (int c = 0; c < TILE_COLS; c++) out[r * ldc + c] += sum[r][c];
 }
-
-/* Elements of src as f32. */
-static inline void gemm_load(float *dst, const void *src, dtype type, int64_t at, int64_t count)
-{
-    if (type == DTYPE_F32) {
-        memcpy(dst, (const float *)src + at, (size_t)count * sizeof *dst);
-    } else if (type == DTYPE_I8) {
-        const int8_t *p = (const int8_t *)src + at;
-        for (int64_t i = 0; i < count; i++) dst[i] = (float)p[i];
-    } else {
-        const uint8_t *p = (const uint8_t *)src + at;
-        for (int64_t i = 0; i < count; i++) dst[i] = (float)p[i];
-    }
-}
-
 /* Terms [k, k + count) of output pixel `row` of group `g`, in the order of the weights: taps, then channels. Taps of a window row
  * are neighbours in memory where nothing lies between them. */
 static inline void gemm_gather(float *a, const conv2d_desc *d, const void *src, int64_t g, int64_t row, int64_t k, int64_t count)
@@ -93,7 +78,7 @@ static inline void gemm_gather(float *a, const conv2d_desc *d, const void *src, 
         low = low < from ? from : cpu_min(low, to);
         high = high < low ? low : cpu_min(high, to);
         memset(a, 0, (size_t)(low - from) * sizeof *a);
-        if (high > low) gemm_load(a + (low - from), src, d->src_type, ((n * d->ih + iy) * d->iw + ix) * d->ic + g * icg + low, high - low);
+        if (high > low) epilogue_load(a + (low - from), src, d->src_type, ((n * d->ih + iy) * d->iw + ix) * d->ic + g * icg + low, high - low);
         memset(a + (high - from), 0, (size_t)(to - high) * sizeof *a);
         a += to - from, k += to - from, count -= to - from;
     }
