@@ -22,20 +22,8 @@ static void keep_inputs(graph *trimmed, const graph *src)
 static status drop_dropout(graph *dst, const graph *src)
 {
     graph trimmed; /* borrows all of src */
-    graph_builder b = {0};
-    status result = OK;
     keep_inputs(&trimmed, src);
-    TRY_OUT(builder_init(&b, dst, &trimmed));
-    for (node_id n = 0; n < src->node_count; n++) {
-        const node *item = &src->nodes[n];
-        if (item->op != &op_dropout) TRY_OUT(builder_copy_node(&b, n));
-        else TRY_OUT(builder_edge(&b, item->in[0], &b.map[item->out[0]]));
-    }
-    TRY_OUT(builder_finish(&b));
-out:
-    builder_free(&b);
-    if (result != OK) graph_free(dst);
-    return result;
+    return graph_bypass(dst, &trimmed, &op_dropout);
 }
 
 status pass_inference(graph *dst, const graph *src)

@@ -2,19 +2,7 @@
 
 status pass_remove_fake_quant(graph *dst, const graph *src)
 {
-    graph_builder b = {0};
-    status result = OK;
-    TRY_OUT(builder_init(&b, dst, src));
-    for (node_id n = 0; n < src->node_count; n++) {
-        const node *item = &src->nodes[n];
-        if (item->op != &op_fake_quant) TRY_OUT(builder_copy_node(&b, n));
-        else TRY_OUT(builder_edge(&b, item->in[0], &b.map[item->out[0]]));
-    }
-    TRY_OUT(builder_finish(&b));
-out:
-    builder_free(&b);
-    if (result != OK) graph_free(dst);
-    return result;
+    return graph_bypass(dst, src, &op_fake_quant);
 }
 
 bool graph_has_fake_quant(const graph *g)

@@ -91,6 +91,23 @@ status builder_finish(graph_builder *b)
     return OK;
 }
 
+status graph_bypass(graph *dst, const graph *src, const op *o)
+{
+    graph_builder b = {0};
+    status result = OK;
+    TRY_OUT(builder_init(&b, dst, src));
+    for (node_id n = 0; n < src->node_count; n++) {
+        const node *item = &src->nodes[n];
+        if (item->op != o) TRY_OUT(builder_copy_node(&b, n));
+        else TRY_OUT(builder_edge(&b, item->in[0], &b.map[item->out[0]]));
+    }
+    TRY_OUT(builder_finish(&b));
+out:
+    builder_free(&b);
+    if (result != OK) graph_free(dst);
+    return result;
+}
+
 status edge_uses_init(edge_uses *u, const graph *g)
 {
     size_t count = (size_t)g->edge_count + 1;

@@ -27,6 +27,7 @@ status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge); /* i
 status builder_copy_node(graph_builder *b, node_id n);
 status builder_copy(graph_builder *b, const node *n); /* the same for an edited copy of a node of src: its edges are src's */
 status builder_finish(graph_builder *b);
+status graph_bypass(graph *dst, const graph *src, const op *o); /* a copy without nodes of `o`: input 0 stands for output 0 */
 
 /* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
  *     training      [fuse_training] lower(true) [precision] graph_backward [sync_batchnorm] [fuse_statistics fuse_transforms]
