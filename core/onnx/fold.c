@@ -171,31 +171,23 @@ static void dense_strides(shape s, int64_t *stride)
 static status fold_slice(onnx_call *c)
 {
     const onnx_tensor *from = c->in[0]->constant;
-    const int64_t *start, *end, *axes = NULL, *step = NULL;
-    int64_t count, ends, axis_count = 0, step_count = 0, stride[SHAPE_MAX_RANK], base = 0;
+    onnx_slice cut;
+    int64_t stride[SHAPE_MAX_RANK], base = 0;
+    bool seen[SHAPE_MAX_RANK] = {false};
     onnx_tensor *t;
-    if (c->opset < 10) {
-        TRY(onnx_ints(c, "starts", &start, &count));
-        TRY(onnx_ints(c, "ends", &end, &ends));
-        TRY(onnx_ints(c, "axes", &axes, &axis_count));
-    } else {
-        TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &start, &count));
-        TRY(onnx_const_ints(c, 2, SHAPE_MAX_RANK, &end, &ends));
-        if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &axes, &axis_count));
-        if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &step, &step_count));
-    }
-    if (ends != count || (axis_count && axis_count != count) || (step_count && step_count != count))
-        return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    TRY(onnx_slice_read(c, &cut));
     shape s = from->shape;
     dense_strides(s, stride);
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < cut.count; i++) {
         int32_t axis;
-        TRY(onnx_axis(c, axis_count ? axes[i] : i, s.rank, &axis));
-        int64_t by = step_count ? step[i] : 1, size = from->shape.dim[axis];
+        TRY(onnx_axis(c, cut.axes ? cut.axes[i] : i, s.rank, &axis));
+        if (seen[axis]) return onnx_fail(c, "axis %d twice", axis);
+        seen[axis] = true;
+        int64_t by = cut.step ? cut.step[i] : 1, size = from->shape.dim[axis], start = cut.start[i], end = cut.end[i];
         if (by == 0 || by > MAX_ELEMENTS || by < -MAX_ELEMENTS) return onnx_fail(c, "a step of %lld", (long long)by);
         int64_t back = by < 0; /* backward the ends are one lower */
-        int64_t first = clamp(start[i] < 0 ? start[i] + size : start[i], 0, size - back);
-        int64_t last = clamp(end[i] < 0 ? end[i] + size : end[i], -back, size - back);
+        int64_t first = clamp(start < 0 ? start + size : start, 0, size - back);
+        int64_t last = clamp(end < 0 ? end + size : end, -back, size - back);
         int64_t span = back ? first - last : last - first, stride_by = back ? -by : by;
         s.dim[axis] = span > 0 && size > 0 ? (span + stride_by - 1) / stride_by : 0;
         base += first * stride[axis];

@@ -93,6 +93,12 @@ status onnx_need(const onnx_call *c, int32_t i, onnx_value **v);  /* present */
 status onnx_axis(const onnx_call *c, int64_t given, int32_t rank, int32_t *axis); /* negative counts from the end */
 /* Input i as constant integers (i64 or i32), at most `most` of them: shapes, axes, pads. *values lives in c->memory. */
 status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count);
+/* Slice's, from attributes (before opset 10) or constant inputs: [count] each, all of one length. axes and steps NULL: the first ones, 1. */
+typedef struct onnx_slice {
+    const int64_t *start, *end, *axes, *step;
+    int64_t count;
+} onnx_slice;
+status onnx_slice_read(onnx_call *c, onnx_slice *s);
 status onnx_const_scalar(const onnx_call *c, int32_t i, double *value); /* one element, any shape */
 /* Axes from attribute `name` (older opsets) or constant input i; count 0 when neither is there. */
 status onnx_axes(onnx_call *c, const char *name, int32_t i, const int64_t **values, int64_t *count);

@@ -35,30 +35,39 @@ static status cut_axis(const onnx_call *c, const onnx_value *v, int32_t axis, in
     return OK;
 }
 
+status onnx_slice_read(onnx_call *c, onnx_slice *s)
+{
+    int64_t ends, axes = 0, steps = 0;
+    *s = (onnx_slice){0};
+    if (c->opset < 10) {
+        TRY(onnx_ints(c, "starts", &s->start, &s->count));
+        TRY(onnx_ints(c, "ends", &s->end, &ends));
+        TRY(onnx_ints(c, "axes", &s->axes, &axes));
+    } else {
+        TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &s->start, &s->count));
+        TRY(onnx_const_ints(c, 2, SHAPE_MAX_RANK, &s->end, &ends));
+        if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &s->axes, &axes));
+        if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &s->step, &steps));
+    }
+    if (ends != s->count || (axes && axes != s->count) || (steps && steps != s->count))
+        return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    if (!axes) s->axes = NULL;
+    if (!steps) s->step = NULL;
+    return OK;
+}
+
 static status read_slice(onnx_call *c)
 {
     onnx_value *v;
-    const int64_t *start, *end, *axes = NULL, *step = NULL;
-    int64_t count, ends, axis_count = 0, steps = 0;
+    onnx_slice s;
     range r[SHAPE_MAX_RANK];
     TRY(onnx_need(c, 0, &v));
-    if (c->opset < 10) {
-        TRY(onnx_ints(c, "starts", &start, &count));
-        TRY(onnx_ints(c, "ends", &end, &ends));
-        TRY(onnx_ints(c, "axes", &axes, &axis_count));
-    } else {
-        TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &start, &count));
-        TRY(onnx_const_ints(c, 2, SHAPE_MAX_RANK, &end, &ends));
-        if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &axes, &axis_count));
-        if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &step, &steps));
-    }
-    if (ends != count || (axis_count && axis_count != count) || (steps && steps != count))
-        return onnx_fail(c, "starts, ends, axes and steps differ in length");
+    TRY(onnx_slice_read(c, &s));
     for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) r[i] = (range){.size = -1};
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < s.count; i++) {
         int32_t axis;
-        TRY(onnx_axis(c, axis_count ? axes[i] : i, v->shape.rank, &axis));
-        TRY(cut_axis(c, v, axis, start[i], end[i], steps ? step[i] : 1, &r[axis]));
+        TRY(onnx_axis(c, s.axes ? s.axes[i] : i, v->shape.rank, &axis));
+        TRY(cut_axis(c, v, axis, s.start[i], s.end[i], s.step ? s.step[i] : 1, &r[axis]));
     }
     return add_slice(c, v, r, NULL);
 }

@@ -389,6 +389,21 @@ static void test_tensors(void **state)
     free(bytes);
 }
 
+/* y = x + t[5:8][5:8] by one Slice of a constant of 8 numbers with axes = 0, 0: written by onnx.helper, opset 9. */
+static void test_axis_twice(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[] = {
+        8, 4, 18, 0, 58, 192, 1, 10, 65, 10, 1, 116, 18, 1, 115, 26, 3, 99, 117, 116, 34, 5, 83, 108, 105, 99, 101, 42, 13, 10,
+        4, 97, 120, 101, 115, 64, 0, 64, 0, 160, 1, 7, 42, 13, 10, 4, 101, 110, 100, 115, 64, 8, 64, 8, 160, 1, 7, 42, 15, 10,
+        6, 115, 116, 97, 114, 116, 115, 64, 5, 64, 5, 160, 1, 7, 10, 19, 10, 1, 120, 10, 1, 115, 18, 1, 121, 26, 3, 115, 117,
+        109, 34, 3, 65, 100, 100, 18, 1, 103, 42, 41, 8, 8, 16, 1, 34, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 66, 1, 116, 90, 27, 10, 1, 120, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10,
+        2, 8, 3, 10, 2, 8, 1, 10, 2, 8, 3, 98, 27, 10, 1, 121, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 8,
+        1, 10, 2, 8, 3, 66, 4, 10, 0, 16, 9};
+    refused(bytes, sizeof bytes, "node 'cut' (Slice): axis 0 twice");
+}
+
 /* Graphs in attributes of nodes in graphs ...: 30 levels. */
 static void test_nested(void **state)
 {
@@ -431,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_axis_twice),
         cmocka_unit_test(test_nested),
         cmocka_unit_test(test_swollen),
     };
