@@ -12,18 +12,7 @@ graft=$PWD/$(build print-OUT)/graft
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 export XDG_CACHE_HOME=$work/cache # no table of tuned kernels but ours
 
-# Three classes: noise with more red, more green, more blue.
-python3 - "$work/data" <<'PYTHON'
-import os, random, sys
-random.seed(5)
-for part, count in (("train", 16), ("val", 8)):
-    for k in range(3):
-        os.makedirs(f"{sys.argv[1]}/{part}/class{k}")
-        for i in range(count):
-            pixels = bytes(random.randrange(150) + (100 if ch == k else 0) for _ in range(256) for ch in range(3))
-            with open(f"{sys.argv[1]}/{part}/class{k}/{i:02}.ppm", "wb") as f:
-                f.write(b"P6\n16 16\n255\n" + pixels)
-PYTHON
+python3 tests/e2e/make_colours.py "$work/data"
 
 small=(model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 data.resize=stretch train.epochs=2
     train.batch_size=8 train.threads=1 data.threads=1 schedule.learning_rate=0.02)

@@ -28,17 +28,7 @@ inside() {
     ln -sfn "$program" "$root/proc/self/exe"
     bare "$program" "$@"
 }
-python3 - "$root/data" <<'PYTHON'
-import os, random, sys
-random.seed(5)
-for part, count in (("train", 16), ("val", 8)):
-    for k in range(3):
-        os.makedirs(f"{sys.argv[1]}/{part}/class{k}")
-        for i in range(count):
-            pixels = bytes(random.randrange(150) + (100 if ch == k else 0) for _ in range(256) for ch in range(3))
-            with open(f"{sys.argv[1]}/{part}/class{k}/{i:02}.ppm", "wb") as f:
-                f.write(b"P6\n16 16\n255\n" + pixels)
-PYTHON
+python3 tests/e2e/make_colours.py "$root/data"
 
 says 0 "Everything runs on the CPU" inside graft doctor
 says 0 "use it as data.root" inside graft convert /data -o /tmp/packed
