@@ -8,6 +8,7 @@
 #include "core/ops/op.h"
 
 enum { WEIGHT_MAX = 127 };
+#define BIAS_MAX 1073741824.0 /* 2^30: a sum of products fits an int32 beside it */
 
 /* Inputs of conv2d and linear (op.h). */
 enum { IN_X, IN_WEIGHT, IN_BIAS, CONV_IN_ADD, CONV_IN_SCALE, LINEAR_IN_SCALE = 3 };
@@ -171,12 +172,13 @@ static status add_const(quantiser *q, const char *node_name, const char *part, d
     return *e == EDGE_NONE ? FAIL_MEMORY(256) : OK;
 }
 
-/* One output channel: integers, and the value of 1. */
-static double quantise_filter(int8_t *dst, const float *weight, int64_t count)
+/* One output channel: integers, and the value of 1, at least `least`. */
+static double quantise_filter(int8_t *dst, const float *weight, int64_t count, double least)
 {
     double amax = 0;
     for (int64_t i = 0; i < count; i++) amax = fmax(amax, fabs((double)weight[i]));
-    double step = amax > 1e-30 ? amax / WEIGHT_MAX : 1;
+    double step = fmax(amax / WEIGHT_MAX, least);
+    if (!(step > 1e-30)) step = 1;
     for (int64_t i = 0; i < count; i++)
         dst[i] = (int8_t)fmax(-WEIGHT_MAX, fmin(WEIGHT_MAX, nearbyint((double)weight[i] / step)));
     return step;
@@ -186,7 +188,8 @@ typedef struct layer_consts {
     edge_id weight, bias, scale;
 } layer_consts;
 
-/* Weights as integers, bias in units of the accumulator, and the factor from accumulator to result. */
+/* Weights as integers, bias as a whole number of the accumulator's units, and the factor from accumulator to result. Weights that are nothing
+ * beside their bias get coarser steps: else the bias would be more of them than an int32 holds. */
 static status make_consts(quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
 {
     const graph *g = q->src;
@@ -203,9 +206,10 @@ static status make_consts(quantiser *q, const node *p, const char *name, float i
     graph *dst = q->build.dst;
     for (int64_t o = 0; o < channels; o++) {
         const float *filter = (const float *)weight->data + o * count;
-        double unit = in_scale * quantise_filter((int8_t *)dst->edges[c->weight].data + o * count, filter, count);
+        double least = bias ? fabs((double)bias[o]) / (in_scale * BIAS_MAX) : 0;
+        double unit = in_scale * quantise_filter((int8_t *)dst->edges[c->weight].data + o * count, filter, count, least);
         ((float *)dst->edges[c->scale].data)[o] = (float)(unit / out_scale);
-        if (bias) ((float *)dst->edges[c->bias].data)[o] = (float)(bias[o] / unit);
+        if (bias) ((float *)dst->edges[c->bias].data)[o] = (float)nearbyint(bias[o] / unit);
     }
     return OK;
 }

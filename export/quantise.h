@@ -1,7 +1,7 @@
 /* quantise.h: from a fused float graph and scales to a graph with integer products.
  *
  * Everything is symmetric and signed: activations one scale per tensor, weights one per output channel with values in
- * [-127, 127], bias in f32 in units of the accumulator. A convolution or linear layer computes, in this order (kernels.h),
+ * [-127, 127], bias a whole number of the accumulator's units, as other programs' int32, kept in f32. A convolution or linear layer computes, in this order (kernels.h),
  *
  *     (acc + bias[oc] / (s_in s_w[oc])) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation, half to even, saturate
  *

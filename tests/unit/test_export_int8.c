@@ -277,9 +277,39 @@ static void test_constants(void **state)
         }
         assert_int_equal(top, 127);
         assert_true(fabs(factor[o] * s_out / (s_in * amax / 127) - 1) < 1e-6);
-        assert_true(fabs(bias_q[o] * (s_in * amax / 127) - bias[o]) <= 1e-6 * fabs(bias[o]) + 1e-12);
+        assert_true(bias_q[o] == nearbyintf(bias_q[o])); /* other programs keep it in an int32 */
+        assert_true(fabs(bias_q[o] * (s_in * amax / 127) - bias[o]) <= 0.5001 * s_in * amax / 127);
     }
     graph_free(&q);
+    free(scale);
+}
+
+/* Channels without weights, or with weights of no size: their biases are kept, and fit an int32. */
+static void test_dead_channels(void **state)
+{
+    fixture *f = *state;
+    graph q, dead;
+    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    GOOD(graph_copy(&dead, &f->g));
+    const node *from = &dead.nodes[graph_find_node(&dead, "layer1.0.conv1")];
+    const edge *w = &dead.edges[from->in[1]];
+    const float size[4] = {0, 1e-37f, 1e-20f, 1e-12f};
+    float *bias = dead.edges[from->in[2]].data;
+    int64_t count = shape_count(w->shape) / w->shape.dim[0];
+    for (int o = 0; o < 4; o++) {
+        bias[o] = o % 2 ? 0.3f : -2.0f;
+        for (int64_t i = 0; i < count; i++) ((float *)w->data)[o * count + i] *= size[o];
+    }
+    GOOD(quantise_graph(&q, &dead, scale, NULL));
+    const node *to = &q.nodes[graph_find_node(&q, "layer1.0.conv1")];
+    const float *bias_q = q.edges[to->in[2]].data, *factor = q.edges[to->in[4]].data;
+    for (int o = 0; o < 4; o++) {
+        assert_true(fabsf(bias_q[o]) <= 1073741824.0f);
+        assert_true(fabs((double)bias_q[o] * factor[o] * scale[from->out[0]] / bias[o] - 1) < 1e-6);
+    }
+    graph_free(&q);
+    graph_free(&dead);
     free(scale);
 }
 
@@ -404,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_reference_equals_cpu),
         cmocka_unit_test(test_structure),
         cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_dead_channels),
         cmocka_unit_test(test_noise),
         cmocka_unit_test(test_fall_back),
         cmocka_unit_test(test_mixed),
