@@ -101,9 +101,10 @@ def image_shape(folder):
 
 def within_noise(folder, what, found, int8, f32):
     """Scores as near to the engine's as a few values that rounded the other way can be: sums are taken in another order, and in a network of
-    random weights one such value moves many behind it. What counts is that the integers are the engine's (integers())."""
+    random weights one such value moves many behind it, until, in a deep one, two roundings have nothing in common: their distance is then
+    sqrt(2) times what one of them costs (1.5 for so few scores). What counts is that the integers are the engine's (integers())."""
     rms = lambda x: float(np.sqrt((x ** 2).mean()))
-    tap(rms(found - int8) <= rms(int8 - f32), f"{folder.split('/')[-1]}: {what}: off by {rms(found - int8):.2g}, quantising costs {rms(int8 - f32):.2g}")
+    tap(rms(found - int8) <= 1.5 * rms(int8 - f32), f"{folder.split('/')[-1]}: {what}: off by {rms(found - int8):.2g}, quantising costs {rms(int8 - f32):.2g}")
 
 
 def back(folder):
@@ -115,33 +116,56 @@ def back(folder):
         within_noise(folder, f"{kind} read again", floats(folder, f"{kind}.back", (n, -1)), int8, f32)
 
 
-def integers(folder, image):
-    """Every tensor behind QuantizeLinear, for image 0, against the engine's integers: the first ones are equal, of all of them 97 %, and no value
-    is off by more than 2 steps."""
+def flattened(model):
+    """Images by the name of what they are flattened to: their shape [1, c, h, w]."""
     import onnx
 
-    model = onnx.load(f"{folder}/int8.onnx")
-    made = {o for n in model.graph.node for o in n.output}
-    values, at, tensors = np.fromfile(f"{folder}/integers", np.int8), 0, []
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    return {n.output[0]: shapes[n.input[0]] for n in model.graph.node if n.op_type == "Flatten"}
+
+
+def engine_integers(folder, model):
+    """The engine's int8 tensors for image 0 by the names that the file quantises to, in ONNX's order of values."""
+    values, at, tensors, images = np.fromfile(f"{folder}/integers", np.int8), 0, {}, flattened(model)
     for line in open(f"{folder}/integers.txt", encoding="utf-8"):
         name, *shape = line.rstrip("\n").split("\t")
         shape = [int(d) for d in shape]
-        expected = values[at:at + int(np.prod(shape))].reshape(shape)
-        at += expected.size
-        if f"{name}/quantised" in made:  # what a maximum passes through is quantised behind it
-            tensors.append((f"{name}/quantised", expected.transpose(0, 3, 1, 2) if len(shape) == 4 else expected))
-    have = {o.name for o in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=n) for n, _ in tensors if n not in have)
-    found = session(model.SerializeToString(), fused=False).run([n for n, _ in tensors], {"image": image[:1]})
-    found = [np.sort(f) if f.ndim == 2 else f for f in found]  # what was flattened is in ONNX's order there, in ours here
-    tensors = [(n, np.sort(e) if e.ndim == 2 else e) for n, e in tensors]
-    errors = [np.abs(f.astype(int).reshape(e.shape) - e.astype(int)) if f.size == e.size else np.full(e.shape, 999) for f, (_, e) in zip(found, tensors)]
+        e = values[at:at + int(np.prod(shape))].reshape(shape)
+        at += e.size
+        if name in images:
+            _, c, h, w = images[name]
+            e = e.reshape(1, h, w, c).transpose(0, 3, 1, 2).reshape(shape)
+        elif e.ndim == 4:
+            e = e.transpose(0, 3, 1, 2)
+        tensors[f"{name}/quantised"] = np.ascontiguousarray(e)
+    return tensors
+
+
+def integers(folder, image):
+    """Every QuantizeLinear by itself: what it gives when everything in front of it reads the engine's integers, against the engine's. A sum of
+    products in another order can only decide about what lies halfway between two integers: f32 carries 24 bits, an integer has 8, so about
+    one value in 100,000, and never by more than 1. Run from image to scores such values meet: behind 50 random layers a third of all differ."""
+    import onnx
+
+    model = onnx.load(f"{folder}/int8.onnx")
+    expected = engine_integers(folder, model)
+    makers = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    names = [n.output[0] for n in makers]
+    for n in makers:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(n.output[0], onnx.TensorProto.INT8, expected[n.output[0]].shape))
+        n.output[0] += "/made"
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=f"{n}/made") for n in names)
+    feed = {n: expected[n] for n in names}
+    found = session(model.SerializeToString(), fused=False).run(None, {"image": image[:1], **feed})
+    errors = [np.abs(f.astype(int) - expected[n].astype(int)) for n, f in zip(names, found)]
     wrong, total, worst = sum(int((e != 0).sum()) for e in errors), sum(e.size for e in errors), max(int(e.max()) for e in errors)
-    tap(len(tensors) > 5 and not any(e.any() for e in errors[:2]) and wrong <= 0.03 * total and worst <= 2,
-        f"{folder.split('/')[-1]}: integers by onnxruntime: {wrong} of {total} in {len(tensors)} tensors differ, at most by {worst}")
+    live = min(len(np.unique(expected[n])) for n in names)
+    tap(len(names) > 5 and live > 8 and wrong <= 1e-4 * total and worst <= 1,
+        f"{folder.split('/')[-1]}: integers by onnxruntime: {wrong} of {total} in {len(names)} tensors differ, at most by {worst}")
 
 
-def session(path, fused=True, without=()):
+def session(path, fused=True):
     """fused=False: node by node, as the file says."""
     import onnxruntime
 
@@ -150,7 +174,7 @@ def session(path, fused=True, without=()):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnxruntime(folder):
@@ -186,21 +210,13 @@ def rewritten(prefixes):
 
 
 def agree(path, images, scores):
-    """With all that onnxruntime does to a graph, but for rounding the biases of convolutions to integers, which the file does not ask for; with
-    that, too, for the record."""
-    expected = np.fromfile(scores, "<f4")
-
-    def run(without):
-        net = session(path, without=without)
-        shape = net.get_inputs()[0].shape
-        batch = np.fromfile(images, "<f4").reshape(-1, shape[2], shape[3], shape[1]).transpose(0, 3, 1, 2)
-        return np.concatenate([net.run(None, {"image": np.ascontiguousarray(batch[i:i + 50])})[0] for i in range(0, len(batch), 50)])
-
-    found, rounded = run(["WeightBiasQuantization"]), run([])
-    top = expected.reshape(found.shape).argmax(1)
-    part, part_rounded = (100 * float((f.argmax(1) == top).mean()) for f in (found, rounded))
+    """By onnxruntime as it comes."""
+    expected, net = np.fromfile(scores, "<f4"), session(path)
+    shape = net.get_inputs()[0].shape
+    batch = np.fromfile(images, "<f4").reshape(-1, shape[2], shape[3], shape[1]).transpose(0, 3, 1, 2)
+    found = np.concatenate([net.run(None, {"image": np.ascontiguousarray(batch[i:i + 50])})[0] for i in range(0, len(batch), 50)])
+    part = 100 * float((found.argmax(1) == expected.reshape(found.shape).argmax(1)).mean())
     tap(part >= 99, f"onnxruntime and the INT8 engine agree on {part:.2f} % of {len(found)} images (at least 99 %)")
-    print(f"# {part_rounded:.2f} % where onnxruntime rounds the biases (its WeightBiasQuantization)")
 
 
 commands = {"check": lambda a: check(a), "opencv": lambda a: opencv(*a), "back": lambda a: back(*a), "onnxruntime": lambda a: run_onnxruntime(*a),

@@ -32,7 +32,7 @@ scripts() { compare /usr/bin/python3 tests/onnx/runtimes.py "$@"; }
 peer_scripts() { [ -z "$have_peers" ] || compare "$peers" tests/onnx/runtimes.py "$@"; }
 
 # Written: networks of random weights, batch-norm inside and not, relu6, concatenation, both orders of channels.
-for arch in resnet10 mobilenet_v2 squeezenet1_1; do
+for arch in resnet10 resnet50 mobilenet_v2 squeezenet1_1; do
     ok "$arch is written and read" "$run" make $arch "$dir/$arch"
     scripts check "$dir/$arch"/{f32,inside,int8,int8_inside}.onnx
     scripts opencv "$dir/$arch"
