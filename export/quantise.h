@@ -1,9 +1,10 @@
 /* quantise.h: from a fused float graph and scales to a graph with integer products.
  *
  * Everything is symmetric and signed: activations one scale per tensor, weights one per output channel with values in
- * [-127, 127], bias a whole number of the accumulator's units, as other programs' int32, kept in f32. A convolution or linear layer computes, in this order (kernels.h),
+ * [-127, 127], bias in units of the accumulator, rounded as for the int32 of other programs, kept in f32. A convolution or linear layer
+ * computes, in this order (kernels.h),
  *
- *     (acc + bias[oc] / (s_in s_w[oc])) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation, half to even, saturate
+ *     (acc + round(bias[oc] / (s_in s_w[oc]))) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation, half to even, saturate
  *
  * and stores i8, or f32 (s_out = 1) when nobody reads its result as integers. Integers pass through maximum pooling with their scale;
  * add and concat read each input with that input's own scale. Whatever else there is (global average, softmax) runs in
