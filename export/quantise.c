@@ -188,8 +188,9 @@ typedef struct layer_consts {
     edge_id weight, bias, scale;
 } layer_consts;
 
-/* Weights as integers, bias as a whole number of the accumulator's units, and the factor from accumulator to result. Weights that are nothing
- * beside their bias get coarser steps: else the bias would be more of them than an int32 holds. */
+/* Weights as integers, bias in units of the accumulator, and the factor from accumulator to result. Weights that are nothing beside their
+ * bias get coarser steps: else the bias would be more of them than an int32 holds. It becomes a whole number of units where that moves the
+ * result by at most 1/64 of its own step; where it moves it by more (batch-norm of a channel that hardly varies), who rounds it does harm. */
 static status make_consts(quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
 {
     const graph *g = q->src;
@@ -209,7 +210,8 @@ static status make_consts(quantiser *q, const node *p, const char *name, float i
         double least = bias ? fabs((double)bias[o]) / (in_scale * BIAS_MAX) : 0;
         double unit = in_scale * quantise_filter((int8_t *)dst->edges[c->weight].data + o * count, filter, count, least);
         ((float *)dst->edges[c->scale].data)[o] = (float)(unit / out_scale);
-        if (bias) ((float *)dst->edges[c->bias].data)[o] = (float)nearbyint(bias[o] / unit);
+        double steps = bias ? bias[o] / unit : 0;
+        if (bias) ((float *)dst->edges[c->bias].data)[o] = (float)(unit <= out_scale / 32 ? nearbyint(steps) : steps);
     }
     return OK;
 }
