@@ -4,12 +4,12 @@
 # Speed is images per second of processor time in the shortest run: on one thread, and on a machine that others use too, that is the nearest to what
 # the network reaches alone. The drop is measured on
 # 2000 test images of Fashion-MNIST that neither trained nor calibrated: networks of a quarter of the width, 32x32 pixels, EPOCHS on 6000 images.
-# RESUME=1 keeps what an earlier run has measured. Keeps the table in bench/results/backbones.txt when it is of all networks.
+# RESUME=1 keeps what an earlier run has measured. PARTS=drop measures that alone, which needs no idle machine. Keeps the table in bench/results/backbones.txt when it is of all networks.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 OUT=${OUT:-build} seconds=${SECONDS_EACH:-2} epochs=${EPOCHS:-6} source=/usr/share/datasets/fashion-mnist
 networks=${*:-$(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def)}
-work=$OUT/bench-backbones.tmp python=/usr/bin/python3
+parts=${PARTS:-speed drop} work=$OUT/bench-backbones.tmp python=/usr/bin/python3
 export OMP_WAIT_POLICY=passive
 [ -n "${RESUME:-}" ] || rm -rf "$work"
 mkdir -p "$work/fashion" bench/results
@@ -63,11 +63,12 @@ speed() {
         "$(awk -v a="$f32" -v b="$torch" 'BEGIN { printf "%.2f", a / b }')" "$part"
 }
 for network in $networks; do
-    for part in speed drop; do
+    for part in $parts; do
         [ -s "$work/$network.$part" ] || { $part "$network" >"$work/part.$network" && mv "$work/part.$network" "$work/$network.$part"; }
     done
-    echo "$(cat "$work/$network.speed") $(cat "$work/$network.drop")"
-    echo "$(cat "$work/$network.speed") $(cat "$work/$network.drop")" >>"$table"
+    if [ "$parts" = drop ]; then printf '%-14s%s\n' "$network" "$(cat "$work/$network.drop")"
+    else echo "$(cat "$work/$network.speed") $(cat "$work/$network.drop")" | tee -a "$table"; fi
 done
+[ "$parts" != drop ] || exit 0
 echo "load average at the end: $(cut -d' ' -f1 /proc/loadavg)" >>"$table"
 [ $# != 0 ] || cp "$table" bench/results/backbones.txt

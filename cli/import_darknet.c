@@ -49,6 +49,7 @@ static status take_cfg(cli_context *c, const char *cfg_path, darknet_epsilon for
     darknet_cfg cfg;
     TRY(darknet_cfg_read(&cfg, cfg_path));
     status result = OK;
+    TRY_OUT(config_set(&c->config, "model", "arch", MODELS_IMPORTED, "darknet"));
     TRY_OUT(set_int(c, "model", "input_width", cfg.width));
     TRY_OUT(set_int(c, "model", "input_height", cfg.height));
     TRY_OUT(set_int(c, "model", "channels", cfg.channels));

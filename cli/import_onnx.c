@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "core/onnx/onnx.h"
+#include "models/import/match.h"
+#include "models/models.h"
 
 enum { SMALL_SIDE = 64 };
 
@@ -44,6 +46,7 @@ status onnx_import_file(cli_context *c, const char *path, model *m, int64_t *cla
     onnx_options o = {.force = config_is_set(&c->config, "data", "preprocess")};
     onnx_report report;
     const spec *s = &c->config.spec;
+    TRY(config_set(&c->config, "model", "arch", MODELS_IMPORTED, "onnx"));
     TRY(set_size(c, path));
     TRY(cli_finish_spec(c));
     TRY(preprocess_from_spec(&o.preprocess, &s->model, &s->data));
@@ -56,5 +59,5 @@ status onnx_import_file(cli_context *c, const char *path, model *m, int64_t *cla
             p->width, p->height, p->channels, (long long)s->model.input_width, (long long)s->model.input_height, (long long)s->model.channels);
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
     *classes = out.dim[out.rank - 1];
-    return OK;
+    return preprocess_to_options(p, &c->config, "onnx", true); /* a file of Graft's has its own */
 }

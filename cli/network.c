@@ -1,5 +1,6 @@
 #include "cli/network.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -120,7 +121,9 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
     TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), "the model's spec"));
     for (int32_t i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
-        if (!has_word(sections, o->section) || !config_is_set(&from, o->section, o->key)) continue;
+        char name[128];
+        snprintf(name, sizeof name, "%s.%s", o->section, o->key);
+        if ((!has_word(sections, o->section) && !has_word(sections, name)) || !config_is_set(&from, o->section, o->key)) continue;
         if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
         const char *value = config_value_text(&from, &c->memory, o);
         if (!value) TRY_OUT(FAIL_MEMORY(64));

@@ -167,7 +167,7 @@ static status read_spec(cli_context *c)
 status cli_finish_spec(cli_context *c)
 {
     const char *arch = c->config.spec.model.arch;
-    if (!models_find(arch)) {
+    if (!models_find(arch) && strcmp(arch, MODELS_IMPORTED) != 0) {
         enum { MOST = 64 };
         const char *names[MOST];
         char list[1024];

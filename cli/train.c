@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/network.h"
 #include "core/base/text.h"
 #include "core/config/recipe.h"
 #include "core/dist/comm_shm.h"
@@ -62,7 +63,16 @@ static void print_recipe(const cli_context *c)
     }
 }
 
-/* What weights of others say about their images counts where the user said nothing: else they would see other images than they know. */
+/* What a network that comes as a whole was built with, so that the spec in the new model tells. */
+static status adopt_network(cli_context *c, const weights *w)
+{
+    const char *text = safetensors_meta(&w->st, "graft.spec");
+    if (!text || !*text || !c->config.spec.model.load_graph) return OK;
+    return cli_adopt_spec(c, text, "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
+        "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon");
+}
+
+/* What the weights' file says about its images counts where the user said nothing: else they would see other images than they know. */
 static status adopt_metadata(cli_context *c)
 {
     const char *path = c->config.spec.model.pretrained;
@@ -70,10 +80,11 @@ static status adopt_metadata(cli_context *c)
     weights w;
     if (!*path || !file_exists(path)) return OK; /* the trainer says so */
     TRY(weights_detect(path, &kind));
-    if (kind != WEIGHTS_SAFETENSORS) return OK;
+    if (kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_GRAFT) return OK;
     TRY(weights_open(&w, path));
     status result = weights_adopt_metadata(&w, &c->config);
     if (result == OK) weights_list_adopted(&c->config, &c->log);
+    if (result == OK) result = adopt_network(c, &w);
     weights_close(&w);
     return result;
 }

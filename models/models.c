@@ -86,6 +86,8 @@ status models_set_defaults(config *c)
 static status build(graph *g, const spec_model *options, int64_t classes, model_stages *stages)
 {
     const model_entry *entry = models_find(options->arch);
+    if (strcmp(options->arch, MODELS_IMPORTED) == 0)
+        return FAIL(E_USAGE, "model.arch = " MODELS_IMPORTED " is a network that came from a file: model.load_graph = true takes it from model.pretrained");
     if (!entry) {
         char names[1024];
         models_list(names, sizeof names);

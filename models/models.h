@@ -33,6 +33,9 @@ typedef struct model_entry {
     const char *options;   /* keys of [model] that make sense for some networks only, and do for this one */
 } model_entry;
 
+/* model.arch in the spec of a model whose network came as a whole from another program's file. Nothing is built from it. */
+#define MODELS_IMPORTED "imported"
+
 extern const model_entry model_table[]; /* ends with a NULL name */
 
 const model_entry *models_find(const char *name); /* NULL if unknown */

@@ -144,12 +144,15 @@ static status build_and_transfer(model *m, const spec *s, model_builder_fn *buil
     status result = OK;
     *fresh_head = !head_is_loaded(&m->graph, &report);
     if (report.loaded_count == 0)
-        result = FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape", path,
-            (long long)(report.unexpected_count + report.reshaped_count), s->model.arch);
+        result = FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape%s", path,
+            (long long)(report.unexpected_count + report.reshaped_count), s->model.arch,
+            has_graph(path) ? "; model.load_graph = true takes the file's own network" : "");
     else print_report(l, path, &report);
     transfer_report_free(&report);
     return result;
 }
+
+static const char *const preprocess_names[] = {"torch", "caffe", "tf", "custom"};
 
 static bool same_preprocess(const preprocess *a, const preprocess *b)
 {
@@ -171,7 +174,7 @@ status prepare_model(model *m, const spec *s, model_builder_fn *build, model_tra
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))
-        log_warn(l, "data.preprocess differs from what %s was trained with", s->model.pretrained);
+        log_warn(l, "data.preprocess = %s, as the spec says, is not what %s was trained with", preprocess_names[s->data.preprocess], s->model.pretrained);
     m->preprocess = wanted;
     TRY_OUT(model_set_classes(m, class_name, class_count));
     return OK;

@@ -26,8 +26,11 @@ typedef struct weights_match {
 status weights_match_network(weights *w, config *c, weights_match *m);
 
 /* Entries of a safetensors file's metadata that speak of preprocessing: mean and std (of pixels 0 to 1), crop (pixels), crop_pct,
- * interpolation, channels (RGB, BGR), padding (same, symmetric). E_MODEL naming the entry when its value makes no sense. */
+ * interpolation, channels (RGB, BGR), padding (same, symmetric); or graft.preprocess. E_MODEL naming the entry when its value makes no sense. */
 status weights_adopt_metadata(const weights *w, config *c);
+
+/* The same of a preprocessing at hand. over: options that are set give way. */
+status preprocess_to_options(const preprocess *p, config *c, const char *from, bool over);
 
 /* Says which options that set, one line each. */
 void weights_list_adopted(const config *c, logger *log);

@@ -1,6 +1,7 @@
 /* What safetensors metadata say about images, as options. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/text.h"
@@ -124,9 +125,96 @@ static status adopt_mean_and_std(const adopter *a)
     return set_list(a, "std", value[1]);
 }
 
+/* ------------------------------------------------------------------------------------------------ Graft's own files */
+
+/* Options on their way into c; `over`: even those that are set. */
+typedef struct writer {
+    config *c;
+    const char *origin;
+    bool over;
+} writer;
+
+static status put(const writer *w, const char *section, const char *key, const char *value)
+{
+    return !w->over && config_is_set(w->c, section, key) ? OK : config_set(w->c, section, key, value, w->origin);
+}
+
+static status put_int(const writer *w, const char *section, const char *key, int32_t value)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", value);
+    return put(w, section, key, text);
+}
+
+/* The shortest decimals that are these floats. */
+static status put_floats(const writer *w, const char *key, const float *value, int32_t count)
+{
+    char text[128] = "", one[32];
+    for (int32_t i = 0; i < count; i++) {
+        for (int digits = 1; digits <= 9; digits++) {
+            snprintf(one, sizeof one, "%.*g", digits, (double)value[i]);
+            if (strtof(one, NULL) == value[i]) break;
+        }
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? " " : "", one);
+    }
+    return put(w, "data", key, text);
+}
+
+static bool same_pixels(const preprocess *a, const preprocess *b)
+{
+    bool same = a->bgr == b->bgr;
+    for (int32_t i = 0; i < a->channels; i++) same = same && a->mean[i] == b->mean[i] && a->std[i] == b->std[i];
+    return same;
+}
+
+/* Blue first is known with caffe's mean only; else it stays as it was, and the trainer warns. */
+static status put_pixels(const writer *w, const preprocess *p)
+{
+    static const char *const names[] = {"torch", "caffe", "tf"};
+    const spec_model channels = {.channels = p->channels};
+    if (!w->over && config_is_set(w->c, "data", "preprocess")) return OK;
+    for (int i = 0; i < 3; i++) {
+        preprocess known;
+        TRY(preprocess_from_spec(&known, &channels, &(spec_data){.preprocess = (spec_preprocess)i}));
+        if (same_pixels(p, &known)) return put(w, "data", "preprocess", names[i]);
+    }
+    if (p->bgr) return OK;
+    TRY(put(w, "data", "preprocess", "custom"));
+    TRY(put_floats(w, "mean", p->mean, p->channels));
+    return put_floats(w, "std", p->std, p->channels);
+}
+
+status preprocess_to_options(const preprocess *p, config *c, const char *from, bool over)
+{
+    static const char *const resizes[] = {"crop", "stretch", "letterbox"}, *const filters[] = {"bilinear", "bicubic", "nearest", "linear"};
+    const writer w = {c, from, over};
+    TRY(put_int(&w, "model", "input_width", p->width));
+    TRY(put_int(&w, "model", "input_height", p->height));
+    TRY(put_int(&w, "model", "channels", p->channels));
+    TRY(put(&w, "data", "resize", resizes[p->resize]));
+    TRY(put(&w, "data", "interpolation", filters[p->interpolation]));
+    TRY(put_floats(&w, "crop_fraction", &p->crop_fraction, 1));
+    TRY(put_int(&w, "data", "crop_size", p->crop_size));
+    return put_pixels(&w, p);
+}
+
+static status adopt_own(const weights *w, config *c, const char *text)
+{
+    arena a = {0};
+    json *object;
+    preprocess p;
+    status result = json_parse(&a, text, strlen(text), w->st.what, &object);
+    if (result == OK) result = preprocess_read(&p, object);
+    if (result == OK) result = preprocess_to_options(&p, c, origin, false);
+    arena_free(&a);
+    return result;
+}
+
 status weights_adopt_metadata(const weights *w, config *c)
 {
     adopter a = {w, c};
+    const char *own = safetensors_meta(&w->st, "graft.preprocess");
+    if (own) return adopt_own(w, c, own);
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         const char *value = safetensors_meta(&w->st, entries[i].key);
         if (value) TRY(entries[i].adopt(&a, entries[i].key, value));

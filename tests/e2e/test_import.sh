@@ -57,6 +57,17 @@ else
 
     # Darknet.
     says 0 "every byte read, 9 classes" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/net.st" --epsilon outside
+    trained_spec() { "$graft" inspect "$1" --json 2>/dev/null | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["spec"])' >"$dir/net.ini"; }
+    trained_spec "$dir/net.st"
+    ok "its spec names no network of Graft's" grep -qx "arch = imported" "$dir/net.ini"
+    says 2 "model.load_graph = true takes it" "$graft" train -e "$dir/net.ini" data.root="$dir/set" train.output="$dir/none"
+    # Training goes on as the file says, unless the spec says something else.
+    says 0 "data.std = 255 255 255 (the file's metadata)" "$graft" train data.root="$dir/set" model.pretrained="$dir/net.st" model.load_graph=true \
+        train.epochs=1 train.output="$dir/more"
+    trained_spec "$dir/more/last.safetensors"
+    ok "the new model's spec tells" sh -c 'for line in "arch = imported" "preprocess = custom" "interpolation = linear" "crop_fraction = 1"; do grep -qx "$line" "$0" || exit 1; done' "$dir/net.ini"
+    says 0 "warning: data.preprocess = tf, as the spec says, is not what" "$graft" train data.root="$dir/set" model.pretrained="$dir/net.st" \
+        model.load_graph=true train.epochs=1 train.output="$dir/more" --overwrite data.preprocess=tf
     says 2 "give --cfg FILE, or model.arch" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f
     says 4 "are those of no" "$graft" import "$dir/net.weights" -o "$dir/x.st" -f model.arch=squeezenet1_1
     says 2 "--epsilon below" "$graft" import "$dir/net.weights" --cfg "$dir/net.cfg" -o "$dir/x.st" -f --epsilon below

@@ -162,9 +162,70 @@ static void test_metadata_yields(void **state)
     config_free(&c);
 }
 
+/* A Graft model's preprocessing becomes options that give that preprocessing, but for those that are set. */
+static void check_own(preprocess p, bool expressible)
+{
+    config c;
+    preprocess back;
+    json_writer j = {0};
+    const char *text;
+    size_t bytes;
+    preprocess_write(&p, &j);
+    assert_int_equal(json_writer_finish(&j, &text, &bytes), OK);
+    const char *keys[] = {"graft.preprocess"}, *values[] = {text};
+    weights w = {.kind = WEIGHTS_GRAFT, .st = {.what = "m.safetensors", .meta_key = keys, .meta_value = values, .meta_count = 1}};
+    assert_int_equal(config_init(&c), OK);
+    assert_int_equal(weights_adopt_metadata(&w, &c), OK);
+    assert_int_equal(preprocess_from_spec(&back, &c.spec.model, &c.spec.data), OK);
+    assert_true(back.width == p.width && back.height == p.height && back.channels == p.channels && back.resize == p.resize &&
+        back.interpolation == p.interpolation && back.crop_fraction == p.crop_fraction && back.crop_size == p.crop_size);
+    bool same = back.bgr == p.bgr;
+    for (int i = 0; i < p.channels; i++) same = same && back.mean[i] == p.mean[i] && back.std[i] == p.std[i];
+    assert_int_equal(same, expressible);
+    json_writer_free(&j);
+    config_free(&c);
+}
+
+static void test_own(void **state)
+{
+    (void)state;
+    preprocess p = {.width = 48, .height = 32, .channels = 3, .mean = {72.94f, 0.1f, 1e-7f}, .std = {90.02f, 1.0f / 3, 255}, .resize = RESIZE_LETTERBOX,
+        .interpolation = INTERPOLATION_LINEAR, .crop_fraction = 0.7f, .crop_size = 40};
+    check_own(p, true);
+    p.bgr = true;
+    check_own(p, false); /* no option says so */
+    const spec_model colour = {.input_width = 224, .input_height = 160, .channels = 3}, grey = {.input_width = 28, .input_height = 28, .channels = 1};
+    for (int mode = PREPROCESS_TORCH; mode < PREPROCESS_CUSTOM; mode++) {
+        const spec_data data = {.preprocess = (spec_preprocess)mode, .crop_fraction = 1};
+        assert_int_equal(preprocess_from_spec(&p, &colour, &data), OK);
+        check_own(p, true);
+        assert_int_equal(preprocess_from_spec(&p, &grey, &data), OK);
+        check_own(p, true);
+    }
+}
+
+static void test_own_yields(void **state)
+{
+    (void)state;
+    const preprocess p = {.width = 48, .height = 32, .channels = 3, .mean = {1, 2, 3}, .std = {4, 5, 6}, .crop_fraction = 0.5f};
+    for (int over = 0; over < 2; over++) {
+        config c;
+        assert_int_equal(config_init(&c), OK);
+        set(&c, "input_width", "96");
+        assert_int_equal(config_set(&c, "data", "preprocess", "tf", "test"), OK);
+        assert_int_equal(preprocess_to_options(&p, &c, "here", over), OK);
+        assert_int_equal(c.spec.model.input_width, over ? 48 : 96);
+        assert_int_equal(c.spec.model.input_height, 32);
+        assert_int_equal(c.spec.data.preprocess, over ? PREPROCESS_CUSTOM : PREPROCESS_TF);
+        assert_int_equal(c.spec.data.mean.count, over ? 3 : 0);
+        config_free(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_own), cmocka_unit_test(test_own_yields),
         cmocka_unit_test(test_every_network), cmocka_unit_test(test_options), cmocka_unit_test(test_nothing_fits), cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_metadata_refuses), cmocka_unit_test(test_metadata_yields),
     };
