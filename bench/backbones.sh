@@ -4,7 +4,8 @@
 # Speed is images per second of processor time in the shortest run: on one thread, and on a machine that others use too, that is the nearest to what
 # the network reaches alone. The drop is measured on
 # 2000 test images of Fashion-MNIST that neither trained nor calibrated: networks of a quarter of the width, 32x32 pixels, EPOCHS on 6000 images.
-# RESUME=1 keeps what an earlier run has measured. PARTS=drop measures that alone, which needs no idle machine. Keeps the table in bench/results/backbones.txt when it is of all networks.
+# RESUME=1 keeps what an earlier run has measured. PARTS=drop measures that alone, which needs no idle machine. Keeps the table in
+# bench/results/backbones.txt when it is of all networks.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 OUT=${OUT:-build} seconds=${SECONDS_EACH:-2} epochs=${EPOCHS:-6} source=/usr/share/datasets/fashion-mnist
