@@ -5,6 +5,7 @@
 #include "cli/network.h"
 #include "core/base/rng.h"
 #include "core/device/tuning.h"
+#include "core/train/train_graph.h"
 
 enum { MAX_NETWORKS = 8, MAX_SAMPLES = 4096, WARM_UP_RUNS = 3, TUNE_SAMPLES = 15 };
 
@@ -12,7 +13,9 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {"--seconds", NULL, "S", .help = "how long to measure each file (default 3)"},
-    {"--tune", NULL, NULL, .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs"},
+    {"--tune", NULL, NULL, 
+     .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs; of a model also its gradients', for "
+             "train.batch_size and train.precision"},
     {.name = NULL},
 };
 
@@ -53,7 +56,8 @@ static status tune_kernel(cli_context *c, device *dev, const kernel *k, const vo
 {
     char text[1024];
     tuning_result r;
-    if (k->op != OP_CONV2D_FORWARD || tuning_find(dev->tuned, k->op, desc)) return OK;
+    bool convolution = k->op == OP_CONV2D_FORWARD || k->op == OP_CONV2D_DSRC || k->op == OP_CONV2D_DWEIGHT;
+    if (!convolution || tuning_find(dev->tuned, k->op, desc)) return OK;
     TRY(tuning_time_conv2d(dev, k->op, desc, TUNE_SAMPLES, &r));
     TRY(tuning_set(dev->tuned, k->op, desc, r.fastest, r.fastest_seconds));
     TRY(kernel_desc_format(k->op, desc, text, sizeof text));
@@ -61,22 +65,47 @@ static status tune_kernel(cli_context *c, device *dev, const kernel *k, const vo
     return OK;
 }
 
-/* The plan of the first file's batch and so on; the table is written once. */
+static status tune_plan(cli_context *c, device *dev, const plan *p)
+{
+    const char *const *names;
+    for (int64_t k = 0, count = plan_variants(p, &names); k < count; k++) {
+        const void *desc;
+        const kernel *chosen = plan_kernel(p, k, &desc);
+        TRY(tune_kernel(c, dev, chosen, desc));
+    }
+    return OK;
+}
+
+/* A training step of all of its layers, as train.batch_size and train.precision say. */
+static status tune_training(cli_context *c, device *dev, const graph *g)
+{
+    const spec *s = &c->config.spec;
+    trainable t;
+    fused_traffic saved;
+    plan *p = NULL;
+    TRY(train_graph_build(&t, g, s, s->train.batch_size ? s->train.batch_size : 32, 1));
+    status result = OK;
+    TRY_OUT(trainable_fuse(&t, dev->api->kernels, &saved));
+    TRY_OUT(plan_create(&p, &t.graph, dev, &(plan_options){0}));
+    TRY_OUT(tune_plan(c, dev, p));
+out:
+    plan_destroy(p);
+    trainable_free(&t);
+    return result;
+}
+
+/* What every file needs to predict, a model also to be trained; the table is written once. */
 static status tune(cli_context *c, device *dev, int64_t n)
 {
     if (!dev->tuned) return FAIL(E_DEVICE, "--tune chooses among a GPU's kernels, and this runs on the CPU");
     for (int32_t i = 0; i < c->argument_count; i++) {
         network net = {0};
         plan *p;
-        const char *const *names;
         status result = OK;
         TRY_OUT(network_open(&net, c->arguments[i], dev, n));
         TRY_OUT(runner_plan(net.runner, n, &p));
-        for (int64_t k = 0, count = plan_variants(p, &names); k < count; k++) {
-            const void *desc;
-            const kernel *chosen = plan_kernel(p, k, &desc);
-            TRY_OUT(tune_kernel(c, dev, chosen, desc));
-        }
+        TRY_OUT(tune_plan(c, dev, p));
+        if (!net.is_engine) TRY_OUT(tune_training(c, dev, &net.model.graph));
 out:
         network_close(&net);
         TRY(result);

@@ -128,6 +128,10 @@ says 0 "int8.engine" "$graft" bench "$work/f32.engine" "$work/int8.engine" --dev
 says 0 "convolutions tuned" "$graft" bench --tune "$work/int8.engine" --device cuda -b 2 --seconds 0.1
 table=$(echo "$work"/cache/graft/tuning-*.txt)
 ok "the table has a row per shape" test "$(grep -c '^conv2d_forward ' "$table")" -ge 5
+says 0 "convolutions tuned" "$graft" bench --tune "$work/cuda/last.safetensors" --device cuda -b 2 --seconds 0.1 train.batch_size=2 train.precision=bf16
+for op in forward dsrc dweight; do
+    ok "conv2d_$op of the training step too" test "$(grep "^conv2d_$op " "$table" | grep -c bf16)" -ge 5
+done
 awk '/^conv2d/ { $3 = "conv2d_forward__cuda_direct" } 1' "$table" >"$work/table" && cp "$work/table" "$table"
 GRAFT_VERBOSE=1 "$graft" bench "$work/int8.engine" --device cuda -b 2 --seconds 0.01 >"$work/choices" 2>&1
 ok "plans obey it" test "$(grep -c '^conv2d_forward .*-> conv2d_forward__cuda_direct' "$work/choices")" -ge 5
