@@ -42,7 +42,8 @@ static const desc_field bn_desc_fields[] = {
 #define F(kind, member, absent) FIELD(bn_desc, kind, member, #member, absent)
     F(FIELD_I64, rows, 0), F(FIELD_I64, channels, 0), F(FIELD_F64, count, 0), F(FIELD_DTYPE, type, 0),
     F(FIELD_F32, epsilon, 0), F(FIELD_F32, momentum, 0), F(FIELD_ACTIVATION, act, 0), F(FIELD_F32, alpha, 0),
-    F(FIELD_F32, beta, 0), F(FIELD_BOOL, has_add, 0), F(FIELD_BOOL, frozen, 0), FIELDS_END
+    F(FIELD_F32, beta, 0), F(FIELD_BOOL, has_add, 0), F(FIELD_BOOL, frozen, 0), F(FIELD_BOOL, recompute, 0),
+    FIELDS_END
 #undef F
 };
 

@@ -26,7 +26,7 @@ static double conv_bytes(kernel_op op, const conv2d_desc *d)
 static double bn_bytes(kernel_op op, const bn_desc *d)
 {
     double tensor = (double)d->rows * (double)d->channels * size(d->type), channel = (double)d->channels;
-    double mask = d->act == ACT_NONE ? 0 : tensor;
+    double mask = d->act == ACT_NONE ? 0 : d->recompute ? 8 * channel : tensor;
     switch (op) {
     case OP_BN_STATS: return tensor + 16 * channel;
     case OP_BN_APPLY: return tensor * (d->has_add ? 3 : 2) + 8 * channel;

@@ -101,7 +101,7 @@ typedef struct conv2d_desc {
     int32_t kh, kw, sh, sw, pt, pl, pb, pr, dil_h, dil_w, groups; /* dil 1 = dense */
     dtype src_type, weight_type, dst_type;
     conv2d_compute compute;     /* of the products; integers and 16-bit tensors: COMPUTE_F32 */
-    conv2d_transform transform; /* forward: of src; dsrc and dweight: none, see bn_grad_apply */
+    conv2d_transform transform; /* forward and dweight: of src; dsrc: none, see bn_grad_apply */
     conv2d_epilogue epilogue;   /* forward only */
 } conv2d_desc;
 
@@ -117,7 +117,7 @@ enum {
 /* out 0: dst [n, oh, ow, oc]; out 1: stats f64 [2, oc] or NULL. */
 
 /* OP_CONV2D_DSRC: in ddst [n, oh, ow, oc], weight; out dsrc [n, ih, iw, ic] (overwritten). */
-/* OP_CONV2D_DWEIGHT: in src, ddst; out dweight (accumulates), dbias [oc] or NULL (accumulates). */
+/* OP_CONV2D_DWEIGHT: in src, ddst, in 5 as forward; out dweight (accumulates), dbias [oc] or NULL (accumulates). */
 
 /* ------------------------------------------------------------------------------------------------ batch-norm */
 
@@ -130,13 +130,14 @@ enum {
  *                        r = (1 - momentum) * r + momentum * batch; variance unbiased there, biased in rstd)
  *   OP_BN_COEF           in gamma, beta, running_mean, running_var; out coef, saved (evaluation, frozen)
  *   OP_BN_APPLY          in src, coef, add [rows, c] or NULL; out dst = act(a * src + d (+ add))
- *   OP_BN_GRAD_STATS     in ddst, src, dst; out stats f64 [2, c] = { sum g, sum g * x }, g = ddst * act'(dst)
+ *   OP_BN_GRAD_STATS     in ddst, src, dst, coef or NULL; out stats f64 [2, c] = { sum g, sum g * x }, g = ddst * act'(dst)
  *   OP_BN_GRAD_FINALISE  in stats, gamma, saved; out grad_coef [3, c] = { p, q, r }, dgamma [c], dbeta [c] (accumulate, may
  *                        be NULL). frozen: p = gamma * rstd, q = r = 0; stats may then be NULL if dgamma and dbeta are.
- *   OP_BN_GRAD_APPLY     in ddst, src, dst, grad_coef; out dsrc = p * g + q * x + r, dadd = g or NULL (gradient of `add`)
+ *   OP_BN_GRAD_APPLY     in ddst, src, dst, grad_coef, coef or NULL; out dsrc = p * g + q * x + r, dadd = g or NULL (gradient of `add`)
  *
  * act here must be recoverable from dst alone: none, relu, relu6, leaky (alpha >= 0), clip. dst may be NULL in the gradients when
- * act is none; dadd may be NULL. A negative biased variance (rounding) counts as 0; with count 1 the unbiased is the biased. */
+ * act is none; dadd may be NULL. recompute: dst has not been stored (conv2d_transform) and is NULL; the gradients make it from src and coef:
+ * act(fmaf(a, src, d)) in f32 (f64 for f64), rounded to the type, as a GPU's OP_BN_APPLY stores it. A negative biased variance (rounding) counts as 0; with count 1 the unbiased is the biased. */
 typedef struct bn_desc {
     int64_t rows, channels;
     double count;      /* values per channel the stats cover: rows, times the ranks when summed over ranks */
@@ -145,6 +146,7 @@ typedef struct bn_desc {
     activation act;
     float alpha, beta; /* of the activation */
     bool has_add, frozen;
+    bool recompute;    /* the gradients only */
 } bn_desc;
 
 /* ------------------------------------------------------------------------------------------------ pooling */

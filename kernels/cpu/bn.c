@@ -110,6 +110,7 @@ static const char *grad_refuse(const void *desc)
 {
     const bn_desc *d = desc;
     if (!cpu_act_is_simple(d->act) || (d->act == ACT_LEAKY && d->alpha < 0.0f)) return "the activation cannot be told from its output";
+    if (d->recompute) return "no normalised activation made again";
     return refuse(desc);
 }
 

@@ -227,6 +227,7 @@ static const char *gradient_refuse(const void *desc)
 {
     const conv2d_desc *d = desc;
     if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) return "f32 only";
+    if (d->transform.enabled) return "no input transform";
     return shape_refuse(d);
 }
 

@@ -100,6 +100,7 @@ static const char *refuse(const void *desc)
 {
     const conv2d_desc *d = desc;
     if (d->src_type != DTYPE_F32 || d->weight_type != DTYPE_F32 || d->dst_type != DTYPE_F32) return "f32 only";
+    if (d->transform.enabled) return "no input transform";
     if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return CPU_REFUSE();
 }

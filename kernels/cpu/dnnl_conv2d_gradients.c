@@ -49,6 +49,7 @@ const kernel conv2d_dsrc__cpu_dnnl = {
 static const char *dweight_refuse(const void *desc)
 {
     const char *reason = refuse_f32(desc);
+    if (((const conv2d_desc *)desc)->transform.enabled) return "no input transform";
     return reason ? reason : dnnl_conv2d_refuse(OP_CONV2D_DWEIGHT, desc);
 }
 

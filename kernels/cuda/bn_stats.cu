@@ -40,13 +40,16 @@ static __global__ void __launch_bounds__(THREADS) stats_direct(double *__restric
 
 template <typename T>
 static __global__ void __launch_bounds__(THREADS) grad_stats_direct(double *__restrict__ stats, const T *__restrict__ ddst,
-    const T *__restrict__ src, const T *__restrict__ dst, int64_t rows, int64_t channels, activation act, float alpha, float beta)
+    const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply, int64_t rows, int64_t channels, activation act,
+    float alpha, float beta)
 {
     int64_t c = blockIdx.x;
     double sum = 0.0, products = 0.0;
     for (int64_t r = threadIdx.x; r < rows; r += blockDim.x) {
         int64_t i = r * channels + c;
-        float y = act == ACT_NONE ? 0.0f : to_float(dst[i]);
+        float y = 0.0f;
+        if (apply) y = remade(src[i], apply[c], apply[channels + c], act, alpha, beta);
+        else if (act != ACT_NONE) y = to_float(dst[i]);
         double g = (double)activate_gradient(to_float(ddst[i]), y, act, alpha, beta);
         sum += g;
         products += g * (double)to_float(src[i]);
@@ -70,7 +73,7 @@ template <typename T> static status launch_grad_stats_direct(const kernel_call *
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     return launch(grad_stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], call->in[2], d->rows, d->channels, d->act, d->alpha, d->beta);
+        call->in[1], call->in[2], d->recompute ? call->in[3] : NULL, d->rows, d->channels, d->act, d->alpha, d->beta);
 }
 
 static status stats_direct_run(const kernel_call *call)
@@ -151,16 +154,23 @@ static __global__ void __launch_bounds__(THREADS, 2) stats_columns(double *__res
     sums_write(partial, &s, channels);
 }
 
-/* ACT: the activation, or -1: `act` decides at run time. */
-template <typename T, int N, int ACT>
+/* ACT: the activation, or -1: `act` decides at run time. REMADE: dst is NULL, apply has bn_apply's coefficients. */
+template <typename T, int N, int ACT, bool REMADE>
 static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *__restrict__ partial, const T *__restrict__ ddst,
-    const T *__restrict__ src, const T *__restrict__ dst, int64_t rows, int64_t channels, int64_t band, activation act, float alpha, float beta)
+    const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply, int64_t rows, int64_t channels, int64_t period,
+    int64_t band, activation act, float alpha, float beta)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
     int64_t row = blockIdx.y * band + threadIdx.y, end = (blockIdx.y + 1) * band;
     if (end > rows) end = rows;
     if (channel >= channels) end = 0;
     if (ACT >= 0) act = (activation)ACT;
+    float a[N] = {}, shift[N] = {};
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        int64_t own = channels / period, c = (channel + k) % own;
+        if (REMADE && channel < channels) a[k] = apply[c], shift[k] = apply[own + c];
+    }
     sums<N> s;
     sums_clear(&s);
     while (row < end) {
@@ -173,13 +183,14 @@ static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *
                 int64_t at = (row + u * step) * channels + channel;
                 g[u] = load_pack<N>(ddst + at);
                 x[u] = load_pack<N>(src + at);
-                if (act != ACT_NONE) y[u] = load_pack<N>(dst + at);
+                if (act != ACT_NONE && !REMADE) y[u] = load_pack<N>(dst + at);
             }
 #pragma unroll
             for (int u = 0; u < UNROLL / 2; u++)
 #pragma unroll
                 for (int k = 0; k < N; k++) {
-                    float value = activate_gradient(to_float(g[u].at[k]), to_float(y[u].at[k]), act, alpha, beta);
+                    float out = REMADE ? remade(x[u].at[k], a[k], shift[k], act, alpha, beta) : to_float(y[u].at[k]);
+                    float value = activate_gradient(to_float(g[u].at[k]), out, act, alpha, beta);
                     s.run[0][k] += value;
                     s.run[1][k] = fmaf(value, to_float(x[u].at[k]), s.run[1][k]);
                 }
@@ -256,13 +267,13 @@ template <typename T, int N> static status launch_stats_columns(const kernel_cal
     return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
 }
 
-template <typename T, int N, int ACT> static status launch_grad_stats_columns(const kernel_call *call, int64_t period)
+template <typename T, int N, int ACT, bool REMADE = false> static status launch_grad_stats_columns(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     cut c = cut_of(d, N, period);
     double *stats = (double *)call->out[0], *partial = partial_count(c) ? (double *)call->scratch : stats;
-    TRY(launch(grad_stats_columns<T, N, ACT>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2],
-        c.rows, c.channels, c.plan.band, d->act, d->alpha, d->beta));
+    TRY(launch(grad_stats_columns<T, N, ACT, REMADE>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2],
+        REMADE ? call->in[3] : NULL, c.rows, c.channels, period, c.plan.band, d->act, d->alpha, d->beta));
     return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
 }
 
@@ -281,6 +292,10 @@ template <typename T> static status choose_grad_stats(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     int64_t period = packed_period(d);
+    if (d->recompute && period && is_aligned(call))
+        return d->act == ACT_RELU ? launch_grad_stats_columns<T, LANES<T>, ACT_RELU, true>(call, period)
+                                  : launch_grad_stats_columns<T, LANES<T>, -1, true>(call, period);
+    if (d->recompute) return launch_grad_stats_columns<T, 1, -1, true>(call, 1);
     if (!period || !is_aligned(call)) return launch_grad_stats_columns<T, 1, -1>(call, 1);
     if (d->act == ACT_NONE) return launch_grad_stats_columns<T, LANES<T>, ACT_NONE>(call, period);
     if (d->act == ACT_RELU) return launch_grad_stats_columns<T, LANES<T>, ACT_RELU>(call, period);

@@ -41,6 +41,12 @@ static inline int64_t column_period(int64_t rows, int64_t channels, int64_t lane
     return rows % period == 0 ? period : 0;
 }
 
+/* What bn_apply without add has stored, or would have, of src x and its channel's coefficients. */
+template <typename T> static inline __device__ float remade(T x, float a, float shift, activation act, float alpha, float beta)
+{
+    return to_float(from_float<T>(activate(fmaf(a, to_float(x), shift), act, alpha, beta)));
+}
+
 constexpr int FOLD_STRIDE = COLUMN_THREADS + 8; /* so that neighbouring values of a narrow block lie in different banks */
 
 /* Leaves VALUES sums per thread for column_total; its return value goes there. All threads of the block call it. */

@@ -398,6 +398,7 @@ static const char *dweight_refuse(const void *desc)
     const conv2d_desc *d = (const conv2d_desc *)desc;
     const char *why = shape_refuse(d);
     if (why) return why;
+    if (d->transform.enabled) return "no input transform: of a window in registers it would be done again and again";
     return (int64_t)d->kh * d->kw > 512 ? "a window of more than 512 taps" : NULL;
 }
 

@@ -4,6 +4,7 @@
  *     dst[n, y, x, o]       = epilogue(sum over ky, kx, c of src[n, y sh - pt + ky dil_h, x sw - pl + kx dil_w, c] weight[o, ky, kx, c])
  *     dsrc[n, y, x, c]      = sum over ky, kx, o of ddst[n, (y + pt - ky dil_h) / sh, ..., o] weight[o, ky, kx, c], where divisible
  *     dweight[o, ky, kx, c] += sum over n, y, x of ddst[n, y, x, o] src[n, y sh - pt + ky dil_h, ..., c]
+ * A transform of src comes first.
  */
 #include "kernels/cuda/conv2d.cuh"
 
@@ -135,8 +136,8 @@ static status dsrc_run(const kernel_call *call)
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc d, void *__restrict__ dweight, const T *__restrict__ src,
-    const T *__restrict__ ddst)
+static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc d, conv2d_input in, void *__restrict__ dweight,
+    const T *__restrict__ src, const T *__restrict__ ddst)
 {
     int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, count = d.oc * d.kh * d.kw * icg;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)gridDim.x * THREADS) {
@@ -149,7 +150,7 @@ static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc 
                 int64_t ix = x * d.sw - d.pl + kx * d.dil_w;
                 if (ix < 0 || ix >= d.iw) continue;
                 sum = fmaf(factor(ddst[(p * d.ow + x) * d.oc + o], d.compute),
-                    factor(src[((n * d.ih + iy) * d.iw + ix) * d.ic + g * icg + c], d.compute), sum);
+                    src_factor(to_float(src[((n * d.ih + iy) * d.iw + ix) * d.ic + g * icg + c]), &d, &in, (int32_t)(g * icg + c)), sum);
             }
         }
         store_as(dweight, d.weight_type, i, load_as(dweight, d.weight_type, i) + sum);
@@ -159,8 +160,8 @@ static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc 
 template <typename T> static status dweight(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    return launch(dweight_kernel<T>, grid_for(d->oc * d->kh * d->kw * (d->ic / d->groups)), dim3(THREADS), 0, call->stream, *d, call->out[0],
-        (const T *)call->in[0], (const T *)call->in[1]);
+    return launch(dweight_kernel<T>, grid_for(d->oc * d->kh * d->kw * (d->ic / d->groups)), dim3(THREADS), 0, call->stream, *d,
+        conv2d_input_of(call), call->out[0], (const T *)call->in[0], (const T *)call->in[1]);
 }
 
 static status dweight_run(const kernel_call *call)

@@ -23,7 +23,8 @@ static mma_stage stage_of(const conv2d_desc *d, bool sm75)
 {
     int64_t elements = CHUNK / (int64_t)dtype_bytes(product_type(d));
     if (d->ic / d->groups % elements || d->oc / d->groups % elements) return STAGE_GATHER;
-    return sm75 || dtype_bytes(product_type(d)) != dtype_bytes(d->src_type) ? STAGE_VECTOR : STAGE_COPY;
+    bool staged = sm75 || d->transform.enabled || dtype_bytes(product_type(d)) != dtype_bytes(d->src_type);
+    return staged ? STAGE_VECTOR : STAGE_COPY;
 }
 
 /* Scratch: sums of dbias, then the partial results. */
@@ -39,6 +40,7 @@ static status run_as(const kernel_call *call, dweight_launcher launch, bool sm75
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
     mma_dweight_call c = {};
     c.g = conv2d_gemm_forward(d);
+    c.in = conv2d_input_of(call);
     c.src = call->in[0], c.ddst = call->in[1];
     c.partial = (float *)((char *)call->scratch + conv2d_columns_scratch(d));
     c.bands = conv2d_bands(&c.g), c.stage = stage_of(d, sm75), c.stream = call->stream;

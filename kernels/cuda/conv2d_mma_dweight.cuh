@@ -16,6 +16,7 @@
 /* One launch: partial [bands, groups, n, k] of conv2d_gemm_forward's g. */
 typedef struct mma_dweight_call {
     conv2d_gemm g;
+    conv2d_input in;
     const void *src, *ddst;
     float *partial;
     int32_t bands;
@@ -96,10 +97,28 @@ static inline __device__ void copy_pixels(unsigned char *to, const conv2d_gemm *
     }
 }
 
-/* A slice in registers. */
+/* A slice in registers. Bit i * ELEMENTS + e of inside: b[i][e] is a pixel's. */
 template <typename TILE, typename T> struct staged_pixels {
     T a[TILE::A][TILE::ELEMENTS], b[TILE::B][TILE::ELEMENTS];
+    uint32_t inside;
+    static_assert(TILE::B * TILE::ELEMENTS <= 32, "a bit each");
 };
+
+/* The transform of a thread's channels, the same ones in every slice; a[e] of columns past the end is 0. */
+template <int ELEMENTS> struct column_transform {
+    float a[ELEMENTS], d[ELEMENTS];
+};
+
+template <int ELEMENTS>
+static inline __device__ void transform_open(column_transform<ELEMENTS> *t, const conv2d_gemm *g, const conv2d_input *in, int32_t n, int32_t group)
+{
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; e++) {
+        bool some = in->a && n + e < g->k;
+        int32_t c = group * g->channels + n + e - divide(n + e, g->by_channels) * g->channels;
+        t->a[e] = some ? in->a[c] : 0.0f, t->d[e] = some ? in->d[c] : 0.0f;
+    }
+}
 
 /* ELEMENTS neighbours as 16-byte loads. */
 template <int ELEMENTS, typename T> static inline __device__ void load_chunk(T *to, const T *from, bool inside)
@@ -119,6 +138,7 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
     int32_t p0, int32_t end)
 {
     int32_t m = m0 + threadIdx.x % TILE::CHUNKS_A * TILE::ELEMENTS, n = n0 + threadIdx.x % TILE::CHUNKS_B * TILE::ELEMENTS;
+    s->inside = 0;
     if constexpr (STAGE == STAGE_VECTOR) {
         tap_origin tap = tap_origin_of(g, n, group);
 #pragma unroll
@@ -132,6 +152,7 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
             pixel_origin p = pixel_origin_of(g, p0 + threadIdx.x / TILE::CHUNKS_B + i * TILE::RUN_B, end);
             bool inside = tap_inside(g, p, tap);
             load_chunk<TILE::ELEMENTS>(s->b[i], src + (inside ? p.base + tap.offset : 0), inside);
+            if (inside) s->inside |= ((1u << TILE::ELEMENTS) - 1) << i * TILE::ELEMENTS;
         }
     } else {
 #pragma unroll
@@ -148,12 +169,19 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
         for (int e = 0; e < TILE::ELEMENTS; e++) {
             tap_origin tap = tap_origin_of(g, n + e, group);
 #pragma unroll
-            for (int i = 0; i < TILE::B; i++) s->b[i][e] = tap_inside(g, pixels[i], tap) ? src[pixels[i].base + tap.offset] : zero<T>();
+            for (int i = 0; i < TILE::B; i++) {
+                bool inside = tap_inside(g, pixels[i], tap);
+                s->b[i][e] = inside ? src[pixels[i].base + tap.offset] : zero<T>();
+                s->inside |= (uint32_t)inside << (i * TILE::ELEMENTS + e);
+            }
         }
     }
 }
 
-template <typename TILE, typename T, typename E> static inline __device__ void store_pixels(unsigned char *to, const staged_pixels<TILE, T> *s)
+/* The transform is done here, a slice after the load, so that nobody waits for memory. */
+template <typename TILE, typename T, typename E>
+static inline __device__ void store_pixels(unsigned char *to, const staged_pixels<TILE, T> *s, const conv2d_input *in,
+    const column_transform<TILE::ELEMENTS> *t)
 {
 #pragma unroll
     for (int i = 0; i < TILE::A; i++) {
@@ -168,6 +196,13 @@ template <typename TILE, typename T, typename E> static inline __device__ void s
         pack<E, TILE::ELEMENTS> v;
 #pragma unroll
         for (int e = 0; e < TILE::ELEMENTS; e++) v.at[e] = as_factor<E, T>(s->b[i][e]);
+        if (in->a) {
+#pragma unroll
+            for (int e = 0; e < TILE::ELEMENTS; e++) {
+                float x = activate(fmaf(t->a[e], to_float(s->b[i][e]), t->d[e]), in->act, in->alpha, in->beta);
+                if (s->inside >> (i * TILE::ELEMENTS + e) & 1) v.at[e] = as_factor<E, float>(x);
+            }
+        }
         *(pack<E, TILE::ELEMENTS> *)(to + (threadIdx.x / TILE::CHUNKS_B + i * TILE::RUN_B) * TILE::PITCH_B + threadIdx.x % TILE::CHUNKS_B * CHUNK) = v;
     }
 }
@@ -235,8 +270,8 @@ static inline __device__ void multiply_pixels(float sum[TILE::MI][TILE::NI][4], 
 
 /* Grid: x tiles (n fastest) of all groups, y bands. */
 template <typename P, typename T, typename TILE, mma_stage STAGE>
-static __global__ void __launch_bounds__(TILE::THREADS) dweight_kernel(conv2d_gemm g, float *__restrict__ partial, const T *__restrict__ src,
-    const T *__restrict__ ddst, int32_t bands)
+static __global__ void __launch_bounds__(TILE::THREADS) dweight_kernel(conv2d_gemm g, conv2d_input in, float *__restrict__ partial,
+    const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
 {
     typedef typename P::element E;
     SHARED_DYNAMIC(shared);
@@ -265,9 +300,11 @@ static __global__ void __launch_bounds__(TILE::THREADS) dweight_kernel(conv2d_ge
         ptx_cp_async_wait<0>();
     } else {
         staged_pixels<TILE, T> s;
+        column_transform<TILE::ELEMENTS> t;
+        transform_open<TILE::ELEMENTS>(&t, &g, &in, n0 + threadIdx.x % TILE::CHUNKS_B * TILE::ELEMENTS, group);
         load_pixels<TILE, T, STAGE>(&s, &g, src, ddst, group, m0, n0, from, end);
         for (int32_t i = 0; i < slices; i++) {
-            store_pixels<TILE, T, E>(shared + i % 2 * TILE::STAGE_BYTES, &s);
+            store_pixels<TILE, T, E>(shared + i % 2 * TILE::STAGE_BYTES, &s, &in, &t);
             __syncthreads();
             if (i + 1 < slices) load_pixels<TILE, T, STAGE>(&s, &g, src, ddst, group, m0, n0, from + (i + 1) * TILE::DEPTH, end);
             multiply_pixels<P, TILE, false>(sum, shared + i % 2 * TILE::STAGE_BYTES);
@@ -291,8 +328,8 @@ template <typename P, typename T, typename TILE, mma_stage STAGE> static status 
 {
     dim3 grid(blocks_for(c->g.n, TILE::BM) * blocks_for(c->g.k, TILE::BN) * c->g.groups, c->bands);
     size_t bytes = TILE::STAGE_BYTES * (STAGE == STAGE_COPY ? TILE::STAGES : 2);
-    return launch(dweight_kernel<P, T, TILE, STAGE>, grid, dim3(TILE::THREADS), bytes, c->stream, c->g, c->partial, (const T *)c->src, (const T *)c->ddst,
-        c->bands);
+    return launch(dweight_kernel<P, T, TILE, STAGE>, grid, dim3(TILE::THREADS), bytes, c->stream, c->g, c->in, c->partial, (const T *)c->src,
+        (const T *)c->ddst, c->bands);
 }
 
 template <typename P> static status dweight_copied(const mma_dweight_call *c)
@@ -304,7 +341,9 @@ template <typename P> static status dweight_copied(const mma_dweight_call *c)
 
 template <typename P, typename T> static status dweight_staged(const mma_dweight_call *c)
 {
-    typedef dweight_tile<typename P::element, 64, 64, 32, 32, 2> tile;
+    typedef typename P::element E;
+    typedef dweight_tile<E, 64, 64, 32, 32, 2> tile;
+    if (c->stage == STAGE_VECTOR && c->g.n > 64 && c->g.k > 64) return dweight_launch<P, T, dweight_tile<E, 128, 128, 64, 32, 2>, STAGE_VECTOR>(c);
     return c->stage == STAGE_VECTOR ? dweight_launch<P, T, tile, STAGE_VECTOR>(c) : dweight_launch<P, T, tile, STAGE_GATHER>(c);
 }
 

@@ -218,8 +218,8 @@ static status dsrc_run(const kernel_call *call)
 
 /* A slice of 16 pixels from k0: ddst's channels m0 .. and the gathered (tap, channel) n0 .., neighbours of both neighbours in memory. */
 template <typename T, typename TILE>
-static inline __device__ void load_pixels(slice<TILE> *s, const conv2d_gemm *g, conv2d_compute compute, const T *src, const T *ddst, int32_t group,
-    int32_t m0, int32_t n0, int32_t k0, int32_t end)
+static inline __device__ void load_pixels(slice<TILE> *s, const conv2d_gemm *g, const conv2d_input *in, conv2d_compute compute, const T *src,
+    const T *ddst, int32_t group, int32_t m0, int32_t n0, int32_t k0, int32_t end)
 {
     int32_t m = m0 + threadIdx.x % TILE::BM, n = n0 + threadIdx.x % TILE::BN;
     int32_t tap = divide(n, g->by_channels), c = n - tap * g->channels, ty = divide(tap, g->by_taps_w), tx = tap - ty * g->taps_w;
@@ -234,7 +234,9 @@ static inline __device__ void load_pixels(slice<TILE> *s, const conv2d_gemm *g, 
         int32_t k = k0 + threadIdx.x / TILE::BN + i * (THREADS / TILE::BN);
         row_origin r = origin_of(g, k < end ? k : g->m);
         bool inside = n < g->k && (uint32_t)(r.y + ty * g->gap_h) < (uint32_t)g->in_h && (uint32_t)(r.x + tx * g->gap_w) < (uint32_t)g->in_w;
-        s->b[i] = inside ? round_factor(to_float(src[(int64_t)r.offset + offset]), compute) : 0.0f;
+        float x = inside ? to_float(src[(int64_t)r.offset + offset]) : 0.0f;
+        if (in->a && inside) x = transformed(in, x, group * g->channels + c);
+        s->b[i] = round_factor(x, compute);
     }
 }
 
@@ -250,8 +252,8 @@ template <typename TILE> static inline __device__ void store_pixels(const slice<
 
 /* Grid: x tiles of one group's oc x (tap, channel), y bands, z groups. partial [bands, oc, taps * channels]. */
 template <typename T, typename TILE>
-static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(conv2d_gemm g, conv2d_compute compute, float *__restrict__ partial,
-    const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
+static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(conv2d_gemm g, conv2d_input in, conv2d_compute compute,
+    float *__restrict__ partial, const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
 {
     SHARED(float, a, [2][BK * TILE::PITCH_M]);
     SHARED(float, b, [2][BK * TILE::PITCH_N]);
@@ -260,11 +262,11 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(c
     for (int32_t group = blockIdx.z; group < g.groups; group += gridDim.z) {
         float sum[TILE::TM][TILE::TN] = {};
         slice<TILE> s;
-        load_pixels<T, TILE>(&s, &g, compute, src, ddst, group, m0, n0, from, end);
+        load_pixels<T, TILE>(&s, &g, &in, compute, src, ddst, group, m0, n0, from, end);
         for (int32_t k = from, i = 0; k < end; k += BK, i ^= 1) {
             store_pixels<TILE>(&s, a[i], b[i]);
             __syncthreads();
-            if (k + BK < end) load_pixels<T, TILE>(&s, &g, compute, src, ddst, group, m0, n0, k + BK, end);
+            if (k + BK < end) load_pixels<T, TILE>(&s, &g, &in, compute, src, ddst, group, m0, n0, k + BK, end);
             multiply<TILE>(sum, a[i], b[i]);
         }
         __syncthreads();
@@ -283,8 +285,8 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(c
 template <typename T, typename TILE> static status launch_dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
 {
     dim3 grid(blocks_for(g->n, TILE::BM) * blocks_for(g->k, TILE::BN), bands, g->groups < MAX_GRID_Z ? g->groups : MAX_GRID_Z);
-    return launch(dweight_kernel<T, TILE>, grid, dim3(THREADS), 0, call->stream, *g, ((const conv2d_desc *)call->desc)->compute, partial,
-        (const T *)call->in[0], (const T *)call->in[1], bands);
+    return launch(dweight_kernel<T, TILE>, grid, dim3(THREADS), 0, call->stream, *g, conv2d_input_of(call),
+        ((const conv2d_desc *)call->desc)->compute, partial, (const T *)call->in[0], (const T *)call->in[1], bands);
 }
 
 template <typename T> static status dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)

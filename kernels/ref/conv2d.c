@@ -75,6 +75,7 @@ static const char *dsrc_refuse(const void *desc)
     if (why) return why;
     if (!ref_is_float(d->src_type) || d->weight_type != d->src_type || d->dst_type != d->src_type)
         return "dsrc, weight and ddst are not one float type";
+    if (d->transform.enabled) return "the gradient by the input has no transform";
     return float_types_refuse(d);
 }
 
@@ -86,6 +87,7 @@ static const char *dweight_refuse(const void *desc)
     if (!ref_is_float(d->src_type) || d->dst_type != d->src_type) return "src and ddst are not one float type";
     if (d->weight_type != d->src_type && (d->weight_type != DTYPE_F32 || d->src_type == DTYPE_F64))
         return "dweight has neither the tensors' type nor f32";
+    if (!ref_act_known(d->transform.act)) return "unknown activation";
     return float_types_refuse(d);
 }
 
@@ -271,8 +273,7 @@ static status dweight_run(const kernel_call *call)
     double *image = call->scratch, *weights = image + s.image, *ddst = weights + s.weights;
     memset(weights, 0, (size_t)s.weights * sizeof(double));
     for (int64_t n = 0; n < d->n; n++) {
-        ref_load(image, call->in[0], d->src_type, n * s.image, s.image);
-        reduce_products(d, image, s.image);
+        load_image(d, image, call->in[CONV2D_SRC], call->in[CONV2D_TRANSFORM], n);
         for (int64_t p = 0; p < d->oh * d->ow; p++) {
             ref_load(ddst, call->in[1], d->dst_type, (n * d->oh * d->ow + p) * d->oc, d->oc);
             reduce_products(d, ddst, d->oc);

@@ -18,6 +18,12 @@ static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_
     *out = (*in + *first + *last - reach) / *stride + 1;
 }
 
+static void draw_transform(rng *r, conv2d_desc *d, uint32_t one_in)
+{
+    d->transform = (conv2d_transform){check_chance(r, one_in), ACT_NONE, 0, 0};
+    if (d->transform.enabled) d->transform.act = check_chance(r, 2) ? ACT_RELU : ACT_SWISH;
+}
+
 static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
 {
     conv2d_epilogue *e = &d->epilogue;
@@ -25,6 +31,7 @@ static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
     if (op != OP_CONV2D_FORWARD) {
         if (op == OP_CONV2D_DWEIGHT && check_chance(r, 2)) d->weight_type = DTYPE_F32;
         if (d->src_type == DTYPE_F32 && check_chance(r, 3)) d->compute = COMPUTE_F16 + rng_below(r, 3);
+        if (op == OP_CONV2D_DWEIGHT) draw_transform(r, d, 3);
         e->add_type = DTYPE_F32;
         return;
     }
@@ -46,8 +53,7 @@ static void draw_types(rng *r, kernel_op op, conv2d_desc *d)
     e->has_scale = check_chance(r, 8);
     e->stats = check_chance(r, 6);
     if (d->src_type == DTYPE_F32 && check_chance(r, 3)) d->compute = COMPUTE_F16 + rng_below(r, 3);
-    d->transform = (conv2d_transform){check_chance(r, 6), ACT_NONE, 0, 0};
-    if (d->transform.enabled) d->transform.act = check_chance(r, 2) ? ACT_RELU : ACT_SWISH;
+    draw_transform(r, d, 6);
     if (!e->has_add) e->add_type = DTYPE_F32, e->add_scale = 0;
 }
 
@@ -111,6 +117,14 @@ static double factor_epsilon(const conv2d_desc *d)
     return d->src_type == DTYPE_F16 || d->src_type == DTYPE_BF16 ? dtype_epsilon(d->src_type) : 0;
 }
 
+/* A transformed input is a factor rounded once more, at worst by epsilon / 2 each: (8 sqrt(n) u + epsilon / 2) M. */
+static int64_t terms_of(const conv2d_desc *d, int64_t terms)
+{
+    if (!d->transform.enabled || factor_epsilon(d) == 0) return terms;
+    double root = sqrt((double)terms) + factor_epsilon(d) / 2 / (8 * 0x1p-24);
+    return (int64_t)ceil(root * root);
+}
+
 static void forward_tensors(const conv2d_desc *d, check_tensors *t)
 {
     const conv2d_epilogue *e = &d->epilogue;
@@ -128,11 +142,7 @@ static void forward_tensors(const conv2d_desc *d, check_tensors *t)
     if (e->has_scale && integer) t->in[CONV2D_SCALE].low = spread / 4, t->in[CONV2D_SCALE].high = spread;
     if (d->transform.enabled) t->in[CONV2D_TRANSFORM] = (check_tensor){.type = param, .count = 2 * d->ic};
     t->out[0] = (check_tensor){.type = d->dst_type, .count = dst, .terms = window_of(d) + 3};
-    if (d->transform.enabled && factor_epsilon(d) > 0) {
-        /* The transformed input is a factor rounded once more, at worst by epsilon / 2 each: (8 sqrt(n) u + epsilon / 2) M. */
-        double root = sqrt((double)t->out[0].terms) + factor_epsilon(d) / 2 / (8 * 0x1p-24);
-        t->out[0].terms = (int64_t)ceil(root * root);
-    }
+    t->out[0].terms = terms_of(d, t->out[0].terms);
     /* The integer epilogue is defined to the bit, but for the exponential functions. */
     t->out[0].exact = integer && e->act != ACT_SIGMOID && e->act != ACT_SWISH;
     /* Statistics are of dst as stored: each addend carries the rounding of dst, which counts as that many more terms. */
@@ -157,10 +167,12 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     } else {
         t->in[0] = src;
         t->in[1] = dst;
+        if (d->transform.enabled) t->in[CONV2D_TRANSFORM] = (check_tensor){.type = check_param(d->src_type), .count = 2 * d->ic};
         t->out[0] = weight;
         t->out[0].kept = true;
-        t->out[0].terms = d->n * d->oh * d->ow + 1;
-        if (d->oc % 3) t->out[1] = (check_tensor){.type = check_param(d->src_type), .count = d->oc, .kept = true, .terms = t->out[0].terms};
+        t->out[0].terms = terms_of(d, d->n * d->oh * d->ow + 1);
+        if (d->oc % 3) t->out[1] = (check_tensor){.type = check_param(d->src_type), .count = d->oc, .kept = true,
+            .terms = d->n * d->oh * d->ow + 1};
     }
 }
 
