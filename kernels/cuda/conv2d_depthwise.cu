@@ -207,14 +207,7 @@ static status forward_run(const kernel_call *call)
         (const float *)call->packed, call->stream};
     if (d->src_type == DTYPE_I8) return depthwise<int8_t>(&c);
     if (d->src_type == DTYPE_U8) return depthwise<uint8_t>(&c);
-    TRY(FOR_FLOAT_TYPE(d->src_type, depthwise, &c));
-    return d->epilogue.stats ? conv2d_stats(call, (double *)call->out[1], call->scratch) : OK;
-}
-
-static size_t forward_scratch(const void *desc, const void *)
-{
-    const conv2d_desc *d = (const conv2d_desc *)desc;
-    return d->epilogue.stats ? conv2d_columns_scratch(d) : 0;
+    return FOR_FLOAT_TYPE(d->src_type, depthwise, &c);
 }
 
 static size_t packed_bytes(const void *desc, const void *)
@@ -381,6 +374,8 @@ static const char *forward_refuse(const void *desc)
     bool integer = d->src_type == DTYPE_I8 || d->src_type == DTYPE_U8, exponential = d->epilogue.act == ACT_SIGMOID || d->epilogue.act == ACT_SWISH;
     const char *why = shape_refuse(d);
     if (why) return why;
+    /* A thread has 4 results of a channel: sums over them would be as many bytes as a quarter of what bn_stats reads. */
+    if (d->epilogue.stats) return "no statistics";
     if (integer && d->kh * d->kw > 512) return "a window of more than 512 taps"; /* 512 * 255 * 128 < 2^24: sums in f32 are exact */
     return integer && d->dst_type != DTYPE_F32 && exponential ? "sigmoid or swish, rounded to an integer" : NULL;
 }
@@ -407,7 +402,6 @@ extern const kernel conv2d_forward__cuda_depthwise = {
     .backend = BACKEND_CUDA,
     .name = "conv2d_forward__cuda_depthwise",
     .refuse = forward_refuse,
-    .scratch_bytes = forward_scratch,
     .packed_bytes = packed_bytes,
     .pack = forward_pack,
     .run = forward_run,

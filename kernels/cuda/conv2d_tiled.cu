@@ -6,6 +6,9 @@
  * that the 16-byte reads of shared memory meet no bank conflict. Bound by FMA issue at 128 x 128, by L2 below.
  * kernelcheck --bench --only=conv2d_forward__cuda_tiled --shapes=bench/shapes/resnet50-bf16.txt.
  *
+ * Statistics are of what is stored: a thread adds its TM rows in f32, the block's 16 rows of threads are added in double, tiles in order by a
+ * second kernel.
+ *
  * The weight gradient is the product with m = output channels, n = (tap, channel) and k = pixels, cut into bands of pixels whose partial
  * results a second kernel adds in order.
  */
@@ -119,10 +122,33 @@ template <typename TILE> static inline __device__ void store_slice(const slice<T
     }
 }
 
+/* Adds the sums of the block's threads, column by column, in order: one row of stats [tiles, 2, oc]. shared: two arrays of 16 rows of BN. */
+template <typename TILE>
+static inline __device__ void store_stats(double *stats, float *sums, float *squares, const float sum[TILE::TN], const float square[TILE::TN],
+    const conv2d_gemm *g, int32_t group, int32_t n0)
+{
+    int down = threadIdx.x / TILE::ACROSS, across = threadIdx.x % TILE::ACROSS;
+#pragma unroll
+    for (int j = 0; j < TILE::TN; j++) {
+        int at = down * TILE::BN + result_at<TILE::BN, TILE::TN>(across, j);
+        sums[at] = sum[j], squares[at] = square[j];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < 2 * TILE::BN; i += THREADS) {
+        const float *rows = (i < TILE::BN ? sums : squares) + i % TILE::BN;
+        double total = 0;
+        for (int r = 0; r < THREADS / TILE::ACROSS; r++) total += (double)rows[r * TILE::BN];
+        int32_t n = n0 + i % TILE::BN;
+        if (n < g->n) stats[((int64_t)blockIdx.x * 2 + i / TILE::BN) * g->out_pitch + group * g->n + n] = total;
+    }
+    __syncthreads(); /* the next group's slices come where these sums lie */
+}
+
 template <typename T, typename TILE>
 static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) gathered_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, conv2d_compute compute,
-    const T *__restrict__ src, const T *__restrict__ weight)
+    double *__restrict__ stats, const T *__restrict__ src, const T *__restrict__ weight)
 {
+    static_assert(THREADS / TILE::ACROSS * TILE::BN <= 2 * BK * TILE::PITCH_M && TILE::PITCH_M <= TILE::PITCH_N, "sums fit where slices lay");
     SHARED(float, a, [2][BK * TILE::PITCH_M]);
     SHARED(float, b, [2][BK * TILE::PITCH_N]);
     SHARED(row_origin, rows, [TILE::BM]);
@@ -140,6 +166,7 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) gathered_kernel(
             multiply<TILE>(sum, a[i % 2], b[i % 2]);
         }
         __syncthreads(); /* the next group stores into what this one still reads */
+        float column_sum[TILE::TN] = {}, column_square[TILE::TN] = {};
 #pragma unroll
         for (int i = 0; i < TILE::TM; i++) {
             int32_t m = m0 + result_at<TILE::BM, TILE::TM>(threadIdx.x / TILE::ACROSS, i);
@@ -151,9 +178,14 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) gathered_kernel(
                 if (n >= g.n) continue;
                 float add = out.add ? to_float(((const T *)out.add)[at + n]) : 0.0f;
                 float y = activate(epilogue_sum(&out, sum[i][j], add, group * g.n + n), out.act, out.alpha, out.beta);
-                ((T *)out.dst)[at + n] = from_float<T>(y);
+                T stored = from_float<T>(y);
+                ((T *)out.dst)[at + n] = stored;
+                y = to_float(stored);
+                column_sum[j] += y;
+                column_square[j] = fmaf(y, y, column_square[j]);
             }
         }
+        if (stats) store_stats<TILE>(stats, a[0], b[0], column_sum, column_square, &g, group, n0);
     }
 }
 
@@ -166,21 +198,27 @@ static bool large_tile(int64_t m, int64_t n, int64_t groups)
 constexpr int MAX_GRID_Z = 65535;
 
 template <typename T, typename TILE>
-static status launch_gathered(const kernel_call *call, const conv2d_gemm *g, const conv2d_input *in, const conv2d_output *out, const void *src,
-    const void *weight)
+static status launch_gathered(const kernel_call *call, const conv2d_gemm *g, const conv2d_input *in, const conv2d_output *out, double *stats,
+    const void *src, const void *weight)
 {
     dim3 grid(blocks_for(g->m, TILE::BM), blocks_for(g->n, TILE::BN), g->groups < MAX_GRID_Z ? g->groups : MAX_GRID_Z);
     return launch(gathered_kernel<T, TILE>, grid, dim3(THREADS), 0, call->stream, *g, *in, *out, ((const conv2d_desc *)call->desc)->compute,
-        (const T *)src, (const T *)weight);
+        stats, (const T *)src, (const T *)weight);
 }
 
 template <typename T>
-static status gathered(const kernel_call *call, const conv2d_gemm *g, const conv2d_input *in, const conv2d_output *out, const void *src,
-    const void *weight)
+static status gathered(const kernel_call *call, const conv2d_gemm *g, const conv2d_input *in, const conv2d_output *out, double *stats,
+    const void *src, const void *weight)
 {
     if (g->m == 0) return OK;
-    return large_tile(g->m, g->n, g->groups) ? launch_gathered<T, tile_large>(call, g, in, out, src, weight)
-                                             : launch_gathered<T, tile_small>(call, g, in, out, src, weight);
+    return large_tile(g->m, g->n, g->groups) ? launch_gathered<T, tile_large>(call, g, in, out, stats, src, weight)
+                                             : launch_gathered<T, tile_small>(call, g, in, out, stats, src, weight);
+}
+
+/* Rows of tiles: as many partial sums per column. */
+static int64_t tile_rows(const conv2d_gemm *g)
+{
+    return blocks_for(g->m, large_tile(g->m, g->n, g->groups) ? tile_large::BM : tile_small::BM);
 }
 
 static status forward_run(const kernel_call *call)
@@ -189,15 +227,17 @@ static status forward_run(const kernel_call *call)
     conv2d_gemm g = conv2d_gemm_forward(d);
     conv2d_input in = conv2d_input_of(call);
     conv2d_output out = conv2d_output_of(call);
-    TRY(FOR_FLOAT_TYPE(d->src_type, gathered, call, &g, &in, &out, call->in[CONV2D_SRC], call->in[CONV2D_WEIGHT]));
-    return d->epilogue.stats ? conv2d_stats(call, (double *)call->out[1], call->scratch) : OK;
+    double *stats = d->epilogue.stats ? (double *)call->scratch : NULL;
+    TRY(FOR_FLOAT_TYPE(d->src_type, gathered, call, &g, &in, &out, stats, call->in[CONV2D_SRC], call->in[CONV2D_WEIGHT]));
+    return stats ? conv2d_sum_parts((double *)call->out[1], stats, tile_rows(&g), 2 * d->oc, call->stream) : OK;
 }
 
 static size_t forward_scratch(const void *desc, const void *state)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
+    conv2d_gemm g = conv2d_gemm_forward(d);
     (void)state;
-    return d->epilogue.stats ? conv2d_columns_scratch(d) : 0;
+    return d->epilogue.stats ? (size_t)(tile_rows(&g) * 2 * d->oc) * sizeof(double) : 0;
 }
 
 static status dsrc_run(const kernel_call *call)
@@ -209,7 +249,7 @@ static status dsrc_run(const kernel_call *call)
     for (int32_t ph = 0; ph < d->sh && ph < d->ih; ph++)
         for (int32_t pw = 0; pw < d->sw && pw < d->iw; pw++) {
             conv2d_gemm g = conv2d_gemm_dsrc(d, ph, pw);
-            TRY(FOR_FLOAT_TYPE(d->src_type, gathered, call, &g, &in, &out, call->in[0], call->in[1]));
+            TRY(FOR_FLOAT_TYPE(d->src_type, gathered, call, &g, &in, &out, NULL, call->in[0], call->in[1]));
         }
     return OK;
 }
