@@ -85,7 +85,7 @@ static status tune_training(cli_context *c, device *dev, const graph *g)
     plan *p = NULL;
     TRY(train_graph_build(&t, g, s, s->train.batch_size ? s->train.batch_size : 32, 1));
     status result = OK;
-    TRY_OUT(trainable_fuse(&t, dev->api->kernels, &saved));
+    TRY_OUT(trainable_fuse(&t, dev->api->kernels, s->train.normalise_on_read, &saved));
     TRY_OUT(plan_create(&p, &t.graph, dev, &(plan_options){0}));
     TRY_OUT(tune_plan(c, dev, p));
 out:

@@ -32,6 +32,7 @@ typedef enum spec_resize { RESIZE_CROP, RESIZE_STRETCH, RESIZE_LETTERBOX } spec_
 typedef enum spec_exif { EXIF_APPLY, EXIF_IGNORE, EXIF_ERROR } spec_exif;
 typedef enum spec_sampling { SAMPLING_SHUFFLE, SAMPLING_WEIGHTED, SAMPLING_BALANCED } spec_sampling;
 typedef enum spec_device { SPEC_DEVICE_AUTO, SPEC_DEVICE_CPU, SPEC_DEVICE_CUDA } spec_device;
+typedef enum spec_normalise_on_read { NORMALISE_ON_READ_AUTO, NORMALISE_ON_READ_ALWAYS, NORMALISE_ON_READ_NEVER } spec_normalise_on_read;
 typedef enum spec_precision { PRECISION_F32, PRECISION_TF32, PRECISION_BF16, PRECISION_F16 } spec_precision;
 typedef enum spec_loss { LOSS_SOFTMAX, LOSS_SIGMOID } spec_loss;
 typedef enum spec_regularizer { REGULARIZER_NONE, REGULARIZER_L1, REGULARIZER_L2 } spec_regularizer;

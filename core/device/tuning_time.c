@@ -41,6 +41,7 @@ static status open_tensors(workbench *w, kernel_op op, const conv2d_desc *d)
         return buffer_init(&w->out[0], w->dev, (size_t)src * dtype_bytes(d->src_type), "tuning");
     }
     TRY(fill(w, &w->in[0], d->src_type, src));
+    if (d->transform.enabled) TRY(fill(w, &w->in[CONV2D_TRANSFORM], DTYPE_F32, 2 * d->ic));
     if (op == OP_CONV2D_DWEIGHT) {
         TRY(fill(w, &w->in[1], d->dst_type, dst));
         TRY(buffer_init(&w->out[1], w->dev, (size_t)d->oc * sizeof(float), "tuning"));
@@ -50,7 +51,6 @@ static status open_tensors(workbench *w, kernel_op op, const conv2d_desc *d)
     if (e->has_bias) TRY(fill(w, &w->in[CONV2D_BIAS], DTYPE_F32, d->oc));
     if (e->has_scale) TRY(fill(w, &w->in[CONV2D_SCALE], DTYPE_F32, d->oc));
     if (e->has_add) TRY(fill(w, &w->in[CONV2D_ADD], e->add_type, dst));
-    if (d->transform.enabled) TRY(fill(w, &w->in[CONV2D_TRANSFORM], DTYPE_F32, 2 * d->ic));
     if (e->stats) TRY(buffer_init(&w->out[1], w->dev, (size_t)d->oc * 2 * sizeof(double), "tuning"));
     return buffer_init(&w->out[0], w->dev, (size_t)dst * dtype_bytes(d->dst_type), "tuning");
 }

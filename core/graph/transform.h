@@ -53,14 +53,16 @@ status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute c
  * before they are used. Every rank runs the same nodes in the same order. A plan for it needs plan_options.sums. */
 status pass_sync_batchnorm(graph *dst, const graph *src, int64_t here, int64_t everywhere);
 /* Normalisation inside the convolutions around it, for kernels of backend `b`, on a finished graph (after graph_backward). Statistics: sums are
- * taken while the convolution stores what bn_stats would read. Transforms: act(bn(x)) is computed while a convolution reads x, and never stored;
- * where a gradient reads it too, it stays. The results are those of the nodes replaced, but for rounding. */
+ * taken while the convolution stores what bn_stats would read. Transforms: act(bn(x)) is computed while convolutions, their weight gradients and
+ * its own gradients read x, and never stored, where nobody else reads it. The results are those of the nodes replaced, but for rounding.
+ * most_products: only for convolutions that multiply an element of their input at most so often: loading takes longer with a transform, which
+ * counts where products, not memory, take the time. INFINITY: all. */
 typedef struct fused_traffic {
     int32_t statistics, transforms;
-    int64_t bytes; /* that a run no longer moves */
+    int64_t bytes; /* that a run no longer moves: activations written or read */
 } fused_traffic;
 status pass_fuse_statistics(graph *dst, const graph *src, backend b, fused_traffic *saved); /* adds to *saved */
-status pass_fuse_transforms(graph *dst, const graph *src, backend b, fused_traffic *saved);
+status pass_fuse_transforms(graph *dst, const graph *src, backend b, double most_products, fused_traffic *saved);
 /* The way back, for a device that is slow in 16 bits: everything f32, values kept, casts gone. Input edges must be f32. */
 status pass_widen(graph *dst, const graph *src);
 bool graph_has_narrow_floats(const graph *g);

@@ -262,6 +262,7 @@ static status infer_grad_stats(graph *g, node *n)
     shape s = ddst->shape;
     TRY(infer_is(g, n, 1, ddst->type, s));
     TRY(infer_is(g, n, 2, ddst->type, s));
+    TRY(infer_is(g, n, 3, param_type(ddst->type), shape_2(2, s.dim[s.rank - 1])));
     return infer_out(g, n, 0, DTYPE_F64, shape_2(2, s.dim[s.rank - 1]));
 }
 
@@ -269,8 +270,9 @@ static status describe_grad_stats(const graph *g, const node *n, kernel_binding 
 {
     b->op = OP_BN_GRAD_STATS;
     set_desc(&b->desc.bn, n, g->edges[n->in[0]].shape, g->edges[n->in[0]].type);
-    for (int32_t i = 0; i < 3; i++) b->in[i] = n->in[i];
+    for (int32_t i = 0; i < n->in_count; i++) b->in[i] = n->in[i];
     b->out[0] = n->out[0];
+    b->desc.bn.recompute = infer_in(g, n, 3) != NULL;
     return OK;
 }
 
@@ -311,6 +313,7 @@ static status infer_grad_apply(graph *g, node *n)
     TRY(infer_is(g, n, 1, type, s));
     TRY(infer_is(g, n, 2, param_type(type), shape_2(3, s.dim[s.rank - 1])));
     TRY(infer_is(g, n, 3, type, s));
+    TRY(infer_is(g, n, 4, param_type(type), shape_2(2, s.dim[s.rank - 1])));
     TRY(infer_out(g, n, 0, type, s));
     return infer_out(g, n, 1, type, s);
 }
@@ -323,6 +326,7 @@ static status describe_grad_apply(const graph *g, const node *n, kernel_binding 
     b->in[1] = n->in[1];
     b->in[2] = n->in[3];
     b->in[3] = n->in[2];
+    if (infer_in(g, n, 4)) b->in[4] = n->in[4], b->desc.bn.recompute = true;
     b->out[0] = n->out[0];
     b->out[1] = n->out[1];
     return OK;
@@ -337,9 +341,9 @@ const op op_bn_coef = {.name = "bn_coef", STEP, .in_min = 4, .in_max = 4, .out_m
     .describe = describe_coef};
 const op op_bn_apply = {.name = "bn_apply", STEP, .narrow_in = 1 << APPLY_X | 1 << APPLY_ADD, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1, .infer = infer_apply,
     .describe = describe_apply, .gradient = gradient};
-const op op_bn_grad_stats = {.name = "bn_grad_stats", STEP, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1,
+const op op_bn_grad_stats = {.name = "bn_grad_stats", STEP, .in_min = 2, .in_max = 4, .out_min = 1, .out_count = 1,
     .infer = infer_grad_stats, .describe = describe_grad_stats};
 const op op_bn_grad_finalise = {.name = "bn_grad_finalise", STEP, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 3,
     .infer = infer_grad_finalise, .describe = describe_grad_finalise};
-const op op_bn_grad_apply = {.name = "bn_grad_apply", STEP, .in_min = 3, .in_max = 4, .out_min = 1, .out_count = 2,
+const op op_bn_grad_apply = {.name = "bn_grad_apply", STEP, .in_min = 3, .in_max = 5, .out_min = 1, .out_count = 2,
     .infer = infer_grad_apply, .describe = describe_grad_apply};

@@ -207,6 +207,8 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return gradient_products(a, n, &grad, ddst);
 }
 
+enum { GRAD_TRANSFORM = 2 }; /* of dweight */
+
 static shape grad_dst_shape(const conv2d_grad_attr *a)
 {
     conv2d_desc d = {0};
@@ -252,6 +254,7 @@ static status infer_dweight(graph *g, node *n)
     dtype type = infer_in(g, n, 0)->type;
     TRY(infer_is(g, n, 0, type, a->src));
     TRY(infer_is(g, n, 1, type, grad_dst_shape(a)));
+    TRY(infer_is(g, n, GRAD_TRANSFORM, param_type(type), shape_2(2, a->src.dim[a->src.rank - 1])));
     const edge *dweight = &g->edges[n->out[0]];
     bool bias_only = dweight->shape.rank == 1 && dweight->shape.dim[0] == shape_count(a->weight);
     /* Gradients of 16-bit tensors are summed in f32. */
@@ -262,8 +265,12 @@ static status infer_dweight(graph *g, node *n)
 
 static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
 {
+    const conv2d_transform *t = &((const conv2d_grad_attr *)n->attr)->conv.transform;
     b->op = OP_CONV2D_DWEIGHT;
     grad_desc(g, n, b);
+    if (!infer_in(g, n, GRAD_TRANSFORM)) return OK;
+    b->desc.conv2d.transform = (conv2d_transform){true, t->act, t->alpha, t->beta};
+    b->in[CONV2D_TRANSFORM] = n->in[GRAD_TRANSFORM];
     return OK;
 }
 
@@ -273,7 +280,7 @@ const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fiel
     .onnx = &conv2d_onnx};
 const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
     .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dsrc, .describe = describe_dsrc};
-const op op_conv2d_dweight = {.name = "conv2d_dweight", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
+const op op_conv2d_dweight = {.name = "conv2d_dweight", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 3, .out_min = 1,
     .out_count = 2, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dweight, .describe = describe_dweight};
 
 /* ---------------------------------------------------------------------------------------------------- linear */

@@ -7,10 +7,11 @@
 
 /* in: ddst, weight; out: gradient by x. */
 extern const op op_conv2d_dsrc;
-/* in: x, ddst; out: weight's GRAD edge (or, bias_only, the bias's: x is a plane of ones), bias's GRAD edge. */
+/* in: x, ddst, transform coefficients [2, ic] or none; out: weight's GRAD edge (or, bias_only, the bias's: x is a plane of ones), bias's GRAD
+ * edge. */
 extern const op op_conv2d_dweight;
 typedef struct conv2d_grad_attr {
-    conv2d_attr conv;     /* linear: a 1x1 convolution over [n, 1, 1, features] */
+    conv2d_attr conv;     /* linear: a 1x1 convolution over [n, 1, 1, features]; its transform belongs to in 2 of dweight */
     shape src, weight;    /* as the forward node has them                       */
     bool linear;
 } conv2d_grad_attr;
@@ -20,9 +21,10 @@ extern const op op_bn_stats;         /* in: x; out: stats f64 [2, c]            
 extern const op op_bn_finalise;      /* in: stats, gamma, beta; out: coef, saved, running mean, running var     */
 extern const op op_bn_coef;          /* in: gamma, beta, running mean, running var; out: coef, saved            */
 extern const op op_bn_apply;         /* in: x, coef, add or none; out: dst                                      */
-extern const op op_bn_grad_stats;    /* in: ddst, x, dst (none without activation); out: stats f64 [2, c]       */
+/* The gradients' dst: none without activation, or where coef is there to make it from x. */
+extern const op op_bn_grad_stats;    /* in: ddst, x, dst, coef or none; out: stats f64 [2, c]                   */
 extern const op op_bn_grad_finalise; /* in: saved, gamma, stats (none: frozen, nothing trained); out: grad_coef [3, c], dgamma, dbeta */
-extern const op op_bn_grad_apply;    /* in: ddst, x, grad_coef, dst (none without activation); out: dx, dadd    */
+extern const op op_bn_grad_apply;    /* in: ddst, x, grad_coef, dst, coef or none; out: dx, dadd                */
 typedef struct bn_step_attr {
     batchnorm_attr bn;
     double count;         /* finalise: values per channel behind the statistics  */

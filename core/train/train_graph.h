@@ -48,7 +48,7 @@ status train_graph_add_loss(graph *g, const spec *s, double grad_scale, bool sca
 status trainable_sync(trainable *t, int64_t here, int64_t everywhere);
 
 /* Normalisation moves into the convolutions where kernels of backend b do it in passing (transform.h). *saved is set. */
-status trainable_fuse(trainable *t, backend b, fused_traffic *saved);
+status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, fused_traffic *saved);
 
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 

@@ -73,7 +73,7 @@ static status build_training(const trainer *t, trainable *g, int64_t rows, fused
     TRY(train_graph_build(g, &t->model.graph, &t->spec, rows, grad_scale(t)));
     bool shared = t->spec.train.sync_bn && t->comm.world > 1;
     status result = shared ? trainable_sync(g, rows, rows * t->comm.world) : OK;
-    if (result == OK) result = trainable_fuse(g, t->dev->api->kernels, saved);
+    if (result == OK) result = trainable_fuse(g, t->dev->api->kernels, t->spec.train.normalise_on_read, saved);
     if (result != OK) trainable_free(g);
     return result;
 }
@@ -82,7 +82,7 @@ static status build_evaluation(const trainer *t, trainable *g, int64_t rows)
 {
     fused_traffic saved;
     TRY(eval_graph_build(g, &t->model.graph, rows, t->spec.train.precision));
-    status result = trainable_fuse(g, t->dev->api->kernels, &saved);
+    status result = trainable_fuse(g, t->dev->api->kernels, NORMALISE_ON_READ_ALWAYS, &saved);
     if (result != OK) trainable_free(g);
     return result;
 }

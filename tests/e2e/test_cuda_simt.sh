@@ -51,7 +51,7 @@ ok "has the same bits" same_run cuda direct
 
 # A GPU each, the sums of ranks between kernels.
 units=$(build print-OUT)/tests
-ok "make unit tests" build "$units/test_sync_batchnorm" "$units/test_plan_narrow"
+ok "make unit tests" build "$units/test_sync_batchnorm" "$units/test_plan_narrow" "$units/test_graph_normalisation"
 ok "batch normalisation over ranks is that of one" "$units/test_sync_batchnorm"
 ok "two ranks" env GRAFT_SIMT_DEVICES=2 "$graft" train data.root="$work/data" "${small[@]}" train.device=cuda train.output="$work/ranks" --ranks=2 \
     train.sync_bn=true train.batch_size=4 schedule.scale_with_world=false
@@ -86,6 +86,15 @@ for precision in tf32:0.022 bf16:0.18 f16:0.022; do
 done
 ok "f16 again" run f16again train.device=cuda train.precision=f16
 ok "has the same bits" same_run f16 f16again
+# A normalised activation that is made where it is read has the bits of one that is stored. On tensor cores a transform may change the tile, and
+# with it the order of the statistics' sums.
+ok "normalisation inside convolutions" "$units/test_graph_normalisation"
+for precision in f32 bf16; do
+    says 0 "and 4 transforms inside convolutions" run "read-$precision" train.device=cuda train.precision=$precision train.normalise_on_read=always
+    says 0 "and 0 transforms inside convolutions" run "stored-$precision" train.device=cuda train.precision=$precision train.normalise_on_read=never
+done
+ok "f32: the same bits, normalised activations stored or not" same_run read-f32 stored-f32
+ok "bf16: the first loss within 2^-8: a sum's last bit may turn a rounding" losses_near read-bf16 stored-bf16 0.0039 first
 says 2 "CPU backend trains in f32 only" run x train.device=cpu train.precision=bf16
 
 model=$work/cuda/best.safetensors
