@@ -113,14 +113,7 @@ static status write_darknet(export_job *j)
 
 /* ------------------------------------------------------------------------------------------------ DeepStream */
 
-/* The ranges of quantisation-aware training are those of the input before the deviations went into the first convolution. */
-static status prepare_nvinfer(export_job *j)
-{
-    if (j->spec->precision == ENGINE_INT8 && graph_has_fake_quant(&j->m.graph) && !j->spec->force_ptq)
-        return FAIL(E_USAGE, "nvinfer takes pixels with one scale, quantisation-aware training measured the input with one per channel: "
-            "calibrate with export.force_ptq=true, or export the ONNX file alone");
-    return nvinfer_one_scale(&j->m);
-}
+static status prepare_nvinfer(export_job *j) { return nvinfer_one_scale(&j->m); }
 
 static status write_nvinfer(export_job *j)
 {

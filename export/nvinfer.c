@@ -21,20 +21,28 @@ static status scale_weights(edge *weight, const float *factor)
     return OK;
 }
 
-/* The readers of the image, each weight once. */
-static status fold(graph *g, const float *factor)
+static status fold_into(graph *g, const node *n, bool image_is_x, const float *factor)
 {
-    edge_id image = g->inputs[0];
+    edge *weight = n->op == &op_conv2d && image_is_x ? &g->edges[n->in[1]] : NULL;
+    if (!weight || !weight->data || weight->type != DTYPE_F32 || ((const conv2d_attr *)n->attr)->groups != 1 || graph_consumers(g, n->in[1]) != 1)
+        return FAIL(E_MODEL, "nvinfer knows one scale for all channels, and %s (%s), which reads the image, cannot take the deviations "
+            "into its weights; train with data.std the same for all channels", n->name, n->op->name);
+    return scale_weights(weight, factor);
+}
+
+/* The readers of the image, each weight once; through fake quantisation, whose range grows with the channel that grows most. */
+static status fold(graph *g, edge_id image, const float *factor, float growth)
+{
     for (node_id i = 0; i < g->node_count; i++) {
         const node *n = &g->nodes[i];
         for (int32_t k = 0; k < n->in_count; k++) {
             if (n->in[k] != image) continue;
-            edge *weight = n->op == &op_conv2d && k == 0 ? &g->edges[n->in[1]] : NULL;
-            if (!weight || !weight->data || weight->type != DTYPE_F32 || ((const conv2d_attr *)n->attr)->groups != 1 ||
-                graph_consumers(g, n->in[1]) != 1)
-                return FAIL(E_MODEL, "nvinfer knows one scale for all channels, and %s (%s), which reads the image, cannot take the deviations "
-                    "into its weights; train with data.std the same for all channels", n->name, n->op->name);
-            TRY(scale_weights(weight, factor));
+            if (n->op != &op_fake_quant) {
+                TRY(fold_into(g, n, k == 0, factor));
+                continue;
+            }
+            *(float *)g->edges[n->in[1]].data *= growth;
+            TRY(fold(g, n->out[0], factor, growth));
         }
     }
     return OK;
@@ -47,9 +55,12 @@ status nvinfer_one_scale(model *m)
     float factor[3];
     if (is_one(p)) return OK;
     for (int32_t c = 0; c < p->channels; c++) sum += log((double)p->std[c]);
-    float common = (float)exp(sum / p->channels);
-    for (int32_t c = 0; c < p->channels; c++) factor[c] = common / p->std[c];
-    TRY(fold(&m->graph, factor));
+    float common = (float)exp(sum / p->channels), growth = 0;
+    for (int32_t c = 0; c < p->channels; c++) {
+        factor[c] = common / p->std[c];
+        growth = fmaxf(growth, 1 / factor[c]);
+    }
+    TRY(fold(&m->graph, m->graph.inputs[0], factor, growth));
     for (int32_t c = 0; c < 3; c++) p->std[c] = common;
     return OK;
 }

@@ -6,7 +6,8 @@
  *     (x - mean[c]) / std[c] = (s / std[c]) * (x - mean[c]) / s,      weight'[o, y, x, c] = weight[o, y, x, c] * s / std[c]
  *
  * s is the geometric mean of std, so that the weights keep their size. Zeros of padding stay zeros. The mean is not folded: as a bias it
- * would be wrong where the border is padded.
+ * would be wrong where the border is padded. A range from quantisation-aware training is widened by the greatest std[c] / s: nothing is cut
+ * off that was not before, and with the usual deviations the image's steps are 3 % wider than in training.
  *
  *     TRY(nvinfer_one_scale(&m));                       // before anything is calibrated
  *     TRY(nvinfer_write_config(&config, "model.txt"));

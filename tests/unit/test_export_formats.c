@@ -12,6 +12,7 @@
 #include "core/ops/op.h"
 #include "export/export.h"
 #include "export/nvinfer.h"
+#include "export/qat.h"
 #include "export/runner.h"
 #include "tests/unit/export_net.h"
 
@@ -71,6 +72,35 @@ static void test_one_scale(void **state)
     assert_int_equal(nvinfer_one_scale(&m), OK); /* nothing left to do */
     assert_true(((float *)m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")].data)[1] == folded);
     model_free(&m);
+}
+
+/* With ranges from training: the image's covers what it covered, the others stay; weights as without. */
+static void test_one_scale_trained(void **state)
+{
+    (void)state;
+    model m, plain;
+    graph trained;
+    export_scales scales;
+    assert_int_equal(uneven_model(&m), OK);
+    assert_int_equal(uneven_model(&plain), OK);
+    assert_int_equal(qat_insert(&trained, &m.graph, 0.01f), OK);
+    graph_free(&m.graph);
+    m.graph = trained;
+    for (node_id n = 0; n < trained.node_count; n++)
+        if (trained.nodes[n].op == &op_fake_quant) *(float *)trained.edges[trained.nodes[n].in[1]].data = 2.54f;
+    assert_int_equal(nvinfer_one_scale(&m), OK);
+    assert_int_equal(nvinfer_one_scale(&plain), OK);
+    const edge *found = &m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")], *expected = &plain.graph.edges[graph_find_edge(&plain.graph, "conv1.weight")];
+    assert_memory_equal(found->data, expected->data, (size_t)shape_count(found->shape) * sizeof(float));
+    assert_int_equal(qat_scales(&scales, &m, 8601), OK);
+    float common = cbrtf(70.0f * 55 * 40);
+    assert_true(fabsf(cache_find(&scales.table, "image")->scale / (0.02f * 70 / common) - 1) < 1e-6f);
+    assert_true(scales.table.count > 5);
+    for (int64_t i = 0; i < scales.table.count; i++)
+        if (strcmp(scales.table.entries[i].name, "image") != 0) assert_true(fabsf(scales.table.entries[i].scale / 0.02f - 1) < 1e-6f);
+    export_scales_free(&scales);
+    model_free(&m);
+    model_free(&plain);
 }
 
 static void test_one_scale_refuses(void **state)
@@ -145,7 +175,7 @@ static void test_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_scale), cmocka_unit_test(test_one_scale_refuses), cmocka_unit_test(test_config), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_one_scale), cmocka_unit_test(test_one_scale_trained), cmocka_unit_test(test_one_scale_refuses), cmocka_unit_test(test_config), cmocka_unit_test(test_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
