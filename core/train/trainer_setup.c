@@ -332,6 +332,8 @@ static status fit_fake_quantisation(trainer *t)
 {
     graph *g = &t->model.graph, changed;
     bool wanted = t->spec.qat.enable, there = graph_has_fake_quant(g);
+    for (node_id n = 0; wanted && n < g->node_count; n++)
+        if (g->nodes[n].op == &op_fake_quant) ((fake_quant_attr *)g->nodes[n].attr)->momentum = (float)t->spec.qat.range_momentum;
     if (wanted == there) return OK;
     if (wanted && !t->options->fake_quantise) return FAIL(E_INTERNAL, "qat.enable without fake_quantise");
     if (!wanted) {

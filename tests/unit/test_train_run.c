@@ -217,6 +217,30 @@ static void frozen_blocks_stay(void **state)
     expect(status_message(), "this network has 0 to 4");
 }
 
+/* A second quantisation-aware run goes on from the ranges of the first, at the momentum that it asks for. */
+static void ranges_go_on_or_stay(void **state)
+{
+    (void)state;
+    char words[600];
+    fixture_run start = {.folder = "qat", .overrides = "train.epochs=1 qat.enable=true"};
+    train(&start);
+    for (int moving = 0; moving < 2; moving++) {
+        snprintf(words, sizeof words, "train.epochs=1 qat.enable=true qat.range_momentum=%s model.load_graph=true model.pretrained=%s", moving ? "0.5" : "0",
+            last_of("qat"));
+        fixture_run r = {.folder = moving ? "moving" : "staying", .overrides = words};
+        train(&r);
+        safetensors before, after;
+        assert_int_equal(safetensors_open(&before, last_of("qat")), OK);
+        assert_int_equal(safetensors_open(&after, last_of(r.folder)), OK);
+        static const char *const ranges[] = {"conv1.range", "layer1.0.conv1.range", "layer4.0.conv1.range"};
+        for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+            if (same_tensor(&before, &after, ranges[i]) == moving) fail_msg("%s, moving %d", ranges[i], moving);
+        assert_false(same_tensor(&before, &after, "conv1.weight"));
+        safetensors_close(&before);
+        safetensors_close(&after);
+    }
+}
+
 static void transfer_says_what_it_took(void **state)
 {
     (void)state;
@@ -379,7 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_batch_is_learnt_by_heart), cmocka_unit_test(a_bad_update_changes_nothing_and_is_named),
         cmocka_unit_test(many_bad_updates_end_the_run), cmocka_unit_test(frozen_blocks_stay),
-        cmocka_unit_test(transfer_says_what_it_took), cmocka_unit_test(averages_are_what_is_saved),
+        cmocka_unit_test(ranges_go_on_or_stay), cmocka_unit_test(transfer_says_what_it_took), cmocka_unit_test(averages_are_what_is_saved),
         cmocka_unit_test(memory_is_refused_before_the_start), cmocka_unit_test(stopping_early),
         cmocka_unit_test(accumulating_is_a_larger_batch), cmocka_unit_test(what_cannot_be_had_is_refused),
     };
