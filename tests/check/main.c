@@ -2,6 +2,7 @@
  *
  *   kernelcheck                              400 descriptors per op, TAP
  *   kernelcheck --count=40                   fewer
+ *   kernelcheck --accepted=400               as many descriptors as it takes until each variant has taken 400
  *   kernelcheck --seed=71 --only=add__cpu_avx2 --desc="n2pixels3channels4"      one case again, as a failure prints it
  *   kernelcheck --only=conv2d                whose name starts so
  *   kernelcheck --backend=cuda               ref, cpu or cuda: only its variants
@@ -29,7 +30,7 @@ static const check_family *const families[] = {
 typedef struct options {
     const char *only, *desc, *shapes, *backend;
     uint64_t seed;
-    int32_t count;
+    int32_t count, accepted; /* accepted: of each variant, 0: whatever it takes of `count` */
     bool mutants, refusals, bench, trace;
     device *dev;        /* NULL: CUDA variants are skipped, because */
     char no_device[256];
@@ -59,7 +60,7 @@ static void draw(const check_family *f, kernel_op op, uint64_t seed, check_desc 
     f->generate(&r, op, desc);
 }
 
-enum { MAX_VARIANTS = 24, MAX_SHOWN = 5 };
+enum { MAX_VARIANTS = 24, MAX_SHOWN = 5, DRAWS_PER_ACCEPTED = 200 };
 
 /* What happened to one variant. */
 typedef struct tally {
@@ -74,10 +75,29 @@ static void report_failure(kernel_op op, const check_desc *desc, uint64_t seed, 
     printf("# %s: %s\n#   kernelcheck --seed=%llu --only=%s --desc=\"%s\"\n", name, why, (unsigned long long)seed, name, text);
 }
 
+static bool is_short(const options *o, const kernel *k, const tally *t)
+{
+    return wanted(o, k) && (o->accepted == 0 || t->accepted < o->accepted);
+}
+
+/* Whether variant i runs this descriptor; notes why not. */
+static bool accepts(const options *o, const kernel *k, const check_desc *desc, tally *t)
+{
+    if (!is_short(o, k, t)) return false;
+    const char *refused = k->refuse ? k->refuse(desc) : NULL;
+    if (!refused && k->backend == BACKEND_CUDA && !o->dev) refused = o->no_device;
+    if (refused) t->refused = refused;
+    return !refused;
+}
+
 static void run_case(const options *o, const check_family *f, kernel_op op, const check_desc *desc, uint64_t seed, tally tallies[])
 {
     check_case c = {0};
     char why[256] = "";
+    const kernel *const *v = kernel_variants(op);
+    bool chosen[MAX_VARIANTS] = {false}, any = false;
+    for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) any |= chosen[i] = accepts(o, v[i], desc, &tallies[i]);
+    if (!any) return;
     if (!check_case_init(&c, f, op, desc, seed)) {
         snprintf(why, sizeof why, "%.200s", status_message());
         report_failure(op, desc, seed, check_reference(op)->name, why);
@@ -85,21 +105,25 @@ static void run_case(const options *o, const check_family *f, kernel_op op, cons
         check_case_free(&c);
         return;
     }
-    const kernel *const *v = kernel_variants(op);
     for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++) {
-        if (!wanted(o, v[i])) continue;
-        const char *refused = v[i]->refuse ? v[i]->refuse(desc) : NULL;
-        if (!refused && v[i]->backend == BACKEND_CUDA && !o->dev) refused = o->no_device;
-        if (refused) {
-            tallies[i].refused = refused;
-            continue;
-        }
+        if (!chosen[i]) continue;
         tallies[i].accepted++;
         if (o->trace) report_failure(op, desc, seed, v[i]->name, "about to run"), fflush(stdout);
         if (check_variant(&c, v[i], o->dev, why)) continue;
         if (tallies[i].failed++ < MAX_SHOWN) report_failure(op, desc, seed, v[i]->name, why);
     }
     check_case_free(&c);
+}
+
+/* Whether another descriptor is to be drawn after `drawn`. */
+static bool goes_on(const options *o, kernel_op op, const tally tallies[], int32_t drawn)
+{
+    const kernel *const *v = kernel_variants(op);
+    if (o->desc) return drawn == 0;
+    if (o->accepted == 0) return drawn < o->count;
+    for (int32_t i = 0; v[i] && i < MAX_VARIANTS; i++)
+        if (is_short(o, v[i], &tallies[i])) return drawn < (int64_t)o->accepted * DRAWS_PER_ACCEPTED;
+    return false;
 }
 
 static bool built_with(backend b)
@@ -128,9 +152,9 @@ static void report_coverage(kernel_op op, int32_t uncovered, const char *example
 static void check_op(const options *o, const check_family *f, kernel_op op, int32_t *test, int32_t *failures)
 {
     tally tallies[MAX_VARIANTS] = {{0}};
-    int32_t count = o->desc ? 1 : o->count, uncovered = 0;
+    int32_t count = 0, uncovered = 0;
     char example[1024] = "";
-    for (int32_t i = 0; i < count; i++) {
+    for (int32_t i = 0; goes_on(o, op, tallies, i); i++, count++) {
         check_desc desc;
         if (!o->desc) draw(f, op, o->seed + (uint64_t)i, &desc);
         else if (kernel_desc_parse(op, o->desc, &desc) != OK) {
@@ -148,9 +172,10 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
         if (!wanted(o, v[i])) continue;
         tally *t = &tallies[i];
         if (t->failed) printf("not ok %d - %s: %d of %d descriptors\n", ++*test, v[i]->name, t->failed, t->accepted);
+        else if (t->accepted < o->accepted) printf("not ok %d - %s: only %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
         else if (!t->accepted) printf("ok %d - %s # SKIP refused everything: %s\n", ++*test, v[i]->name, t->refused);
         else printf("ok %d - %s: %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
-        *failures += t->failed;
+        *failures += t->failed ? t->failed : t->accepted < o->accepted;
     }
     if (built_with(BACKEND_CUDA) && wanted_name(o, kernel_op_name(op))) report_coverage(op, uncovered, example, test, failures);
     fflush(stdout);
@@ -227,7 +252,7 @@ static void print_refusals(const options *o, const check_family *f, kernel_op op
     for (const kernel *const *v = kernel_variants(op); *v; v++) {
         const char *seen[MAX_REASONS];
         int32_t known = 0;
-        for (int32_t i = 0; (*v)->refuse && i < o->count; i++) {
+        for (int32_t i = 0; wanted(o, *v) && (*v)->refuse && i < o->count; i++) {
             check_desc desc;
             rng r = rng_make(o->seed + (uint64_t)i, RNG_TEST, 2000 + (uint64_t)op);
             draw(f, op, o->seed + (uint64_t)i / 8, &desc);
@@ -248,6 +273,7 @@ static int parse(int argc, char **argv, options *o)
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--seed=", 7) == 0) o->seed = strtoull(argv[i] + 7, NULL, 10);
         else if (strncmp(argv[i], "--count=", 8) == 0) o->count = (int32_t)strtol(argv[i] + 8, NULL, 10);
+        else if (strncmp(argv[i], "--accepted=", 11) == 0) o->accepted = (int32_t)strtol(argv[i] + 11, NULL, 10);
         else if (strncmp(argv[i], "--only=", 7) == 0) o->only = argv[i] + 7;
         else if (strncmp(argv[i], "--desc=", 7) == 0) o->desc = argv[i] + 7;
         else if (strncmp(argv[i], "--backend=", 10) == 0) o->backend = argv[i] + 10;

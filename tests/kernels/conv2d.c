@@ -3,13 +3,14 @@
 
 #include <math.h>
 
+/* Window, stride and dilation are drawn where they are 0. */
 static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *dilation, int32_t *first,
     int32_t *last)
 {
     static const int32_t windows[] = {1, 1, 2, 3, 3, 3, 5, 7};
     *window = *window ? *window : windows[rng_below(r, 8)];
-    *stride = check_chance(r, 3) ? 1 + (int32_t)rng_below(r, 3) : 1;
-    *dilation = check_chance(r, 5) ? 2 + (int32_t)rng_below(r, 2) : 1;
+    *stride = *stride ? *stride : check_chance(r, 3) ? 1 + (int32_t)rng_below(r, 3) : 1;
+    *dilation = *dilation ? *dilation : check_chance(r, 5) ? 2 + (int32_t)rng_below(r, 2) : 1;
     *first = (int32_t)rng_below(r, (uint32_t)*window + 1);
     *last = check_chance(r, 3) ? (int32_t)rng_below(r, 4) : *first;
     *in = check_size(r, check_chance(r, 6) ? 33 : 15);
@@ -72,34 +73,58 @@ static void draw_wide(rng *r, kernel_op op, conv2d_desc *d)
     if (op == OP_CONV2D_DWEIGHT && check_chance(r, 3)) d->n = 10, d->ic = few, d->oc = 8; /* many bands of pixels, small weights */
 }
 
+/* Many groups or taps and few pixels, so that the large tiles of the products in f32 are chosen, which look at the number of tiles. */
+static void draw_many(rng *r, kernel_op op, conv2d_desc *d)
+{
+    int64_t few = 1 + rng_below(r, 2), many = 65 + rng_below(r, 9);
+    d->n = 1, d->groups = 264;
+    d->ih = 1 + rng_below(r, 3), d->iw = 1 + rng_below(r, 3);
+    d->kh = 1, d->kw = 1 + 2 * (int32_t)rng_below(r, 2), d->pl = d->pr = d->kw / 2;
+    if (op == OP_CONV2D_DWEIGHT) d->groups = 1, few = 64 + 8 * rng_below(r, 3), d->kh = d->kw = 3, d->pt = d->pb = d->pl = d->pr = 1;
+    d->sh = d->sw = d->dil_h = d->dil_w = 1;
+    d->oh = d->ih, d->ow = d->iw;
+    d->ic = d->groups * (op == OP_CONV2D_DSRC ? many : few);
+    d->oc = d->groups * (op == OP_CONV2D_DSRC ? few : many);
+}
+
+/* Channels of each group, and their number. */
+static void draw_channels(rng *r, uint32_t kind, bool strips, conv2d_desc *d)
+{
+    d->groups = 1;
+    d->ic = strips ? 8 * (1 + rng_below(r, 10)) : check_size(r, 129);
+    d->oc = check_size(r, 129);
+    if (kind == 0) d->groups = (int32_t)d->ic, d->oc = d->ic; /* depthwise */
+    if (kind == 1) {
+        d->groups = 2 + (int32_t)rng_below(r, 4);
+        d->ic = check_size(r, 33) * d->groups;
+        d->oc = check_size(r, 33) * d->groups;
+    }
+    if (kind == 2 || kind == 3) { /* whole vectors of channels */
+        d->groups = kind == 3 && check_chance(r, 3) ? 2 : 1;
+        d->ic = 8 * (int64_t)(kind - 1) * d->groups * (1 + (int64_t)rng_below(r, 5));
+        d->oc = 8 * d->groups * (1 + (int64_t)rng_below(r, 10));
+    }
+}
+
 static void generate(rng *r, kernel_op op, check_desc *desc)
 {
     conv2d_desc *d = &desc->conv;
     if (check_chance(r, 8)) {
-        draw_wide(r, op, d);
+        if (check_chance(r, 8)) draw_many(r, op, d);
+        else draw_wide(r, op, d);
         draw_types(r, op, d);
         return;
     }
     do {
+        uint32_t kind = rng_below(r, 7);
+        bool strips = kind == 0 && check_chance(r, 2); /* the depthwise kernels' own windows */
         d->n = 1 + rng_below(r, 3);
-        d->kh = d->kw = check_chance(r, 40) ? 23 : 0; /* now and then a window of hundreds of taps */
+        d->kh = d->kw = strips ? 3 + 2 * (int32_t)rng_below(r, 2) : check_chance(r, 40) ? 23 : 0; /* now and then hundreds of taps */
+        d->sh = d->sw = strips ? 1 + (int32_t)rng_below(r, 2) : 0;
+        d->dil_h = d->dil_w = strips ? 1 : 0;
         draw_axis(r, &d->ih, &d->oh, &d->kh, &d->sh, &d->dil_h, &d->pt, &d->pb);
         draw_axis(r, &d->iw, &d->ow, &d->kw, &d->sw, &d->dil_w, &d->pl, &d->pr);
-        d->groups = 1;
-        d->ic = check_size(r, 129);
-        d->oc = check_size(r, 129);
-        uint32_t kind = rng_below(r, 7);
-        if (kind == 0) d->groups = (int32_t)d->ic, d->oc = d->ic; /* depthwise */
-        if (kind == 1) {
-            d->groups = 2 + (int32_t)rng_below(r, 4);
-            d->ic = check_size(r, 33) * d->groups;
-            d->oc = check_size(r, 33) * d->groups;
-        }
-        if (kind == 2 || kind == 3) { /* whole vectors of channels */
-            d->groups = kind == 3 && check_chance(r, 3) ? 2 : 1;
-            d->ic = 8 * (int64_t)(kind - 1) * d->groups * (1 + (int64_t)rng_below(r, 5));
-            d->oc = 8 * d->groups * (1 + (int64_t)rng_below(r, 10));
-        }
+        draw_channels(r, kind, strips, d);
     } while (d->n * d->oh * d->ow * d->oc * d->kh * d->kw * (d->ic / d->groups) > 1500000 || d->n * d->ih * d->iw * d->ic > 60000);
     draw_types(r, op, d);
 }

@@ -17,6 +17,13 @@ ok "the runtime's API: memory, graphs, host threads" "$tests/simt_runtime"
 ok "the runtime's API, watched" "$tests/simt_runtime-watched"
 GRAFT_SIMT_ORDER=1 ok "twins in a random order" "$tests/simt_twins"
 
+# Reasons for refusing a descriptor, as two generations of GPU give them, and no GPU.
+for gpu in GRAFT_SIMT_SM=75 GRAFT_SIMT_SM=80 GRAFT_SIMT_DEVICES=0; do
+    env $gpu "$tests/kernelcheck" --backend=cuda --refusals --count=6000
+done >"$tap_dir/met"
+never_met() { tests/check/refusals.sh "$tap_dir/met" kernels/cuda/*.cu kernels/cuda/*.cuh | grep '^never'; }
+ok "every reason for refusing is met: $(wc -l <"$tap_dir/met")" test -z "$(never_met)"
+
 # A failure prints the command that repeats it; the environment is in the name.
 variants() { # NAME PROGRAM ARGUMENTS...
     local name=$1
