@@ -87,10 +87,12 @@ static bool load_driver(void *library, cuda_driver *d)
 
 static void list_gpus(probe *p, const cuda_driver *d)
 {
+    enum { NO_DEVICE = 100 };
     int version = 0, count = 0, device, code = d->init(0);
     if (d->version(&version) == 0)
         snprintf(p->cuda_driver, sizeof p->cuda_driver, "%d.%d", version / 1000, version % 1000 / 10);
     if (code == 0) code = d->count(&count);
+    if (code == NO_DEVICE) code = count = 0;
     if (code != 0)
         snprintf(p->cuda_problem, sizeof p->cuda_problem, "a driver is there, but it fails (CUDA error %d)", code);
     else if (count == 0) snprintf(p->cuda_problem, sizeof p->cuda_problem, "a driver is there, but no GPU");

@@ -37,7 +37,9 @@ status device_open(device **dev, spec_device kind, int32_t index, int32_t thread
     if (kind == SPEC_DEVICE_CPU) return open_with(dev, &device_api_cpu, index, threads, l);
     if (kind == SPEC_DEVICE_CUDA) return open_with(dev, &device_api_cuda, index, threads, l);
     if (open_with(dev, &device_api_cuda, index, threads, l) == OK) return OK;
-    log_verbose(l, "no GPU: %s", status_message());
+    /* Who built with CUDA wants to know. */
+    if (device_api_cuda.architectures) log_info(l, "no GPU: %s", status_message());
+    else log_verbose(l, "no GPU: %s", status_message());
     return open_with(dev, &device_api_cpu, 0, threads, l);
 }
 
@@ -50,6 +52,12 @@ void device_close(device *dev)
     free(dev);
 }
 
+/* Jetsons' machine code runs on nothing else, and they run no other (CUDA programming guide, "binary compatibility"). */
+static bool is_jetson(int64_t sm)
+{
+    return sm == 72 || sm == 87 || sm == 101 || sm == 110;
+}
+
 bool device_cuda_runs_on(const char *archs, int32_t sm)
 {
     if (!*archs) return true;
@@ -60,9 +68,9 @@ bool device_cuda_runs_on(const char *archs, int32_t sm)
         long built = strtol(a + ptx, &end, 10);
         bool exact = *end == 'a';
         if (ptx && sm >= built) return true;
-        if (!ptx && exact && sm == built) return true;
+        if (!ptx && sm == built) return true;
         /* Machine code runs on later chips of the same generation. */
-        if (!ptx && !exact && sm / 10 == built / 10 && sm >= built) return true;
+        if (!ptx && !exact && sm / 10 == built / 10 && sm > built && !is_jetson(sm) && !is_jetson(built)) return true;
         a = end;
         while (*a && *a != ' ') a++;
     }

@@ -22,6 +22,10 @@ static void kernels_run_on_their_architectures(void **state)
     assert_true(device_cuda_runs_on("80", 86));  /* same generation, later */
     assert_false(device_cuda_runs_on("86", 80)); /* never earlier          */
     assert_false(device_cuda_runs_on("80", 90)); /* no PTX                 */
+    assert_true(device_cuda_runs_on(all, 87));   /* Jetsons: theirs alone  */
+    assert_false(device_cuda_runs_on("80 86", 87));
+    assert_false(device_cuda_runs_on("87", 89));
+    assert_true(device_cuda_runs_on("80 +80", 87));
     assert_false(device_cuda_runs_on("90a", 100));
     assert_false(device_cuda_runs_on("90a", 91));
     assert_true(device_cuda_runs_on("75 +75", 90));
