@@ -14,7 +14,8 @@
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
 #   SIMT=1                            the CUDA backend compiled for the CPU (docs/SIMT.md)
 #   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
-#   CUDA_ARCHS="75 80 86 87 89 90a"   GPU targets;  CUDA_PTX=90 what later GPUs get;  CUDA_HOME=/usr/local/cuda
+#   CUDA_ARCHS="75 86"                GPU targets (default: the GPUs here, else 80 with its PTX);  CUDA_PTX=80  PTX for later GPUs
+#   CUDA_ARCHS=all                    75 80 86 87 89 90a and PTX for 90: make dist, make spills;  CUDA_HOME=/usr/local/cuda
 #   OPT=-O0                           for debugging
 
 CC ?= gcc
@@ -28,19 +29,42 @@ ONEDNN ?= $(call have,oneapi/dnnl/dnnl.h)
 MPI ?= 0
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(CUDA_HOME)/bin/nvcc
+HAVE_NVCC := $(if $(wildcard $(NVCC)),1,0)
 CUDA_DEFAULT := 0
-CUDA_ARCHS ?= 75 80 86 87 89 90a
-CUDA_PTX ?= 90
 SIMT ?= 0
 OPENMP ?= 1
 ifeq ($(SIMT),1)
 override CUDA := 0
 endif
 CUDA ?= $(if $(SAN),0,$(CUDA_DEFAULT))
+ifeq ($(CUDA)$(HAVE_NVCC),10)
+$(error CUDA=1, but $(NVCC) is not there: set CUDA_HOME or NVCC)
+endif
 ifeq ($(SAN),thread)
 override ONEDNN := 0
 override OPENMP := 0
 endif
+
+# Targets of the CUDA kernels. sm_87 (Jetson) runs no other chip's code; without a GPU at hand, sm_80 with its PTX runs on whatever came later.
+CUDA_ASKED := $(filter command environment,$(origin CUDA_ARCHS))
+gpus = $(shell command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u)
+ifeq ($(CUDA_ARCHS),all)
+override CUDA_ARCHS := 75 80 86 87 89 90a
+CUDA_PTX ?= 90
+CUDA_NAME := all
+else ifeq ($(CUDA),1)
+ifeq ($(CUDA_ASKED),)
+GPUS := $(gpus)
+GPUS_KNOWN := $(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),$(filter-out 5% 60 61 62 70 72,$(GPUS)))
+CUDA_ARCHS := $(or $(patsubst 90,90a,$(GPUS_KNOWN)),80)
+CUDA_PTX ?= $(if $(filter-out $(GPUS_KNOWN),$(or $(GPUS),none)),80)
+endif
+endif
+CUDA_PTX ?=
+empty :=
+CUDA_NAME ?= $(subst $(empty) $(empty),-,$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=ptx%)))
+# The kernels' objects depend on their targets alone: builds with other switches share them.
+CUDA_OBJECTS ?= $(BUILD)/cuda-$(CUDA_NAME)
 
 # A build with other switches lives in its own folder, so that objects never mix.
 VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)
@@ -105,9 +129,13 @@ CXXFLAGS += -std=c++20 -x c++ $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off 
             -Wall -Wno-unknown-pragmas -Werror -MMD -MP $(SIMT_ISA) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 endif
 # No exceptions and no guarded statics: the objects need no C++ run-time library.
-NVCC_FLAGS := -std=c++20 -O3 -fmad=false -lineinfo -Xptxas=-v,--warn-on-spills \
+# A target's PTX is that of its generation, so that the front end runs once for 80, 86, 87 and 89, and once for 90a and later ones' PTX.
+nvcc_ptx = $(if $(filter 86 87 88 89,$(1)),80,$(1:a=))
+# Lines for profilers would be two thirds of a release.
+NVCC_FLAGS := -std=c++20 -O3 -fmad=false $(if $(filter all,$(CUDA_NAME)),,-lineinfo) -Xptxas=-v,--warn-on-spills \
     -Xcompiler=-fPIC,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off,-Wall,-Werror \
-    $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) $(foreach a,$(CUDA_PTX),-gencode=arch=compute_$(a),code=compute_$(a))
+    $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(call nvcc_ptx,$(a)),code=sm_$(a)) \
+    $(foreach a,$(CUDA_PTX),-gencode=arch=compute_$(a),code=compute_$(a))
 CORE_SRC := $(filter-out core/dist/comm_mpi.c core/dist/comm_nccl.c,$(CORE_SRC))
 MODEL_SRC := $(call find_c,models)
 PRUNE_SRC := $(wildcard prune/*.c)
@@ -118,11 +146,11 @@ ONNX_PROTO ?= /usr/include/onnx/onnx.proto
 GEN := $(OUT)/gen
 LIB_SRC := $(CORE_SRC) $(KERNEL_SRC) $(MODEL_SRC) $(PRUNE_SRC) $(EXPORT_SRC)
 CPU_OBJ := $(foreach isa,$(CPU_ISAS),$(CPU_SRC:%.c=$(OBJ)/%.$(isa).o))
-CUDA_OBJ := $(CUDA_SRC:%.cu=$(OBJ)/%.o)
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(if $(filter 1,$(SIMT)),$(OBJ),$(CUDA_OBJECTS))/%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean cuda-objects deps demo dist dist-built check spills spills-built test test-long bench peers install FORCE print-%
+.PHONY: all clean cuda-objects deps demo demo-built dist dist-built check spills spills-built test test-long bench peers install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
 # ONNX's schema is Debian's (libonnx-dev); protoc-c turns it into C here, nothing generated is kept in the repository.
@@ -161,15 +189,15 @@ $(OBJ)/%.watched.o: %.cu Makefile
 $(OBJ)/core/device/device_cuda.o: CPPFLAGS += -DGRAFT_CUDA_ARCHS='""'
 else
 # x.ptxas keeps what the assembler said of registers and spills. Other flags (targets above all) compile anew, other Makefile edits do not.
-$(OBJ)/kernels/cuda/%.o: kernels/cuda/%.cu $(OUT)/nvcc-flags
+$(CUDA_OBJECTS)/kernels/cuda/%.o: kernels/cuda/%.cu $(CUDA_OBJECTS)/nvcc-flags
 	@mkdir -p $(@D)
 	@echo "$(NVCC) $<"
 	@$(NVCC) $(NVCC_FLAGS) -I. -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@ 2>$(@:.o=.ptxas.tmp) || { cat $(@:.o=.ptxas.tmp); exit 1; }
 	@mv $(@:.o=.ptxas.tmp) $(@:.o=.ptxas)
-$(OUT)/nvcc-flags: FORCE
+$(CUDA_OBJECTS)/nvcc-flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' >$@
-$(OBJ)/core/device/device_cuda.o: $(OUT)/nvcc-flags
+$(OBJ)/core/device/device_cuda.o: $(CUDA_OBJECTS)/nvcc-flags
 $(OBJ)/core/device/device_cuda.o: CPPFLAGS += -isystem $(CUDA_HOME)/include -DGRAFT_CUDA_ARCHS='"$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=+%))"'
 endif
 cuda-objects: $(CUDA_OBJ)
@@ -193,7 +221,11 @@ $(OUT)/libgraft-all.a: $(LIB_OBJ)
 	ar rcs $@ $^
 endif
 
-$(OUT)/graft: $(CLI_OBJ) $(OUT)/libgraft-all.a
+# What programs are linked with; in a bundle they share one copy.
+PROGRAM_LIB ?= $(OUT)/libgraft-all.a
+$(OUT)/libgraft-all.so: $(OUT)/libgraft-all.a
+	$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-Bsymbolic,-soname,$(@F) -Wl,--whole-archive $< -Wl,--no-whole-archive $(LDLIBS) -o $@
+$(OUT)/graft: $(CLI_OBJ) $(PROGRAM_LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 # The C API only: nothing but the symbols of export/graft.h is visible.
@@ -223,24 +255,30 @@ test-long: deps
 test-built long-built: %-built: all $(TEST_BIN) $(CHECK_PREREQS) $(TEST_PREREQS)
 	@OUT=$(OUT) tests/run.sh $*
 
+# Unless other targets are asked for, all; kept in the ordinary build's folder.
+CUDA_ALL_OBJECTS ?= $(BUILD)/cuda-all
+all_targets := $(if $(CUDA_ASKED),,CUDA_ARCHS=all CUDA_OBJECTS=$(CUDA_ALL_OBJECTS))
 spills:
-	@$(MAKE) --no-print-directory CUDA=1 spills-built
+	@$(MAKE) --no-print-directory CUDA=1 SIMT=0 SAN= $(all_targets) spills-built
 spills-built: cuda-objects
-	@OUT=$(OUT) tests/check/spills.sh
+	@tests/check/spills.sh $(CUDA_OBJECTS)
 
 # A tarball for machines without packages: no oneDNN, no C++ run-time library. With CUDA where nvcc is.
 DIST ?= dist
-DIST_CUDA ?= $(if $(wildcard $(NVCC)),1,0)
+DIST_CUDA ?= $(HAVE_NVCC)
 dist:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(DIST_CUDA) dist-built
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(DIST_CUDA) $(all_targets) \
+	    PROGRAM_LIB='$$(OUT)/libgraft-all.so' dist-built
 dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train
 	@OUT=$(OUT) DIST=$(DIST) bench/bundle.sh
 
 deps:
 	@tests/deps.sh
+# With the GPU if there is one; without, nobody waits for nvcc.
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory CUDA=$(if $(gpus),$(CUDA),0) demo-built
+demo-built: all
 	@OUT=$(OUT) configs/demo.sh
 
 install: all
@@ -258,4 +296,4 @@ clean:
 print-%:
 	@echo '$($*)'
 
--include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) $(if $(filter 1,$(CUDA)),$(CUDA_OBJECTS)) -name '*.d' 2>/dev/null)

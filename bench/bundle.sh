@@ -13,15 +13,15 @@ die() { echo "make dist: $*" >&2; exit 1; }
 rm -rf "$folder"
 mkdir -p "$folder"/{bin,lib,include,bench,licenses}
 install "$out/graft" "$out/tests/kernelcheck" "$out/bench-train" "$folder/bin/"
-install -m 644 "$out/libgraft.so" "$folder/lib/"
+install -m 644 "$out/libgraft.so" "$out/libgraft-all.so" "$folder/lib/"
 install -m 644 export/graft.h "$folder/include/"
 cp -r configs "$folder/"
 cp -r bench/gpu.sh bench/shapes "$folder/bench/"
 cp LICENSE README.md "$folder/"
 git rev-parse HEAD >"$folder/COMMIT" 2>/dev/null || echo unknown >"$folder/COMMIT"
 
-ldd "$folder"/bin/* "$folder/lib/libgraft.so" | awk '$2 == "=>" { print $1, $3 }' | sort -u |
-    grep -vE "^($own)\." | while read -r soname path; do
+ldd "$folder"/bin/* "$folder"/lib/libgraft*.so | awk '$2 == "=>" { print $1, $3 }' | sort -u |
+    grep -vE "^(($own)\.|libgraft)" | while read -r soname path; do
         [ -f "$path" ] || die "$soname is not found"
         install -m 644 "$path" "$folder/lib/$soname"
         package=$(dpkg -S "$(readlink -f "$path")" 2>/dev/null || dpkg -S "*/$(basename "$(readlink -f "$path")")" 2>/dev/null) || continue

@@ -11,7 +11,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 bin=${GRAFT_BIN:-}
-for folder in "$root/bin" "$root/build-cuda" "$root/build"; do [ -n "$bin" ] || [ ! -x "$folder/graft" ] || bin=$folder; done
+for folder in "$root/bin" "$root/build"; do [ -n "$bin" ] || [ ! -x "$folder/graft" ] || bin=$folder; done
 [ -x "$bin/graft" ] || { echo "no graft found: set GRAFT_BIN" >&2; exit 2; }
 kernelcheck=$bin/kernelcheck
 [ -x "$kernelcheck" ] || kernelcheck=$bin/tests/kernelcheck

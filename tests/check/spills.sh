@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Lists registers, shared memory and spills of every CUDA kernel for every target, from what ptxas said in $OUT. Fails on a spill that
-# tests/check/spills.txt does not explain: lines "FILE KERNEL TARGET BYTES reason", where KERNEL is part of the demangled name, TARGET one
-# of sm_NN or *, BYTES the most that is explained.
+# Lists registers, shared memory and spills of every CUDA kernel for every target, from what ptxas said: spills.sh FOLDER, where FOLDER is
+# $(CUDA_OBJECTS) of the Makefile. Fails on a spill that tests/check/spills.txt does not explain: lines "FILE KERNEL TARGET BYTES reason",
+# where KERNEL is part of the demangled name, TARGET one of sm_NN or *, BYTES the most that is explained.
 cd "$(dirname "$0")/../.." || exit 1
 shopt -s nullglob
-logs=("$OUT"/obj/kernels/cuda/*.ptxas)
-[ ${#logs[@]} -gt 0 ] || { echo "no CUDA kernels in $OUT"; exit 1; }
+logs=("$1"/kernels/cuda/*.ptxas)
+[ ${#logs[@]} -gt 0 ] || { echo "no CUDA kernels in $1"; exit 1; }
 for log in "${logs[@]}"; do
     awk -v file="$(basename "$log" .ptxas)" '
         /Compiling entry function/ { split($0, part, "\047"); kernel = part[2]; target = part[4]; spilled = 0 }

@@ -9,15 +9,7 @@ if ! "$graft" version | grep -q 'CUDA kernels'; then skip "messages of absent an
 mkdir -p "$tap_dir/none" "$tap_dir/driver"
 : >"$tap_dir/none/libcuda.so.1" # found before any that is installed, and no library
 gcc -shared -fPIC -Wl,-soname,libcuda.so.1 tests/e2e/cuda_driver.c -o "$tap_dir/driver/libcuda.so.1" || exit 1
-python3 - "$tap_dir/data" <<'PYTHON'
-import os, sys
-for part in ("train", "val"):
-    for k in range(2):
-        os.makedirs(f"{sys.argv[1]}/{part}/class{k}")
-        for i in range(8):
-            with open(f"{sys.argv[1]}/{part}/class{k}/{i}.ppm", "wb") as f:
-                f.write(b"P6\n16 16\n255\n" + bytes((40 * i + 100 * k + j) % 256 for j in range(768)))
-PYTHON
+python3 tests/e2e/make_colours.py "$tap_dir/data"
 with() { # FOLDER [VARIABLE=VALUE]... COMMAND...
     local folder=$1
     shift

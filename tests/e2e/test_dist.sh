@@ -7,7 +7,8 @@ cd "$(dirname "$0")/../.." || exit 1
 if [ "$(id -u)" != 0 ] || ! chroot / true 2>/dev/null; then skip "a bundle in an empty root" "chroot needs root"; tap_end; exit; fi
 folder=$PWD/${OUT:-build}/bundle${TEST_DIST_CUDA:+-cuda}
 make_dist() {
-    env -u OUT -u BUILD -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -s -j2 dist BUILD="$folder" DIST="$folder" DIST_CUDA="${TEST_DIST_CUDA:-0}" "$@"
+    env -u OUT -u BUILD -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -s -j2 dist BUILD="$folder" DIST="$folder" DIST_CUDA="${TEST_DIST_CUDA:-0}" \
+        CUDA_ALL_OBJECTS="$(make -s CUDA_ARCHS=all print-CUDA_OBJECTS)" "$@"
 }
 # Without optimisation of what is no kernel: the test is about files and symbols.
 if [ -n "${TEST_DIST_CUDA:-}" ]; then ok "make dist" make_dist; else ok "make dist" make_dist OPT=-O0; fi
