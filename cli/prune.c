@@ -25,6 +25,7 @@ static const cli_option options[] = {
     {"--min-filters", "-nf", "N", .target = "prune.min_filters", .help = "no layer falls below"},
     {"--excluded-layers", "-el", "LAYER", .target = "prune.excluded_layers", .many = true,
      .help = "layers left alone; a trailing * matches any rest"},
+    {"--score", NULL, "HOW", .target = "prune.score", .help = "l2, l1, features or auto"},
     {"--target", NULL, "T", .target = "prune.target", .help = "params:F or flops:F: keep this fraction"},
     {"--dry-run", NULL, NULL, .help = "print the table of layers, write nothing"},
     {.name = NULL},
@@ -66,7 +67,17 @@ static status prune_options_from_spec(prune_options *o, const spec_prune *s)
     return read_target(o, s->target);
 }
 
-_Static_assert((int)SCORE_L1 == (int)PRUNE_SCORE_L1 && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
+/* What auto stands for: images decide where they must (half of a network's products, or few images to retrain on) and there are some. */
+static void choose_method(prune_options *o, const job *j)
+{
+    const spec_prune *s = j->options;
+    bool wise = j->has_images && (o->target == TARGET_MACS || transfer_is_on(&j->c->config.spec));
+    if (s->score == PRUNE_SCORE_AUTO) o->score = wise && o->target != TARGET_NONE ? SCORE_FEATURES : SCORE_L2;
+    o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && wise);
+    o->ridge = s->ridge;
+}
+
+_Static_assert((int)SCORE_FEATURES == (int)PRUNE_SCORE_FEATURES && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
                    (int)EQUALIZE_GEOMETRIC == (int)PRUNE_GEOMETRIC_MEAN, "options of prune.h and of spec.h have one order");
 
 static void print_table(const job *j)
@@ -140,24 +151,32 @@ static status next_images(void *context, float *images, bool *done)
     return OK;
 }
 
-/* Batches as training saw them: shuffled and augmented, of the training batch size. */
-static status reestimate(job *j, graph *g)
+/* Batches as training saw them: shuffled and augmented. */
+static status open_feed(feed *f, job *j, const graph *g, int64_t size)
 {
     const spec *s = &j->c->config.spec;
-    if (!j->has_images || j->options->reestimate_batches == 0) return OK;
-    int64_t size = s->train.batch_size ? s->train.batch_size : 32;
-    loader *l = NULL;
     loader_options o = {.data = &j->images.train, .preprocess = j->model.preprocess, .data_options = &s->data,
                         .augment = &s->augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
                         .world = 1, .seed = (uint64_t)s->train.seed, .log = &j->c->log};
+    shape one = g->edges[g->inputs[0]].shape;
+    *f = (feed){.bytes = shape_count(one) / one.dim[0] * size * (int64_t)sizeof(float)};
+    return loader_create(&f->loader, &o);
+}
+
+/* A reconstructed network's statistics belong to its weights; frozen ones stay what they were in training. */
+static status reestimate(job *j, graph *g, bool reconstructed)
+{
+    const spec *s = &j->c->config.spec;
+    if (!j->has_images || j->options->reestimate_batches == 0 || reconstructed || s->model.freeze_bn) return OK;
+    int64_t size = s->train.batch_size ? s->train.batch_size : 32;
+    feed f = {0};
     status result = OK;
-    TRY(loader_create(&l, &o));
+    TRY_OUT(open_feed(&f, j, g, size));
     TRY_OUT(graph_resize_batch(g, size));
-    feed f = {.loader = l, .bytes = shape_count(g->edges[g->inputs[0]].shape) * (int64_t)sizeof(float)};
     TRY_OUT(prune_reestimate(g, j->dev, next_images, &f, j->options->reestimate_batches));
     TRY_OUT(graph_resize_batch(g, 1));
 out:
-    loader_destroy(l);
+    loader_destroy(f.loader);
     return result;
 }
 
@@ -175,7 +194,6 @@ static status measure(job *j, const graph *g, double *points)
 static status open_data(job *j)
 {
     spec *s = &j->c->config.spec;
-    j->before = j->after = -1;
     TRY(device_open(&j->dev, s->train.device, 0, (int32_t)s->train.threads, &j->c->log));
     if (!*s->data.root && !*s->data.train) {
         log_warn(&j->c->log, "no data set in the spec: batch-norm statistics stay as they are and no accuracy is measured "
@@ -300,24 +318,59 @@ static status drop_fake_quantisation(job *j)
     return graph_remove_fake_quant(&j->model.graph);
 }
 
+enum { BATCH = 16 };
+
+/* The cut, by norms alone or by images. */
+static status cut(job *j, graph *small, prune_options *o)
+{
+    feed f = {0};
+    prune_data data = {.dev = j->dev, .next_batch = next_images, .context = &f, .batch = BATCH,
+                       .batches = (j->options->images + BATCH - 1) / BATCH, .log = &j->c->log};
+    bool by_images = o->score == SCORE_FEATURES || o->reconstruct;
+    if (!by_images || !j->has_images) return prune_graph(small, &j->report, &j->model.graph, o);
+    TRY(open_feed(&f, j, &j->model.graph, BATCH));
+    o->data = &data;
+    status result = prune_graph(small, &j->report, &j->model.graph, o);
+    o->data = NULL;
+    loader_destroy(f.loader);
+    return result;
+}
+
+static status judge(job *j, graph *small, bool reconstructed)
+{
+    TRY(measure(j, &j->model.graph, &j->before));
+    TRY(reestimate(j, small, reconstructed));
+    TRY(measure(j, small, &j->after));
+    if (j->has_images) cli_print(j->c, "top-1      %.2f -> %.2f on the validation part, before retraining\n", j->before, j->after);
+    return OK;
+}
+
+/* A table alone, of norms, needs no images. */
+static bool needs_data(const job *j, const prune_options *o, bool dry)
+{
+    const spec *s = &j->c->config.spec;
+    bool score = s->prune.score == PRUNE_SCORE_FEATURES || (s->prune.score == PRUNE_SCORE_AUTO && o->target != TARGET_NONE &&
+                                                             (o->target == TARGET_MACS || transfer_is_on(s)));
+    return !dry || score;
+}
+
 static status prune_model(job *j)
 {
     prune_options o;
     graph small;
+    bool dry = j->options->dry_run || cli_is_given(j->c, "--dry-run");
     TRY(prune_options_from_spec(&o, j->options));
     TRY(drop_fake_quantisation(j));
-    TRY(prune_graph(&small, &j->report, &j->model.graph, &o));
-    bool dry = j->options->dry_run || cli_is_given(j->c, "--dry-run");
+    if (needs_data(j, &o, dry)) TRY(open_data(j));
+    choose_method(&o, j);
+    if (dry) o.reconstruct = false;
+    TRY(cut(j, &small, &o));
     status result = OK;
     print_table(j);
-    if (!dry) {
-        TRY_OUT(open_data(j));
-        TRY_OUT(measure(j, &j->model.graph, &j->before));
-        TRY_OUT(reestimate(j, &small));
-        TRY_OUT(measure(j, &small, &j->after));
-        if (j->has_images)
-            cli_print(j->c, "top-1      %.2f -> %.2f on the validation part, before retraining\n", j->before, j->after);
-    }
+    if (o.reconstruct)
+        cli_print(j->c, "layers' error %.3f -> %.3f of the variance, by weights fitted to %lld training images\n", j->report.error_before,
+                  j->report.error_after, (long long)j->options->images);
+    if (!dry) TRY_OUT(judge(j, &small, o.reconstruct));
     put_report(&j->c->result, j);
     if (dry) goto out;
     if (j->before - j->after > j->options->max_drop)
@@ -333,7 +386,7 @@ out:
 
 static status run(cli_context *c)
 {
-    job j = {.c = c, .options = &c->config.spec.prune};
+    job j = {.c = c, .options = &c->config.spec.prune, .before = -1, .after = -1};
     const char *path = j.options->model;
     if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
     TRY(model_load(&j.model, path));

@@ -3,6 +3,7 @@
 #define GRAFT_PRUNE_CHANNELS_H
 
 #include "core/graph/graph.h"
+#include "prune/images.h"
 #include "prune/prune.h"
 
 /* One node whose output channels are rows of a weight: what can be scored. */
@@ -33,9 +34,14 @@ int64_t channel_root(channel_map *m, int64_t element);
 
 /* score[root], merged over a class's layers; in m's arena. */
 status score_channels(channel_map *m, const prune_options *options, double **score);
+/* The same for SCORE_FEATURES, from images (sensitivity.c). */
+status score_sensitivity(channel_map *m, const prune_options *options, const prune_images *images, double **score);
 /* keep[root] of every class. */
 status choose_kept(channel_map *m, const double *score, double threshold, const prune_options *options, bool *keep);
 /* The graph without the classes that keep lets go. */
 status cut_channels(graph *dst, channel_map *m, const bool *keep);
+/* Weights, biases and running means of that graph for the least error against the whole one (reconstruct.c). error: mean over layers of the
+ * square error as part of the variance, before and after each layer's fit. */
+status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
 
 #endif

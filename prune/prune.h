@@ -15,18 +15,31 @@
 #ifndef GRAFT_PRUNE_PRUNE_H
 #define GRAFT_PRUNE_PRUNE_H
 
+#include "core/base/log.h"
 #include "core/graph/graph.h"
 #include "core/graph/plan.h"
 
-typedef enum prune_score { SCORE_L2, SCORE_L1 } prune_score;
+typedef enum prune_score { SCORE_L2, SCORE_L1, SCORE_FEATURES } prune_score;
 typedef enum prune_normalizer { NORMALIZER_MAX, NORMALIZER_L2, NORMALIZER_OFF } prune_normalizer;
 typedef enum prune_equalization {
     EQUALIZE_UNION, EQUALIZE_INTERSECTION, EQUALIZE_ARITHMETIC, EQUALIZE_GEOMETRIC
 } prune_equalization;
 typedef enum prune_target { TARGET_NONE, TARGET_PARAMS, TARGET_MACS } prune_target;
 
+/* Next batch of images, f32 in the shape of the graph's image input; *done when there is no more. */
+typedef status prune_next_batch(void *context, float *images, bool *done);
+
+/* Training images, for what norms do not tell. All of them are held in memory. */
+typedef struct prune_data {
+    device *dev;
+    prune_next_batch *next_batch;
+    void *context;
+    int64_t batch, batches; /* images of one batch, batches at most */
+    logger *log;
+} prune_data;
+
 typedef struct prune_options {
-    prune_score score;                /* norm of a filter's weights, bias not counted               */
+    prune_score score;                /* norm of a filter's weights, bias not counted; or FEATURES (sensitivity.c), needs data */
     prune_normalizer normalizer;      /* per layer, before coupled layers are merged                */
     prune_equalization equalization;  /* max, min, mean, geometric mean over coupled layers         */
     double threshold;                 /* a channel stays if its score is above (strictly)           */
@@ -35,6 +48,9 @@ typedef struct prune_options {
     int64_t excluded_count;
     prune_target target;              /* not NONE: the threshold is found by bisection              */
     double target_fraction;           /* of params or macs to keep, in (0, 1)                       */
+    const prune_data *data;           /* NULL: none                                                 */
+    bool reconstruct;                 /* weights of what is left are fitted to the outputs of src (reconstruct.c), needs data */
+    double ridge;                     /* of that fit, as part of the inputs' mean square; above 0   */
 } prune_options;
 
 typedef struct prune_layer {
@@ -49,15 +65,13 @@ typedef struct prune_report {
     prune_layer *layers; /* [layer_count], graph order: every node with filters of its own */
     int64_t layer_count;
     double threshold;    /* used, or found */
+    double error_before, error_after; /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
     int64_t params_before, params_after, macs_before, macs_after;
 } prune_report;
 
 /* Initialises dst and report. E_USAGE: an excluded name that matches no layer; a target that can't be reached (naming the least). */
 status prune_graph(graph *dst, prune_report *report, const graph *src, const prune_options *options);
 void prune_report_free(prune_report *report);
-
-/* Next batch of images, f32 in the shape of the graph's image input; *done when there is no more. */
-typedef status prune_next_batch(void *context, float *images, bool *done);
 
 /* New running statistics for every batch normalisation: the mean of the batch statistics over `batches` batches, forward in training mode;
  * nothing else changes. g's batch must be what next_batch delivers (graph_resize). */

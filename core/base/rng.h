@@ -22,7 +22,8 @@ typedef enum rng_stream {
     RNG_DROPOUT = 4, /* dropout masks; drawn on the device                            */
     RNG_SPLIT = 5,   /* train/val split; index = 0                                    */
     RNG_MIX = 6,     /* mixup and cutmix; index = step                                */
-    RNG_TEST = 7     /* tests and benches                                             */
+    RNG_TEST = 7,    /* tests and benches                                             */
+    RNG_PRUNE = 8    /* directions and pixels that pruning looks at; index = batch, layer */
 } rng_stream;
 
 typedef struct rng {
