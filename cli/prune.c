@@ -74,6 +74,7 @@ static void choose_method(prune_options *o, const job *j)
     bool wise = j->has_images && (o->target == TARGET_MACS || transfer_is_on(&j->c->config.spec));
     if (s->score == PRUNE_SCORE_AUTO) o->score = wise && o->target != TARGET_NONE ? SCORE_FEATURES : SCORE_L2;
     o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && wise);
+    o->imitate_epochs = o->reconstruct ? s->imitate_epochs : 0;
     o->ridge = s->ridge;
 }
 
@@ -363,13 +364,16 @@ static status prune_model(job *j)
     TRY(drop_fake_quantisation(j));
     if (needs_data(j, &o, dry)) TRY(open_data(j));
     choose_method(&o, j);
-    if (dry) o.reconstruct = false;
+    if (dry) o.reconstruct = false, o.imitate_epochs = 0;
     TRY(cut(j, &small, &o));
     status result = OK;
     print_table(j);
     if (o.reconstruct)
         cli_print(j->c, "layers' error %.3f -> %.3f of the variance, by weights fitted to %lld training images\n", j->report.error_before,
                   j->report.error_after, (long long)j->options->images);
+    if (o.imitate_epochs > 0)
+        cli_print(j->c, "features and outputs: error %.3f -> %.3f of their variance, by imitation\n", j->report.imitation_before,
+                  j->report.imitation_after);
     if (!dry) TRY_OUT(judge(j, &small, o.reconstruct));
     put_report(&j->c->result, j);
     if (dry) goto out;

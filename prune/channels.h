@@ -40,8 +40,13 @@ status score_sensitivity(channel_map *m, const prune_options *options, const pru
 status choose_kept(channel_map *m, const double *score, double threshold, const prune_options *options, bool *keep);
 /* The graph without the classes that keep lets go. */
 status cut_channels(graph *dst, channel_map *m, const bool *keep);
+/* kept[count]: channels of the node's first output that stay. */
+status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *keep, const char *node_name);
 /* Weights, biases and running means of that graph for the least error against the whole one (reconstruct.c). error: mean over layers of the
  * square error as part of the variance, before and after each layer's fit. */
 status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
+/* Gradient descent on all weights of that graph towards the whole one's features and outputs (imitate.c). error: mean over features and outputs
+ * of the square error as part of the variance, in the first and last pass over the images. */
+status imitate(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
 
 #endif

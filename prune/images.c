@@ -200,3 +200,29 @@ status walk_arrive(walk *w)
         if (w->last_read[e] < w->at) drop_stored(w, e);
     return OK;
 }
+
+void walk_leave(walk *w)
+{
+    end_leg(w);
+    for (int32_t k = 0; w->keeps && k < w->alive_count; k++) drop_stored(w, w->alive[k]);
+}
+
+edge_id features_behind(const graph *g, edge_id output)
+{
+    for (edge_id e = output; g->edges[e].producer != NODE_NONE;) {
+        const node *n = &g->nodes[g->edges[e].producer];
+        e = n->in[0];
+        if (n->op->coupling == COUPLE_WEIGHT) return e;
+        if (n->op->coupling == COUPLE_CONCAT || n->op == &op_add || n->op == &op_mul) break;
+    }
+    return output;
+}
+
+void take_values(graph *dst, const graph *from)
+{
+    for (edge_id e = 0; e < from->edge_count; e++) {
+        const edge *f = &from->edges[e];
+        edge_id own = f->kind == EDGE_PARAM || f->kind == EDGE_STATE ? graph_find_edge(dst, f->name) : EDGE_NONE;
+        if (own != EDGE_NONE) memcpy(dst->edges[own].data, f->data, (size_t)shape_count(f->shape) * sizeof(float));
+    }
+}

@@ -103,15 +103,15 @@ static status check_options(const prune_options *o)
     if (!(o->threshold >= 0)) return FAIL(E_USAGE, "prune.threshold must be 0 or more");
     if (o->target != TARGET_NONE && !(o->target_fraction > 0 && o->target_fraction < 1))
         return FAIL(E_USAGE, "prune.target: the fraction to keep must lie between 0 and 1");
-    if ((o->score == SCORE_FEATURES || o->reconstruct) && !o->data)
-        return FAIL(E_USAGE, "prune.score = features and prune.reconstruct need training images");
+    if ((o->score == SCORE_FEATURES || o->reconstruct || o->imitate_epochs > 0) && !o->data)
+        return FAIL(E_USAGE, "prune.score = features, prune.reconstruct and prune.imitate_epochs need training images");
     if (o->reconstruct && !(o->ridge > 0)) return FAIL(E_USAGE, "prune.ridge must be above 0");
     return OK;
 }
 
 static status read_images(prune_images *images, const graph *g, const prune_options *o)
 {
-    if (o->score != SCORE_FEATURES && !o->reconstruct) return OK;
+    if (o->score != SCORE_FEATURES && !o->reconstruct && o->imitate_epochs <= 0) return OK;
     shape s = g->edges[g->inputs[0]].shape;
     return prune_images_read(images, o->data, shape_count(s) / s.dim[0]);
 }
@@ -128,7 +128,7 @@ static status prune_plain(graph *dst, prune_report *report, const graph *src, co
     TRY(check_options(options));
     work w = {.options = options};
     prune_images images = {0};
-    double error[2] = {0};
+    double error[2] = {0}, imitation[2] = {0};
     status result = OK;
     TRY_OUT(read_images(&images, src, options));
     TRY_OUT(channel_map_init(&w.map, src, options->excluded, options->excluded_count));
@@ -139,8 +139,10 @@ static status prune_plain(graph *dst, prune_report *report, const graph *src, co
     if (options->target != TARGET_NONE) TRY_OUT(find_threshold(&report->threshold, &w));
     TRY_OUT(cut_at(dst, &w, report->threshold));
     result = options->reconstruct ? reconstruct(dst, &w.map, w.keep, options, &images, error) : OK;
+    if (result == OK && options->imitate_epochs > 0) result = imitate(dst, &w.map, w.keep, options, &images, imitation);
     if (result == OK) result = fill_report(report, &w, dst);
     report->error_before = error[0], report->error_after = error[1];
+    report->imitation_before = imitation[0], report->imitation_after = imitation[1];
     if (result != OK) graph_free(dst);
 out:
     prune_images_free(&images);

@@ -50,6 +50,7 @@ typedef struct prune_options {
     double target_fraction;           /* of params or macs to keep, in (0, 1)                       */
     const prune_data *data;           /* NULL: none                                                 */
     bool reconstruct;                 /* weights of what is left are fitted to the outputs of src (reconstruct.c), needs data */
+    int64_t imitate_epochs;           /* then all weights learn to give src's features (imitate.c): passes over the images, needs data */
     double ridge;                     /* of that fit, as part of the inputs' mean square; above 0   */
 } prune_options;
 
@@ -66,6 +67,7 @@ typedef struct prune_report {
     int64_t layer_count;
     double threshold;    /* used, or found */
     double error_before, error_after; /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
+    double imitation_before, imitation_after; /* imitation: of features and outputs, in its first and last pass */
     int64_t params_before, params_after, macs_before, macs_after;
 } prune_report;
 

@@ -22,7 +22,7 @@ typedef struct fitting {
     conv2d_attr conv;          /* a linear layer is the convolution of its only pixel */
     shape in, weight, out;     /* of the pruned network; rank 4                       */
     int64_t dense_channels;    /* of out before the cut                               */
-    const int64_t *kept;       /* [out channels]: channel of the dense network        */
+    int64_t *kept;             /* [out channels]: channel of the dense network        */
     edge_id bias, mean;        /* takes the shift; EDGE_NONE                          */
     edge_id other;             /* meets the output in an addition; EDGE_NONE          */
     double *gain;              /* [out channels]: from the output to that addition    */
@@ -67,22 +67,6 @@ static bool can_be_fitted(const job *j, const node *n)
         if (n->in[k] != EDGE_NONE) return false;
     activation act = n->op == &op_conv2d ? ((const conv2d_attr *)n->attr)->act : ((const linear_attr *)n->attr)->act;
     return act == ACT_NONE && g->edges[n->in[1]].kind == EDGE_PARAM && j->uses.count[n->in[1]] == 1;
-}
-
-/* A node's place in the source: dropout, which pass_inference drops, shifts numbers. */
-static status find_kept(job *j, fitting *f, const node *n)
-{
-    const graph *src = j->map->g;
-    node_id at = graph_find_node(src, n->name);
-    if (at == NODE_NONE) return FAIL(E_INTERNAL, "'%s' is no node of the network that was pruned", n->name);
-    int64_t first = j->map->first[src->nodes[at].out[0]], count = 0, channels = f->out.dim[3];
-    int64_t *kept = ARENA_ARRAY(&j->memory, int64_t, channels);
-    if (!kept) return FAIL_MEMORY(channels * 8);
-    for (int64_t c = 0; c < f->dense_channels && count < channels; c++)
-        if (j->keep[channel_root(j->map, first + c)]) kept[count++] = c;
-    if (count != channels) return FAIL(E_INTERNAL, "'%s' kept %lld channels, %lld expected", n->name, (long long)count, (long long)channels);
-    f->kept = kept;
-    return OK;
 }
 
 /* The batch norm behind the layer if it alone reads it; *e becomes what comes out. */
@@ -142,7 +126,9 @@ static status prepare(job *j, fitting *f, node_id i)
     if (f->pixels < PIXELS_MIN) f->pixels = PIXELS_MIN;
     if (f->pixels > PIXELS_MAX) f->pixels = PIXELS_MAX;
     if (f->pixels > f->out.dim[1] * f->out.dim[2]) f->pixels = f->out.dim[1] * f->out.dim[2];
-    TRY(find_kept(j, f, n));
+    f->kept = ARENA_ARRAY(&j->memory, int64_t, f->out.dim[3]);
+    if (!f->kept) return FAIL_MEMORY(f->out.dim[3] * 8);
+    TRY(kept_channels(f->kept, f->out.dim[3], j->map, j->keep, n->name));
     return find_neighbours(j, f, n);
 }
 
@@ -297,17 +283,6 @@ static status fit_all(job *j)
         log_progress(j->options->data->log, false, "prune: layer %lld/%lld", (long long)i + 1, (long long)g->node_count);
     }
     return OK;
-}
-
-static void take_values(graph *dst, const graph *from)
-{
-    for (edge_id e = 0; e < from->edge_count; e++) {
-        const edge *f = &from->edges[e];
-        if (f->kind != EDGE_PARAM && f->kind != EDGE_STATE) continue;
-        edge_id own = graph_find_edge(dst, f->name);
-        if (own == EDGE_NONE) BUG("no edge is called %s", f->name);
-        memcpy(dst->edges[own].data, f->data, (size_t)shape_count(f->shape) * sizeof(float));
-    }
 }
 
 static status check_twins(const job *j)

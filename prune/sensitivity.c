@@ -29,18 +29,6 @@ typedef struct probe {
     float *random;    /* the largest direction */
 } probe;
 
-/* What the layer reads whose scores are the output; the output itself if no layer with weights comes first. */
-static edge_id features_behind(const graph *g, edge_id output)
-{
-    for (edge_id e = output; g->edges[e].producer != NODE_NONE;) {
-        const node *n = &g->nodes[g->edges[e].producer];
-        e = n->in[0];
-        if (n->op->coupling == COUPLE_WEIGHT) return e;
-        if (n->op->coupling == COUPLE_CONCAT || n->op == &op_add || n->op == &op_mul) break;
-    }
-    return output;
-}
-
 /* scalar = sum over images, pixels, channels of f v; v [n, (1, 1,) c]. */
 static status add_scalar(probe *p, int32_t k, edge_id *scalar)
 {

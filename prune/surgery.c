@@ -82,3 +82,19 @@ out:
     if (result != OK) graph_free(dst);
     return result;
 }
+
+status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *keep, const char *node_name)
+{
+    node_id at = graph_find_node(m->g, node_name);
+    if (at == NODE_NONE) return FAIL(E_INTERNAL, "'%s' is no node of the network that was pruned", node_name);
+    edge_id e = m->g->nodes[at].out[0];
+    shape s = m->g->edges[e].shape;
+    int64_t found = 0, channels = s.dim[s.rank - 1];
+    for (int64_t c = 0; c < channels; c++) {
+        if (!keep[channel_root(m, m->first[e] + c)]) continue;
+        if (found < count) kept[found] = c;
+        found++;
+    }
+    if (found != count) return FAIL(E_INTERNAL, "'%s' kept %lld channels, %lld expected", node_name, (long long)found, (long long)count);
+    return OK;
+}
