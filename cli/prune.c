@@ -40,7 +40,7 @@ typedef struct job {
     prune_report report;
     device *dev;
     export_images images; /* opened when the spec names a data set */
-    bool has_images;
+    bool has_images, reconstructed;
     double before, after; /* top-1 in points; negative: not measured */
 } job;
 
@@ -165,10 +165,10 @@ static status open_feed(feed *f, job *j, const graph *g, int64_t size)
 }
 
 /* A reconstructed network's statistics belong to its weights; frozen ones stay what they were in training. */
-static status reestimate(job *j, graph *g, bool reconstructed)
+static status reestimate(job *j, graph *g)
 {
     const spec *s = &j->c->config.spec;
-    if (!j->has_images || j->options->reestimate_batches == 0 || reconstructed || s->model.freeze_bn) return OK;
+    if (!j->has_images || j->options->reestimate_batches == 0 || j->reconstructed || s->model.freeze_bn) return OK;
     int64_t size = s->train.batch_size ? s->train.batch_size : 32;
     feed f = {0};
     status result = OK;
@@ -234,10 +234,14 @@ typedef struct change {
     const char *section, *key, *value;
 } change;
 
-/* A run from pretrained weights was too short and gentle to make up for lost channels: every layer is trained, ten times as long and at the
- * full rate, after the last one has been fitted to what is left of the features. Gradients are large at first. */
+/* After a run from pretrained weights the last layer is fitted to what is left of the features, and every layer trained. */
 static const change after_transfer[] = {
-    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
+    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"},
+};
+/* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: ten times as long, at the full rate.
+ * Gradients are large at first. */
+static const change after_plain_cut[] = {
+    {"transfer", "front_rate", "1"},
     {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
 };
 
@@ -256,14 +260,14 @@ static status write_retrain_spec(job *j, const char *path)
     arena *a = &j->c->memory;
     status result = OK;
     file_writer w = {0};
-    bool transferred = transfer_is_on(s);
+    bool transferred = transfer_is_on(s), plain = !j->reconstructed;
     double slower = transferred ? 1 : 10;
     const change changes[] = {
         {"model", "pretrained", j->output},
         {"model", "load_graph", "true"},
         {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
         {"train", "regularizer", "none"},
-        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * (transferred ? 10 : 1))},
+        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * (transferred && plain ? 10 : 1))},
         {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
         {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / slower)},
     };
@@ -276,6 +280,7 @@ static status write_retrain_spec(job *j, const char *path)
     }
     TRY_OUT(change_all(&retrain, changes, sizeof changes / sizeof *changes));
     if (transferred) TRY_OUT(change_all(&retrain, after_transfer, sizeof after_transfer / sizeof *after_transfer));
+    if (transferred && plain) TRY_OUT(change_all(&retrain, after_plain_cut, sizeof after_plain_cut / sizeof *after_plain_cut));
     TRY_OUT(config_finish(&retrain));
     TRY_OUT(file_writer_open(&w, path));
     TRY_OUT(file_writer_printf(&w, "; Retrains the pruned model: graft train -e %s\n", path));
@@ -337,10 +342,10 @@ static status cut(job *j, graph *small, prune_options *o)
     return result;
 }
 
-static status judge(job *j, graph *small, bool reconstructed)
+static status judge(job *j, graph *small)
 {
     TRY(measure(j, &j->model.graph, &j->before));
-    TRY(reestimate(j, small, reconstructed));
+    TRY(reestimate(j, small));
     TRY(measure(j, small, &j->after));
     if (j->has_images) cli_print(j->c, "top-1      %.2f -> %.2f on the validation part, before retraining\n", j->before, j->after);
     return OK;
@@ -366,6 +371,7 @@ static status prune_model(job *j)
     choose_method(&o, j);
     if (dry) o.reconstruct = false, o.imitate_epochs = 0;
     TRY(cut(j, &small, &o));
+    j->reconstructed = o.reconstruct;
     status result = OK;
     print_table(j);
     if (o.reconstruct)
@@ -374,7 +380,7 @@ static status prune_model(job *j)
     if (o.imitate_epochs > 0)
         cli_print(j->c, "features and outputs: error %.3f -> %.3f of their variance, by imitation\n", j->report.imitation_before,
                   j->report.imitation_after);
-    if (!dry) TRY_OUT(judge(j, &small, o.reconstruct));
+    if (!dry) TRY_OUT(judge(j, &small));
     put_report(&j->c->result, j);
     if (dry) goto out;
     if (j->before - j->after > j->options->max_drop)

@@ -11,7 +11,7 @@
 #include "prune/channels.h"
 
 enum { MATCHES_MAX = GRAPH_MAX_OUTPUTS };
-static const double RATE = 5e-4, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
+static const double RATE = 1e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
 
 /* An edge of both networks that should agree. */
 typedef struct match {
@@ -177,6 +177,13 @@ static status update(job *j, double rate)
     return dev->api->zero(dev, param_store_gradients(j->store), bytes, dev->stream);
 }
 
+/* Up along a line, down along half a cosine. */
+static double rate_at(double progress)
+{
+    if (progress < WARMUP) return RATE * (progress + 1e-3) / WARMUP;
+    return RATE * 0.5 * (1 + cos(3.14159265358979 * (progress - WARMUP) / (1 - WARMUP)));
+}
+
 static status learn(job *j, double *error)
 {
     int64_t batches = j->images->batches, epochs = j->options->imitate_epochs, *order = malloc((size_t)batches * sizeof *order);
@@ -190,7 +197,7 @@ static status learn(job *j, double *error)
         for (int64_t b = 0; b < batches; b++) {
             double progress = (double)(e * batches + b) / (double)(epochs * batches);
             TRY_OUT(run_batch(j, order[b], &sum));
-            TRY_OUT(update(j, RATE * 0.5 * (1 + cos(3.14159265358979 * progress))));
+            TRY_OUT(update(j, rate_at(progress)));
         }
         error[e > 0] = sum / (double)(batches * j->match_count);
         log_progress(j->options->data->log, false, "prune: imitation %lld/%lld, error %.4f of the variance", (long long)e + 1,

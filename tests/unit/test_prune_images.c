@@ -210,7 +210,7 @@ static status prune_with(graph *cut, prune_report *report, const graph *g, prune
 {
     shape s = g->edges[g->inputs[0]].shape;
     feed f = {.left = batches, .count = BATCH * shape_count(s) / s.dim[0]};
-    prune_data data = {.next_batch = next_images, .context = &f, .batch = BATCH, .batches = BATCHES};
+    prune_data data = {.next_batch = next_images, .context = &f, .batch = BATCH, .batches = batches + 1};
     GOOD(device_open(&data.dev, SPEC_DEVICE_CPU, 0, threads, NULL));
     o.data = &data;
     status result = prune_graph(cut, report, g, &o);
@@ -349,7 +349,7 @@ static void test_paired(void **state)
 static void test_imitation(void **state)
 {
     (void)state;
-    enum { LOGITS = BATCH * 3 };
+    enum { LOGITS = BATCH * 3, MANY = 64 };
     graph g, fitted, taught;
     net n;
     edge_id x;
@@ -367,10 +367,10 @@ static void test_imitation(void **state)
     randomise(&g, 9);
     prune_options o = {.score = SCORE_FEATURES, .target = TARGET_MACS, .target_fraction = 0.5, .granularity = 1, .min_filters = 2, .reconstruct = true,
         .ridge = 1e-3};
-    GOOD(prune_with(&fitted, &report, &g, o, 1, BATCHES));
+    GOOD(prune_with(&fitted, &report, &g, o, 1, MANY));
     prune_report_free(&report);
-    o.imitate_epochs = 30;
-    GOOD(prune_with(&taught, &report, &g, o, 1, BATCHES));
+    o.imitate_epochs = 10;
+    GOOD(prune_with(&taught, &report, &g, o, 1, MANY));
     if (!(report.imitation_after < report.imitation_before)) fail_msg("error %g, then %g", report.imitation_before, report.imitation_after);
     prune_report_free(&report);
     run(&g, dense, LOGITS), run(&fitted, with_fit, LOGITS), run(&taught, with_lesson, LOGITS);
