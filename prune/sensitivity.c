@@ -1,10 +1,12 @@
 /* How much the features in front of the last layer would change without a channel, to first order.
  *
- * A channel acts through the columns of the weights that read it. With those times (1 - t) the features move by -t sum w df/dw. Its square,
- * summed over features, is estimated with random directions v (Hutchinson): E (sum w d(v'f)/dw)^2, which one backward pass gives for all
- * channels at once. First-order Taylor importance (Molchanov and others, Importance estimation for neural network pruning, CVPR 2019,
- * eq. 7) with features in the place of the loss: a fitted network's loss on its own training images has next to no gradient, and no labels
- * are needed. Coupled channels fall out of the sum over their columns. Against a target the score is per parameter or product saved. */
+ * A channel acts through the columns of the weights that read it. With those of one weight times (1 - t) the features move by
+ * -t sum w df/dw. Its square, summed over features, is estimated with random directions v (Hutchinson): E (sum w d(v'f)/dw)^2, which one backward
+ * pass gives for all channels at once. First-order Taylor importance (Molchanov and others, Importance estimation for neural network
+ * pruning, CVPR 2019, eq. 7) with features in the place of the loss: a fitted network's loss on its own training images has next to no
+ * gradient, and no labels are needed. Where several weights read a channel (a residual trunk) their changes are added as sizes, the most that
+ * they can come to: that they cancel now does not say that they will when the layers between are cut and fitted anew. Against a target the
+ * squared change is divided by the parameters or products saved. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@
 #include "core/graph/transform.h"
 #include "prune/channels.h"
 
-enum { DRAWS = 128, MOST_PER_BATCH = 8 }; /* directions in all: a score is good to about an eighth */
+enum { DRAWS = 64, MOST_PER_BATCH = 8 }; /* directions in all: a score is good to about a sixth */
 
 /* The graph with scalar outputs v'f, the store and plan that give their gradients. */
 typedef struct probe {
@@ -110,22 +112,41 @@ static status probe_run(probe *p, device *dev, rng *r)
     return device_download(dev, p->gradients, param_store_gradients(p->store), bytes);
 }
 
-/* moved[root] = sum of w dw over the columns of the class, and over the features themselves. */
-static void add_columns(channel_map *m, const probe *p, double *moved)
+/* square[x] += (sum of w dw over the columns of one class in one weight)^2; x: the first of these columns. moved: zeros, and again on return. */
+static void add_weight(channel_map *m, edge_id e, const float *dw, double *moved, double *square)
+{
+    const float *w = m->g->edges[e].data;
+    int64_t columns = m->columns[e], count = shape_count(m->g->edges[e].shape);
+    for (int64_t i = 0; i < count; i++) moved[channel_root(m, m->column[e] + i % columns)] += (double)w[i] * dw[i];
+    for (int64_t c = 0; c < columns; c++) {
+        double *sum = &moved[channel_root(m, m->column[e] + c)];
+        square[m->column[e] + c] += *sum * *sum;
+        *sum = 0;
+    }
+}
+
+/* The same for what is asked after: a channel of the features is read by no weight in front of them. */
+static void add_features(channel_map *m, edge_id features, const float *product, int64_t count, double *moved, double *square)
+{
+    shape s = m->g->edges[features].shape;
+    int64_t first = m->first[features], channels = s.dim[s.rank - 1];
+    for (int64_t i = 0; i < count; i++) moved[channel_root(m, first + i % channels)] += product[i];
+    for (int64_t c = 0; c < channels; c++) {
+        double *sum = &moved[channel_root(m, first + c)];
+        square[first + c] += *sum * *sum;
+        *sum = 0;
+    }
+}
+
+static void add_draw(channel_map *m, const probe *p, double *moved, double *square)
 {
     for (int32_t k = 0; k < param_store_segments(p->store); k++) {
         const param_info *info = param_store_info(p->store, k);
-        for (int32_t d = 0; d < p->direction_count; d++) {
-            if (strcmp(info->name, p->reader[d]) != 0) continue;
-            shape s = m->g->edges[p->features[d]].shape;
-            int64_t first = m->first[p->features[d]], channels = s.dim[s.rank - 1];
-            for (int64_t i = 0; i < info->count; i++) moved[channel_root(m, first + i % channels)] += p->gradients[info->offset + i];
-        }
+        const float *gradient = p->gradients + info->offset;
         edge_id e = graph_find_edge(m->g, info->name);
-        if (e == EDGE_NONE || m->column[e] < 0) continue;
-        const float *w = m->g->edges[e].data, *dw = p->gradients + info->offset;
-        for (int64_t i = 0; i < info->count; i++)
-            moved[channel_root(m, m->column[e] + i % m->columns[e])] += (double)w[i] * dw[i];
+        if (e != EDGE_NONE && m->column[e] >= 0) add_weight(m, e, gradient, moved, square);
+        for (int32_t d = 0; d < p->direction_count; d++)
+            if (strcmp(info->name, p->reader[d]) == 0) add_features(m, p->features[d], gradient, info->count, moved, square);
     }
 }
 
@@ -144,15 +165,15 @@ static void find_savings(channel_map *m, prune_target target, double *saved)
     }
 }
 
-/* Of a fraction to keep: change per saving. Of a threshold: change as part of the largest. */
-static status finish(channel_map *m, prune_target target, double *score)
+/* Of a fraction to keep: squared change per saving. Of a threshold: change as part of the largest. */
+static status finish(channel_map *m, prune_target target, const double *square, double *score)
 {
     double *saved = ARENA_ARRAY(&m->memory, double, m->element_count), largest = 0;
     if (!saved) return FAIL_MEMORY(m->element_count * 8);
+    for (int64_t x = 0; x < m->element_count; x++) score[channel_root(m, x)] += sqrt(square[x]);
     if (target != TARGET_NONE) find_savings(m, target, saved);
     for (int64_t r = 0; r < m->element_count; r++) {
-        if (target == TARGET_NONE) score[r] = sqrt(score[r]);
-        else if (saved[r] > 0) score[r] /= saved[r];
+        if (target != TARGET_NONE && saved[r] > 0) score[r] *= score[r] / saved[r];
         if (m->group[r] >= 0 && score[r] > largest) largest = score[r];
     }
     if (!isfinite(largest)) return FAIL(E_DIVERGED, "the network's features, or their gradients, are not finite");
@@ -160,14 +181,12 @@ static status finish(channel_map *m, prune_target target, double *score)
     return OK;
 }
 
-static status score_batch(channel_map *m, probe *p, device *dev, int64_t b, int64_t draws, double *moved, double *score)
+static status score_batch(channel_map *m, probe *p, device *dev, int64_t b, int64_t draws, double *moved, double *square)
 {
     rng r = rng_make(0, RNG_PRUNE, (uint64_t)b);
     for (int64_t k = 0; k < draws; k++) {
         TRY(probe_run(p, dev, &r));
-        memset(moved, 0, (size_t)m->element_count * sizeof *moved);
-        add_columns(m, p, moved);
-        for (int64_t i = 0; i < m->element_count; i++) score[i] += moved[i] * moved[i];
+        add_draw(m, p, moved, square);
     }
     return OK;
 }
@@ -176,19 +195,19 @@ status score_sensitivity(channel_map *m, const prune_options *o, const prune_ima
 {
     probe p = {0};
     const prune_data *data = o->data;
-    double *sum = ARENA_ARRAY(&m->memory, double, m->element_count), *moved = ARENA_ARRAY(&m->memory, double, m->element_count);
-    if (!sum || !moved) return FAIL_MEMORY(m->element_count * 16);
+    double *moved = ARENA_ARRAY(&m->memory, double, m->element_count), *square = ARENA_ARRAY(&m->memory, double, m->element_count);
+    *score = ARENA_ARRAY(&m->memory, double, m->element_count);
+    if (!moved || !square || !*score) return FAIL_MEMORY(m->element_count * 24);
     int64_t used = images->batches < DRAWS ? images->batches : DRAWS, draws = (DRAWS + used - 1) / used;
     if (draws > MOST_PER_BATCH) draws = MOST_PER_BATCH;
     status result = OK;
     TRY_OUT(probe_open(&p, m->g, data));
     for (int64_t b = 0; b < used; b++) {
         TRY_OUT(plan_set_input(p.plan, p.graph.inputs[0], prune_images_batch(images, b), (size_t)images->each * sizeof(float)));
-        TRY_OUT(score_batch(m, &p, data->dev, b, draws, moved, sum));
+        TRY_OUT(score_batch(m, &p, data->dev, b, draws, moved, square));
         log_progress(data->log, false, "prune: channels scored on batch %lld/%lld", (long long)b + 1, (long long)used);
     }
-    TRY_OUT(finish(m, o->target, sum));
-    *score = sum;
+    TRY_OUT(finish(m, o->target, square, *score));
 out:
     probe_close(&p);
     return result;

@@ -383,8 +383,9 @@ static void test_imitation(void **state)
     graph_free(&g), graph_free(&fitted), graph_free(&taught);
 }
 
-/* conv a -> conv b -> pool -> fc, all linear: features f = mean over pixels of B a. Without channel c of a they move by B_c mean(a_c), so
- * its score is |B_c|^2 sum mean(a_c)^2; its filter's saving is the same for all. Inputs are one image of ones: mean(a_c) = sum of its row. */
+/* conv a -> conv b + conv b2 -> pool -> fc, all linear: features f = mean over pixels of (B + B2) a. Without channel c of a they move by
+ * B_c mean(a_c) through the one and B2_c mean(a_c) through the other, so its score is (|B_c| + |B2_c|)^2 sum mean(a_c)^2. Inputs are ones:
+ * mean(a_c) = sum of its row. */
 static status ones(void *context, float *images, bool *done)
 {
     feed *f = context;
@@ -399,32 +400,38 @@ static void test_scores(void **state)
     enum { A = 8, B = 6, PIXELS = SIDE * SIDE };
     graph g, cut;
     net n;
-    edge_id x;
+    edge_id x, y;
     prune_report report;
     begin(&g, &n, &x);
     GOOD(net_conv(&n, &x, "a", (conv_shape){.out_channels = A, .kernel = 1, .bias = true}));
+    y = x;
     GOOD(net_conv(&n, &x, "b", (conv_shape){.out_channels = B, .kernel = 1, .bias = true}));
+    GOOD(net_conv(&n, &y, "b2", (conv_shape){.out_channels = B, .kernel = 1, .bias = true}));
+    GOOD(net_add(&n, &x, y, "add"));
     GOOD(net_global_pool(&n, &x, "pool"));
     GOOD(net_linear(&n, &x, "fc", 4));
     GOOD(graph_output(&g, x));
-    float *a = values(&g, "a.weight", NULL), *b = values(&g, "b.weight", NULL), *bias = values(&g, "a.bias", NULL);
-    /* a_c = 1 + c on ones, while norms of filters fall with c; columns of b have norm 1, but for c = 1: 10. */
+    float *a = values(&g, "a.weight", NULL), *b = values(&g, "b.weight", NULL), *b2 = values(&g, "b2.weight", NULL),
+          *bias = values(&g, "a.bias", NULL);
+    /* a_c = 1 + c on ones, while norms of filters fall with c; columns of b have norm 1, but for c = 1: 10. What b adds of c = 2, b2 takes away. */
     for (int32_t c = 0; c < A; c++) {
         for (int32_t k = 0; k < 3; k++) a[c * 3 + k] = (float)((k == 0 ? 8 - c : 0) - (k == 1 ? 8 - c : 0) + (k == 2 ? 1 + c : 0));
         bias[c] = 0;
-        for (int32_t r = 0; r < B; r++) b[r * A + c] = (r == c % B) ? (c == 1 ? 10.0f : 1.0f) : 0;
+        for (int32_t r = 0; r < B; r++) b[r * A + c] = (r == c % B) ? (c == 1 ? 10.0f : c == 2 ? 5.0f : 1.0f) : 0;
     }
+    memset(b2, 0, A * B * sizeof *b2);
+    b2[2 * A + 2] = -5;
     feed f = {.left = BATCHES, .count = BATCH * PIXELS * 3};
     prune_data data = {.next_batch = ones, .context = &f, .batch = BATCH, .batches = BATCHES};
     GOOD(device_open(&data.dev, SPEC_DEVICE_CPU, 0, 1, NULL));
-    /* Scores (1 + c)^2 |b_c|^2: 1, 400, 9, 16, 25, 36, 49, 64. All fall below the threshold: the best min_filters stay. */
+    /* Scores: 1, 400, 900, 16, 25, 36, 49, 64. All fall below the threshold: the best min_filters stay. */
     const char *excluded[] = {"b"};
     prune_options o = {.score = SCORE_FEATURES, .threshold = 1e9, .granularity = 1, .min_filters = 4, .data = &data, .excluded = excluded,
         .excluded_count = 1};
     GOOD(prune_graph(&cut, &report, &g, &o));
     device_close(data.dev);
     float *kept = values(&cut, "a.weight", NULL);
-    const int32_t expected[] = {1, 5, 6, 7};
+    const int32_t expected[] = {1, 2, 6, 7};
     for (int32_t i = 0; i < 4; i++) assert_true(kept[i * 3 + 2] == (float)(1 + expected[i]));
     prune_report_free(&report);
     graph_free(&g), graph_free(&cut);
