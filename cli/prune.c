@@ -234,14 +234,15 @@ typedef struct change {
     const char *section, *key, *value;
 } change;
 
-/* After a run from pretrained weights the last layer is fitted to what is left of the features, and every layer trained. */
+/* After a run from pretrained weights every layer is trained. A reconstructed network has learnt its last layer from the whole one, which
+ * knows more than the labels do. */
 static const change after_transfer[] = {
-    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"},
+    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "probe", "false"},
 };
-/* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: ten times as long, at the full rate.
- * Gradients are large at first. */
+/* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: the last layer is fitted to what is left
+ * of the features, and training lasts ten times as long, at the full rate. Gradients are large at first. */
 static const change after_plain_cut[] = {
-    {"transfer", "front_rate", "1"},
+    {"transfer", "probe", "true"}, {"transfer", "front_rate", "1"},
     {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
 };
 
