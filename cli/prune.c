@@ -152,12 +152,12 @@ static status next_images(void *context, float *images, bool *done)
     return OK;
 }
 
-/* Batches as training saw them: shuffled and augmented. */
-static status open_feed(feed *f, job *j, const graph *g, int64_t size)
+/* Shuffled batches of augmented images. */
+static status open_feed(feed *f, job *j, const graph *g, const spec_augment *augment, int64_t size)
 {
     const spec *s = &j->c->config.spec;
     loader_options o = {.data = &j->images.train, .preprocess = j->model.preprocess, .data_options = &s->data,
-                        .augment = &s->augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
+                        .augment = augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
                         .world = 1, .seed = (uint64_t)s->train.seed, .log = &j->c->log};
     shape one = g->edges[g->inputs[0]].shape;
     *f = (feed){.bytes = shape_count(one) / one.dim[0] * size * (int64_t)sizeof(float)};
@@ -172,7 +172,7 @@ static status reestimate(job *j, graph *g)
     int64_t size = s->train.batch_size ? s->train.batch_size : 32;
     feed f = {0};
     status result = OK;
-    TRY_OUT(open_feed(&f, j, g, size));
+    TRY_OUT(open_feed(&f, j, g, &s->augment, size));
     TRY_OUT(graph_resize_batch(g, size));
     TRY_OUT(prune_reestimate(g, j->dev, next_images, &f, j->options->reestimate_batches));
     TRY_OUT(graph_resize_batch(g, 1));
@@ -234,15 +234,15 @@ typedef struct change {
     const char *section, *key, *value;
 } change;
 
-/* After a run from pretrained weights every layer is trained. A reconstructed network has learnt its last layer from the whole one, which
- * knows more than the labels do. */
+/* After a run from pretrained weights, the same run again. A reconstructed network has learnt its last layer from the whole one, which knows
+ * more than the labels do. */
 static const change after_transfer[] = {
-    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "frozen_part", "0"}, {"transfer", "probe", "false"},
+    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "probe", "false"},
 };
 /* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: the last layer is fitted to what is left
- * of the features, and training lasts ten times as long, at the full rate. Gradients are large at first. */
+ * of the features, and all layers are trained ten times as long, at the full rate. Gradients are large at first. */
 static const change after_plain_cut[] = {
-    {"transfer", "probe", "true"}, {"transfer", "front_rate", "1"},
+    {"transfer", "probe", "true"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
     {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
 };
 
@@ -335,7 +335,12 @@ static status cut(job *j, graph *small, prune_options *o)
                        .batches = (j->options->images + BATCH - 1) / BATCH, .log = &j->c->log};
     bool by_images = o->score == SCORE_FEATURES || o->reconstruct;
     if (!by_images || !j->has_images) return prune_graph(small, &j->report, &j->model.graph, o);
-    TRY(open_feed(&f, j, &j->model.graph, BATCH));
+    /* No label can become wrong, so crops may be small: the more different things the network is seen to do, the better. */
+    spec_augment augment = j->c->config.spec.augment;
+    static double crop_area[] = {0.35, 1};
+    augment.random_resized_crop = true;
+    augment.crop_area = (float_list){.value = crop_area, .count = 2};
+    TRY(open_feed(&f, j, &j->model.graph, &augment, BATCH));
     o->data = &data;
     status result = prune_graph(small, &j->report, &j->model.graph, o);
     o->data = NULL;

@@ -11,7 +11,7 @@
 #include "prune/channels.h"
 
 enum { MATCHES_MAX = GRAPH_MAX_OUTPUTS };
-static const double RATE = 3e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
+static const double RATE = 1e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
 
 /* An edge of both networks that should agree. */
 typedef struct match {

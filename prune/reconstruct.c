@@ -48,24 +48,17 @@ static shape as_map(shape s) { return s.rank == 4 ? s : shape_4(s.dim[0], 1, 1, 
 
 /* ------------------------------------------------------------------------------------------------ which layers, how */
 
-static bool lost_inputs(const job *j, node_id i)
-{
-    const node *n = &j->small.g.nodes[i];
-    if (n->op->coupling != COUPLE_WEIGHT) return false;
-    shape small = j->small.g.edges[n->in[1]].shape, dense = j->dense.g.edges[j->dense.g.nodes[i].in[1]].shape;
-    return shape_count(small) / small.dim[0] != shape_count(dense) / dense.dim[0];
-}
-
 /* Whether the layer of the pruned network may compute something else than a part of the dense one. */
 static bool inputs_differ(const job *j, node_id i)
 {
     const node *n = &j->small.g.nodes[i];
     for (int32_t k = 0; k < n->in_count; k++)
         if (n->in[k] != EDGE_NONE && j->touched[n->in[k]]) return true;
-    return lost_inputs(j, i);
+    if (n->op->coupling != COUPLE_WEIGHT) return false;
+    shape small = j->small.g.edges[n->in[1]].shape, dense = j->dense.g.edges[j->dense.g.nodes[i].in[1]].shape;
+    return shape_count(small) / small.dim[0] != shape_count(dense) / dense.dim[0];
 }
 
-/* A layer that lost none keeps its weights: what a fit gains on the images at hand it loses on others. */
 static bool can_be_fitted(const job *j, const node *n)
 {
     const graph *g = &j->small.g;
@@ -286,7 +279,7 @@ static status fit_all(job *j)
         bool differ = inputs_differ(j, i);
         for (int32_t k = 0; differ && k < n->out_count; k++)
             if (n->out[k] != EDGE_NONE) j->touched[n->out[k]] = true;
-        if (lost_inputs(j, i) && can_be_fitted(j, n)) TRY(fit_node(j, i));
+        if (differ && can_be_fitted(j, n)) TRY(fit_node(j, i));
         log_progress(j->options->data->log, false, "prune: layer %lld/%lld", (long long)i + 1, (long long)g->node_count);
     }
     return OK;
