@@ -4,7 +4,7 @@
 # A job that is done is skipped, so an interrupted run goes on where it was. Each appends a line to bench/results/transfer.txt; the
 # predictions behind it stay in $OUT/transfer, where bench/transfer_table.py pairs them image by image.
 #
-#     textbook   the last layer alone, every feature standardised, no mirrored images
+#     textbook   the last layer alone, every feature standardised, one view of each image
 #     frozen     the last layer alone, as transfer.probe fits it
 #     default    graft train with model.pretrained and nothing else
 #     plain      transfer.enable=false: all layers at once from a random last layer, 12 epochs at rate 0.005
@@ -46,7 +46,7 @@ make_model() { # NETWORK SET VARIANT SEED FOLDER: prints the model or engine to 
     words=$(network_words "$1") pretrained=model.pretrained=$(weights "$1")
     mkdir -p "$5"
     case $3 in
-    textbook) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 transfer.probe_scale=each transfer.probe_mirror=false data.crop_fraction=0.875 ;;
+    textbook) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 transfer.probe_scale=each transfer.probe_mirror=false transfer.probe_crops=1 data.crop_fraction=0.875 ;;
     frozen) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 ;;
     default) train "$5" "$2" "$4" $words "$pretrained" ;;
     plain) train "$5" "$2" "$4" $words "$pretrained" transfer.enable=false train.epochs=12 train.batch_size=16 schedule.learning_rate=0.005 ;;

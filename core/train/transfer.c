@@ -32,18 +32,39 @@ static void mirror_images(float *dst, const float *src, shape s)
             memcpy(dst + (y * width + x) * channels, src + (y * width + width - 1 - x) * channels, (size_t)channels * sizeof *dst);
 }
 
-static status front_open(front *f, const model *m, const spec *s, const transfer_input *in, device *dev, bool before_relu)
+static int64_t image_count(const spec *s, const transfer_input *in)
+{
+    return in->data->count < s->transfer.probe_limit ? in->data->count : s->transfer.probe_limit;
+}
+
+static bool with_mirror(const spec *s) { return s->transfer.probe_mirror && s->augment.enable && s->augment.hflip > 0; }
+
+/* Frames and stretched images have no crop to be changed: they are taken as they are. */
+static int64_t crop_count(const model *m, const spec *s)
+{
+    return m->preprocess.resize == RESIZE_CROP && s->transfer.probe_crops.count > 0 ? s->transfer.probe_crops.count : 1;
+}
+
+static double crop_part(const model *m, const spec *s, int64_t i)
+{
+    return m->preprocess.resize == RESIZE_CROP && s->transfer.probe_crops.count > 0 ? s->transfer.probe_crops.value[i] : 1;
+}
+
+/* part: of the side of the crop that is validated. */
+static status front_open(front *f, const model *m, const spec *s, const transfer_input *in, device *dev, double part, bool before_relu)
 {
     /* Augmentation off, but in the order of training: whoever takes only the first images takes a fair draw. */
     static const spec_augment none = {.enable = false};
+    preprocess view = m->preprocess;
+    view.crop_fraction *= (float)part;
     *f = (front){.in = in};
     TRY(feature_graph_build(&f->graph, &m->graph, in->batch_size, before_relu));
     TRY(plan_create(&f->plan, &f->graph.graph, dev, &(plan_options){0}));
-    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = m->preprocess, .data_options = &s->data,
+    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = view, .data_options = &s->data,
         .augment = &none, .bad = in->bad, .batch_size = in->batch_size, .threads = (int32_t)s->data.threads,
         .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = in->log}));
-    f->wanted = in->data->count < s->transfer.probe_limit ? in->data->count : s->transfer.probe_limit;
-    f->mirror = !before_relu && s->transfer.probe_mirror && s->augment.enable && s->augment.hflip > 0;
+    f->wanted = image_count(s, in);
+    f->mirror = !before_relu && with_mirror(s);
     const edge *out = &f->graph.graph.edges[f->graph.logits], *pixels = &f->graph.graph.edges[f->graph.image];
     f->width = shape_count(out->shape) / in->batch_size;
     f->out = malloc((size_t)shape_count(out->shape) * sizeof *f->out);
@@ -110,34 +131,43 @@ static void collect(void *context, const float *out, const batch *b, int64_t cou
     c->rows += count;
 }
 
-static status collect_all(collected *c, front *f, const model *m)
+static status collected_init(collected *c, const head_info *h, const model *m, const spec *s, int64_t images)
 {
-    int64_t rows = f->wanted * (f->mirror ? 2 : 1);
-    *c = (collected){.width = f->width, .classes = m->class_count};
+    int64_t rows = images * crop_count(m, s) * (with_mirror(s) ? 2 : 1);
+    *c = (collected){.width = h->feature_count, .classes = m->class_count};
     c->features = malloc((size_t)(rows * c->width) * sizeof *c->features);
     c->targets = malloc((size_t)(rows * c->classes) * sizeof *c->targets);
-    if (!c->features || !c->targets) return FAIL_MEMORY(rows * (c->width + c->classes) * 4);
-    return front_run(f, "features", collect, c);
+    return c->features && c->targets ? OK : FAIL_MEMORY(rows * (c->width + c->classes) * 4);
+}
+
+static status collect_crop(collected *c, const model *m, const spec *s, const transfer_input *in, device *dev, int64_t i)
+{
+    front f;
+    status result = OK;
+    TRY_OUT(front_open(&f, m, s, in, dev, crop_part(m, s, i), false));
+    TRY_OUT(front_run(&f, "features", collect, c));
+out:
+    front_close(&f);
+    return result;
 }
 
 static status fit(model *m, const head_info *h, const spec *s, const transfer_input *in, device *dev)
 {
-    front f;
-    collected c = {0};
+    collected c;
     probe_result r;
     double start = clock_seconds();
+    int64_t images = image_count(s, in), crops = crop_count(m, s);
     status result = OK;
-    TRY_OUT(front_open(&f, m, s, in, dev, false));
-    TRY_OUT(collect_all(&c, &f, m));
+    TRY_OUT(collected_init(&c, h, m, s, images));
+    for (int64_t i = 0; i < crops; i++) TRY_OUT(collect_crop(&c, m, s, in, dev, i));
     double seconds = clock_seconds() - start;
     const probe_data data = {.features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
     graph *g = &m->graph;
     TRY_OUT(probe_fit(g->edges[h->weight].data, g->edges[h->bias].data, &data, s, dev, &r));
-    log_info(in->log, "transfer: last layer fitted to %lld features of %lld images%s: features %.1f s, fit %.1f s (%d iterations, loss with penalty "
-        "%.4f%s)", (long long)c.width, (long long)f.wanted, f.mirror ? " and their mirror images" : "", seconds, r.seconds,
+    log_info(in->log, "transfer: last layer fitted to %lld features of %lld images (%lld views of each): features %.1f s, fit %.1f s (%d iterations, "
+        "loss with penalty %.4f%s)", (long long)c.width, (long long)images, (long long)(c.rows / images), seconds, r.seconds,
         (int)r.search.iterations, r.search.value, r.search.converged ? "" : ", not quite converged");
 out:
-    front_close(&f);
     free(c.features);
     free(c.targets);
     return result;
@@ -163,7 +193,7 @@ static status lift_above_relu(model *m, const head_info *h, const spec *s, const
     front f;
     lowest l = {0};
     status result = OK;
-    TRY_OUT(front_open(&f, m, s, in, dev, true));
+    TRY_OUT(front_open(&f, m, s, in, dev, 1, true));
     l.width = f.width;
     TRY_OUT(front_run(&f, "range", find_lowest, &l));
     float *bias = m->graph.edges[h->bias].data;

@@ -253,6 +253,39 @@ static void squeezenets_convolution_is_fitted(void **state)
     free_network(&f);
 }
 
+/* Greatest sum over the images of (probability - target), which is 0 for every class where the biases are optimal; added to `sum` [3]. */
+static double add_residuals(double sum[3], fitted *f, float crop_fraction)
+{
+    trainable whole;
+    int64_t classes;
+    f->m.preprocess.crop_fraction = crop_fraction;
+    good(eval_graph_build(&whole, &f->m.graph, 24, PRECISION_F32));
+    float *scores = outputs(f, &whole, &classes);
+    for (int64_t i = 0; i < 24; i++) {
+        double total = 0;
+        for (int64_t c = 0; c < 3; c++) total += exp((double)scores[i * 3 + c]);
+        for (int64_t c = 0; c < 3; c++)
+            sum[c] += exp((double)scores[i * 3 + c]) / total - (c == f->train.samples[i].class_index);
+    }
+    free(scores);
+    trainable_free(&whole);
+    return fmax(fabs(sum[0]), fmax(fabs(sum[1]), fabs(sum[2])));
+}
+
+/* Over the views of both crops the fit is optimal to its tolerance (1e-5 of the mean), over those of one crop it is not. */
+static void closer_crops_are_learnt_too(void **state)
+{
+    (void)state;
+    fitted f;
+    double sum[3] = {0};
+    fit_network(&f, "data.resize=crop data.crop_fraction=0.8 transfer.probe_crops=1,0.5 transfer.probe_mirror=false transfer.probe_l2=0.03");
+    assert_true(f.done);
+    assert_true(add_residuals(sum, &f, 0.8f) > 1e-2);
+    double both = add_residuals(sum, &f, 0.4f);
+    if (both > 48 * 2e-5) fail_msg("%g", both);
+    free_network(&f);
+}
+
 static void what_cannot_be_fitted_stays(void **state)
 {
     (void)state;
@@ -435,6 +468,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(minima_are_found), cmocka_unit_test(a_run_out_of_iterations_says_so), cmocka_unit_test(the_fit_is_pytorchs),
         cmocka_unit_test(a_linear_layer_is_fitted), cmocka_unit_test(squeezenets_convolution_is_fitted),
+        cmocka_unit_test(closer_crops_are_learnt_too),
         cmocka_unit_test(what_cannot_be_fitted_stays), cmocka_unit_test(rates_fall_towards_the_image),
         cmocka_unit_test(the_recipe_fills_what_nobody_set), cmocka_unit_test(what_the_recipe_would_ignore_is_a_mistake),
         cmocka_unit_test(a_run_begins_with_the_fit), cmocka_unit_test(the_start_counts_as_asked),
