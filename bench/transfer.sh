@@ -46,7 +46,8 @@ make_model() { # NETWORK SET VARIANT SEED FOLDER: prints the model or engine to 
     words=$(network_words "$1") pretrained=model.pretrained=$(weights "$1")
     mkdir -p "$5"
     case $3 in
-    textbook) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 transfer.probe_scale=each transfer.probe_mirror=false transfer.probe_crops=1 data.crop_fraction=0.875 ;;
+    textbook) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 transfer.probe_scale=each transfer.probe_mirror=false transfer.probe_crops= transfer.probe_stretch=false \
+        data.crop_fraction=0.875 ;;
     frozen) train "$5" "$2" "$4" $words "$pretrained" train.epochs=0 ;;
     default) train "$5" "$2" "$4" $words "$pretrained" ;;
     plain) train "$5" "$2" "$4" $words "$pretrained" transfer.enable=false train.epochs=12 train.batch_size=16 schedule.learning_rate=0.005 ;;

@@ -39,28 +39,33 @@ static int64_t image_count(const spec *s, const transfer_input *in)
 
 static bool with_mirror(const spec *s) { return s->transfer.probe_mirror && s->augment.enable && s->augment.hflip > 0; }
 
-/* Frames and stretched images have no crop to be changed: they are taken as they are. */
-static int64_t crop_count(const model *m, const spec *s)
+/* The view number i of an image: as it is validated, whole, then the crops. False where that is none, or has been seen. */
+static bool choose_view(preprocess *view, const preprocess *validated, const spec *s, int64_t i)
 {
-    return m->preprocess.resize == RESIZE_CROP && s->transfer.probe_crops.count > 0 ? s->transfer.probe_crops.count : 1;
+    *view = *validated;
+    if (i == 0) return true;
+    view->resize = i == 1 ? RESIZE_STRETCH : RESIZE_CROP;
+    if (i == 1) return s->transfer.probe_stretch && validated->resize != RESIZE_STRETCH;
+    view->crop_fraction = (float)s->transfer.probe_crops.value[i - 2];
+    return validated->resize != RESIZE_CROP || validated->crop_fraction != view->crop_fraction;
 }
 
-static double crop_part(const model *m, const spec *s, int64_t i)
+static int64_t view_count(const preprocess *validated, const spec *s)
 {
-    return m->preprocess.resize == RESIZE_CROP && s->transfer.probe_crops.count > 0 ? s->transfer.probe_crops.value[i] : 1;
+    preprocess view;
+    int64_t count = 0;
+    for (int64_t i = 0; i < s->transfer.probe_crops.count + 2; i++) count += choose_view(&view, validated, s, i);
+    return count * (with_mirror(s) ? 2 : 1);
 }
 
-/* part: of the side of the crop that is validated. */
-static status front_open(front *f, const model *m, const spec *s, const transfer_input *in, device *dev, double part, bool before_relu)
+static status front_open(front *f, const model *m, const preprocess *view, const spec *s, const transfer_input *in, device *dev, bool before_relu)
 {
     /* Augmentation off, but in the order of training: whoever takes only the first images takes a fair draw. */
     static const spec_augment none = {.enable = false};
-    preprocess view = m->preprocess;
-    view.crop_fraction *= (float)part;
     *f = (front){.in = in};
     TRY(feature_graph_build(&f->graph, &m->graph, in->batch_size, before_relu));
     TRY(plan_create(&f->plan, &f->graph.graph, dev, &(plan_options){0}));
-    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = view, .data_options = &s->data,
+    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = *view, .data_options = &s->data,
         .augment = &none, .bad = in->bad, .batch_size = in->batch_size, .threads = (int32_t)s->data.threads,
         .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = in->log}));
     f->wanted = image_count(s, in);
@@ -133,18 +138,18 @@ static void collect(void *context, const float *out, const batch *b, int64_t cou
 
 static status collected_init(collected *c, const head_info *h, const model *m, const spec *s, int64_t images)
 {
-    int64_t rows = images * crop_count(m, s) * (with_mirror(s) ? 2 : 1);
+    int64_t rows = images * view_count(&m->preprocess, s);
     *c = (collected){.width = h->feature_count, .classes = m->class_count};
     c->features = malloc((size_t)(rows * c->width) * sizeof *c->features);
     c->targets = malloc((size_t)(rows * c->classes) * sizeof *c->targets);
     return c->features && c->targets ? OK : FAIL_MEMORY(rows * (c->width + c->classes) * 4);
 }
 
-static status collect_crop(collected *c, const model *m, const spec *s, const transfer_input *in, device *dev, int64_t i)
+static status collect_view(collected *c, const model *m, const preprocess *view, const spec *s, const transfer_input *in, device *dev)
 {
     front f;
     status result = OK;
-    TRY_OUT(front_open(&f, m, s, in, dev, crop_part(m, s, i), false));
+    TRY_OUT(front_open(&f, m, view, s, in, dev, false));
     TRY_OUT(front_run(&f, "features", collect, c));
 out:
     front_close(&f);
@@ -156,10 +161,12 @@ static status fit(model *m, const head_info *h, const spec *s, const transfer_in
     collected c;
     probe_result r;
     double start = clock_seconds();
-    int64_t images = image_count(s, in), crops = crop_count(m, s);
+    int64_t images = image_count(s, in);
+    preprocess view;
     status result = OK;
     TRY_OUT(collected_init(&c, h, m, s, images));
-    for (int64_t i = 0; i < crops; i++) TRY_OUT(collect_crop(&c, m, s, in, dev, i));
+    for (int64_t i = 0; i < s->transfer.probe_crops.count + 2; i++)
+        if (choose_view(&view, &m->preprocess, s, i)) TRY_OUT(collect_view(&c, m, &view, s, in, dev));
     double seconds = clock_seconds() - start;
     const probe_data data = {.features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
     graph *g = &m->graph;
@@ -193,7 +200,7 @@ static status lift_above_relu(model *m, const head_info *h, const spec *s, const
     front f;
     lowest l = {0};
     status result = OK;
-    TRY_OUT(front_open(&f, m, s, in, dev, 1, true));
+    TRY_OUT(front_open(&f, m, &m->preprocess, s, in, dev, true));
     l.width = f.width;
     TRY_OUT(front_run(&f, "range", find_lowest, &l));
     float *bias = m->graph.edges[h->bias].data;
