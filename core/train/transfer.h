@@ -1,9 +1,10 @@
 /* transfer.h: from pretrained weights and a fresh last layer to a network worth fine-tuning (spec section [transfer]).
  *
  * First the last layer is trained alone, on features that the rest of the network, as it came, gives for every training image: computed
- * once in evaluation mode, of each image as it is validated, of others of its views (transfer.probe_crops, probe_stretch) and, where augment.hflip
- * allows, of the mirror images of all. See probe.h. Only then are all layers trained, the front ones at lower rates: a random last layer would first spoil the features that it is fed (Kumar and
- * others, Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022: LP-FT).
+ * once in evaluation mode, of each image as it is validated, of others of its views (transfer.probe_crops, probe_stretch) and, where
+ * augment.hflip allows, of the mirror images of all. See probe.h. Only then are all layers trained, the front ones at lower rates: a random
+ * last layer would first spoil the features that it is fed (Kumar and others, Fine-tuning can distort pretrained features and underperform
+ * out-of-distribution, ICLR 2022: LP-FT).
  *
  *     TRY(transfer_fit_head(&model, &spec, &data, bad, dev, log, stop, context));
  *     TRY(transfer_rates(rates, store, &model.graph, &spec, fitted));
