@@ -104,20 +104,21 @@ template <typename TILE, typename T> struct staged_pixels {
     static_assert(TILE::B * TILE::ELEMENTS <= 32, "a bit each");
 };
 
-/* The transform of a thread's channels, the same ones in every slice; a[e] of columns past the end is 0. */
-template <int ELEMENTS> struct column_transform {
-    float a[ELEMENTS], d[ELEMENTS];
-};
-
-template <int ELEMENTS>
-static inline __device__ void transform_open(column_transform<ELEMENTS> *t, const conv2d_gemm *g, const conv2d_input *in, int32_t n, int32_t group)
+/* A thread's chunk of (tap, channel) from n on, transformed where its bit of inside is set. The coefficients come from the first-level cache:
+ * registers are short. */
+template <int ELEMENTS, typename E, typename T>
+static inline __device__ void transform_chunk(E *to, const T *from, uint32_t inside, const conv2d_gemm *g, const conv2d_input *in, int32_t n, int32_t group)
 {
+    float x[ELEMENTS];
 #pragma unroll
     for (int e = 0; e < ELEMENTS; e++) {
-        bool some = in->a && n + e < g->k;
         int32_t c = group * g->channels + n + e - divide(n + e, g->by_channels) * g->channels;
-        t->a[e] = some ? in->a[c] : 0.0f, t->d[e] = some ? in->d[c] : 0.0f;
+        x[e] = inside >> e & 1 ? fmaf(in->a[c], to_float(from[e]), in->d[c]) : 0.0f;
     }
+    activate_each<ELEMENTS>(x, in->act, in->alpha, in->beta);
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; e++)
+        if (inside >> e & 1) to[e] = as_factor<E, float>(x[e]);
 }
 
 /* ELEMENTS neighbours as 16-byte loads. */
@@ -180,9 +181,10 @@ static inline __device__ void load_pixels(staged_pixels<TILE, T> *s, const conv2
 
 /* The transform is done here, a slice after the load, so that nobody waits for memory. */
 template <typename TILE, typename T, typename E>
-static inline __device__ void store_pixels(unsigned char *to, const staged_pixels<TILE, T> *s, const conv2d_input *in,
-    const column_transform<TILE::ELEMENTS> *t)
+static inline __device__ void store_pixels(unsigned char *to, const staged_pixels<TILE, T> *s, const conv2d_gemm *g, const conv2d_input *in, int32_t n0,
+    int32_t group)
 {
+    int32_t n = n0 + threadIdx.x % TILE::CHUNKS_B * TILE::ELEMENTS;
 #pragma unroll
     for (int i = 0; i < TILE::A; i++) {
         pack<E, TILE::ELEMENTS> v;
@@ -196,13 +198,7 @@ static inline __device__ void store_pixels(unsigned char *to, const staged_pixel
         pack<E, TILE::ELEMENTS> v;
 #pragma unroll
         for (int e = 0; e < TILE::ELEMENTS; e++) v.at[e] = as_factor<E, T>(s->b[i][e]);
-        if (in->a) {
-#pragma unroll
-            for (int e = 0; e < TILE::ELEMENTS; e++) {
-                float x = activate(fmaf(t->a[e], to_float(s->b[i][e]), t->d[e]), in->act, in->alpha, in->beta);
-                if (s->inside >> (i * TILE::ELEMENTS + e) & 1) v.at[e] = as_factor<E, float>(x);
-            }
-        }
+        if (in->a) transform_chunk<TILE::ELEMENTS, E, T>(v.at, s->b[i], s->inside >> i * TILE::ELEMENTS, g, in, n, group);
         *(pack<E, TILE::ELEMENTS> *)(to + (threadIdx.x / TILE::CHUNKS_B + i * TILE::RUN_B) * TILE::PITCH_B + threadIdx.x % TILE::CHUNKS_B * CHUNK) = v;
     }
 }
@@ -300,11 +296,9 @@ static __global__ void __launch_bounds__(TILE::THREADS) dweight_kernel(conv2d_ge
         ptx_cp_async_wait<0>();
     } else {
         staged_pixels<TILE, T> s;
-        column_transform<TILE::ELEMENTS> t;
-        transform_open<TILE::ELEMENTS>(&t, &g, &in, n0 + threadIdx.x % TILE::CHUNKS_B * TILE::ELEMENTS, group);
         load_pixels<TILE, T, STAGE>(&s, &g, src, ddst, group, m0, n0, from, end);
         for (int32_t i = 0; i < slices; i++) {
-            store_pixels<TILE, T, E>(shared + i % 2 * TILE::STAGE_BYTES, &s, &in, &t);
+            store_pixels<TILE, T, E>(shared + i % 2 * TILE::STAGE_BYTES, &s, &g, &in, n0, group);
             __syncthreads();
             if (i + 1 < slices) load_pixels<TILE, T, STAGE>(&s, &g, src, ddst, group, m0, n0, from + (i + 1) * TILE::DEPTH, end);
             multiply_pixels<P, TILE, false>(sum, shared + i % 2 * TILE::STAGE_BYTES);
@@ -341,9 +335,7 @@ template <typename P> static status dweight_copied(const mma_dweight_call *c)
 
 template <typename P, typename T> static status dweight_staged(const mma_dweight_call *c)
 {
-    typedef typename P::element E;
-    typedef dweight_tile<E, 64, 64, 32, 32, 2> tile;
-    if (c->stage == STAGE_VECTOR && c->g.n > 64 && c->g.k > 64) return dweight_launch<P, T, dweight_tile<E, 128, 128, 64, 32, 2>, STAGE_VECTOR>(c);
+    typedef dweight_tile<typename P::element, 64, 64, 32, 32, 2> tile;
     return c->stage == STAGE_VECTOR ? dweight_launch<P, T, tile, STAGE_VECTOR>(c) : dweight_launch<P, T, tile, STAGE_GATHER>(c);
 }
 
