@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the predictions that bench/transfer.sh left, image by image.
 
-    bench/transfer_table.py FOLDER              every variant's accuracy, and default against textbook and frozen, pooled
+    bench/transfer_table.py FOLDER              every variant's accuracy; default against textbook and frozen, frozen against textbook, pooled
     bench/transfer_table.py --count result.csv  "63/74"
 
 The sign test (McNemar's, exact) looks at the images that one of the two gets right and the other wrong. `textbook` and `frozen` have no
@@ -30,13 +30,13 @@ def sign_test(wins, losses):
     return min(1.0, 2 * tail)
 
 
-def compare(runs, other, only=None):
+def compare(runs, variant, other, only=None):
     wins = losses = image_wins = image_losses = total = 0
-    for (network, group, variant, seed) in sorted(runs):
-        if variant != other or (only and group != only):
+    for (network, group, name, seed) in sorted(runs):
+        if name != other or (only and group != only):
             continue
         base = runs[network, group, other, seed]
-        seeds = [r for (n, g, v, _), r in runs.items() if (n, g, v) == (network, group, "default")]
+        seeds = [r for (n, g, v, _), r in runs.items() if (n, g, v) == (network, group, variant)]
         for image, right in base.items():
             scores = [r[image] for r in seeds]
             total += len(scores)
@@ -47,8 +47,8 @@ def compare(runs, other, only=None):
             image_losses += mean < right
     if not total:
         return
-    print("default against %s%s: %d predictions, %d only default right, %d only %s right, p = %.2g" %
-          (other, " on " + only if only else "", total, wins, losses, other, sign_test(wins, losses)))
+    print("%s against %s%s: %d predictions, %d only %s right, %d only %s right, p = %.2g" %
+          (variant, other, " on " + only if only else "", total, wins, variant, losses, other, sign_test(wins, losses)))
     print("    each image once: %d better, %d worse, p = %.2g" % (image_wins, image_losses, sign_test(image_wins, image_losses)))
 
 
@@ -65,10 +65,10 @@ def main():
     for (network, group, variant, seed), right in runs.items():
         print("%-14s %-12s %-9s %s %4d of %d  %5.1f %%" % (network, group, variant, seed, sum(right.values()), len(right),
                                                            100 * sum(right.values()) / len(right)))
-    for other in ("textbook", "frozen"):
-        compare(runs, other)
+    for variant, other in (("default", "textbook"), ("default", "frozen"), ("frozen", "textbook")):
+        compare(runs, variant, other)
         for group in sorted({g for _, g, _, _ in runs}):
-            compare(runs, other, group)
+            compare(runs, variant, other, group)
 
 
 if __name__ == "__main__":
