@@ -46,7 +46,7 @@ status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *k
  * square error as part of the variance, before and after each layer's fit. */
 status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
 /* Gradient descent on all weights of that graph towards the whole one's features and outputs (imitate.c). error: mean over features and outputs
- * of the square error as part of the variance, in the first and last pass over the images. */
+ * of the square error as part of the variance, before and after; never more after. */
 status imitate(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
 
 #endif

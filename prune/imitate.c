@@ -10,8 +10,8 @@
 #include "core/base/rng.h"
 #include "prune/channels.h"
 
-enum { MATCHES_MAX = GRAPH_MAX_OUTPUTS };
-static const double RATE = 1e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
+enum { MATCHES_MAX = GRAPH_MAX_OUTPUTS, ATTEMPTS = 3, MEASURED_MAX = 8 };
+static const double RATE = 3e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
 
 /* An edge of both networks that should agree. */
 typedef struct match {
@@ -154,7 +154,7 @@ static status run_batch(job *j, int64_t b, double *error)
     TRY(plan_run(j->plan));
     TRY(plan_get(j->plan, j->error, &value, sizeof value));
     *error += value;
-    return isfinite(value) ? OK : FAIL(E_DIVERGED, "the pruned network's features are not finite");
+    return OK;
 }
 
 /* Kingma and Ba, algorithm 1. */
@@ -178,33 +178,73 @@ static status update(job *j, double rate)
 }
 
 /* Up along a line, down along half a cosine. */
-static double rate_at(double progress)
+static double rate_at(double rate, double progress)
 {
-    if (progress < WARMUP) return RATE * (progress + 1e-3) / WARMUP;
-    return RATE * 0.5 * (1 + cos(3.14159265358979 * (progress - WARMUP) / (1 - WARMUP)));
+    if (progress < WARMUP) return rate * (progress + 1e-3) / WARMUP;
+    return rate * 0.5 * (1 + cos(3.14159265358979 * (progress - WARMUP) / (1 - WARMUP)));
 }
 
-static status learn(job *j, double *error)
+/* Back to the weights at hand, and nothing remembered. */
+static status restart(job *j, const float *weight)
 {
-    int64_t batches = j->images->batches, epochs = j->options->imitate_epochs, *order = malloc((size_t)batches * sizeof *order);
-    status result = OK;
-    if (!order) return FAIL_MEMORY(batches * 8);
+    device *dev = j->options->data->dev;
+    size_t bytes = (size_t)param_store_count(j->store) * sizeof(float);
+    memcpy(j->weight, weight, bytes);
+    memset(j->first, 0, bytes), memset(j->second, 0, bytes);
+    j->step = 0;
+    TRY(device_upload(dev, param_store_weights(j->store), j->weight, bytes));
+    param_store_changed(j->store);
+    return dev->api->zero(dev, param_store_gradients(j->store), bytes, dev->stream);
+}
+
+static status measure(job *j, double *error)
+{
+    int64_t batches = j->images->batches < MEASURED_MAX ? j->images->batches : MEASURED_MAX;
+    double sum = 0;
+    for (int64_t b = 0; b < batches; b++) TRY(run_batch(j, b, &sum));
+    *error = sum / (double)(batches * j->match_count);
+    return OK;
+}
+
+static status learn(job *j, double rate, int64_t *order)
+{
+    int64_t batches = j->images->batches, epochs = j->options->imitate_epochs;
     for (int64_t e = 0; e < epochs; e++) {
         rng r = rng_make(2, RNG_PRUNE, (uint64_t)e);
         double sum = 0;
         for (int64_t b = 0; b < batches; b++) order[b] = b;
         rng_shuffle(&r, order, batches);
         for (int64_t b = 0; b < batches; b++) {
-            double progress = (double)(e * batches + b) / (double)(epochs * batches);
-            TRY_OUT(run_batch(j, order[b], &sum));
-            TRY_OUT(update(j, rate_at(progress)));
+            TRY(run_batch(j, order[b], &sum));
+            TRY(update(j, rate_at(rate, (double)(e * batches + b) / (double)(epochs * batches))));
         }
-        error[e > 0] = sum / (double)(batches * j->match_count);
         log_progress(j->options->data->log, false, "prune: imitation %lld/%lld, error %.4f of the variance", (long long)e + 1,
             (long long)epochs, sum / (double)(batches * j->match_count));
     }
+    return OK;
+}
+
+/* The rate that suits most is too high for some: then a third of it, from the start again. Whatever comes, nothing is kept that is worse. */
+static status learn_safely(job *j, double *error)
+{
+    size_t bytes = (size_t)param_store_count(j->store) * sizeof(float);
+    int64_t *order = malloc((size_t)j->images->batches * sizeof *order);
+    float *start = malloc(bytes);
+    status result = start && order ? OK : FAIL_MEMORY(bytes);
+    if (result != OK) goto out;
+    memcpy(start, j->weight, bytes);
+    TRY_OUT(measure(j, &error[0]));
+    for (int32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
+        TRY_OUT(restart(j, start));
+        TRY_OUT(learn(j, RATE * pow(3, -attempt), order));
+        TRY_OUT(measure(j, &error[1]));
+        if (error[1] < error[0]) goto out;
+        log_verbose(j->options->data->log, "    imitation made it worse: %.4f -> %.4f", error[0], error[1]);
+    }
+    error[1] = error[0];
+    result = restart(j, start);
 out:
-    free(order);
+    free(start), free(order);
     return result;
 }
 
@@ -216,7 +256,7 @@ status imitate(graph *g, channel_map *m, const bool *keep, const prune_options *
     TRY_OUT(graph_resize_batch(&j.inference, o->data->batch));
     TRY_OUT(find_matches(&j, m, keep));
     TRY_OUT(build_student(&j));
-    TRY_OUT(learn(&j, error));
+    TRY_OUT(learn_safely(&j, error));
     TRY_OUT(param_store_download(j.store, &j.student));
     take_values(g, &j.student);
 out:

@@ -67,7 +67,7 @@ typedef struct prune_report {
     int64_t layer_count;
     double threshold;    /* used, or found */
     double error_before, error_after; /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
-    double imitation_before, imitation_after; /* imitation: of features and outputs, in its first and last pass */
+    double imitation_before, imitation_after; /* imitation: of features and outputs */
     int64_t params_before, params_after, macs_before, macs_after;
 } prune_report;
 
