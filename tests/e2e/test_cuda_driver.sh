@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
 graft=$OUT/graft
-if ! "$graft" version | grep -q 'CUDA kernels'; then skip "messages of absent and old drivers" "built without CUDA"; tap_end; exit; fi
+if ! "$graft" --version | grep -q 'CUDA kernels for'; then skip "messages of absent and old drivers" "built without CUDA"; tap_end; exit; fi
 mkdir -p "$tap_dir/none" "$tap_dir/driver"
 : >"$tap_dir/none/libcuda.so.1" # found before any that is installed, and no library
 gcc -shared -fPIC -Wl,-soname,libcuda.so.1 tests/e2e/cuda_driver.c -o "$tap_dir/driver/libcuda.so.1" || exit 1
@@ -33,8 +33,8 @@ train() { # DEVICE: arguments of a run of a few steps
         with driver FAKE_INIT=0 FAKE_VERSION=11040 "$graft" doctor
     says 5 "sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use device = cpu" with driver "$graft" $(train cuda)
     says 0 "sees no GPU" with driver "$graft" $(train auto)
+    says 5 "does not start: " with driver FAKE_INIT=803 "$graft" bench "$tap_dir/run/last.safetensors" --device cuda
     says 0 "gpu        none: a driver is there, but no GPU" with driver "$graft" doctor
     says 5 "does not start: " with driver FAKE_INIT=999 "$graft" $(train cuda)
-    says 5 "does not start: " with driver FAKE_INIT=803 "$graft" bench --device cuda
 }
 tap_end
