@@ -38,7 +38,7 @@ says 0 "finished: step 6 of 6" inside graft train data.root=/tmp/packed model.ar
 says 5 "use device = cpu" inside graft evaluate /tmp/run/last.safetensors data.root=/tmp/packed --device cuda
 says 0 "int8.engine" inside graft export /tmp/run/last.safetensors -p int8 data.root=/tmp/packed -o /tmp/int8.engine export.calibration_images=24
 says 0 "class0" inside graft infer /tmp/int8.engine /data/val/class0
-says 0 "ok 1 - add__cpu" inside kernelcheck --only=add --count=5
+says 0 " - add__cpu_base: " inside kernelcheck --only=add --count=5
 ok "a program builds against it" gcc -I"$root/opt/$bundle/include" docs/example.c -L"$root/opt/$bundle/lib" -lgraft -Wl,-rpath-link,"$root/opt/$bundle/lib" \
     -Wl,-rpath,"/opt/$bundle/lib" -o "$root/opt/example"
 ok "and runs" bare /opt/example /tmp/int8.engine /data/val/class0/00.ppm
