@@ -30,7 +30,7 @@ MPI ?= 0
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(CUDA_HOME)/bin/nvcc
 HAVE_NVCC := $(if $(wildcard $(NVCC)),1,0)
-CUDA_DEFAULT := 0
+CUDA_DEFAULT := $(HAVE_NVCC)
 SIMT ?= 0
 OPENMP ?= 1
 ifeq ($(SIMT),1)
