@@ -24,6 +24,12 @@ static status dsrc_run(const kernel_call *call)
     return OK;
 }
 
+static const char *dweight_refuse(const void *desc)
+{
+    if (((const conv2d_desc *)desc)->transform.enabled) return "no input transform";
+    return refuse(desc);
+}
+
 static size_t dweight_scratch_bytes(const void *desc, const void *state)
 {
     (void)state;
@@ -44,5 +50,5 @@ const kernel conv2d_dsrc__cpu_dnnl_product = {
 };
 const kernel conv2d_dweight__cpu_dnnl_product = {
     .op = OP_CONV2D_DWEIGHT, .backend = BACKEND_CPU, .name = "conv2d_dweight__cpu_dnnl_product",
-    .refuse = refuse, .scratch_bytes = dweight_scratch_bytes, .run = dweight_run,
+    .refuse = dweight_refuse, .scratch_bytes = dweight_scratch_bytes, .run = dweight_run,
 };
