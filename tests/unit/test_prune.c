@@ -14,6 +14,7 @@
 #include "models/parts/layers.h"
 #include "prune/channels.h"
 #include "prune/prune.h"
+#include "tests/unit/prune_net.h"
 
 #define GOOD(expr)                                                                                                     \
     do {                                                                                                               \
@@ -24,29 +25,6 @@
 static const prune_options defaults = {.threshold = 0.1, .granularity = 8, .min_filters = 16};
 static const spec_model small_options = {.arch = "resnet10", .input_width = 32, .input_height = 32, .channels = 3,
     .stem = STEM_SMALL, .width = 1, .use_batch_norm = true, .use_pooling = true, .bn_momentum = 0.1, .bn_epsilon = 1e-5};
-
-static float *values(graph *g, const char *name, int64_t *count)
-{
-    edge_id e = graph_find_edge(g, name);
-    if (e == EDGE_NONE) fail_msg("no edge %s", name);
-    if (count) *count = shape_count(g->edges[e].shape);
-    return g->edges[e].data;
-}
-
-/* Everything random; gammas and variances positive. */
-static void randomise(graph *g, uint64_t seed)
-{
-    rng r = rng_make(seed, RNG_TEST, 0);
-    for (edge_id e = 0; e < g->edge_count; e++) {
-        edge *ed = &g->edges[e];
-        if (ed->kind != EDGE_PARAM && ed->kind != EDGE_STATE) continue;
-        int64_t count = shape_count(ed->shape);
-        bool vector = ed->shape.rank == 1, positive = vector && !strstr(ed->name, "bias") && !strstr(ed->name, "mean");
-        double scale = vector ? 0.3 : sqrt(2.0 / ((double)count / (double)ed->shape.dim[0]));
-        for (int64_t i = 0; i < count; i++)
-            ((float *)ed->data)[i] = positive ? 0.5f + rng_uniform(&r) : (float)scale * rng_normal(&r);
-    }
-}
 
 /* Filter k of a layer gets norm `norm[k]`: one weight carries it. */
 static void set_norms(graph *g, const char *name, const double *norm, int64_t rows)

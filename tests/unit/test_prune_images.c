@@ -14,6 +14,7 @@
 #include "models/parts/layers.h"
 #include "prune/least_squares.h"
 #include "prune/prune.h"
+#include "tests/unit/prune_net.h"
 
 #define GOOD(expr)                                                                                                     \
     do {                                                                                                               \
@@ -182,28 +183,6 @@ static void begin(graph *g, net *n, edge_id *x)
     GOOD(graph_init(g));
     *n = (net){.g = g, .options = &small_options};
     GOOD(net_input(n, x));
-}
-
-static float *values(graph *g, const char *name, int64_t *count)
-{
-    edge_id e = graph_find_edge(g, name);
-    if (e == EDGE_NONE) fail_msg("no edge %s", name);
-    if (count) *count = shape_count(g->edges[e].shape);
-    return g->edges[e].data;
-}
-
-static void randomise(graph *g, uint64_t seed)
-{
-    rng r = rng_make(seed, RNG_TEST, 0);
-    for (edge_id e = 0; e < g->edge_count; e++) {
-        edge *ed = &g->edges[e];
-        if (ed->kind != EDGE_PARAM && ed->kind != EDGE_STATE) continue;
-        int64_t count = shape_count(ed->shape);
-        bool vector = ed->shape.rank == 1, positive = vector && !strstr(ed->name, "bias") && !strstr(ed->name, "mean");
-        double scale = vector ? 0.3 : sqrt(2.0 / ((double)count / (double)ed->shape.dim[0]));
-        for (int64_t i = 0; i < count; i++)
-            ((float *)ed->data)[i] = positive ? 0.5f + rng_uniform(&r) : (float)scale * rng_normal(&r);
-    }
 }
 
 static status prune_with(graph *cut, prune_report *report, const graph *g, prune_options o, int32_t threads, int64_t batches)
