@@ -1,9 +1,11 @@
 /* The program: finds the command, runs it, prints the final error or the JSON result, and exits with the status. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "core/base/text.h"
@@ -158,10 +160,20 @@ static status report(cli_context *c, status code)
     return code;
 }
 
+/* A stream that was closed is given to nobody: or else the next file opened would be taken for it, and get the messages. Writing to
+ * a stream opened here fails, as it would have. */
+static bool keep_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0) return false;
+    return true;
+}
+
 int main(int count, char **words)
 {
     static const sig_atomic_t never = 0;
     cli_context c = {.stop = &never};
+    if (!keep_streams()) return E_IO;
     openmp_wait_briefly(words);
     memory_keep_freed();
     log_init(&c.log, stderr, LOG_INFO, 0);

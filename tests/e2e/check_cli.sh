@@ -118,6 +118,8 @@ assert (r['onednn'] is not None) == built_in and ('dnnl' in r['kernel_f32']) == 
 says 0 "memory" "$graft" doctor
 says 0 "Graft 0." "$graft" --version
 says 9 "cannot write to stdout" bash -c "'$graft' doctor >/dev/full"
+says 9 "Bad file descriptor" bash -c "'$graft' spec resnet18 --log-file '$dir/closed.log' >&-"
+ok "a file does not take the place of a closed stdout" test ! -s "$dir/closed.log"
 says 9 "No space left on device" bash -c "'$graft' spec resnet18 >/dev/full"
 
 # ---- logs
