@@ -225,6 +225,12 @@ bool file_is_dir(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool file_is_stream(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns)
 {
     struct stat info;
@@ -245,8 +251,9 @@ status dir_make(const char *path)
         end += strcspn(end, "/");
         char kept = *end;
         *end = 0;
-        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && file_is_dir(copy)) && !file_is_dir(copy)) {
-            result = FAIL(E_IO, "%s: cannot make the folder: %s", copy, strerror(errno));
+        int error = mkdir(copy, 0777) != 0 ? errno : 0;
+        if (error && !file_is_dir(copy)) {
+            result = FAIL(E_IO, "%s: cannot make the folder: %s", copy, strerror(error));
             break;
         }
         *end = kept;

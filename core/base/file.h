@@ -50,6 +50,7 @@ void file_map_close(file_map *m);
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+bool file_is_stream(const char *path);                          /* a pipe, socket or device             */
 status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns);
 status dir_make(const char *path);                             /* with parents; fine if it exists      */
 status dir_list(arena *a, const char *path, char ***names, int64_t *count); /* byte-wise sorted, no . or .. */

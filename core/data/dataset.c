@@ -300,12 +300,12 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     }
     for (int64_t i = 0; i < other->class_count; i++)
         if (dataset_find_class(train, other->class_name[i]) < 0)
-            return FAIL(E_DATA, "class \"%s\" of the %s part is not in the train part (%lld and %lld classes)",
-                other->class_name[i], what, (long long)other->class_count, (long long)train->class_count);
+            return FAIL(E_DATA, "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or remove it",
+                other->path, other->class_name[i], what, train->path, (long long)train->class_count);
     for (int64_t i = 0; i < train->class_count; i++)
         if (dataset_find_class(other, train->class_name[i]) < 0)
-            return FAIL(E_DATA, "class \"%s\" of the train part is not in the %s part (%lld and %lld classes)",
-                train->class_name[i], what, (long long)train->class_count, (long long)other->class_count);
+            return FAIL(E_DATA, "%s: class \"%s\" of the train part is not in the %s part (%s): name it there too; an empty folder will do",
+                train->path, train->class_name[i], what, other->path);
     for (int64_t i = 0; i < train->class_count; i++)
         if (strcmp(train->class_name[i], other->class_name[i]) != 0)
             return FAIL(E_DATA, "the %s part has its classes in another order: number %lld is \"%s\" there and \"%s\" in train", what,
@@ -370,9 +370,10 @@ static status open_loose(dataset *ds, const char *path, dataset_part part, const
     for (int64_t i = 0; i < count; i++) {
         char *file = path_join(&ds->memory, path, names[i]);
         if (!file) return FAIL_MEMORY(strlen(path));
-        if (!is_image_name(names[i]) || file_is_dir(file)) continue;
+        if (!is_image_name(names[i]) || file_is_dir(file) || file_is_stream(file)) continue;
         s.name = file;
-        TRY(file_info(file, &s.bytes, &s.mtime_ns));
+        s.bytes = s.mtime_ns = 0;
+        if (file_exists(file)) TRY(file_info(file, &s.bytes, &s.mtime_ns)); /* a broken link is a bad image */
         TRY(dataset_add_sample(ds, &s));
     }
     return ds->count ? OK : FAIL(E_DATA, "%s: no images in it", path);

@@ -178,7 +178,8 @@ static void count_replacement(loader *l, int64_t index, const char *reason)
     bool first = !l->warned[index];
     l->warned[index] = 1;
     pthread_mutex_unlock(&l->lock);
-    if (first) log_warn(l->o.log, "%s: %s; another image takes its place", l->o.data->samples[index].name, reason);
+    if (first && !is_bad(l, index)) /* lint has named what is bad */
+        log_warn(l->o.log, "%s: %s; another image takes its place", l->o.data->samples[index].name, reason);
 }
 
 /* Fills item i, with a replacement when the sample cannot be read. */

@@ -24,32 +24,32 @@ static status check_spec(const trainer *t)
     return o->device == SPEC_DEVICE_CPU ? check_precision(t) : OK;
 }
 
-static status lint(trainer *t, const dataset *data, const char *what, lint_report *report)
+static status lint(trainer *t, const dataset *data, lint_report *report)
 {
     const spec_data *o = &t->spec.data;
     if (!o->lint || data->count == 0) return OK;
-    TRY(dataset_lint(data, o, o->cache[0] ? o->cache : t->folder, t->log, report));
-    if (report->bad_count == 0) return OK;
-    log_warn(t->log, "%s: %lld of %lld images are unreadable and will be replaced by others:", what, (long long)report->bad_count,
-        (long long)report->count);
-    int64_t shown = 0;
-    for (int64_t i = 0; i < report->count && shown < 10; i++) {
-        if (!report->reason[i]) continue;
-        log_warn(t->log, "    %s: %s", data->samples[i].name, report->reason[i]);
-        shown++;
+    return dataset_lint(data, o, o->cache[0] ? o->cache : t->folder, t->log, report);
+}
+
+static void warn_of_empty_classes(const trainer *t)
+{
+    const dataset *ds = &t->train_data;
+    for (int64_t k = 0; k < ds->class_count; k++) {
+        bool any = false;
+        for (int64_t i = 0; i < ds->count && !any; i++) any = ds->samples[i].class_index == k;
+        if (!any) log_warn(t->log, "%s: class \"%s\" has no training images: the network cannot learn it", ds->path, ds->class_name[k]);
     }
-    if (report->bad_count > shown) log_warn(t->log, "    ... and %lld more", (long long)(report->bad_count - shown));
-    return OK;
 }
 
 static status open_data(trainer *t)
 {
     TRY(dataset_open_parts(&t->spec.data, (uint64_t)t->spec.train.seed, t->log, &t->train_data, &t->val_data, NULL));
     if (t->train_data.class_count < 2)
-        return FAIL(E_DATA, "%s: %lld class(es); a classifier needs at least two", t->train_data.path,
-            (long long)t->train_data.class_count);
-    TRY(lint(t, &t->train_data, "train", &t->train_lint));
-    TRY(lint(t, &t->val_data, "val", &t->val_lint));
+        return FAIL(E_DATA, "%s: \"%s\" is its only class; a classifier needs at least two", t->train_data.path,
+            t->train_data.class_count ? t->train_data.class_name[0] : "");
+    warn_of_empty_classes(t);
+    TRY(lint(t, &t->train_data, &t->train_lint));
+    TRY(lint(t, &t->val_data, &t->val_lint));
     log_info(t->log, "data: %lld training and %lld validation images of %lld classes", (long long)t->train_data.count,
         (long long)t->val_data.count, (long long)t->train_data.class_count);
     return OK;

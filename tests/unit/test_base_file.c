@@ -189,6 +189,10 @@ static void folders(void **state)
     assert_int_equal(count, 0);
     assert_int_equal(dir_list(&a, name_in(&a, "absent"), &names, &count), E_IO);
     assert_int_equal(dir_make(name_in(&a, "x/b/under-a-file")), E_IO);
+    const char *broken = name_in(&a, "x/broken");
+    assert_int_equal(symlink("absent", broken), 0);
+    assert_int_equal(dir_make(broken), E_IO);
+    assert_true(strstr(status_message(), "File exists") != NULL);
     int64_t bytes, mtime;
     assert_int_equal(file_info(name_in(&a, "x/b"), &bytes, &mtime), OK);
     assert_true(bytes == 0 && mtime > 1600000000000000000);

@@ -65,6 +65,28 @@ static void test_class_differences(void **state)
     assert_fails(E_DATA, "no train part", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
 }
 
+/* What cannot be read is a bad image for lint to list; it neither stops nor blocks the opening. */
+static void test_what_is_no_file(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("nofile/train/a/3.jpg"), 16, 16, 0);
+    put_jpeg(test_path("nofile/train/b/1.jpg"), 16, 16, 0);
+    assert_int_equal(mkfifo(test_path("nofile/train/a/1.jpg"), 0600), 0);
+    assert_int_equal(symlink("nothing-there", test_path("nofile/train/a/2.jpg")), 0);
+    spec_data o = options_for(test_path("nofile"));
+    dataset train;
+    assert_ok(dataset_open_images(&train, test_path("nofile/train/a")));
+    assert_int_equal(train.count, 2);
+    dataset_close(&train);
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_int_equal(train.count, 4);
+    image im;
+    assert_fails(E_DATA, "1.jpg: a pipe", dataset_decode(&train, 0, &any_image, &im));
+    assert_fails(E_IO, "2.jpg: cannot open", dataset_decode(&train, 1, &any_image, &im));
+    dataset_close(&train);
+}
+
 static void test_split(void **state)
 {
     (void)state;
@@ -450,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder_reader),
         cmocka_unit_test(test_class_differences),
+        cmocka_unit_test(test_what_is_no_file),
         cmocka_unit_test(test_split),
         cmocka_unit_test(test_idx),
         cmocka_unit_test(test_idx_damage),

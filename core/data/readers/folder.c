@@ -59,7 +59,7 @@ static status add_images(dataset *ds, const char *folder, int32_t class_index, i
         if (!path) TRY_OUT(FAIL_MEMORY(strlen(folder)));
         sample s = {.name = path, .class_index = class_index};
         if (is_image_name(names[i]) && !file_is_dir(path)) {
-            TRY_OUT(file_info(path, &s.bytes, &s.mtime_ns));
+            if (file_exists(path)) TRY_OUT(file_info(path, &s.bytes, &s.mtime_ns)); /* a broken link is a bad image */
             TRY_OUT(dataset_add_sample(ds, &s));
         } else if (file_is_dir(path)) {
             TRY_OUT(add_images(ds, path, class_index, depth + 1));
@@ -106,4 +106,12 @@ status read_sample_file(const dataset *ds, int64_t index, arena *a, const uint8_
     return OK;
 }
 
-const dataset_reader reader_folder = {"folder", probe, open_part, read_sample_file, NULL, NULL};
+/* Reading a pipe that lies in a folder would wait for ever. */
+static status read_listed_file(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count)
+{
+    const char *path = ds->samples[index].name;
+    if (file_is_stream(path)) return FAIL(E_DATA, "%s: a pipe, socket or device instead of a file", path);
+    return read_sample_file(ds, index, a, bytes, count);
+}
+
+const dataset_reader reader_folder = {"folder", probe, open_part, read_listed_file, NULL, NULL};
