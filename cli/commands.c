@@ -15,7 +15,7 @@ const cli_command *const cli_commands[] = {COMMANDS(ADDRESS) NULL};
 const cli_option cli_common_options[] = {
     {"--json", NULL, NULL, .help = "the result as one JSON object on stdout"},
     {"--log-file", NULL, "FILE", .help = "append what is said to FILE as well"},
-    {"--quiet", "-q", NULL, .help = "say nothing but warnings and errors"},
+    {"--quiet", "-q", NULL, .help = "no progress: results, warnings and errors only"},
     {"--verbose", "-v", NULL, .help = "say more; GRAFT_VERBOSE=1 does the same"},
     {"--help", "-h", NULL, .help = "this help"},
     {.name = NULL},

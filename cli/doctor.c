@@ -32,10 +32,24 @@ static const char *convolution_kernel(dtype type)
     return kernel_select(&k, OP_CONV2D_FORWARD, BACKEND_CPU, &d, NULL, NULL) == OK ? k->name : "none";
 }
 
-/* "" in a build without CUDA. */
+/* As the build names them: "80 90a +90"; "" without CUDA. */
 static const char *cuda_architectures(void)
 {
     return device_api_cuda.architectures ? device_api_cuda.architectures : "";
+}
+
+/* "kernels for sm_80, sm_90a and PTX of compute_90 for later GPUs" */
+static void cuda_text(char *text, size_t bytes)
+{
+    size_t used = (size_t)snprintf(text, bytes, "%s", *cuda_architectures() ? "kernels for" : "not built in");
+    for (const char *a = cuda_architectures(); *a && used < bytes; a += strspn(a, " ")) {
+        int length = (int)strcspn(a, " ");
+        const char *comma = a == cuda_architectures() ? "" : ",";
+        if (*a == '+')
+            used += (size_t)snprintf(text + used, bytes - used, "; PTX of compute_%.*s for later GPUs", length - 1, a + 1);
+        else used += (size_t)snprintf(text + used, bytes - used, "%s sm_%.*s", comma, length, a);
+        a += length;
+    }
 }
 
 static void put_probe(json_writer *w, const probe *p)
@@ -72,14 +86,16 @@ status cli_version(cli_context *c)
     probe p;
     probe_machine(&p);
     put_probe(&c->result, &p);
-    cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\nCUDA %s%s\n", *p.onednn ? p.onednn : "not built in",
-              *cuda_architectures() ? "kernels for " : "not built in", cuda_architectures());
+    char cuda[256];
+    cuda_text(cuda, sizeof cuda);
+    cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\nCUDA %s\n", *p.onednn ? p.onednn : "not built in", cuda);
     return OK;
 }
 
 static void print_probe(const cli_context *c, const probe *p)
 {
-    char total[32], available[32];
+    char total[32], available[32], cuda[256];
+    cuda_text(cuda, sizeof cuda);
     format_bytes((double)p->memory_bytes, total);
     format_bytes((double)p->memory_free_bytes, available);
     cli_print(c, "graft      %s\n", GRAFT_VERSION);
@@ -96,7 +112,7 @@ static void print_probe(const cli_context *c, const probe *p)
     }
     if (p->gpu_count == 0) cli_print(c, "gpu        none: %s\n", p->cuda_problem);
     if (*p->cuda_driver) cli_print(c, "driver     CUDA %s\n", p->cuda_driver);
-    cli_print(c, "CUDA       %s%s\n", *cuda_architectures() ? "kernels for " : "not built in", cuda_architectures());
+    cli_print(c, "CUDA       %s\n", cuda);
     cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
     cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/base/text.h"
 #include "core/base/version.h"
 
 const char *cli_exit_codes(void)
@@ -20,17 +21,31 @@ const char *cli_exit_codes(void)
            "130  stopped by Ctrl-C after a checkpoint (SIGTERM: 143)\n";
 }
 
+enum { HELP_COLUMNS = 110, OPTION_INDENT = 37, KEY_INDENT = 45 };
+
+/* Text that begins at column `indent`, where its other lines begin too. */
+static void print_folded(FILE *stream, const char *text, int indent)
+{
+    for (bool first = true; *text; first = false) {
+        size_t length = text_fold(text, (size_t)(HELP_COLUMNS - indent));
+        fprintf(stream, "%*s%.*s\n", first ? 0 : indent, "", (int)length, text);
+        text += length;
+        text += *text == '\n' ? 1 : strspn(text, " ");
+    }
+}
+
 static void print_options(FILE *stream, const cli_option *o)
 {
     for (; o && o->name; o++) {
-        char left[80];
+        char left[80], help[512];
         int used = snprintf(left, sizeof left, "%s%s%s", o->short_name ? o->short_name : "", o->short_name ? ", " : "",
                             o->name);
         if (o->argument && used < (int)sizeof left)
             snprintf(left + used, sizeof left - (size_t)used, " %s%s", o->argument, o->many ? "..." : "");
-        fprintf(stream, "  %-34s %s", left, o->help);
-        if (o->target && strcmp(o->target, "spec") != 0) fprintf(stream, " (%s)", o->target);
-        fputc('\n', stream);
+        bool sets = o->target && strcmp(o->target, "spec") != 0;
+        snprintf(help, sizeof help, "%s%s%s%s", o->help, sets ? " (" : "", sets ? o->target : "", sets ? ")" : "");
+        fprintf(stream, "  %-*s ", OPTION_INDENT - 3, left);
+        print_folded(stream, help, OPTION_INDENT);
     }
 }
 
@@ -65,7 +80,9 @@ static void print_section(FILE *stream, const option_section *section)
         char name[96], expected[256];
         option_expectation(o, expected);
         snprintf(name, sizeof name, "%s.%s=%s", o->section, o->key, o->default_text);
-        fprintf(stream, "  %-42s %s\n  %-42s (%s)\n", name, o->help, "", expected);
+        fprintf(stream, "  %-*s ", KEY_INDENT - 3, name);
+        print_folded(stream, o->help, KEY_INDENT);
+        fprintf(stream, "%*s(%s)\n", KEY_INDENT, "", expected);
     }
 }
 
@@ -87,7 +104,10 @@ void cli_help_command(FILE *stream, const cli_command *command)
     fprintf(stream, "graft %s: %s\n\nusage: graft %s [options]%s%s%s\n", command->name, command->summary, command->name,
             command->arguments && *command->arguments ? " " : "", command->arguments ? command->arguments : "",
             reads_spec ? " [section.key=value ...]" : "");
-    if (command->description) fprintf(stream, "\n%s\n", command->description);
+    if (command->description) {
+        fputc('\n', stream);
+        print_folded(stream, command->description, 0);
+    }
     fputs("\noptions:\n", stream);
     print_options(stream, command->options);
     if (reads_spec) print_options(stream, cli_spec_options);

@@ -104,3 +104,11 @@ const char *text_nearest(const char *word, const char *const *words, int64_t cou
     int32_t allowed = 2 * (int32_t)(longer / 3 + 1);
     return best_distance <= allowed && best_distance < 2 * (int32_t)longer ? best : NULL;
 }
+
+size_t text_fold(const char *text, size_t columns)
+{
+    size_t whole = strcspn(text, "\n"), length = columns;
+    if (whole <= columns) return whole;
+    while (length > 0 && text[length] != ' ') length--;
+    return length > 0 ? length : strcspn(text, " \n");
+}

@@ -26,4 +26,13 @@ int32_t text_distance(const char *a, const char *b);
 /* The nearest of `words` if it is near enough to be meant (about a third of the letters wrong), else NULL. */
 const char *text_nearest(const char *word, const char *const *words, int64_t count);
 
+/* Length of the first line of text when it is broken at blanks and newlines to at most `columns` bytes; a longer word stays whole.
+ *
+ *     for (; *text; text += strspn(text, " \n")) {
+ *         size_t length = text_fold(text, 80);
+ *         printf("%.*s\n", (int)length, text);
+ *         text += length;
+ *     } */
+size_t text_fold(const char *text, size_t columns);
+
 #endif

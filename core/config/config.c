@@ -213,6 +213,18 @@ char *config_value_text(const config *c, arena *a, const option *o)
     return value_text(o, &c->spec, a);
 }
 
+/* What was found when all was read goes to the other mistakes of its file. */
+static void sort_errors(config *c)
+{
+    for (int64_t i = 1; i < c->error_count; i++) {
+        config_error moved = c->errors[i];
+        int64_t at = 0;
+        while (at < i && !(moved.line < c->errors[at].line && strcmp(moved.file, c->errors[at].file) == 0)) at++;
+        memmove(&c->errors[at + 1], &c->errors[at], (size_t)(i - at) * sizeof *c->errors);
+        c->errors[at] = moved;
+    }
+}
+
 status config_finish(config *c)
 {
     if (!c->finished) {
@@ -221,6 +233,7 @@ status config_finish(config *c)
     }
     c->finished = true;
     if (c->error_count == 0) return OK;
+    sort_errors(c);
     size_t bytes = 1;
     for (int64_t i = 0; i < c->error_count; i++) bytes += strlen(c->errors[i].text) + 1;
     char *all = arena_alloc(&c->memory, bytes), *end = all;

@@ -36,16 +36,10 @@ out:
 /* A comment of at most 118 columns a line. */
 static void write_comment(FILE *stream, const char *text)
 {
-    enum { COLUMNS = 116 };
-    while (*text) {
-        size_t length = strlen(text);
-        if (length > COLUMNS) {
-            length = COLUMNS;
-            while (length > 1 && text[length] != ' ') length--;
-        }
+    for (; *text; text += strspn(text, " ")) {
+        size_t length = text_fold(text, 116);
         fprintf(stream, "# %.*s\n", (int)length, text);
         text += length;
-        text += strspn(text, " ");
     }
 }
 

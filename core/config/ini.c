@@ -44,6 +44,14 @@ static void complain(ini_source *s, const config_error *facts, const char *probl
     if (s->failure == OK) s->failure = config_add_error(s->c, here(s), facts ? facts : &none, problem);
 }
 
+/* Of a line that is no assignment, its beginning. */
+static void complain_of(ini_source *s, const char *start, const char *end, const char *problem)
+{
+    char word[80];
+    snprintf(word, sizeof word, "%.*s", (int)(end - start < 60 ? end - start : 60), start);
+    complain(s, &(config_error){.key = word}, problem);
+}
+
 static bool blank(char c)
 {
     return c == ' ' || c == '\t';
@@ -148,7 +156,8 @@ static bool put_assignment(ini_source *s, const char *start, const char *end)
     while (equals < end && *equals != '=' && *equals != ':') equals++;
     const char *name_end = comment_start(start, equals);
     if (equals == end || name_end != equals) {
-        complain(s, NULL, "expected [section] or key = value: there is no =");
+        trim(&start, &name_end);
+        complain_of(s, start, name_end, "expected [section] or key = value: there is no =");
         return false;
     }
     trim(&start, &name_end);
@@ -157,7 +166,7 @@ static bool put_assignment(ini_source *s, const char *start, const char *end)
         return false;
     }
     if (name_end - start > MAX_NAME) {
-        complain(s, NULL, "a key has at most 49 characters");
+        complain_of(s, start, name_end, "a key has at most 49 characters");
         return false;
     }
     put_plain(s, start, name_end);

@@ -35,6 +35,7 @@ seed = 3
 epoch = 10
 batch_size = lots
     patience = 0
+epochs
 output = "runs
 [schedule]
 type = cosinus
@@ -48,12 +49,14 @@ expect 5 "[trian]: unknown section; did you mean [train]?"
 expect 8 "train.epoch = 10: unknown key; did you mean train.epochs?"
 expect 9 "train.batch_size = lots: expected auto or an integer from 0 to 65536 (default 32)"
 expect 10 "train.patience = 0: expected an integer from 1 to 100000 (default 10)"
-expect 11 "the closing quote is missing"
-expect 13 "schedule.type = cosinus: expected one of"
-expect 14 "schedule.milestones = 0.5 0.4: expected ascending numbers"
+expect 11 "epochs: expected [section] or key = value: there is no ="
+expect 12 "the closing quote is missing"
+expect 14 "schedule.type = cosinus: expected one of"
+expect 15 "schedule.milestones = 0.5 0.4: expected ascending numbers"
 ok "check reports the override" grep -qF "command line: data.format = zip: expected one of" "$dir/said"
-ok "check reports nothing else" test "$(grep -c 'typos.ini:\|command line:' "$dir/said")" = 9
-ok "check counts" grep -qF "9 mistakes in the spec" "$dir/said"
+ok "check reports nothing else" test "$(grep -c 'typos.ini:\|command line:' "$dir/said")" = 10
+ok "check goes through the file in order" sh -c 'grep -o "ini:[0-9]*" "$0" | cut -d: -f2 | sort -nc' "$dir/said"
+ok "check counts" grep -qF "10 mistakes in the spec" "$dir/said"
 says 9 "no-such.ini: cannot open" "$graft" spec --check "$dir/no-such.ini"
 says 2 "did you mean train.epochs?" "$graft" train epochs=3
 says 2 "unknown network; did you mean resnet50?" "$graft" spec resnet5O
@@ -88,7 +91,7 @@ import json, sys
 result = json.load(open(sys.argv[1]))
 assert result["status"] == "error" and result["code"] == 2, result
 errors = {e["line"]: e for e in result["errors"]}
-assert len(result["errors"]) == 8, result
+assert len(result["errors"]) == 9, result
 assert errors[8]["key"] == "epoch" and errors[8]["value"] == "10" and errors[8]["nearest"] == "train.epochs", errors
 assert errors[10]["expected"] == "an integer from 1 to 100000" and errors[10]["nearest"] is None, errors
 PY

@@ -294,6 +294,19 @@ static void nearest_words(void **state)
     assert_null(text_nearest(longer, words, 4));
 }
 
+static void folds(void **state)
+{
+    (void)state;
+    assert_int_equal(text_fold("", 5), 0);
+    assert_int_equal(text_fold("ab cd ef", 8), 8);
+    assert_int_equal(text_fold("ab cd ef", 7), 5);
+    assert_int_equal(text_fold("ab cd ef", 5), 5);
+    assert_int_equal(text_fold("ab cd ef", 4), 2);
+    assert_int_equal(text_fold("abcdef gh", 4), 6); /* a word longer than a line */
+    assert_int_equal(text_fold("ab\ncd", 5), 2);
+    assert_int_equal(text_fold("abcdef\ngh", 4), 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,7 +315,7 @@ int main(void)
         cmocka_unit_test(damaged_texts),          cmocka_unit_test(writes),
         cmocka_unit_test(any_string_is_valid_output), cmocka_unit_test(numbers_read_back),
         cmocka_unit_test(numbers_are_checked),    cmocka_unit_test(locale_does_not_matter),
-        cmocka_unit_test(nearest_words),
+        cmocka_unit_test(nearest_words),          cmocka_unit_test(folds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
