@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -25,9 +26,39 @@ typedef struct work {
     const char *path;
 } work;
 
+static const char *const fixed_keys[5] = {"preprocess", "resize", "interpolation", "crop_fraction", "crop_size"};
+
 static int asked_to_stop(void *context)
 {
     return (int)*((const cli_context *)context)->stop;
+}
+
+/* What the network has fixed is not chosen here. A value that the user gave and that differs is named, not passed over. */
+static status warn_of_preprocess(cli_context *c, const preprocess *own, const bool asked[5])
+{
+    preprocess wanted;
+    TRY(preprocess_from_spec(&wanted, &c->config.spec.model, &c->config.spec.data));
+    bool same_pixels = wanted.bgr == own->bgr;
+    for (int k = 0; k < own->channels; k++)
+        same_pixels = same_pixels && wanted.mean[k] == own->mean[k] && wanted.std[k] == own->std[k];
+    const bool differs[5] = {!same_pixels, wanted.resize != own->resize, wanted.interpolation != own->interpolation,
+                             wanted.crop_fraction != own->crop_fraction, wanted.crop_size != own->crop_size};
+    for (int k = 0; k < 5; k++)
+        if (asked[k] && differs[k])
+            log_warn(&c->log, "data.%s is not what the network was trained with: its own is used", fixed_keys[k]);
+    return OK;
+}
+
+static status finish_spec(cli_context *c, const network *n)
+{
+    bool asked[5];
+    char channels[8];
+    for (int k = 0; k < 5; k++) asked[k] = config_is_set(&c->config, "data", fixed_keys[k]);
+    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model data train"));
+    snprintf(channels, sizeof channels, "%d", (int)n->preprocess->channels);
+    TRY(config_set(&c->config, "model", "channels", channels, "the network"));
+    TRY(cli_finish_spec(c));
+    return warn_of_preprocess(c, n->preprocess, asked);
 }
 
 static status open_network(cli_context *c, work *w)
@@ -39,8 +70,7 @@ static status open_network(cli_context *c, work *w)
     TRY(device_open(&w->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
     TRY(network_open(&w->network, w->path, w->dev, s->train.batch_size > 0 ? s->train.batch_size : 32));
     TRY(network_check_source(&w->network, w->path, cli_value(c, "--source")));
-    if (!w->network.is_engine) TRY(cli_adopt_spec(c, w->network.model.spec_text, "model data train"));
-    return cli_finish_spec(c);
+    return finish_spec(c, &w->network);
 }
 
 /* The whole path, no split: a table or folder of images of some of the model's classes. */

@@ -79,7 +79,7 @@ static status report(export_job *j)
     TRY(hash128_of_file(j->output, &file_hash));
     hash128_hex(file_hash, hash);
     bool has_engine = !export_formats[j->spec->format].takes_model;
-    if (!c->json && has_engine) export_print(e, stdout);
+    if (!c->json && has_engine) export_print(e, stdout, c->verbose || e->precision == ENGINE_INT8);
     cli_print(c, "wrote %s (%s)\n", j->output, size);
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);

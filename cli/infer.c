@@ -33,6 +33,7 @@ typedef struct job {
     file_writer csv;
     contact_sheet sheet;
     int64_t total, done, unreadable;
+    int64_t top;            /* classes listed per image                */
     size_t widest;          /* name, for the table                     */
 } job;
 
@@ -50,12 +51,11 @@ static status load_image(void *context, int64_t i)
     return j->error[i] ? OK : FAIL_MEMORY(64);
 }
 
-/* The classes by probability, best first, the first of equals first. Returns how many are listed. */
-static int64_t rank(job *j, const float *probability)
+/* The classes by probability, best first, the first of equals first. */
+static void rank(job *j, const float *probability)
 {
-    int64_t top = j->c->config.spec.infer.top_k, classes = j->net.class_count;
-    if (top > classes) top = classes;
-    for (int64_t k = 0; k < top; k++) {
+    int64_t classes = j->net.class_count;
+    for (int64_t k = 0; k < j->top; k++) {
         int32_t best = -1;
         for (int32_t c = 0; c < classes; c++) {
             bool taken = false;
@@ -64,7 +64,6 @@ static int64_t rank(job *j, const float *probability)
         }
         j->order[k] = best;
     }
-    return top;
 }
 
 /* A CSV field, quoted where it must be. */
@@ -78,8 +77,10 @@ static status csv_field(file_writer *w, const char *text)
 
 static status report_error(job *j, const char *name, const char *error)
 {
+    size_t length = strlen(name);
+    bool named = strncmp(error, name, length) == 0 && strncmp(error + length, ": ", 2) == 0;
     j->unreadable++;
-    cli_print(j->c, "%-*s  unreadable: %s\n", (int)j->widest, name, error);
+    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, name, named ? error + length + 2 : error);
     json_writer *w = &j->c->result;
     json_begin_object(w);
     json_key(w, "path"), json_put_string(w, name);
@@ -87,10 +88,11 @@ static status report_error(job *j, const char *name, const char *error)
     json_end_object(w);
     if (!j->folder) return OK;
     TRY(csv_field(&j->csv, name));
-    return file_writer_printf(&j->csv, ",,\n");
+    for (int64_t k = 0; k < j->top; k++) TRY(file_writer_printf(&j->csv, ",,"));
+    return file_writer_printf(&j->csv, "\n");
 }
 
-static void write_json(job *j, const char *name, const float *p, int64_t top)
+static void write_json(job *j, const char *name, const float *p)
 {
     json_writer *w = &j->c->result;
     json_begin_object(w);
@@ -99,7 +101,7 @@ static void write_json(job *j, const char *name, const float *p, int64_t top)
     json_key(w, "confidence"), json_put_number(w, p[j->order[0]]);
     json_key(w, "top");
     json_begin_array(w);
-    for (int64_t k = 0; k < top; k++) {
+    for (int64_t k = 0; k < j->top; k++) {
         json_begin_object(w);
         json_key(w, "class"), json_put_string(w, j->net.class_name[j->order[k]]);
         json_key(w, "confidence"), json_put_number(w, p[j->order[k]]);
@@ -135,14 +137,14 @@ static status report_image(job *j, int64_t i)
 {
     const sample *s = &j->ds->samples[j->first + i];
     const float *p = j->score + i * j->net.class_count;
-    int64_t top = rank(j, p);
+    rank(j, p);
     cli_print(j->c, "%-*s ", (int)j->widest, s->name);
-    for (int64_t k = 0; k < top; k++) cli_print(j->c, "  %s %.4f", j->net.class_name[j->order[k]], (double)p[j->order[k]]);
+    for (int64_t k = 0; k < j->top; k++) cli_print(j->c, "  %s %.4f", j->net.class_name[j->order[k]], (double)p[j->order[k]]);
     cli_print(j->c, "\n");
-    write_json(j, s->name, p, top);
+    write_json(j, s->name, p);
     if (!j->folder) return OK;
     TRY(csv_field(&j->csv, s->name));
-    for (int64_t k = 0; k < top; k++) {
+    for (int64_t k = 0; k < j->top; k++) {
         TRY(file_writer_write(&j->csv, ",", 1));
         TRY(csv_field(&j->csv, j->net.class_name[j->order[k]]));
         TRY(file_writer_printf(&j->csv, ",%.6f", (double)p[j->order[k]]));
@@ -177,7 +179,7 @@ static status run_dataset(job *j, const dataset *ds)
     int64_t most = j->c->config.spec.infer.batch_size;
     j->ds = ds;
     for (j->first = 0; j->first < ds->count; j->first += most) {
-        if (j->c->stop && *j->c->stop) return FAIL(E_INTERRUPTED, "interrupted after %lld of %lld images", (long long)j->done, (long long)j->total);
+        if (j->c->stop && *j->c->stop) return FAIL((status)*j->c->stop, "stopped after %lld of %lld images", (long long)j->done, (long long)j->total);
         status result = run_batch(j, ds->count - j->first < most ? ds->count - j->first : most);
         drop_images(j);
         TRY(result);
@@ -196,6 +198,7 @@ static status open_network(job *j, const char *path)
     TRY(network_open(&j->net, path, j->dev, most));
     TRY(network_check_source(&j->net, path, cli_value(c, "--source")));
     TRY(pool_create(&j->pool, cpu_count()));
+    j->top = s->infer.top_k < j->net.class_count ? s->infer.top_k : j->net.class_count;
     const preprocess *p = j->net.preprocess;
     j->input = arena_alloc_array(&c->memory, most * p->width * p->height, (size_t)p->channels * sizeof(float));
     j->score = ARENA_ARRAY(&c->memory, float, most * j->net.class_count);
@@ -207,12 +210,10 @@ static status open_network(job *j, const char *path)
 
 static status open_output(job *j)
 {
-    int64_t top = j->c->config.spec.infer.top_k;
-    if (top > j->net.class_count) top = j->net.class_count;
     TRY(dir_make(j->folder));
     TRY(file_writer_open(&j->csv, path_join(&j->c->memory, j->folder, "result.csv")));
     TRY(file_writer_printf(&j->csv, "path,class,confidence"));
-    for (int64_t k = 2; k <= top; k++) TRY(file_writer_printf(&j->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
+    for (int64_t k = 2; k <= j->top; k++) TRY(file_writer_printf(&j->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
     TRY(file_writer_printf(&j->csv, "\n"));
     return contact_sheet_init(&j->sheet, j->total);
 }

@@ -225,17 +225,18 @@ status export_float(engine *e, const model *m, const export_options *o)
     return result;
 }
 
-void export_print(const engine *e, FILE *stream)
+void export_print(const engine *e, FILE *stream, bool layers)
 {
-    fprintf(stream, "%-28s %-9s %8s %12s %12s %9s  %s\n", "layer", "precision", "SQNR dB", "input scale", "output scale", "MMACs", "");
-    for (int64_t i = 0; i < e->layer_count; i++) {
+    if (layers)
+        fprintf(stream, "%-28s %-9s %8s %12s %12s %9s\n", "layer", "precision", "SQNR dB", "input scale", "output scale", "MMACs");
+    for (int64_t i = 0; layers && i < e->layer_count; i++) {
         const engine_layer *l = &e->layers[i];
         char sqnr[32] = "-", in[32] = "-", out[32] = "-";
         if (l->sqnr_db != 0) snprintf(sqnr, sizeof sqnr, "%.1f", l->sqnr_db);
         if (l->in_scale > 0) snprintf(in, sizeof in, "%.6g", (double)l->in_scale);
         if (l->out_scale > 0) snprintf(out, sizeof out, "%.6g", (double)l->out_scale);
-        fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f  %s\n", l->name, engine_layer_precision(e, l), sqnr, in, out,
-                (double)l->macs * 1e-6, l->reason);
+        fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f%s%s\n", l->name, engine_layer_precision(e, l), sqnr, in, out,
+                (double)l->macs * 1e-6, *l->reason ? "  " : "", l->reason);
     }
     if (e->precision == ENGINE_INT8) fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
     else fprintf(stream, "%" PRId64 " layers in %s", e->layer_count, engine_precision_name(e->precision));

@@ -63,7 +63,7 @@ void export_scales_free(export_scales *s); /* accepts a zeroed one */
 status export_float(engine *e, const model *m, const export_options *o);
 status export_int8(engine *e, const model *m, const export_scales *s, const export_options *o);
 
-/* The table of layers, and totals, for people. */
-void export_print(const engine *e, FILE *stream);
+/* Totals for people, behind a table of the layers if `layers`. */
+void export_print(const engine *e, FILE *stream, bool layers);
 
 #endif

@@ -50,10 +50,12 @@ static status refuse_known(const file_map *m, const char *path)
         {0, 2, "\x1f\x8b", "compressed by gzip: unpack it first"},
         {257, 5, "ustar", "a tar archive: unpack it first"},
         {4, 4, "TFL3", "TensorFlow Lite: export the network to ONNX"},
+        {0, 8, "GRAFTSTA", "a training state of Graft: the network is in the .safetensors of the same name"},
+        {0, 4, "TRT-", "a calibration cache: its scales are text; export.cache=FILE uses them"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (begins(m, known[i].offset, known[i].mark, known[i].bytes)) return FAIL(E_MODEL, "%s: %s", path, known[i].what);
-    return FAIL(E_MODEL, "%s: none of the known kinds: safetensors, PyTorch (ZIP form), ONNX, darknet weights", path);
+    return FAIL(E_MODEL, "%s: none of the known kinds: model or engine of Graft, safetensors, PyTorch (ZIP form), ONNX, darknet weights", path);
 }
 
 static status detect(const file_map *m, const char *path, weights_kind *kind)

@@ -50,12 +50,17 @@ says 4 "cut off" "$graft" infer $one "$work/cut.engine" "$work/shapes/val/disc/0
 says 4 "stale" "$graft" infer $one "$work/int8.engine" "$work/shapes/val/disc/00.ppm" --source "$work/run/last.state"
 ok "the right source is accepted" "$graft" infer $one "$work/int8.engine" "$work/shapes/val/disc/00.ppm" --source "$model"
 
-# Infer.
+# Infer, and what the network has fixed.
 says 0 "wrote" "$graft" infer $one "$work/int8.engine" "$work/shapes/val" -o "$work/predictions"
 ok "a row per image" test "$(wc -l <"$work/predictions/result.csv")" = 121
 ok "a contact sheet" bash -c "head -c 8 '$work/predictions/predictions.png' | od -An -tx1 | grep -q '89 50 4e 47'"
 echo broken >"$work/broken.jpg"
-says 3 "1 of 2 images could not be read" "$graft" infer $one "$model" "$work/broken.jpg" "$work/shapes/val/disc/00.ppm"
+says 3 "1 of 2 images could not be read" "$graft" infer $one "$model" "$work/broken.jpg" "$work/shapes/val/disc/00.ppm" -o "$work/some"
+ok "every row has all columns" test "$(awk -F, '{ print NF }' "$work/some/result.csv" | sort -u | wc -l)" = 1
+says 0 "data.preprocess is not what the network was trained with" "$graft" evaluate $one "$work/f32.engine" data.root="$work/shapes" data.preprocess=tf
+says 0 "120 images  loss" "$graft" evaluate $one "$work/f32.engine" data.root="$work/shapes" data.preprocess=torch
+ok "which is nothing to warn of" sh -c '! grep -q "is not what" "$0"' "$tap_dir/said"
+says 4 "a training state of Graft" "$graft" inspect "$work/run/last.state"
 ok "JSON" bash -c "'$graft' infer $one '$work/int8.engine' '$work/shapes/val/disc' --json | python3 -c '
 import json, sys
 p = json.load(sys.stdin)[\"predictions\"]
