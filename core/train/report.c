@@ -48,13 +48,21 @@ typedef struct curve {
 } curve;
 
 typedef struct axes {
-    double x_max, y_min, y_max;
+    double x_max, y_min, y_max; /* y: multiples of y_step */
+    double x_step, y_step;
 } axes;
+
+/* 1, 2 or 5 times a power of ten: at most `most` of them make up `range`. */
+static double tick_step(double range, int most)
+{
+    double power = pow(10, floor(log10(range / most))), parts = range / most / power;
+    return power * (parts <= 1 ? 1 : parts <= 2 ? 2 : parts <= 5 ? 5 : 10);
+}
 
 static bool find_range(const records *r, const curve *c, int count, axes *a)
 {
     bool any = false;
-    *a = (axes){0, INFINITY, -INFINITY};
+    *a = (axes){.y_min = INFINITY, .y_max = -INFINITY};
     for (int64_t i = 0; i < r->count; i++) {
         a->x_max = fmax(a->x_max, r->rows[i].epoch);
         for (int k = 0; k < count; k++) {
@@ -69,7 +77,12 @@ static bool find_range(const records *r, const curve *c, int count, axes *a)
         a->y_max += 0.5 * fabs(a->y_max) + 1e-6;
         a->y_min -= 0.5 * fabs(a->y_min) + 1e-6;
     }
-    return any && a->x_max > 0;
+    if (!any || a->x_max <= 0) return false;
+    a->x_step = tick_step(a->x_max, 8);
+    a->y_step = tick_step(a->y_max - a->y_min, 5);
+    a->y_min = floor(a->y_min / a->y_step) * a->y_step;
+    a->y_max = ceil(a->y_max / a->y_step) * a->y_step;
+    return true;
 }
 
 static double plot_x(const axes *a, double x)
@@ -84,13 +97,15 @@ static double plot_y(const axes *a, double y)
 
 static void put_grid(FILE *f, const axes *a)
 {
-    for (int i = 0; i <= 4; i++) {
-        double y = a->y_min + (a->y_max - a->y_min) * i / 4, x = a->x_max * i / 4;
-        fprintf(f, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", PLOT_LEFT, plot_y(a, y), PLOT_WIDTH - 10,
-            plot_y(a, y));
-        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", PLOT_LEFT - 4, plot_y(a, y) + 4, y);
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.3g</text>\n", plot_x(a, x), PLOT_HEIGHT - 6, x);
+    int64_t low = llround(a->y_min / a->y_step), high = llround(a->y_max / a->y_step);
+    for (int64_t i = low; i <= high; i++) {
+        double value = (double)i * a->y_step, y = plot_y(a, value);
+        fprintf(f, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", PLOT_LEFT, y, PLOT_WIDTH - 10, y);
+        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", PLOT_LEFT - 4, y + 4, value);
     }
+    for (int64_t i = 0; (double)i * a->x_step <= a->x_max * (1 + 1e-9); i++)
+        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", plot_x(a, (double)i * a->x_step), PLOT_HEIGHT - 6,
+            (double)i * a->x_step);
 }
 
 static void put_curve(FILE *f, const records *r, const curve *c, const axes *a)
@@ -116,7 +131,7 @@ static void put_plot(FILE *f, const records *r, const char *title, const curve *
     axes a;
     if (!find_range(r, c, count, &a)) return;
     fprintf(f, "<figure><figcaption>%s", title);
-    for (int k = 0; k < count; k++) fprintf(f, " <b style=\"color:%s\">%s</b>", c[k].colour, c[k].label);
+    for (int k = 0; k < count && c[k].label[0]; k++) fprintf(f, " <b style=\"color:%s\">%s</b>", c[k].colour, c[k].label);
     fprintf(f, "</figcaption><svg width=\"%d\" height=\"%d\" role=\"img\">\n", PLOT_WIDTH, PLOT_HEIGHT);
     put_grid(f, &a);
     for (int k = 0; k < count; k++) put_curve(f, r, &c[k], &a);
