@@ -86,18 +86,6 @@ static void print_section(FILE *stream, const option_section *section)
     }
 }
 
-/* True if `word` is one of the blank-separated `words`. */
-static bool has_word(const char *words, const char *word)
-{
-    size_t length = strlen(word);
-    for (const char *w = words; *w; w += strspn(w, " ")) {
-        size_t here = strcspn(w, " ");
-        if (here == length && memcmp(w, word, length) == 0) return true;
-        w += here;
-    }
-    return false;
-}
-
 void cli_help_command(FILE *stream, const cli_command *command)
 {
     bool reads_spec = command->spec != CLI_SPEC_NONE;
@@ -115,5 +103,5 @@ void cli_help_command(FILE *stream, const cli_command *command)
     if (!reads_spec || !command->sections) return;
     fputs("\nOptions of the spec, with their defaults; in a file: [section] and key = value.\n", stream);
     for (int32_t i = 0; i < option_section_count; i++)
-        if (has_word(command->sections, option_sections[i].name)) print_section(stream, &option_sections[i]);
+        if (text_has_word(command->sections, option_sections[i].name)) print_section(stream, &option_sections[i]);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
 #include "export/export.h"
@@ -95,19 +96,10 @@ status network_predict(void *context, const batch *b, float *scores)
 
 /* ------------------------------------------------------------------------------------------------ what it was trained with */
 
-static bool has_word(const char *words, const char *word)
-{
-    size_t length = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)); at += length) {
-        if ((at == words || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) return true;
-    }
-    return false;
-}
-
 /* Where the data set is, and what it looks like. */
 static bool is_place(const option *o)
 {
-    return strcmp(o->section, "data") == 0 && has_word("root train val test format", o->key);
+    return strcmp(o->section, "data") == 0 && text_has_word("root train val test format", o->key);
 }
 
 status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections)
@@ -123,7 +115,7 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
         const option *o = &option_table[i];
         char name[128];
         snprintf(name, sizeof name, "%s.%s", o->section, o->key);
-        if ((!has_word(sections, o->section) && !has_word(sections, name)) || !config_is_set(&from, o->section, o->key)) continue;
+        if ((!text_has_word(sections, o->section) && !text_has_word(sections, name)) || !config_is_set(&from, o->section, o->key)) continue;
         if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
         const char *value = config_value_text(&from, &c->memory, o);
         if (!value) TRY_OUT(FAIL_MEMORY(64));

@@ -148,7 +148,7 @@ const cli_command command_train = {
                    "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
                    "was never stopped.",
     .spec = CLI_SPEC_OPEN,
-    .sections = "model data augment train optimizer schedule qat",
+    .sections = "model data augment transfer train optimizer schedule qat",
     .stops_on_signal = true,
     .options = options,
     .run = run,

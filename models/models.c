@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 
@@ -37,14 +38,6 @@ void models_list(char *text, size_t capacity)
         used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", m->name);
 }
 
-static bool has_word(const char *words, const char *word)
-{
-    size_t length = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)); at += length)
-        if ((at == words || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) return true;
-    return false;
-}
-
 /* Takes entry->defaults for what `taken` has not set. */
 static status apply_defaults(config *c, const model_entry *m)
 {
@@ -60,7 +53,7 @@ static status apply_defaults(config *c, const model_entry *m)
 static status complain(config *c, config *own, const model_entry *m)
 {
     for (const char *const *key = special_options; *key; key++) {
-        if (has_word(m->options, *key) || !config_is_set(c, "model", *key)) continue;
+        if (text_has_word(m->options, *key) || !config_is_set(c, "model", *key)) continue;
         const option *o = option_find("model", *key);
         const char *given = config_value_text(c, &own->memory, o), *expected = config_value_text(own, &own->memory, o);
         if (!given || !expected) return FAIL_MEMORY(64);

@@ -112,3 +112,11 @@ size_t text_fold(const char *text, size_t columns)
     while (length > 0 && text[length] != ' ') length--;
     return length > 0 ? length : strcspn(text, " \n");
 }
+
+bool text_has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += length)
+        if ((at == words || at[-1] == ' ') && (at[length] == 0 || at[length] == ' ')) return true;
+    return false;
+}

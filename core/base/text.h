@@ -26,6 +26,9 @@ int32_t text_distance(const char *a, const char *b);
 /* The nearest of `words` if it is near enough to be meant (about a third of the letters wrong), else NULL. */
 const char *text_nearest(const char *word, const char *const *words, int64_t count);
 
+/* Is `word`, which is not empty, one of the words with one blank between them? */
+bool text_has_word(const char *words, const char *word);
+
 /* Length of the first line of text when it is broken at blanks and newlines to at most `columns` bytes; a longer word stays whole.
  *
  *     for (; *text; text += strspn(text, " \n")) {

@@ -297,6 +297,8 @@ static void nearest_words(void **state)
 static void folds(void **state)
 {
     (void)state;
+    assert_true(text_has_word("ab cd", "ab") && text_has_word("ab cd", "cd") && text_has_word("xab ab", "ab"));
+    assert_false(text_has_word("ab cd", "b") || text_has_word("ab cd", "a") || text_has_word("abc", "ab") || text_has_word("", "a"));
     assert_int_equal(text_fold("", 5), 0);
     assert_int_equal(text_fold("ab cd ef", 8), 8);
     assert_int_equal(text_fold("ab cd ef", 7), 5);
