@@ -3,15 +3,29 @@
 #define GRAFT_TESTS_EXPORT_NET_H
 
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cmocka.h>
+
 #include "core/base/rng.h"
+#include "core/device/device.h"
 #include "core/graph/model.h"
 #include "export/calibrate.h"
+#include "export/export.h"
 #include "models/models.h"
 #include "tests/unit/net_fill.h"
+
+#define GOOD(call)                                                                                                     \
+    do {                                                                                                               \
+        status s_ = (call);                                                                                            \
+        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
+    } while (0)
 
 enum { NET_SIDE = 24, NET_CHANNELS = 3, NET_CLASSES = 5, NET_IMAGE = NET_SIDE * NET_SIDE * NET_CHANNELS };
 
@@ -78,6 +92,41 @@ static inline status net_next(void *context, const float **images, int64_t *coun
 static inline calibration_data net_data(net_images *s)
 {
     return (calibration_data){.context = s, .rewind = net_rewind, .next = net_next};
+}
+
+enum { NET_IMAGES = 12 };
+
+/* A model and its fused float network, images, and a device to run on. */
+typedef struct net_fixture {
+    device *dev;
+    model m;
+    graph fused;
+    float *scale; /* [fused.edge_count], of who measures it */
+    net_images images;
+    calibration_data data;
+} net_fixture;
+
+static inline int net_fixture_open(void **state)
+{
+    net_fixture *f = calloc(1, sizeof *f);
+    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK) return 1;
+    if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->fused, &f->m.graph) != OK) return 1;
+    f->images = net_images_make(NET_IMAGES, 4, false);
+    f->data = net_data(&f->images);
+    *state = f;
+    return 0;
+}
+
+static inline int net_fixture_close(void **state)
+{
+    net_fixture *f = *state;
+    net_images_free(&f->images);
+    graph_free(&f->fused);
+    model_free(&f->m);
+    device_close(f->dev);
+    free(f->scale);
+    free(f);
+    return 0;
 }
 
 #endif

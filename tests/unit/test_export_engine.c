@@ -20,12 +20,6 @@
 #include "export/slices.h"
 #include "tests/unit/export_net.h"
 
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        status s_ = (call);                                                                                            \
-        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
-    } while (0)
-
 enum { IMAGES = 6 };
 
 typedef struct fixture {

@@ -1,11 +1,4 @@
 /* Calibration, quantisation and the whole way to an INT8 network, on a small residual network. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
@@ -14,44 +7,6 @@
 #include "export/quantise.h"
 #include "export/runner.h"
 #include "tests/unit/export_net.h"
-
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        status s_ = (call);                                                                                            \
-        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
-    } while (0)
-
-enum { IMAGES = 12 };
-
-typedef struct fixture {
-    device *dev;
-    model m;
-    graph g; /* float */
-    net_images images;
-    calibration_data data;
-} fixture;
-
-static int setup(void **state)
-{
-    fixture *f = calloc(1, sizeof *f);
-    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK) return 1;
-    if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->g, &f->m.graph) != OK) return 1;
-    f->images = net_images_make(IMAGES, 4, false);
-    f->data = net_data(&f->images);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    net_images_free(&f->images);
-    graph_free(&f->g);
-    model_free(&f->m);
-    device_close(f->dev);
-    free(f);
-    return 0;
-}
 
 /* Scores of one image. */
 static void run(const graph *g, device *dev, bool reference, const float *image, float *scores)
@@ -67,13 +22,13 @@ static void run(const graph *g, device *dev, bool reference, const float *image,
 /* The model as it was built, batch-norm with running statistics, against the folded and fused graph. */
 static void test_float_graph(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph plain, lowered;
     float expected[NET_CLASSES], found[NET_CLASSES];
     GOOD(pass_inference(&plain, &f->m.graph));
     GOOD(pass_lower(&lowered, &plain, false));
     run(&lowered, f->dev, true, f->images.pixels, expected);
-    run(&f->g, f->dev, false, f->images.pixels, found);
+    run(&f->fused, f->dev, false, f->images.pixels, found);
     float top = 0, worst = 0;
     for (int c = 0; c < NET_CLASSES; c++) {
         top = fmaxf(top, fabsf(expected[c]));
@@ -81,10 +36,10 @@ static void test_float_graph(void **state)
     }
     assert_true(top > 0.01f);
     if (worst > 2e-5f * top) fail_msg("largest score %g, largest difference %g", (double)top, (double)worst);
-    for (node_id n = 0; n < f->g.node_count; n++) {
-        const char *name = f->g.nodes[n].op->name;
+    for (node_id n = 0; n < f->fused.node_count; n++) {
+        const char *name = f->fused.nodes[n].op->name;
         if (strcmp(name, "batchnorm") == 0 || strcmp(name, "add") == 0 || strcmp(name, "activation") == 0)
-            fail_msg("%s (%s) was not fused", f->g.nodes[n].name, name);
+            fail_msg("%s (%s) was not fused", f->fused.nodes[n].name, name);
     }
     graph_free(&plain);
     graph_free(&lowered);
@@ -93,15 +48,15 @@ static void test_float_graph(void **state)
 /* The same ranges to the last bit for every order and batch size. */
 static void test_calibration_is_invariant(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     calibration first;
-    GOOD(calibration_run(&first, &f->g, f->dev, &f->data));
-    assert_int_equal(first.images, IMAGES);
+    GOOD(calibration_run(&first, &f->fused, f->dev, &f->data));
+    assert_int_equal(first.images, NET_IMAGES);
     for (int64_t batch = 1; batch <= 13; batch += 3) {
         calibration other;
-        net_images images = net_images_make(IMAGES, batch, batch % 2 == 0);
+        net_images images = net_images_make(NET_IMAGES, batch, batch % 2 == 0);
         calibration_data data = net_data(&images);
-        GOOD(calibration_run(&other, &f->g, f->dev, &data));
+        GOOD(calibration_run(&other, &f->fused, f->dev, &data));
         for (int64_t e = 0; e < first.edge_count; e++) {
             const tensor_range *a = &first.range[e], *b = &other.range[e];
             assert_int_equal(a->bin != NULL, b->bin != NULL);
@@ -118,20 +73,20 @@ static void test_calibration_is_invariant(void **state)
 /* The histogram against one made here from the kept activations. */
 static void test_histogram(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     calibration c;
-    GOOD(calibration_run(&c, &f->g, f->dev, &f->data));
-    edge_id input = f->g.inputs[0];
+    GOOD(calibration_run(&c, &f->fused, f->dev, &f->data));
+    edge_id input = f->fused.inputs[0];
     const tensor_range *r = &c.range[input];
     float amax = 0;
     int64_t bin[CALIBRATION_BINS] = {0};
-    for (int64_t i = 0; i < IMAGES * NET_IMAGE; i++) amax = fmaxf(amax, fabsf(f->images.pixels[i]));
-    for (int64_t i = 0; i < IMAGES * NET_IMAGE; i++) {
+    for (int64_t i = 0; i < NET_IMAGES * NET_IMAGE; i++) amax = fmaxf(amax, fabsf(f->images.pixels[i]));
+    for (int64_t i = 0; i < NET_IMAGES * NET_IMAGE; i++) {
         int64_t b = (int64_t)(fabsf(f->images.pixels[i]) * (CALIBRATION_BINS / amax));
         bin[b < CALIBRATION_BINS ? b : CALIBRATION_BINS - 1]++;
     }
     assert_true(r->amax == amax);
-    assert_int_equal(r->count, IMAGES * NET_IMAGE);
+    assert_int_equal(r->count, NET_IMAGES * NET_IMAGE);
     assert_memory_equal(r->bin, bin, sizeof bin);
     calibration_free(&c);
 }
@@ -155,40 +110,40 @@ static status growing_next(void *context, const float **images, int64_t *count)
 
 static void test_calibration_refuses(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     calibration c;
     net_images images = net_images_make(4, 4, false);
     calibration_data data = net_data(&images);
     data.next = broken_next;
-    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_MODEL);
+    assert_int_equal(calibration_run(&c, &f->fused, f->dev, &data), E_MODEL);
     assert_non_null(strstr(status_message(), "NaN"));
     data.next = growing_next;
-    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_DATA);
+    assert_int_equal(calibration_run(&c, &f->fused, f->dev, &data), E_DATA);
     assert_non_null(strstr(status_message(), "second pass"));
     images.count = 0;
     data.next = net_next;
-    assert_int_equal(calibration_run(&c, &f->g, f->dev, &data), E_DATA);
+    assert_int_equal(calibration_run(&c, &f->fused, f->dev, &data), E_DATA);
     net_images_free(&images);
 }
 
-static void make_scales(fixture *f, spec_calibrator method, float *scale)
+static void make_scales(net_fixture *f, spec_calibrator method, float *scale)
 {
     calibration c;
-    GOOD(calibration_run(&c, &f->g, f->dev, &f->data));
+    GOOD(calibration_run(&c, &f->fused, f->dev, &f->data));
     calibration_scales(&c, method, 99.99, scale);
-    quantise_share_scales(&f->g, scale);
+    quantise_share_scales(&f->fused, scale);
     calibration_free(&c);
 }
 
 /* Every tensor of the integer network: plain C against whatever the CPU backend chooses. */
 static void test_reference_equals_cpu(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph q;
     plan *ref, *cpu;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
     make_scales(f, CALIBRATOR_MINMAX, scale);
-    GOOD(quantise_graph(&q, &f->g, scale, NULL));
+    GOOD(quantise_graph(&q, &f->fused, scale, NULL));
     GOOD(graph_check(&q));
     GOOD(plan_create(&ref, &q, f->dev, &(plan_options){.reference = true, .keep_activations = true}));
     GOOD(plan_create(&cpu, &q, f->dev, &(plan_options){.keep_activations = true}));
@@ -224,12 +179,12 @@ static void test_reference_equals_cpu(void **state)
 /* What the integer graph looks like: one quantisation of the image, no conversion between layers, float only around the global average. */
 static void test_structure(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph q;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
     int64_t layers = 0, quantise = 0;
     make_scales(f, CALIBRATOR_MINMAX, scale);
-    GOOD(quantise_graph(&q, &f->g, scale, NULL));
+    GOOD(quantise_graph(&q, &f->fused, scale, NULL));
     for (node_id n = 0; n < q.node_count; n++) {
         const node *p = &q.nodes[n];
         dtype type = q.edges[p->in[0]].type;
@@ -241,12 +196,12 @@ static void test_structure(void **state)
         if (p->op == &op_quantise) quantise++;
     }
     int64_t expected = 0;
-    for (node_id n = 0; n < f->g.node_count; n++) expected += quantise_is_layer(&f->g, n);
+    for (node_id n = 0; n < f->fused.node_count; n++) expected += quantise_is_layer(&f->fused, n);
     assert_int_equal(layers, expected);
     assert_int_equal(layers, 13); /* stem, 4 blocks of 2, 3 projections, linear */
     assert_int_equal(quantise, 2); /* image, pooled features */
     assert_int_equal(q.edges[q.outputs[0]].type, DTYPE_F32);
-    assert_int_equal(graph_macs(&q), graph_macs(&f->g));
+    assert_int_equal(graph_macs(&q), graph_macs(&f->fused));
     graph_free(&q);
     free(scale);
 }
@@ -254,15 +209,15 @@ static void test_structure(void **state)
 /* Weights and factors by their definition, for one layer. */
 static void test_constants(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph q;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
     make_scales(f, CALIBRATOR_MINMAX, scale);
-    GOOD(quantise_graph(&q, &f->g, scale, NULL));
-    const node *from = &f->g.nodes[graph_find_node(&f->g, "layer1.0.conv1")];
+    GOOD(quantise_graph(&q, &f->fused, scale, NULL));
+    const node *from = &f->fused.nodes[graph_find_node(&f->fused, "layer1.0.conv1")];
     const node *to = &q.nodes[graph_find_node(&q, "layer1.0.conv1")];
-    const edge *w = &f->g.edges[from->in[1]], *wq = &q.edges[to->in[1]];
-    const float *bias = f->g.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data, *factor = q.edges[to->in[4]].data;
+    const edge *w = &f->fused.edges[from->in[1]], *wq = &q.edges[to->in[1]];
+    const float *bias = f->fused.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data, *factor = q.edges[to->in[4]].data;
     int64_t oc = w->shape.dim[0], count = shape_count(w->shape) / oc;
     double s_in = scale[from->in[0]], s_out = scale[from->out[0]];
     for (int64_t o = 0; o < oc; o++) {
@@ -287,11 +242,11 @@ static void test_constants(void **state)
 /* Channels without weights, or with weights of no size: their biases are kept, and fit an int32. */
 static void test_dead_channels(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph q, dead;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
     make_scales(f, CALIBRATOR_MINMAX, scale);
-    GOOD(graph_copy(&dead, &f->g));
+    GOOD(graph_copy(&dead, &f->fused));
     const node *from = &dead.nodes[graph_find_node(&dead, "layer1.0.conv1")];
     const edge *w = &dead.edges[from->in[1]];
     const float size[4] = {0, 1e-37f, 1e-20f, 1e-12f};
@@ -316,20 +271,20 @@ static void test_dead_channels(void **state)
 /* Each method gives a network that keeps its scores; layers alone are cleaner than the whole. */
 static void test_noise(void **state)
 {
-    fixture *f = *state;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
-    double *db = calloc((size_t)f->g.node_count, sizeof *db);
+    net_fixture *f = *state;
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
+    double *db = calloc((size_t)f->fused.node_count, sizeof *db);
     for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
         graph q;
         double whole;
         make_scales(f, m, scale);
-        GOOD(quantise_graph(&q, &f->g, scale, NULL));
-        GOOD(noise_network(&whole, &f->g, &q, f->dev, &f->data));
-        GOOD(noise_layers(db, &f->g, scale, f->dev, &f->data));
+        GOOD(quantise_graph(&q, &f->fused, scale, NULL));
+        GOOD(noise_network(&whole, &f->fused, &q, f->dev, &f->data));
+        GOOD(noise_layers(db, &f->fused, scale, f->dev, &f->data));
         if (whole < 15) fail_msg("%s: result %.1f dB", calibrator_name(m), whole);
-        for (node_id n = 0; n < f->g.node_count; n++) {
-            if (!quantise_is_layer(&f->g, n)) assert_true(db[n] == 0);
-            else if (db[n] < 20 || db[n] > 60) fail_msg("%s: %s %.1f dB", calibrator_name(m), f->g.nodes[n].name, db[n]);
+        for (node_id n = 0; n < f->fused.node_count; n++) {
+            if (!quantise_is_layer(&f->fused, n)) assert_true(db[n] == 0);
+            else if (db[n] < 20 || db[n] > 60) fail_msg("%s: %s %.1f dB", calibrator_name(m), f->fused.nodes[n].name, db[n]);
         }
         graph_free(&q);
     }
@@ -356,7 +311,7 @@ static status judge_graph(void *context, graph *g, double *points)
 
 static void test_fall_back(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     export_scales scales;
     judge j = {.bad = "layer2.0.conv1"};
     export_options o = {.calibrator = CALIBRATOR_ENTROPY, .max_drop = 1, .source_name = "net", .dev = f->dev, .data = &f->data,
@@ -404,17 +359,17 @@ static void test_fall_back(void **state)
 /* A mixed network still runs, and every float layer brings it nearer to float. */
 static void test_mixed(void **state)
 {
-    fixture *f = *state;
-    float *scale = calloc((size_t)f->g.edge_count, sizeof *scale);
-    bool *keep = calloc((size_t)f->g.node_count, 1);
+    net_fixture *f = *state;
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
+    bool *keep = calloc((size_t)f->fused.node_count, 1);
     double db = 0;
     make_scales(f, CALIBRATOR_MINMAX, scale);
     for (int64_t step = 2; step >= 1; step--) {
         graph q;
         double mixed;
-        for (node_id n = 0; n < f->g.node_count; n++) keep[n] = quantise_is_layer(&f->g, n) && n % step == 0;
-        GOOD(quantise_graph(&q, &f->g, scale, keep));
-        GOOD(noise_network(&mixed, &f->g, &q, f->dev, &f->data));
+        for (node_id n = 0; n < f->fused.node_count; n++) keep[n] = quantise_is_layer(&f->fused, n) && n % step == 0;
+        GOOD(quantise_graph(&q, &f->fused, scale, keep));
+        GOOD(noise_network(&mixed, &f->fused, &q, f->dev, &f->data));
         assert_true(mixed > db);
         db = mixed;
         graph_free(&q);
@@ -439,5 +394,5 @@ int main(void)
         cmocka_unit_test(test_fall_back),
         cmocka_unit_test(test_mixed),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, net_fixture_open, net_fixture_close);
 }

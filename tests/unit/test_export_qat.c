@@ -1,11 +1,4 @@
 /* Fake quantisation against the engine that it stands for: the same places, the same scales, the same integers. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
@@ -14,24 +7,7 @@
 #include "export/quantise.h"
 #include "tests/unit/export_net.h"
 
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        status s_ = (call);                                                                                            \
-        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
-    } while (0)
-
-enum { IMAGES = 12 };
-
-typedef struct fixture {
-    device *dev;
-    model m;       /* with fake quantisation, ranges as minmax calibration finds them */
-    graph fused;   /* float */
-    float *scale;  /* [fused.edge_count] of that calibration */
-    net_images images;
-    calibration_data data;
-} fixture;
-
-static void set_ranges(fixture *f)
+static void set_ranges(net_fixture *f)
 {
     calibration c;
     GOOD(calibration_run(&c, &f->fused, f->dev, &f->data));
@@ -47,38 +23,22 @@ static void set_ranges(fixture *f)
     calibration_free(&c);
 }
 
+/* The model gets fake quantisation, with the ranges that minmax calibration finds. */
 static int setup(void **state)
 {
-    fixture *f = calloc(1, sizeof *f);
-    graph plain;
-    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK) return 1;
-    if (net_model(&f->m, "resnet10", 0.25) != OK || export_float_graph(&f->fused, &f->m.graph) != OK) return 1;
-    plain = f->m.graph;
+    if (net_fixture_open(state) != 0) return 1;
+    net_fixture *f = *state;
+    graph plain = f->m.graph;
     if (qat_insert(&f->m.graph, &plain, 0.01f) != OK) return 1;
     graph_free(&plain);
-    f->images = net_images_make(IMAGES, 4, false);
-    f->data = net_data(&f->images);
     set_ranges(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture *f = *state;
-    net_images_free(&f->images);
-    graph_free(&f->fused);
-    model_free(&f->m);
-    device_close(f->dev);
-    free(f->scale);
-    free(f);
     return 0;
 }
 
 /* One fake_quant per tensor that the engine keeps as integers, but for results of pooling, which have their input's scale. */
 static void places_are_the_engines(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     bool *wanted = calloc((size_t)f->fused.edge_count, sizeof *wanted);
     int64_t expected = 0, found = 0;
     GOOD(quantise_wanted(&f->fused, wanted));
@@ -99,7 +59,7 @@ static void places_are_the_engines(void **state)
 
 static void scales_come_back(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     export_scales s;
     GOOD(qat_scales(&s, &f->m, 8601));
     assert_string_equal(s.calibrator, "qat");
@@ -134,7 +94,7 @@ static void restore_biases(graph *engine_graph, const graph *fused)
  * step. The engine's distance from the float network is all the rounding there is, at least 20 dB more. */
 static void results_are_the_engines(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph plain, rounded, engine_graph;
     export_scales s;
     double from_rounded, from_float;
@@ -163,7 +123,7 @@ static void results_are_the_engines(void **state)
 /* Inserting and removing leaves the float network. */
 static void removal_restores(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     graph fused;
     double db;
     GOOD(export_float_graph(&fused, &f->m.graph));
@@ -176,7 +136,7 @@ static void removal_restores(void **state)
 /* A range is learnt: the first batch sets it, later ones move it; nothing is there before. */
 static void ranges_must_be_trained(void **state)
 {
-    fixture *f = *state;
+    net_fixture *f = *state;
     export_scales s;
     edge_id range = graph_find_edge(&f->m.graph, "conv1.range");
     assert_int_not_equal(range, EDGE_NONE);
@@ -198,5 +158,5 @@ int main(void)
         cmocka_unit_test(places_are_the_engines), cmocka_unit_test(scales_come_back), cmocka_unit_test(results_are_the_engines),
         cmocka_unit_test(removal_restores), cmocka_unit_test(ranges_must_be_trained),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, net_fixture_close);
 }

@@ -17,12 +17,6 @@
 #include "export/runner.h"
 #include "tests/unit/export_net.h"
 
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        status s_ = (call);                                                                                            \
-        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
-    } while (0)
-
 enum { IMAGES = 4, MOST_SCORES = 4096 };
 
 typedef struct fixture {
