@@ -38,7 +38,7 @@ train() { # FOLDER SET SEED word...
 }
 # The spec that graft prune writes has the data and the network of the run in it.
 prune_and_retrain() { # FOLDER MODEL
-    "$out/graft" prune "$2" -o "$1/pruned.safetensors" --target flops:0.5 >"$1.prune.log" 2>&1 || return 1
+    "$out/graft" prune "$2" -f -o "$1/pruned.safetensors" --target flops:0.5 >"$1.prune.log" 2>&1 || return 1
     "$out/graft" train -e "$1/pruned.safetensors.retrain.ini" train.output="$1" train.eval_period=1000 --overwrite >"$1.log" 2>&1
 }
 make_model() { # NETWORK SET VARIANT SEED FOLDER: prints the model or engine to judge

@@ -7,9 +7,10 @@
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to calibrate"},
+    CLI_DATA_OPTION,
     {"--output", "-o", "FILE", .target = "export.cache", .help = "calibration cache to write"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
-    {"--force", "-f", NULL, .help = "overwrite the output"},
+    CLI_FORCE_OPTION,
     {.name = NULL},
 };
 
@@ -57,8 +58,7 @@ static status run(cli_context *c)
     TRY_OUT(cli_finish_spec(c));
     output = *s->export.cache ? s->export.cache : default_output(&c->memory, s->export.model);
     if (!output) TRY_OUT(FAIL_MEMORY(256));
-    if (file_exists(output) && !cli_is_given(c, "--force"))
-        TRY_OUT(FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", output));
+    TRY_OUT(cli_check_output(c, output));
     TRY_OUT(device_open(&dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
     TRY_OUT(calibrate(c, &m, dev, output));
 out:

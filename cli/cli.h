@@ -43,6 +43,10 @@ typedef struct cli_option {
 
 #define CLI_SPEC_OPTION {"--spec", "-e", "FILE", .target = "spec", .help = "spec file; later ones win"}
 
+#define CLI_DATA_OPTION {"--data", "-d", "PATH", .target = "data.root", .help = "data set; default: that of the training"}
+
+#define CLI_FORCE_OPTION {"--force", "-f", NULL, .help = "overwrite the output"}
+
 typedef enum cli_spec_use {
     CLI_SPEC_NONE,     /* no spec: overrides are refused                                               */
     CLI_SPEC_OPEN,     /* files and overrides are read without mistakes; the command may set more (config_set) and calls
@@ -95,6 +99,9 @@ const cli_command *cli_command_find(const char *name);
 bool cli_is_given(const cli_context *c, const char *name);        /* "--dry-run" */
 const char *cli_value(const cli_context *c, const char *name);    /* NULL if not given; the last one; many: joined by blanks */
 int64_t cli_override_count(const cli_context *c);                 /* section.key=value words */
+
+/* E_USAGE when the file exists, unless --force (CLI_FORCE_OPTION) was given. Before the work, not after it. */
+status cli_check_output(const cli_context *c, const char *path);
 
 /* For CLI_SPEC_OPEN: checks the spec as a whole. E_USAGE with all mistakes. */
 status cli_finish_spec(cli_context *c);

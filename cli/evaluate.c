@@ -12,7 +12,7 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .help = "model or engine file"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
-    {"--data", "-d", "PATH", .target = "data.root", .help = "data set; default: that of the training"},
+    CLI_DATA_OPTION,
     {"--part", NULL, "PART", .help = "val (default), test, train, or all: the path as it is, which may lack classes"},
     {.name = NULL},
 };

@@ -8,12 +8,13 @@
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
+    CLI_DATA_OPTION,
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
     {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine, onnx, safetensors, darknet, labels, nvinfer, trtcache or ncnn"},
     {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32, f16 or int8"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
     {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
-    {"--force", "-f", NULL, .help = "overwrite the output"},
+    CLI_FORCE_OPTION,
     {.name = NULL},
 };
 
@@ -102,8 +103,7 @@ static status prepare(export_job *j)
     j->spec = &c->config.spec.export;
     j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec);
     if (!j->output) return FAIL_MEMORY(256);
-    if (file_exists(j->output) && !cli_is_given(c, "--force"))
-        return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", j->output);
+    TRY(cli_check_output(c, j->output));
     return device_open(&j->dev, c->config.spec.train.device, 0, (int32_t)c->config.spec.train.threads, &c->log);
 }
 

@@ -19,9 +19,7 @@ static status beside(export_job *j, const char *extension, const char **path)
     if (length > tail + 1 && j->output[length - tail - 1] == '.' && strcmp(j->output + length - tail, own) == 0) length -= tail + 1;
     *path = arena_printf(&j->c->memory, "%.*s.%s", (int)length, j->output, extension);
     if (!*path) return FAIL_MEMORY(length);
-    if (file_exists(*path) && !cli_is_given(j->c, "--force"))
-        return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names other files", *path);
-    return OK;
+    return cli_check_output(j->c, *path);
 }
 
 static status write_engine(export_job *j) { return engine_save(&j->engine, j->output); }

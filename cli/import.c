@@ -20,7 +20,7 @@ static const cli_option options[] = {
     {"--epsilon", NULL, "FORM", .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
     {"--partial", NULL, NULL, .help = "accept missing tensors in front of the last layer: they start afresh"},
     {"--data", "-d", "PATH", .target = "data.root", .help = "data set: its classes; another number of them gets a fresh last layer"},
-    {"--force", "-f", NULL, .help = "overwrite the output"},
+    CLI_FORCE_OPTION,
     {.name = NULL},
 };
 
@@ -260,8 +260,7 @@ static status choose_output(job *j)
     j->output = cli_value(j->c, "--output");
     if (!j->output) j->output = arena_printf(&j->c->memory, "%.*s.graft.safetensors", (int)(length - (dot ? dot + 1 : 0)), j->path);
     if (!j->output) return FAIL_MEMORY(length);
-    if (file_exists(j->output) && !cli_is_given(j->c, "--force"))
-        return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", j->output);
+    TRY(cli_check_output(j->c, j->output));
     return OK;
 }
 

@@ -170,8 +170,8 @@ static void list_engine_layers(cli_context *c, const engine *e)
     json_begin_array(&c->result);
     for (int64_t i = 0; i < e->layer_count; i++) {
         const engine_layer *l = &e->layers[i];
-        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f %s\n", l->name, l->op, engine_layer_precision(e, l), l->in_scale,
-                  l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, l->reason);
+        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f%s%s\n", l->name, l->op, engine_layer_precision(e, l), l->in_scale,
+                  l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, *l->reason ? "  " : "", l->reason);
         json_begin_object(&c->result);
         inspect_put_text(c, "name", l->name);
         inspect_put_text(c, "precision", engine_layer_precision(e, l));

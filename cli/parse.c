@@ -35,7 +35,7 @@ static status unknown_option(const cli_command *command, const char *word)
             if (o->short_name) names[count++] = o->short_name;
         }
     }
-    const char *nearest = text_nearest(word, names, count);
+    const char *nearest = strlen(word) > 2 ? text_nearest(word, names, count) : NULL; /* all single letters are near */
     if (nearest) return FAIL(E_USAGE, "unknown option %s; did you mean %s?", word, nearest);
     return FAIL(E_USAGE, "unknown option %s; `graft %s --help` lists all", word, command->name);
 }
@@ -126,6 +126,12 @@ int64_t cli_override_count(const cli_context *c)
     int64_t count = 0;
     for (int64_t i = 0; i < c->given_count; i++) count += c->given[i].option == NULL;
     return count;
+}
+
+status cli_check_output(const cli_context *c, const char *path)
+{
+    if (!file_exists(path) || cli_is_given(c, "--force")) return OK;
+    return FAIL(E_USAGE, "%s exists; --force overwrites it, --output names another file", path);
 }
 
 /* Sets "section.key". TLT writes L2 and we write l2, so choices given by an option are compared in lower case. */

@@ -16,6 +16,7 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .target = "prune.model", .help = "model file to prune"},
     {"--pretrained-model", "-pm", "FILE", .target = "prune.model", .help = "the same"},
+    CLI_DATA_OPTION,
     {"--output", "-o", "FILE", .target = "prune.output", .help = "pruned model file"},
     {"--threshold", "-pth", "NUMBER", .target = "prune.threshold", .help = "filters with a normalised norm above it stay"},
     {"--equalization", "-eq", "HOW", .target = "prune.equalization",
@@ -27,6 +28,7 @@ static const cli_option options[] = {
      .help = "layers left alone; a trailing * matches any rest"},
     {"--score", NULL, "HOW", .target = "prune.score", .help = "l2, l1, features or auto"},
     {"--target", NULL, "T", .target = "prune.target", .help = "params:F or flops:F: keep this fraction"},
+    CLI_FORCE_OPTION,
     {"--dry-run", NULL, NULL, .help = "print the table of layers, write nothing"},
     {.name = NULL},
 };
@@ -357,6 +359,11 @@ static status judge(job *j, graph *small)
     return OK;
 }
 
+static bool is_dry(const job *j)
+{
+    return j->options->dry_run || cli_is_given(j->c, "--dry-run");
+}
+
 /* A table alone, of norms, needs no images. */
 static bool needs_data(const job *j, const prune_options *o, bool dry)
 {
@@ -370,7 +377,7 @@ static status prune_model(job *j)
 {
     prune_options o;
     graph small;
-    bool dry = j->options->dry_run || cli_is_given(j->c, "--dry-run");
+    bool dry = is_dry(j);
     TRY(prune_options_from_spec(&o, j->options));
     TRY(drop_fake_quantisation(j));
     if (needs_data(j, &o, dry)) TRY(open_data(j));
@@ -409,7 +416,9 @@ static status run(cli_context *c)
     status result = cli_adopt_spec(c, j.model.spec_text, "model data augment train optimizer schedule");
     if (result == OK) result = cli_finish_spec(c);
     j.output = *j.options->output ? j.options->output : default_output(c, path);
-    if (result == OK) result = j.output ? prune_model(&j) : FAIL_MEMORY(strlen(path));
+    if (result == OK && !j.output) result = FAIL_MEMORY(strlen(path));
+    if (result == OK && !is_dry(&j)) result = cli_check_output(c, j.output);
+    if (result == OK) result = prune_model(&j);
     prune_report_free(&j.report);
     export_images_close(&j.images);
     device_close(j.dev);

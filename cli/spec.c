@@ -11,6 +11,7 @@ static const cli_option options[] = {
     {"--check", NULL, "FILE", .target = "spec", .help = "report every mistake in FILE and the overrides"},
     {"--show", NULL, "FILE", .target = "spec", .help = "print the resolved spec, each value with its origin"},
     {"--output", "-o", "FILE", .help = "write there instead of to stdout"},
+    CLI_FORCE_OPTION,
     {.name = NULL},
 };
 
@@ -57,6 +58,7 @@ static status print_spec(cli_context *c, bool show)
     if (!path) return c->json ? OK : write_spec(c, stdout, show);
     file_writer w;
     status result = OK;
+    TRY(cli_check_output(c, path));
     TRY(file_writer_open(&w, path));
     TRY_OUT(write_spec(c, w.stream, show));
     TRY_OUT(file_writer_commit(&w));
@@ -84,7 +86,7 @@ const cli_command command_spec = {
     .arguments = "[NETWORK]",
     .most = 1,
     .first_target = "model.arch",
-    .description = "graft spec NETWORK writes a complete commented spec. --check reports all mistakes of a file at once, each\n"
+    .description = "graft spec NETWORK writes a complete commented spec. --check reports all mistakes of a file at once, each "
                    "with its line, what was expected and the nearest name. --show prints every value and where it came from.",
     .spec = CLI_SPEC_OPEN,
     .options = options,

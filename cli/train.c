@@ -15,6 +15,7 @@
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
+    {"--data", "-d", "PATH", .target = "data.root", .help = "data set: class folders, a table or a packed one"},
     {"--output", "-o", "FOLDER", .target = "train.output", .help = "folder for checkpoints, logs and the report"},
     {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model to start from: Graft's, safetensors or PyTorch"},
     {"--resume", NULL, NULL, .help = "go on from the checkpoint in the output folder; without one there, start"},

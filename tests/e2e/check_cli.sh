@@ -15,6 +15,7 @@ says 2 "unknown command trian; did you mean train?" "$graft" trian
 says 2 "unknown command zebra; \`graft --help\` lists all" "$graft" zebra
 says 2 "unknown option --verbos; did you mean --verbose?" "$graft" doctor --verbos
 says 2 "unknown option -ptx; did you mean -pth?" "$graft" prune -ptx 0.1
+says 2 "unknown option -x; \`graft export --help\` lists all" "$graft" export -x
 says 2 "-pth needs a value: -pth NUMBER" "$graft" prune model -pth
 says 2 "-pth needs a value: -pth NUMBER" "$graft" prune model -pth -nf 3
 says 2 "--json takes no value" "$graft" doctor --json=yes
@@ -61,6 +62,10 @@ says 9 "no-such.ini: cannot open" "$graft" spec --check "$dir/no-such.ini"
 says 2 "did you mean train.epochs?" "$graft" train epochs=3
 says 2 "unknown network; did you mean resnet50?" "$graft" spec resnet5O
 says 2 "expected one of: graft spec NETWORK" "$graft" spec
+echo mine >"$dir/kept.ini"
+says 2 "kept.ini exists; --force overwrites it" "$graft" spec resnet18 -o "$dir/kept.ini"
+ok "and is as it was" grep -qx mine "$dir/kept.ini"
+ok "--force overwrites" "$graft" spec resnet18 -o "$dir/kept.ini" --force
 says 2 "expected one of: graft spec NETWORK" "$graft" spec resnet18 --show /dev/null
 
 for network in resnet10 resnet18 resnet34 resnet50 resnet101; do
