@@ -50,11 +50,24 @@ static status shrink(image *small, const image *im)
     return result;
 }
 
+/* The letters that can be drawn: those of Latin-1 lose their marks, any other character is a question mark. */
+static void ascii_text(char *dst, size_t capacity, const char *text)
+{
+    static const char latin[] = "AAAAAAACEEEEIIIIDNOOOOOxOUUUUYPsaaaaaaaceeeeiiiidnooooo/ouuuuypy"; /* U+00C0 to U+00FF */
+    size_t used = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c && used + 1 < capacity; c++) {
+        if ((*c & 0xc0) == 0x80) continue;
+        bool is_latin = *c == 0xc3 && (c[1] & 0xc0) == 0x80;
+        dst[used++] = *c < 0x80 ? (char)*c : is_latin ? latin[c[1] & 0x3f] : '?';
+    }
+    dst[used] = 0;
+}
+
 status contact_sheet_add(contact_sheet *s, const image *im, const char *name, const char *verdict, contact_mark mark)
 {
     enum { MOST = CELL / LETTER - 2 };
     image small = {0};
-    char line[MOST + 1];
+    char line[MOST + 1], ascii[256];
     if (contact_sheet_full(s)) return OK;
     TRY(shrink(&small, im));
     int32_t columns = s->sheet.width / CELL, x = (int32_t)(s->count % columns) * CELL, y = (int32_t)(s->count / columns) * CELL_HEIGHT;
@@ -62,10 +75,12 @@ status contact_sheet_add(contact_sheet *s, const image *im, const char *name, co
     image_paste(&s->sheet, &small, left, top);
     image_draw_rect(&s->sheet, left - FRAME, top - FRAME, left + small.width + FRAME, top + small.height + FRAME, mark_colour[mark], FRAME);
     image_free(&small);
-    snprintf(line, sizeof line, "%.*s", (int)(MOST / VERDICT_SCALE), verdict);
+    ascii_text(ascii, sizeof ascii, verdict);
+    snprintf(line, sizeof line, "%.*s", (int)(MOST / VERDICT_SCALE), ascii);
     image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP, line, mark_colour[mark], VERDICT_SCALE);
-    size_t length = strlen(name);
-    snprintf(line, sizeof line, "%s", length > MOST ? name + length - MOST : name);
+    ascii_text(ascii, sizeof ascii, name);
+    size_t length = strlen(ascii);
+    snprintf(line, sizeof line, "%.*s", MOST, length > MOST ? ascii + length - MOST : ascii);
     image_draw_text(&s->sheet, x + GAP, y + PICTURE + 2 * GAP + VERDICT, line, mark_colour[CONTACT_PLAIN], 1);
     s->count++;
     return OK;
