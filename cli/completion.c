@@ -30,15 +30,45 @@ static void print_command_cases(void)
     }
 }
 
-/* The choices of an enum, and of a switch, behind `section.key=`. */
-static void print_choices(void)
+/* Of an enum or a switch: words='one two' ;; */
+static void print_choices(const option *o)
+{
+    printf("words='");
+    for (const char *c = o->type == OPTION_BOOL ? "true|false" : o->choices; *c; c++) putchar(*c == '|' ? ' ' : *c);
+    printf("' ;;\n");
+}
+
+static bool has_choices(const option *o)
+{
+    return o->type == OPTION_ENUM || o->type == OPTION_BOOL;
+}
+
+/* What may stand behind `section.key=`. */
+static void print_key_cases(void)
 {
     for (int32_t i = 0; i < option_count; i++) {
-        const option *o = &option_table[i];
-        if (o->type != OPTION_ENUM && o->type != OPTION_BOOL) continue;
-        printf("    %s.%s) words='", o->section, o->key);
-        for (const char *c = o->type == OPTION_BOOL ? "true|false" : o->choices; *c; c++) putchar(*c == '|' ? ' ' : *c);
-        printf("' ;;\n");
+        if (!has_choices(&option_table[i])) continue;
+        printf("    %s.%s) ", option_table[i].section, option_table[i].key);
+        print_choices(&option_table[i]);
+    }
+}
+
+/* What may stand behind `--option`: the choices of its target, or files. */
+static void print_value_cases(const char *command, const cli_option *o)
+{
+    for (; o && o->name; o++) {
+        if (!o->argument) continue;
+        printf("    '%s %s'", command, o->name);
+        if (o->short_name) printf("|'%s %s'", command, o->short_name);
+        const option *target = NULL;
+        for (int32_t i = 0; i < option_count && o->target; i++) {
+            size_t length = strlen(option_table[i].section);
+            if (strncmp(o->target, option_table[i].section, length) == 0 && o->target[length] == '.' &&
+                strcmp(o->target + length + 1, option_table[i].key) == 0) target = &option_table[i];
+        }
+        printf(") ");
+        if (target && has_choices(target)) print_choices(target);
+        else printf("files=1 ;;\n");
     }
 }
 
@@ -49,7 +79,7 @@ static status run(cli_context *c)
     c->json = false;
     printf("# bash completion for graft; written by `graft completion bash`.\n"
            "_graft()\n{\n"
-           "    local word=${COMP_WORDS[COMP_CWORD]} words='' spec=0 key=''\n"
+           "    local word=${COMP_WORDS[COMP_CWORD]} words='' spec=0 files=0 key=''\n"
            "    COMPREPLY=()\n"
            "    if [ \"$COMP_CWORD\" -le 1 ]; then\n        words='");
     print_commands();
@@ -59,8 +89,16 @@ static status run(cli_context *c)
            "    [ \"$word\" = = ] && { key=${COMP_WORDS[COMP_CWORD-1]}; word=''; }\n"
            "    [ \"${COMP_WORDS[COMP_CWORD-1]}\" = = ] && key=${COMP_WORDS[COMP_CWORD-2]}\n"
            "    case $key in\n    '') ;;\n");
-    print_choices();
+    print_key_cases();
+    printf("    esac\n    case \"${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}\" in\n");
+    for (int i = 0; cli_commands[i]; i++) {
+        print_value_cases(cli_commands[i]->name, cli_commands[i]->options);
+        if (cli_commands[i]->spec != CLI_SPEC_NONE) print_value_cases(cli_commands[i]->name, cli_spec_options);
+        print_value_cases(cli_commands[i]->name, cli_common_options);
+    }
     printf("    esac\n"
+           "    if [ \"$files\" = 1 ]; then\n"
+           "        COMPREPLY=($(compgen -f -- \"$word\"))\n        return\n    fi\n"
            "    if [ -n \"$words\" ]; then\n"
            "        COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n        return\n    fi\n"
            "    case ${COMP_WORDS[1]} in\n");

@@ -163,6 +163,8 @@ complete_words() { # WORDS...: what bash would offer for the last one
     ( . "$dir/completion"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); compopt() { :; }; _graft; printf '%s\n' "${COMPREPLY[@]}" )
 }
 ok "completes a command" test "$(complete_words graft eva)" = evaluate
+ok "completes an option's value" test "$(complete_words graft export --format on)" = onnx
+ok "completes a file behind an option" test "$(cd "$dir" && complete_words graft export -o kept)" = kept.ini
 ok "completes an option" test "$(complete_words graft prune --excl)" = --excluded-layers
 ok "completes a key" test "$(complete_words graft train train.epo)" = train.epochs=
 ok "completes a choice" test "$(complete_words graft train train.precision = bf)" = bf16
