@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/network.h"
 #include "core/base/rng.h"
+#include "core/base/text.h"
 #include "core/device/tuning.h"
 #include "core/train/train_graph.h"
 
@@ -13,7 +14,7 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {"--seconds", NULL, "S", .help = "how long to measure each file (default 3)"},
-    {"--tune", NULL, NULL, 
+    {"--tune", NULL, NULL,
      .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs; of a model also its gradients', for "
              "train.batch_size and train.precision"},
     {.name = NULL},
@@ -177,9 +178,8 @@ static status run(cli_context *c)
 {
     const spec *s = &c->config.spec;
     const char *text = cli_value(c, "--seconds");
-    char *end = NULL;
-    double seconds = text ? strtod(text, &end) : 3;
-    if (text && (end == text || *end || !(seconds > 0 && seconds <= 3600)))
+    double seconds = 3;
+    if (text && (!text_to_number(text, &seconds) || seconds <= 0 || seconds > 3600))
         return FAIL(E_USAGE, "--seconds %s: expected a number above 0, at most 3600", text);
     contender *t = calloc(MAX_NETWORKS, sizeof *t);
     device *dev = NULL;

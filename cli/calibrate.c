@@ -32,15 +32,15 @@ static status calibrate(cli_context *c, const model *m, device *dev, const char 
     if (s->calibrator == CALIBRATOR_AUTO) o.score = export_images_score, o.score_context = &images;
     log_info(&c->log, "calibrating on %lld images", (long long)images.chosen.count);
     status result = export_calibrate(&scales, m, &o, s->cache_version);
+    if (result == OK) result = export_write_scales(&scales, output);
     if (result == OK) {
-        result = export_write_scales(&scales, output);
         cli_print(c, "wrote %s: %lld scales by %s\n", output, (long long)scales.table.count, scales.calibrator);
         json_key(&c->result, "output"), json_put_string(&c->result, output);
         json_key(&c->result, "calibrator"), json_put_string(&c->result, scales.calibrator);
         json_key(&c->result, "images"), json_put_int(&c->result, scales.images);
         json_key(&c->result, "scales"), json_put_int(&c->result, scales.table.count);
-        export_scales_free(&scales);
     }
+    export_scales_free(&scales);
     export_images_close(&images);
     return result;
 }

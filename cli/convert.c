@@ -33,12 +33,10 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
 /* Every bad image with its reason. *bad_count grows. */
 static status lint_part(cli_context *c, const dataset *ds, const char *part, int64_t *bad_count)
 {
-    spec_data all = c->config.spec.data;
     lint_report report = {0};
     int64_t printed = 0;
-    all.max_bad_fraction = 1; /* list them, however many */
-    TRY(dataset_lint(ds, &all, NULL, &c->log, &report));
-    for (int64_t i = 0; i < report.count; i++) {
+    status result = dataset_lint(ds, &c->config.spec.data, NULL, &c->log, &report);
+    for (int64_t i = 0; result == OK && i < report.count; i++) {
         if (!report.reason[i]) continue;
         if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", ds->samples[i].name, report.reason[i]);
         json_begin_object(&c->result);
@@ -50,7 +48,7 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
     if (printed > BAD_PRINTED) cli_print(c, "... and %lld more (--json lists all)\n", (long long)(printed - BAD_PRINTED));
     *bad_count += report.bad_count;
     lint_report_free(&report);
-    return OK;
+    return result;
 }
 
 static status lint(cli_context *c, const dataset parts[PARTS])

@@ -27,7 +27,7 @@ status file_writer_open(file_writer *w, const char *path)
         TRY_OUT(FAIL_MEMORY(strlen(path) + 32));
     }
     w->stream = fopen(w->temp_path, "wbe");
-    if (!w->stream) TRY_OUT(FAIL(E_IO, "%s: cannot create: %s", w->temp_path, strerror(errno)));
+    if (!w->stream) TRY_OUT(FAIL(E_IO, "%s: cannot create: %s", w->path, strerror(errno)));
 out:
     if (result != OK) file_writer_abort(w);
     return result;

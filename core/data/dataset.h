@@ -102,14 +102,15 @@ status dataset_set_classes(dataset *ds, const char *const *names, int64_t count)
 status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest);
 
 /* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and time; NULL:
- * no cache. reason[i] = why sample i is bad, or NULL. E_DATA when more than max_bad_fraction are bad, listing the first of
- * them; the report is valid then too. */
+ * no cache. reason[i] = why sample i is bad, or NULL. */
 typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
     int64_t count, bad_count, cached_count;
 } lint_report;
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
+/* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad. */
+status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
 void lint_report_free(lint_report *report);
 
 /* Writes a packed data set (LMDB folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are

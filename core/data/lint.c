@@ -191,27 +191,6 @@ static status use_cache(const dataset *ds, const verdict_table *t, lint_report *
     return OK;
 }
 
-static status judge(const dataset *ds, const spec_data *o, logger *l, const lint_report *report)
-{
-    if (report->bad_count == 0) return OK;
-    char text[4096];
-    size_t at = 0;
-    int64_t listed = 0;
-    for (int64_t i = 0; i < ds->count && listed < LISTED_REASONS && at < sizeof text; i++) {
-        if (!report->reason[i]) continue;
-        at += (size_t)snprintf(text + at, sizeof text - at, "\n  %.256s: %.128s", ds->samples[i].name, report->reason[i]);
-        listed++;
-    }
-    double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
-    const char *more = report->bad_count > listed ? "\n  ..." : "";
-    if (fraction > allowed)
-        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.2g %%, data.max_bad_fraction allows %.2g %%); remove them or raise "
-                            "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);
-    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s%s", (long long)report->bad_count,
-        (long long)ds->count, text, more);
-    return OK;
-}
-
 /* One file per data set, named after its path. */
 static status cache_path(arena *a, const dataset *ds, const char *folder, char **path)
 {
@@ -241,10 +220,30 @@ status dataset_lint(const dataset *ds, const spec_data *options, const char *cac
     if (todo_count) TRY_OUT(run_job(&job, options));
     for (int64_t i = 0; i < ds->count; i++) report->bad_count += report->reason[i] != NULL;
     if (path && todo_count) TRY_OUT(table_write(&table, path, ds, options, report));
-    result = judge(ds, options, l, report);
 out:
     arena_free(&table.memory);
     return result;
+}
+
+status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)
+{
+    if (report->bad_count == 0) return OK;
+    char text[4096];
+    size_t at = 0;
+    int64_t listed = 0;
+    for (int64_t i = 0; i < ds->count && listed < LISTED_REASONS && at < sizeof text; i++) {
+        if (!report->reason[i]) continue;
+        at += (size_t)snprintf(text + at, sizeof text - at, "\n  %.256s: %.128s", ds->samples[i].name, report->reason[i]);
+        listed++;
+    }
+    double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
+    const char *more = report->bad_count > listed ? "\n  ..." : "";
+    if (fraction > allowed)
+        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.2g %%, data.max_bad_fraction allows %.2g %%); remove them or raise "
+                            "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);
+    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s%s", (long long)report->bad_count,
+        (long long)ds->count, text, more);
+    return OK;
 }
 
 void lint_report_free(lint_report *report)

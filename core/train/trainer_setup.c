@@ -28,7 +28,8 @@ static status lint(trainer *t, const dataset *data, lint_report *report)
 {
     const spec_data *o = &t->spec.data;
     if (!o->lint || data->count == 0) return OK;
-    return dataset_lint(data, o, o->cache[0] ? o->cache : t->folder, t->log, report);
+    TRY(dataset_lint(data, o, o->cache[0] ? o->cache : t->folder, t->log, report));
+    return lint_report_judge(report, data, o, t->log);
 }
 
 static void warn_of_empty_classes(const trainer *t)
