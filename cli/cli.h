@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "core/base/arena.h"
 #include "core/base/json.h"
@@ -108,6 +109,9 @@ status cli_finish_spec(cli_context *c);
 
 /* To stdout, unless --json was given. */
 void cli_print(const cli_context *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What `print` writes: to stdout, or with --json as the member "text". */
+status cli_print_text(cli_context *c, void (*print)(FILE *stream));
 
 /* ---- between the files of cli/ only */
 

@@ -20,6 +20,23 @@ void cli_print(const cli_context *c, const char *fmt, ...)
     va_end(args);
 }
 
+status cli_print_text(cli_context *c, void (*print)(FILE *stream))
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *stream = open_memstream(&text, &bytes);
+    if (!stream) return FAIL_MEMORY(1);
+    print(stream);
+    status result = fclose(stream) == 0 ? OK : FAIL_MEMORY(bytes);
+    if (result == OK) {
+        cli_print(c, "%s", text);
+        json_key(&c->result, "text");
+        json_put_string(&c->result, text);
+    }
+    free(text);
+    return result;
+}
+
 static status unknown_command(const char *word)
 {
     enum { MOST = 64 };

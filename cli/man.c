@@ -5,108 +5,111 @@
 #include "core/base/version.h"
 
 /* Text for roff: no escapes, no requests by accident, and a hyphen that can be copied. */
-static void text(const char *s)
+static void text(FILE *f, const char *s)
 {
     bool line_start = true;
     for (; *s; s++) {
-        if (line_start && (*s == '.' || *s == '\'')) fputs("\\&", stdout);
-        if (*s == '\\') fputs("\\e", stdout);
-        else if (*s == '-') fputs("\\-", stdout);
-        else putchar(*s);
+        if (line_start && (*s == '.' || *s == '\'')) fputs("\\&", f);
+        if (*s == '\\') fputs("\\e", f);
+        else if (*s == '-') fputs("\\-", f);
+        else fputc(*s, f);
         line_start = *s == '\n';
     }
 }
 
-static void line(const char *s)
+static void line(FILE *f, const char *s)
 {
-    text(s);
-    putchar('\n');
+    text(f, s);
+    fputc('\n', f);
 }
 
-static void print_options(const cli_option *o)
+static void print_options(FILE *f, const cli_option *o)
 {
     for (; o && o->name; o++) {
-        fputs(".TP\n.B ", stdout);
+        fputs(".TP\n.B ", f);
         if (o->short_name) {
-            text(o->short_name);
-            fputs(", ", stdout);
+            text(f, o->short_name);
+            fputs(", ", f);
         }
-        text(o->name);
-        if (o->argument) printf(" \\fI%s%s\\fR", o->argument, o->many ? "..." : "");
-        putchar('\n');
-        text(o->help);
+        text(f, o->name);
+        if (o->argument) fprintf(f, " \\fI%s%s\\fR", o->argument, o->many ? "..." : "");
+        fputc('\n', f);
+        text(f, o->help);
         if (o->target && strcmp(o->target, "spec") != 0) {
-            fputs(" (sets ", stdout);
-            text(o->target);
-            putchar(')');
+            fputs(" (sets ", f);
+            text(f, o->target);
+            fputc(')', f);
         }
-        puts(".");
+        fputs(".\n", f);
     }
 }
 
-static void print_command(const cli_command *command)
+static void print_command(FILE *f, const cli_command *command)
 {
-    fputs(".SS graft ", stdout);
-    line(command->name);
-    fputs(".B graft ", stdout);
-    text(command->name);
-    fputs(" [options]", stdout);
+    fputs(".SS graft ", f);
+    line(f, command->name);
+    fputs(".B graft ", f);
+    text(f, command->name);
+    fputs(" [options]", f);
     if (command->arguments && *command->arguments) {
-        putchar(' ');
-        text(command->arguments);
+        fputc(' ', f);
+        text(f, command->arguments);
     }
-    if (command->spec != CLI_SPEC_NONE) fputs(" [section.key=value ...]", stdout);
-    fputs("\n.PP\n", stdout);
-    fputs("To ", stdout);
-    text(command->summary);
-    puts(".");
-    if (command->description) line(command->description);
-    print_options(command->options);
+    if (command->spec != CLI_SPEC_NONE) fputs(" [section.key=value ...]", f);
+    fputs("\n.PP\n", f);
+    fputs("To ", f);
+    text(f, command->summary);
+    fputs(".\n", f);
+    if (command->description) line(f, command->description);
+    print_options(f, command->options);
 }
 
-static void print_section(const option_section *section)
+static void print_section(FILE *f, const option_section *section)
 {
-    printf(".SS [%s]\n", section->name);
-    line(section->help);
+    fprintf(f, ".SS [%s]\n", section->name);
+    line(f, section->help);
     for (int32_t row = section->first; row < section->first + section->count; row++) {
         const option *o = &option_table[row];
         char expected[256];
         option_expectation(o, expected);
-        fputs(".TP\n.B ", stdout);
-        text(o->key);
+        fputs(".TP\n.B ", f);
+        text(f, o->key);
         if (*o->default_text) {
-            fputs(" = ", stdout);
-            text(o->default_text);
+            fputs(" = ", f);
+            text(f, o->default_text);
         }
-        putchar('\n');
-        text(o->help);
-        fputs(" (", stdout);
-        text(expected);
-        puts(").");
+        fputc('\n', f);
+        text(f, o->help);
+        fputs(" (", f);
+        text(f, expected);
+        fputs(").\n", f);
     }
 }
 
-static status run(cli_context *c)
+static void print_page(FILE *f)
 {
-    c->json = false;
-    puts(".TH GRAFT 1 \"\" \"Graft " GRAFT_VERSION "\" \"User Commands\"\n"
+    fputs(".TH GRAFT 1 \"\" \"Graft " GRAFT_VERSION "\" \"User Commands\"\n"
          ".SH NAME\ngraft \\- train, prune, quantise and run vision networks\n"
          ".SH SYNOPSIS\n.B graft\n\\fICOMMAND\\fR [options] [arguments] [section.key=value ...]\n"
          ".SH DESCRIPTION\n"
          "One INI file, the spec, describes a run; one program trains, evaluates, prunes, retrains, calibrates, exports and\n"
          "runs the model. Every value of the spec can be overridden on the command line as section.key=value.\n"
-         ".SH COMMANDS");
-    for (int i = 0; cli_commands[i]; i++) print_command(cli_commands[i]);
-    puts(".SH OPTIONS OF EVERY COMMAND");
-    print_options(cli_common_options);
-    puts(".SH OPTIONS OF COMMANDS WITH A SPEC");
-    print_options(cli_spec_options);
-    puts(".SH SPEC");
-    for (int32_t i = 0; i < option_section_count; i++) print_section(&option_sections[i]);
-    puts(".SH EXIT STATUS\n.nf");
-    text(cli_exit_codes());
-    puts(".fi\n.SH ENVIRONMENT\n.TP\n.B GRAFT_VERBOSE=1\nAs \\-\\-verbose.");
-    return OK;
+         ".SH COMMANDS\n", f);
+    for (int i = 0; cli_commands[i]; i++) print_command(f, cli_commands[i]);
+    fputs(".SH OPTIONS OF EVERY COMMAND\n", f);
+    print_options(f, cli_common_options);
+    fputs(".SH OPTIONS OF COMMANDS WITH A SPEC\n", f);
+    print_options(f, cli_spec_options);
+    fputs(".SH SPEC\n", f);
+    for (int32_t i = 0; i < option_section_count; i++) print_section(f, &option_sections[i]);
+    fputs(".SH EXIT STATUS\n.nf\n", f);
+    text(f, cli_exit_codes());
+    fputs(".fi\n.SH ENVIRONMENT\n.TP\n.B GRAFT_VERBOSE=1\nAs \\-\\-verbose.\n", f);
+}
+
+static status run(cli_context *c)
+{
+    return cli_print_text(c, print_page);
 }
 
 const cli_command command_man = {

@@ -10,7 +10,7 @@ spec=configs/fashion_mnist.ini
 start=$(date +%s)
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-if [ ! -t 1 ]; then say() { printf '\n== %s\n' "$*"; }; fi
+if [ ! -t 1 ] || [ -n "${NO_COLOR:-}" ]; then say() { printf '\n== %s\n' "$*"; }; fi
 run() { echo "\$ graft $*"; "$graft" "$@"; }
 # First value of a member, of whatever depth: field accuracy_top1 < file.json
 field() { sed -n 's/.*"'"$1"'": *\([-0-9.eE+]*\).*/\1/p' | head -n 1; }

@@ -105,7 +105,7 @@ ok "JSON of an unknown command" python3 -c "
 import json
 r = json.load(open('$dir/out.json'))
 assert r['code'] == 2 and 'did you mean train' in r['errors'][0]['text'], r"
-for words in "doctor" "spec resnet18" "spec --show /dev/null" "spec --check /dev/null" "--version"; do
+for words in "doctor" "spec resnet18" "spec --show /dev/null" "spec --check /dev/null" "completion bash" man "--version"; do
     # shellcheck disable=SC2086
     "$graft" $words --json >"$dir/out.json"
     ok "JSON of $words" python3 -c "
