@@ -237,7 +237,7 @@ static status missing_part(const spec_data *o, dataset_part part)
 {
     const char *paths[] = {o->train, o->val, o->test};
     const char *path = paths[part] && paths[part][0] ? paths[part] : o->root ? o->root : "";
-    if (!path[0]) return FAIL(E_USAGE, "data.root is not set: give a data set (or data.%s)", part_name(part));
+    if (!path[0]) return FAIL(E_USAGE, "data.root is not set: which data set? Give it with --data PATH, or in a spec as data.root or data.%s", part_name(part));
     if (!file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);
     return FAIL(E_DATA, "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
                         "records, a CSV table or a packed data set", path, part_name(part));

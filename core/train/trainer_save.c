@@ -113,7 +113,11 @@ status trainer_restore(trainer *t)
     TRY(optimiser_upload(&t->optimiser, &t->resumed));
     int64_t next = t->progress.step * t->spec.train.accumulate;
     TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
-    log_info(t->log, "resumed at step %lld of %lld", (long long)t->progress.step, (long long)t->total_steps);
+    if (t->progress.step < t->total_steps)
+        log_info(t->log, "resumed at step %lld of %lld", (long long)t->progress.step, (long long)t->total_steps);
+    else
+        log_info(t->log, "resumed at step %lld: all %lld steps of train.epochs = %lld are done; raise it to go on", (long long)t->progress.step,
+            (long long)t->total_steps, (long long)t->spec.train.epochs);
     return OK;
 }
 
