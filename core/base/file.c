@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "core/base/text.h"
 
 /* ---------------------------------------------------------------------------------------------------- writing */
 
@@ -324,4 +327,19 @@ status file_free_bytes(const char *folder, int64_t *bytes)
     if (statvfs(folder, &info) != 0) return FAIL(E_IO, "%s: %s", folder, strerror(errno));
     *bytes = (int64_t)info.f_bavail * (int64_t)info.f_frsize;
     return OK;
+}
+
+void dir_sweep(const char *path)
+{
+    arena a = {0};
+    char **names;
+    int64_t count = 0, pid;
+    if (dir_list(&a, path, &names, &count) != OK) count = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const char *mark = strstr(names[i], ".tmp.");
+        if (!mark || !text_to_int(mark + 5, &pid) || pid < 1 || pid > INT32_MAX) continue;
+        const char *file = path_join(&a, path, names[i]);
+        if (file && kill((pid_t)pid, 0) != 0 && errno == ESRCH) unlink(file);
+    }
+    arena_free(&a);
 }

@@ -52,6 +52,8 @@ bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 bool file_is_stream(const char *path);                          /* a pipe, socket or device             */
 status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns);
+/* Removes the folder's NAME.tmp.PID that processes left which are no more. What cannot be removed stays, without a word. */
+void dir_sweep(const char *path);
 status dir_make(const char *path);                             /* with parents; fine if it exists      */
 status dir_list(arena *a, const char *path, char ***names, int64_t *count); /* byte-wise sorted, no . or .. */
 char *path_join(arena *a, const char *folder, const char *name);

@@ -15,7 +15,7 @@ double clock_seconds(void)
 
 void log_init(logger *l, FILE *stream, log_level level, int32_t rank)
 {
-    *l = (logger){.stream = stream, .level = level, .rank = rank, .period_seconds = 10, .last_progress = -1e300};
+    *l = (logger){.stream = stream, .level = level, .rank = rank, .period_seconds = 10, .last_progress = -1e300, .last_drawn = -1e300};
     l->terminal = stream && isatty(fileno(stream));
     pthread_mutex_init(&l->lock, NULL);
 }
@@ -33,6 +33,7 @@ static void write_line(logger *l, const char *prefix, const char *fmt, va_list a
     FILE *targets[2] = {l->stream, l->copy};
     if (l->line_open && l->stream) fputs("\r\033[K", l->stream); /* the next progress call draws it again */
     l->line_open = false;
+    l->last_drawn = -1e300;
     for (int i = 0; i < 2; i++) {
         if (!targets[i]) continue;
         va_list copy;
@@ -88,9 +89,13 @@ static int terminal_columns(FILE *stream)
     return 80;
 }
 
+#define DRAW_SECONDS 0.05 /* no eye follows faster, and writing costs time */
+
 /* A line longer than the terminal would wrap and could not be redrawn, so it is cut (at bytes: progress is ASCII). */
-static void redraw(logger *l, const char *text, bool final)
+static void redraw(logger *l, const char *text, bool final, double now)
 {
+    if (!final && now - l->last_drawn < DRAW_SECONDS) return;
+    l->last_drawn = final ? -1e300 : now;
     int columns = terminal_columns(l->stream);
     if (final) fprintf(l->stream, "\r\033[K%s\n", text);
     else fprintf(l->stream, "\r\033[K%.*s", columns - 1, text);
@@ -111,7 +116,7 @@ void log_progress(logger *l, bool final, const char *fmt, ...)
     double now = clock_seconds();
     bool plain = final || now - l->last_progress >= l->period_seconds;
     if (plain) l->last_progress = now;
-    if (l->stream && l->terminal) redraw(l, text, final);
+    if (l->stream && l->terminal) redraw(l, text, final, now);
     FILE *targets[2] = {l->terminal ? NULL : l->stream, l->copy};
     for (int i = 0; plain && i < 2; i++) {
         if (!targets[i]) continue;

@@ -21,7 +21,7 @@ typedef struct logger {
     int32_t rank;
     bool terminal;
     double period_seconds; /* between plain progress lines */
-    double last_progress;
+    double last_progress, last_drawn;
     bool line_open;        /* a progress line stands on the terminal */
     pthread_mutex_t lock;
 } logger;

@@ -426,6 +426,7 @@ status trainer_setup(trainer *t)
 {
     TRY(check_spec(t));
     TRY(dir_make(t->folder));
+    dir_sweep(t->folder);
     TRY(open_data(t));
     TRY(comm_init(&t->comm));
     TRY(open_model(t));

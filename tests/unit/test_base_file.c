@@ -189,6 +189,12 @@ static void folders(void **state)
     assert_int_equal(count, 0);
     assert_int_equal(dir_list(&a, name_in(&a, "absent"), &names, &count), E_IO);
     assert_int_equal(dir_make(name_in(&a, "x/b/under-a-file")), E_IO);
+    char mine[32];
+    snprintf(mine, sizeof mine, "x/a.tmp.%ld", (long)getpid());
+    const char *left[] = {name_in(&a, "x/a.tmp.2147483647"), name_in(&a, mine), name_in(&a, "x/a.tmp.b"), name_in(&a, "x/a.tmp.")};
+    for (int i = 0; i < 4; i++) assert_int_equal(file_write_all(left[i], "", 0), OK);
+    dir_sweep(name_in(&a, "x"));
+    for (int i = 0; i < 4; i++) assert_int_equal(file_exists(left[i]), i > 0);
     const char *broken = name_in(&a, "x/broken");
     assert_int_equal(symlink("absent", broken), 0);
     assert_int_equal(dir_make(broken), E_IO);

@@ -155,6 +155,7 @@ static void progress_on_terminal(void **state)
     log_init(&l, stream, LOG_INFO, 0);
     l.terminal = true; /* a file has no width: 80 columns */
     log_progress(&l, false, "step 1");
+    log_progress(&l, false, "step 2"); /* too soon to be drawn */
     log_info(&l, "note");
     log_progress(&l, true, "end");
     assert_string_equal(written(stream, text), "\r\033[Kstep 1\r\033[Knote\n\r\033[Kend\n");
