@@ -1,7 +1,9 @@
-/* The pruned network as a whole learns to compute what the unpruned one does: the features in front of the last layer, and the outputs, on
- * training images whose values are known beforehand. No labels: a few hundred of them say little, while every image shows hundreds of
- * features (Romero and others, FitNets, ICLR 2015; Li and others, Few sample knowledge distillation, CVPR 2020). Adam (Kingma and Ba, ICLR
- * 2015), whose steps do not depend on a network's scales; statistics of batch normalisation stay. */
+/* The pruned network as a whole learns to compute what the unpruned one does: the features in front of the last layer, and the outputs. No
+ * labels: a few hundred of them say little, while every image shows hundreds of features (Romero and others, FitNets, ICLR 2015; Li and
+ * others, Few sample knowledge distillation, CVPR 2020). Every step sees other views of the training images and asks the
+ * unpruned network about them: a function is matched, not a list of values (Beyer and others, Knowledge distillation: a good teacher is patient
+ * and consistent, CVPR 2022). Adam (Kingma and Ba, ICLR 2015), whose steps do not depend on a network's scales; statistics of batch
+ * normalisation stay. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,84 +17,108 @@ static const double RATE = 3e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY =
 
 /* An edge of both networks that should agree. */
 typedef struct match {
-    edge_id dense, small;  /* of the walk's graph, of the pruned one for inference */
-    edge_id target;        /* input of the student: minus what it should be        */
-    int64_t count;         /* elements of one batch of the student's               */
-    float *negative;       /* [batches, count]                                     */
-    double spread;         /* their sum of squares about the channels' means, per batch */
+    edge_id small;         /* of the pruned network for inference               */
+    edge_id target;        /* input of the student: minus what it should be     */
+    int64_t count, channels, dense_count, dense_channels; /* elements of one batch, and their last axis */
+    int64_t *kept;         /* [channels]: channel of the dense network          */
+    float *dense, *negative; /* [dense_count], [count]: of the batch at hand    */
+    double spread;         /* sum of squares about the channels' means of one batch */
 } match;
 
 typedef struct job {
     const prune_options *options;
     const prune_images *images;
+    graph teacher;         /* unpruned, its outputs the matched edges                             */
+    plan *teacher_plan;
     graph inference, student;
     match match[MATCHES_MAX];
     int32_t match_count;
     edge_id error;         /* scalar: sum over matches of the square error as part of the spread */
     param_store *store;
     plan *plan;
+    float *fresh;          /* one batch of images                                                */
     float *weight, *gradient, *first, *second; /* [store] */
     int64_t step;
+    arena memory;
 } job;
 
-static status add_match(job *j, channel_map *m, const bool *keep, walk *dense, edge_id of_dense, edge_id of_small)
+static status add_match(job *j, channel_map *m, const bool *keep, graph *dense, edge_id of_dense, edge_id of_small)
 {
     for (int32_t k = 0; k < j->match_count; k++)
         if (j->match[k].small == of_small) return OK;
     if (j->match_count == MATCHES_MAX) return OK;
-    match *t = &j->match[j->match_count++];
-    shape s = j->inference.edges[of_small].shape;
-    *t = (match){.dense = of_dense, .small = of_small, .count = shape_count(s)};
-    t->negative = malloc((size_t)(t->count * j->images->batches) * sizeof(float));
-    float *whole = malloc((size_t)shape_count(dense->g.edges[of_dense].shape) * sizeof *whole);
-    int64_t channels = s.dim[s.rank - 1], *kept = malloc((size_t)channels * sizeof *kept);
-    status result = t->negative && whole && kept ? OK : FAIL_MEMORY(t->count * j->images->batches * 4);
-    if (result == OK) result = kept_channels(kept, channels, m, keep, dense->g.nodes[dense->g.edges[of_dense].producer].name);
-    if (result == OK) result = walk_leg(dense, (node_id)dense->g.node_count - 1, &of_dense, 1);
-    shape d = dense->g.edges[of_dense].shape;
-    int64_t dense_channels = d.dim[d.rank - 1];
-    for (int64_t b = 0; result == OK && b < j->images->batches; b++) {
-        result = walk_run(dense, b);
-        if (result == OK) result = walk_get(dense, 0, whole);
-        for (int64_t i = 0; result == OK && i < t->count; i++)
-            t->negative[b * t->count + i] = -whole[i / channels * dense_channels + kept[i % channels]];
-    }
-    walk_leave(dense);
-    free(whole), free(kept);
-    return result;
+    match *t = &j->match[j->match_count];
+    shape s = j->inference.edges[of_small].shape, d = dense->edges[of_dense].shape;
+    *t = (match){.small = of_small, .count = shape_count(s), .channels = s.dim[s.rank - 1],
+                 .dense_count = shape_count(d), .dense_channels = d.dim[d.rank - 1]};
+    t->kept = ARENA_ARRAY(&j->memory, int64_t, t->channels);
+    t->dense = ARENA_ARRAY(&j->memory, float, t->dense_count), t->negative = ARENA_ARRAY(&j->memory, float, t->count);
+    if (!t->kept || !t->dense || !t->negative) return FAIL_MEMORY((t->dense_count + t->count) * 4);
+    dense->outputs[j->match_count++] = of_dense;
+    return kept_channels(t->kept, t->channels, m, keep, dense->nodes[dense->edges[of_dense].producer].name);
 }
 
-static status find_spread(match *t, int64_t channels, int64_t batches)
+/* What the unpruned network says of a batch. */
+static status ask_teacher(job *j, const float *images)
 {
-    double *sum = calloc((size_t)channels, sizeof *sum), square = 0;
-    if (!sum) return FAIL_MEMORY(channels * 8);
-    int64_t total = t->count * batches;
-    for (int64_t i = 0; i < total; i++) {
-        double v = t->negative[i];
-        sum[i % channels] += v, square += v * v;
+    TRY(plan_set_input(j->teacher_plan, j->teacher.inputs[0], images, (size_t)j->images->each * sizeof(float)));
+    TRY(plan_run(j->teacher_plan));
+    for (int32_t k = 0; k < j->match_count; k++) {
+        match *t = &j->match[k];
+        TRY(plan_get(j->teacher_plan, j->teacher.outputs[k], t->dense, (size_t)t->dense_count * sizeof(float)));
+        for (int64_t i = 0; i < t->count; i++)
+            t->negative[i] = -t->dense[i / t->channels * t->dense_channels + t->kept[i % t->channels]];
     }
-    for (int64_t c = 0; c < channels; c++) square -= sum[c] * sum[c] / (double)(total / channels);
-    free(sum);
-    t->spread = square / (double)batches;
-    return isfinite(square) ? OK : FAIL(E_DIVERGED, "the network's features are not finite");
+    return OK;
+}
+
+static int64_t measured_batches(const job *j) { return j->images->batches < MEASURED_MAX ? j->images->batches : MEASURED_MAX; }
+
+static status find_spreads(job *j)
+{
+    double *sum[MATCHES_MAX], square[MATCHES_MAX] = {0};
+    int64_t batches = measured_batches(j);
+    for (int32_t k = 0; k < j->match_count; k++) {
+        sum[k] = ARENA_ARRAY(&j->memory, double, j->match[k].channels);
+        if (!sum[k]) return FAIL_MEMORY(j->match[k].channels * 8);
+    }
+    for (int64_t b = 0; b < batches; b++) {
+        TRY(ask_teacher(j, prune_images_batch(j->images, b)));
+        for (int32_t k = 0; k < j->match_count; k++)
+            for (int64_t i = 0; i < j->match[k].count; i++) {
+                double v = j->match[k].negative[i];
+                sum[k][i % j->match[k].channels] += v, square[k] += v * v;
+            }
+    }
+    for (int32_t k = 0; k < j->match_count; k++) {
+        match *t = &j->match[k];
+        double each = (double)(t->count / t->channels * batches);
+        for (int64_t c = 0; c < t->channels; c++) square[k] -= sum[k][c] * sum[k][c] / each;
+        if (!isfinite(square[k])) return FAIL(E_DIVERGED, "the network's features are not finite");
+        t->spread = square[k] / (double)batches;
+    }
+    return OK;
 }
 
 static status find_matches(job *j, channel_map *m, const bool *keep)
 {
-    walk dense;
+    graph dense = {0};
     status result = OK;
-    TRY_OUT(walk_init(&dense, m->g, j->images, j->options->data->batch, j->options->data->dev, 0));
+    TRY_OUT(pass_inference(&dense, m->g));
+    TRY_OUT(graph_resize_batch(&dense, j->options->data->batch));
+    edge_id outputs[GRAPH_MAX_OUTPUTS];
+    memcpy(outputs, dense.outputs, sizeof outputs);
     for (int32_t k = 0; k < j->inference.output_count; k++) {
-        edge_id output = j->inference.outputs[k], of_dense = dense.g.outputs[k];
-        TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense.g, of_dense), features_behind(&j->inference, output)));
-        TRY_OUT(add_match(j, m, keep, &dense, of_dense, output));
+        edge_id output = j->inference.outputs[k];
+        TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense, outputs[k]), features_behind(&j->inference, output)));
+        TRY_OUT(add_match(j, m, keep, &dense, outputs[k], output));
     }
-    for (int32_t k = 0; k < j->match_count; k++) {
-        shape s = j->inference.edges[j->match[k].small].shape;
-        TRY_OUT(find_spread(&j->match[k], s.dim[s.rank - 1], j->images->batches));
-    }
+    dense.output_count = j->match_count;
+    TRY_OUT(pass_lower(&j->teacher, &dense, false));
+    TRY_OUT(plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0}));
+    TRY_OUT(find_spreads(j));
 out:
-    walk_free(&dense);
+    graph_free(&dense);
     return result;
 }
 
@@ -142,15 +168,15 @@ static status build_student(job *j)
     return device_download(dev, j->weight, param_store_weights(j->store), (size_t)count * 4);
 }
 
-static status run_batch(job *j, int64_t b, double *error)
+static status run_batch(job *j, const float *images, double *error)
 {
-    const graph *g = &j->student;
     float value;
+    TRY(ask_teacher(j, images));
     for (int32_t k = 0; k < j->match_count; k++) {
         const match *t = &j->match[k];
-        TRY(plan_set_input(j->plan, t->target, t->negative + b * t->count, (size_t)t->count * sizeof(float)));
+        TRY(plan_set_input(j->plan, t->target, t->negative, (size_t)t->count * sizeof(float)));
     }
-    TRY(plan_set_input(j->plan, g->inputs[0], prune_images_batch(j->images, b), (size_t)j->images->each * sizeof(float)));
+    TRY(plan_set_input(j->plan, j->student.inputs[0], images, (size_t)j->images->each * sizeof(float)));
     TRY(plan_run(j->plan));
     TRY(plan_get(j->plan, j->error, &value, sizeof value));
     *error += value;
@@ -199,23 +225,31 @@ static status restart(job *j, const float *weight)
 
 static status measure(job *j, double *error)
 {
-    int64_t batches = j->images->batches < MEASURED_MAX ? j->images->batches : MEASURED_MAX;
+    int64_t batches = measured_batches(j);
     double sum = 0;
-    for (int64_t b = 0; b < batches; b++) TRY(run_batch(j, b, &sum));
+    for (int64_t b = 0; b < batches; b++) TRY(run_batch(j, prune_images_batch(j->images, b), &sum));
     *error = sum / (double)(batches * j->match_count);
     return OK;
 }
 
-static status learn(job *j, double rate, int64_t *order)
+/* New views of the images; where the source has no more, those that are held. */
+static status next_views(job *j, int64_t index)
+{
+    const prune_data *data = j->options->data;
+    bool done = false;
+    TRY(data->next_batch(data->context, j->fresh, &done));
+    if (done) memcpy(j->fresh, prune_images_batch(j->images, index % j->images->batches), (size_t)j->images->each * sizeof(float));
+    return OK;
+}
+
+static status learn(job *j, double rate)
 {
     int64_t batches = j->images->batches, epochs = j->options->imitate_epochs;
     for (int64_t e = 0; e < epochs; e++) {
-        rng r = rng_make(2, RNG_PRUNE, (uint64_t)e);
         double sum = 0;
-        for (int64_t b = 0; b < batches; b++) order[b] = b;
-        rng_shuffle(&r, order, batches);
         for (int64_t b = 0; b < batches; b++) {
-            TRY(run_batch(j, order[b], &sum));
+            TRY(next_views(j, e * batches + b));
+            TRY(run_batch(j, j->fresh, &sum));
             TRY(update(j, rate_at(rate, (double)(e * batches + b) / (double)(epochs * batches))));
         }
         log_progress(j->options->data->log, false, "prune: imitation %lld/%lld, error %.4f of the variance", (long long)e + 1,
@@ -228,15 +262,14 @@ static status learn(job *j, double rate, int64_t *order)
 static status learn_safely(job *j, double *error)
 {
     size_t bytes = (size_t)param_store_count(j->store) * sizeof(float);
-    int64_t *order = malloc((size_t)j->images->batches * sizeof *order);
     float *start = malloc(bytes);
-    status result = start && order ? OK : FAIL_MEMORY(bytes);
+    status result = start ? OK : FAIL_MEMORY(bytes);
     if (result != OK) goto out;
     memcpy(start, j->weight, bytes);
     TRY_OUT(measure(j, &error[0]));
     for (int32_t attempt = 0; attempt < ATTEMPTS; attempt++) {
         TRY_OUT(restart(j, start));
-        TRY_OUT(learn(j, RATE * pow(3, -attempt), order));
+        TRY_OUT(learn(j, RATE * pow(3, -attempt)));
         TRY_OUT(measure(j, &error[1]));
         if (error[1] < error[0]) goto out;
         log_verbose(j->options->data->log, "    imitation made it worse: %.4f -> %.4f", error[0], error[1]);
@@ -244,7 +277,7 @@ static status learn_safely(job *j, double *error)
     error[1] = error[0];
     result = restart(j, start);
 out:
-    free(start), free(order);
+    free(start);
     return result;
 }
 
@@ -252,6 +285,8 @@ status imitate(graph *g, channel_map *m, const bool *keep, const prune_options *
 {
     job j = {.options = o, .images = images};
     status result = OK;
+    j.fresh = malloc((size_t)images->each * sizeof(float));
+    if (!j.fresh) TRY_OUT(FAIL_MEMORY(images->each * 4));
     TRY_OUT(pass_inference(&j.inference, g));
     TRY_OUT(graph_resize_batch(&j.inference, o->data->batch));
     TRY_OUT(find_matches(&j, m, keep));
@@ -260,10 +295,10 @@ status imitate(graph *g, channel_map *m, const bool *keep, const prune_options *
     TRY_OUT(param_store_download(j.store, &j.student));
     take_values(g, &j.student);
 out:
-    plan_destroy(j.plan);
+    plan_destroy(j.plan), plan_destroy(j.teacher_plan);
     param_store_destroy(j.store);
-    graph_free(&j.inference), graph_free(&j.student);
-    for (int32_t k = 0; k < j.match_count; k++) free(j.match[k].negative);
-    free(j.weight), free(j.gradient), free(j.first), free(j.second);
+    graph_free(&j.inference), graph_free(&j.student), graph_free(&j.teacher);
+    arena_free(&j.memory);
+    free(j.fresh), free(j.weight), free(j.gradient), free(j.first), free(j.second);
     return result;
 }
