@@ -22,7 +22,7 @@ run_network() {
         model.input_height=64 model.dropout=0.1 data.resize=stretch train.epochs=2 train.batch_size=16 train.output="$folder/run" \
         schedule.learning_rate=0.005 schedule.warmup=0
     "$graft" prune $one "$folder/run/last.safetensors" prune.target=flops:0.5 prune.granularity=1 prune.min_filters=2 \
-        prune.reestimate_batches=2 prune.images=64 -o "$folder/pruned.safetensors" --json >"$folder/prune.json" 2>"$folder/prune.log"
+        prune.reestimate_batches=2 prune.images=64 prune.imitate_epochs=12 -o "$folder/pruned.safetensors" --json >"$folder/prune.json" 2>"$folder/prune.log"
     local left; left=$(number "$folder/prune.json" 'r["macs"] / r["macs_before"]')
     ok "$arch prunes to half its products ($left)" holds "abs($left - 0.5) < 0.03"
     ok "$arch retrains" "$graft" train $one -e "$folder/pruned.safetensors.retrain.ini" train.epochs=1 train.output="$folder/retrain"
