@@ -6,6 +6,7 @@
 
 #include "core/base/file.h"
 #include "core/base/rng.h"
+#include "core/data/image_codecs.h"
 #include "core/data/readers/readers.h"
 
 const dataset_reader *const dataset_readers[] = {&reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
@@ -177,7 +178,7 @@ status image_from_raw(image *im, const uint8_t *pixels, int32_t width, int32_t h
         const uint8_t *from = pixels + i * step;
         uint8_t *to = im->pixels + i * (size_t)want;
         if (channels == 1) memset(to, from[0], (size_t)want);
-        else if (want == 1) to[0] = (uint8_t)((from[0] * 19595u + from[plane] * 38470u + from[2 * plane] * 7471u + 0x8000u) >> 16);
+        else if (want == 1) to[0] = image_luma(from[0], from[plane], from[2 * plane]);
         else to[0] = from[0], to[1] = from[plane], to[2] = from[2 * plane];
     }
     return OK;
