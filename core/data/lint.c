@@ -88,9 +88,10 @@ static status table_read(verdict_table *t, const char *path, const spec_data *o)
         /* The last line has no newline only when it was cut. */
         if (!rest || !parse_line(line, &v)) continue;
         verdict *slot = table_find(t, v.name);
+        bool bad = v.reason != NULL;
         v.name = arena_strdup(&t->memory, v.name);
-        if (v.reason) v.reason = arena_strdup(&t->memory, v.reason);
-        if (!v.name) TRY_OUT(FAIL_MEMORY(strlen(line)));
+        if (bad) v.reason = arena_strdup(&t->memory, v.reason);
+        if (!v.name || (bad && !v.reason)) TRY_OUT(FAIL_MEMORY(strlen(line)));
         *slot = v;
     }
 out:
@@ -239,7 +240,7 @@ status lint_report_judge(const lint_report *report, const dataset *ds, const spe
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
     const char *more = report->bad_count > listed ? "\n  ..." : "";
     if (fraction > allowed)
-        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.2g %%, data.max_bad_fraction allows %.2g %%); remove them or raise "
+        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
                             "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);
     log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s%s", (long long)report->bad_count,
         (long long)ds->count, text, more);

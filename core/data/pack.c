@@ -159,7 +159,10 @@ static status check_target(const char *path, arena *a)
     if (!file_is_dir(path)) return FAIL(E_IO, "%s: exists and is no folder", path);
     TRY(dir_list(a, path, &names, &count));
     bool ours = count == 0;
-    for (int64_t i = 0; i < count; i++) ours = ours || strcmp(names[i], PACKED_FILE) == 0;
+    /* What a killed run left, data.mdb.tmp.PID, is ours too. */
+    for (int64_t i = 0; i < count; i++)
+        ours = ours || strcmp(names[i], PACKED_FILE) == 0 || strncmp(names[i], PACKED_FILE ".tmp.", sizeof PACKED_FILE ".tmp." - 1) == 0;
+    if (ours) dir_sweep(path);
     return ours ? OK : FAIL(E_IO, "%s: a folder with other files in it; choose a new name for the packed data set", path);
 }
 

@@ -247,6 +247,12 @@ static void test_cifar(void **state)
     records[0] = 10;
     put_file(test_path("cifar/cifar-10-batches-bin/data_batch_2.bin"), records, 3073);
     assert_fails(E_DATA, "label 10", dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    records[0] = 9;
+    for (int i = 2; i <= 65; i++) put_file(test_path("cifar/cifar-10-batches-bin/data_batch_%d.bin", i), records, 3073);
+    assert_fails(E_DATA, "more than 64 files", dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    assert_int_equal(remove(test_path("cifar/cifar-10-batches-bin/data_batch_65.bin")), 0);
+    put_file(test_path("cifar/cifar-10-batches-bin/train.bin"), records, 3074);
+    assert_fails(E_DATA, "of CIFAR-10 and of CIFAR-100", dataset_open_parts(&o, 1, NULL, &train, &val, &test));
     memset(records, 7, 3 * 3074);
     records[1] = 99;
     put_file(test_path("cifar100/train.bin"), records, 3 * 3074);
@@ -388,6 +394,11 @@ static void test_pack_raw(void **state)
     put_text(test_path("other/file.txt"), "x");
     assert_ok(dataset_open_images(&train, test_path("idx-pack/train-images-idx3-ubyte.gz")));
     assert_fails(E_IO, "other files", dataset_pack(test_path("other"), &train, NULL, NULL, NULL));
+    /* What a killed run left (no process has this number) neither blocks the folder nor stays in it. */
+    const char *left = test_path("killed.packed/data.mdb.tmp.2147483647");
+    put_text(left, "half a data set");
+    assert_ok(dataset_pack(test_path("killed.packed"), &train, NULL, NULL, NULL));
+    assert_true(file_exists(test_path("killed.packed/data.mdb")) && !file_exists(left));
     dataset_close(&train);
 }
 
@@ -428,6 +439,9 @@ static void test_lint_finds_what_was_planted(void **state)
     o.max_bad_fraction = 0.3;
     assert_ok(lint_report_judge(&report, &ds, &o, NULL));
     assert_int_equal(report.bad_count, 3);
+    for (int64_t i = 0; i < ds.count; i++) report.reason[i] = "bad";
+    report.bad_count = ds.count;
+    assert_fails(E_DATA, "(100 %, data.max_bad_fraction allows 30 %)", lint_report_judge(&report, &ds, &o, NULL));
     lint_report_free(&report);
     /* A damaged cache costs time, not truth. */
     arena memory = {0};

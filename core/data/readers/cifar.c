@@ -47,11 +47,12 @@ static status find_files(cifar_files *files, arena *a, const char *path, dataset
         if (!folder) return FAIL_MEMORY(strlen(path));
         if (!file_is_dir(folder)) continue;
         TRY(dir_list(a, folder, &names, &count));
-        for (int64_t k = 0; k < count && files->count < MAX_FILES; k++) {
+        for (int64_t k = 0; k < count; k++) {
             int32_t label_bytes;
             if (!name_fits(names[k], part, &label_bytes)) continue;
             if (files->count && label_bytes != files->label_bytes)
                 return FAIL(E_DATA, "%s: files of CIFAR-10 and of CIFAR-100 in one folder", folder);
+            if (files->count == MAX_FILES) return FAIL(E_DATA, "%s: more than %d files of records; join some", folder, MAX_FILES);
             files->label_bytes = label_bytes;
             if (!(files->path[files->count++] = path_join(a, folder, names[k]))) return FAIL_MEMORY(strlen(folder));
         }
@@ -63,7 +64,8 @@ static bool probe(const char *path, dataset_part part)
 {
     arena memory = {0};
     cifar_files files;
-    bool found = find_files(&files, &memory, path, part) == OK && files.count > 0;
+    (void)find_files(&files, &memory, path, part); /* what is wrong with files that are there, opening says */
+    bool found = files.count > 0;
     arena_free(&memory);
     return found;
 }
