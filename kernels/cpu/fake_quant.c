@@ -11,7 +11,7 @@ static const char *refuse(const void *desc)
     return ((const fake_quant_desc *)desc)->type == DTYPE_F32 ? CPU_REFUSE() : "f32 only";
 }
 
-/* f32 magnitudes order as their bits do: a maximum of integers vectorises, and NaN (above infinity) is dropped first. */
+/* NaN is never greater. */
 static float greatest_of(const float *src, int64_t count)
 {
     float greatest = 0;

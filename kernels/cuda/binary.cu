@@ -29,25 +29,13 @@ static rule rule_of(const binary_desc *d, bool multiply)
     return r;
 }
 
-/* A result that is rounded to an integer must be the same on every machine: exp in double, as the reference has it. */
-static __device__ float activate_integer(float x, const rule &r)
-{
-    if (r.act == ACT_SIGMOID) return (float)(1.0 / (1.0 + exp(-(double)x)));
-    if (r.act == ACT_SWISH) return (float)((double)x / (1.0 + exp(-(double)x)));
-    return activate(x, r.act, r.alpha, r.beta);
-}
-
 template <typename T> static __device__ T combine(T a, T b, const rule &r)
 {
     float x = to_float(a), y = to_float(b);
     if (r.multiply) return from_float<T>(x * y);
     float sum = x * r.a_scale + y * r.b_scale; /* three roundings, see kernels.h */
-    return from_float<T>(sizeof(T) == 1 ? activate_integer(sum, r) : activate(sum, r.act, r.alpha, r.beta));
+    return from_float<T>(sizeof(T) == 1 ? activate_exactly(sum, r.act, r.alpha, r.beta) : activate(sum, r.act, r.alpha, r.beta));
 }
-
-#define FOR_TYPE(type, FUNCTION, ...)                                                                                  \
-    ((type) == DTYPE_I8 ? FUNCTION<int8_t>(__VA_ARGS__) : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)         \
-                                                                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
 
 /* ------------------------------------------------------------------------------------------------ direct */
 
@@ -90,7 +78,7 @@ template <typename T> static status launch_reduce_direct(const kernel_call *call
 
 static status add_direct_run(const kernel_call *call)
 {
-    return FOR_TYPE(((const binary_desc *)call->desc)->type, launch_combine_direct, call, false);
+    return FOR_ACTIVATION_TYPE(((const binary_desc *)call->desc)->type, launch_combine_direct, call, false);
 }
 
 static status mul_direct_run(const kernel_call *call)
@@ -196,7 +184,7 @@ template <typename T> static status launch_mul_reduce(const kernel_call *call)
 
 static status add_columns_run(const kernel_call *call)
 {
-    return FOR_TYPE(((const binary_desc *)call->desc)->type, launch_combine, call, false);
+    return FOR_ACTIVATION_TYPE(((const binary_desc *)call->desc)->type, launch_combine, call, false);
 }
 
 static status mul_columns_run(const kernel_call *call)

@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/common.cuh"
 
-constexpr int COLUMN_THREADS = 256, COLUMN_WIDTH = 32, COLUMN_BLOCKS = 1024, GRID_MAX = 65535;
+constexpr int COLUMN_THREADS = 256, COLUMN_WIDTH = 32, COLUMN_BLOCKS = 1024;
 
 typedef struct column_plan {
     dim3 grid, block;

@@ -93,6 +93,9 @@ static inline __device__ int64_t quotient(int64_t a, int32_t b)
     return a <= INT32_MAX ? (int32_t)a / b : a / b;
 }
 
+/* A grid's y and z: kernels walk on in steps of the grid. */
+constexpr int GRID_MAX = 65535;
+
 /* Blocks that cover `count` with `each` elements a block. */
 static inline unsigned blocks_for(int64_t count, int64_t each)
 {
@@ -164,6 +167,16 @@ static inline bool aligned_to(const void *p, size_t bytes)
 #define FOR_FLOAT_TYPE(type, FUNCTION, ...)                                                                            \
     ((type) == DTYPE_F16 ? FUNCTION<f16>(__VA_ARGS__) : (type) == DTYPE_BF16 ? FUNCTION<bf16>(__VA_ARGS__) : FUNCTION<float>(__VA_ARGS__))
 
+/* The same for activations of an engine, i8 and u8, too. */
+#define FOR_ACTIVATION_TYPE(type, FUNCTION, ...)                                                                       \
+    ((type) == DTYPE_I8 ? FUNCTION<int8_t>(__VA_ARGS__) : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)         \
+                                                                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
+
+/* Sums of integers are integers. */
+template <typename T> struct sum_of { typedef float type; };
+template <> struct sum_of<int8_t> { typedef int32_t type; };
+template <> struct sum_of<uint8_t> { typedef int32_t type; };
+
 /* ------------------------------------------------------------------------------------------------ activations */
 
 static inline __device__ float activate(float x, activation act, float alpha, float beta)
@@ -177,6 +190,14 @@ static inline __device__ float activate(float x, activation act, float alpha, fl
     case ACT_CLIP: return x < alpha ? alpha : x > beta ? beta : x;
     default: return x;
     }
+}
+
+/* Before a rounding to an integer, which must be the same on every machine: exp in double, as the reference has it. */
+static inline __device__ float activate_exactly(float x, activation act, float alpha, float beta)
+{
+    if (act == ACT_SIGMOID) return (float)(1.0 / (1.0 + exp(-(double)x)));
+    if (act == ACT_SWISH) return (float)((double)x / (1.0 + exp(-(double)x)));
+    return activate(x, act, alpha, beta);
 }
 
 /* g * act'(x), for x the input or, of those that bn_desc allows, the output of the activation. */

@@ -85,12 +85,14 @@ conv2d_gemm conv2d_gemm_dsrc(const conv2d_desc *d, int32_t ph, int32_t pw)
     return g;
 }
 
-bool conv2d_fits_gemm(const conv2d_desc *d)
+const char *conv2d_refuse_gemm(const conv2d_desc *d)
 {
-    double limit = 0x1p31, pixels = (double)(d->ih + d->pt + d->pb) * (double)(d->iw + d->pl + d->pr);
+    /* Short of 2^31 by what the last block's threads and tile may count beyond the last element. */
+    double limit = 0x1p31 - 0x1p10, pixels = (double)(d->ih + d->pt + d->pb) * (double)(d->iw + d->pl + d->pr);
     double weights = (double)d->oc * d->kh * d->kw * (double)(d->ic / d->groups);
-    return (double)d->n * pixels * (double)d->ic < limit && (double)d->n * (double)d->oh * (double)d->ow * (double)d->oc < limit &&
-        weights < limit;
+    bool fits = (double)d->n * pixels * (double)d->ic < limit && (double)d->n * (double)d->oh * (double)d->ow * (double)d->oc < limit &&
+                weights < limit;
+    return fits ? NULL : "a tensor of about 2^31 elements or more, padding included";
 }
 
 int32_t conv2d_bands(const conv2d_gemm *g)

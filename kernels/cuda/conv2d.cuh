@@ -44,12 +44,42 @@ typedef struct conv2d_gemm {
 conv2d_gemm conv2d_gemm_forward(const conv2d_desc *d);
 /* The product of dsrc's pixels (ph + sh * y, pw + sw * x), 0 <= ph < sh, 0 <= pw < sw; m or k may be 0. */
 conv2d_gemm conv2d_gemm_dsrc(const conv2d_desc *d, int32_t ph, int32_t pw);
-/* Whether offsets of elements, padding included, fit 31 bits, as conv2d_gemm needs. */
-bool conv2d_fits_gemm(const conv2d_desc *d);
+/* Why conv2d_gemm cannot describe it, or NULL: offsets of elements, padding included, and indices of threads must fit 31 bits. */
+const char *conv2d_refuse_gemm(const conv2d_desc *d);
 
 /* Bands of pixels that a weight gradient is summed over apart: at least 256 pixels each, 512 tiles of 64 x 64 in all, at most 64 MiB of partial
  * results. From the shape alone, so that a result has the same bits on every GPU. */
 int32_t conv2d_bands(const conv2d_gemm *g);
+
+/* Where row m reads: its pixel at tap 0, channel 0. The element counts modulo 2^32, since in padding it may lie before or behind the tensor:
+ * base + (offset of a tap that lies inside) is right again. */
+typedef struct pixel_origin {
+    uint32_t base;
+    int32_t y, x;
+} pixel_origin;
+
+/* Rows from `end` on lie outside. */
+static inline __device__ pixel_origin pixel_origin_of(const conv2d_gemm *g, int32_t m, int32_t end)
+{
+    if (m >= end) return pixel_origin{0, -(1 << 30), 0};
+    int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
+    int32_t iy = y * g->step_h + g->first_h, ix = (pixel - y * g->by_row.value) * g->step_w + g->first_w;
+    return pixel_origin{(((uint32_t)image * g->in_h + iy) * g->in_w + ix) * g->in_pitch, iy, ix};
+}
+
+/* First element of the pixel that row (image, y, x) writes. */
+static inline __device__ int64_t out_element_at(const conv2d_gemm *g, int32_t image, int32_t y, int32_t x)
+{
+    int64_t oy = g->out_first_h + y * g->out_step_h, ox = g->out_first_w + x * g->out_step_w;
+    return ((image * (int64_t)g->out_h + oy) * g->out_w + ox) * g->out_pitch;
+}
+
+static inline __device__ int64_t out_element(const conv2d_gemm *g, int32_t m)
+{
+    if (g->plain_out) return (int64_t)m * g->out_pitch;
+    int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
+    return out_element_at(g, image, y, pixel - y * g->by_row.value);
+}
 
 /* ------------------------------------------------------------------------------------------------ factors */
 

@@ -103,11 +103,6 @@ template <typename T, int V> static inline __device__ void finish_pixel(float y[
     else store_pack<float, V>(out->dst, at, y);
 }
 
-static inline __device__ int64_t out_pixel(const conv2d_gemm *g, int32_t image, int32_t y, int32_t x)
-{
-    return ((int64_t)image * g->out_h + g->out_first_h + y * g->out_step_h) * g->out_w + g->out_first_w + x * g->out_step_w;
-}
-
 /* K x K taps, stride S, no dilation; plain factors. Threads: channel packs fastest, then columns, strips, images. */
 template <typename T, int V, int K, int S>
 static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, conv2d_output out, conv2d_compute compute,
@@ -139,7 +134,7 @@ static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, co
     }
 #pragma unroll
     for (int s = 0; s < STRIP; s++)
-        if (y0 + s < g.rows_h) finish_pixel<T, V>(sum[s], &out, out_pixel(&g, image, y0 + s, x) * g.out_pitch + c, c);
+        if (y0 + s < g.rows_h) finish_pixel<T, V>(sum[s], &out, out_element_at(&g, image, y0 + s, x) + c, c);
 }
 
 /* Any window; one output pixel and V channels per thread. */
@@ -158,7 +153,7 @@ static __global__ void __launch_bounds__(THREADS, 8) window_kernel(conv2d_gemm g
 #pragma unroll
             for (int i = 0; i < V; i++) sum[i] = fmaf(v[i], weight[(ty * g.taps_w + tx) * g.groups + c + i], sum[i]);
         }
-    finish_pixel<T, V>(sum, &out, out_pixel(&g, image, y, x) * g.out_pitch + c, c);
+    finish_pixel<T, V>(sum, &out, out_element_at(&g, image, y, x) + c, c);
 }
 
 typedef struct depthwise_call {
@@ -364,8 +359,7 @@ static const char *shape_refuse(const conv2d_desc *d)
 {
     if (d->groups != d->ic || d->ic != d->oc) return "not depthwise";
     if (d->src_type == DTYPE_F64) return "f64 is the reference's";
-    if (!conv2d_fits_gemm(d)) return "a tensor of 2^31 elements or more, padding included";
-    return NULL;
+    return conv2d_refuse_gemm(d);
 }
 
 static const char *forward_refuse(const void *desc)

@@ -26,19 +26,7 @@ static inline __device__ int32_t factor(uint8_t x, conv2d_compute) { return x; }
 static inline __device__ float multiply_add(float a, float b, float sum) { return fmaf(a, b, sum); }
 static inline __device__ int32_t multiply_add(int32_t a, int32_t b, int32_t sum) { return a * b + sum; }
 
-template <typename T> struct sum_of { typedef float type; };
-template <> struct sum_of<int8_t> { typedef int32_t type; };
-template <> struct sum_of<uint8_t> { typedef int32_t type; };
-
 /* ------------------------------------------------------------------------------------------------ forward */
-
-/* Rounded to an integer, the exponential functions must be the reference's to the last bit: once from f64. */
-static inline __device__ float activate_exactly(float x, const conv2d_output *o)
-{
-    if (o->act == ACT_SIGMOID) return (float)(1 / (1 + exp(-(double)x)));
-    if (o->act == ACT_SWISH) return (float)((double)x / (1 + exp(-(double)x)));
-    return activate(x, o->act, o->alpha, o->beta);
-}
 
 static inline __device__ float src_factor(float x, const conv2d_desc *d, const conv2d_input *in, int32_t channel)
 {
@@ -68,7 +56,7 @@ static __global__ void __launch_bounds__(THREADS, 4) forward_kernel(conv2d_desc 
         }
         float v = epilogue_sum(&out, (float)sum, out.add ? load_as(out.add, out.add_type, i) : 0, (int32_t)o);
         bool rounded = out.dst_type == DTYPE_I8 || out.dst_type == DTYPE_U8;
-        store_as(out.dst, out.dst_type, i, rounded ? activate_exactly(v, &out) : activate(v, out.act, out.alpha, out.beta));
+        store_as(out.dst, out.dst_type, i, rounded ? activate_exactly(v, out.act, out.alpha, out.beta) : activate(v, out.act, out.alpha, out.beta));
     }
 }
 
@@ -182,7 +170,7 @@ static size_t dweight_scratch(const void *desc, const void *state)
 static const char *refuse(const void *desc)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
-    return d->src_type == DTYPE_F64 ? "f64 is the reference's" : NULL;
+    return cuda_refuse_type(d->src_type);
 }
 
 extern const kernel conv2d_forward__cuda_direct = {

@@ -208,7 +208,8 @@ static status dsrc_run_for(const kernel_call *call, bool sm75)
 
 static const char *shape_refuse(const conv2d_desc *d)
 {
-    if (!conv2d_fits_gemm(d)) return "a tensor of 2^31 elements or more, padding included";
+    const char *why = conv2d_refuse_gemm(d);
+    if (why) return why;
     if (d->kh > MAX_WINDOW || d->kw > MAX_WINDOW) return "a window above 16 x 16";
     if (d->groups > 1 && d->oc / d->groups * (d->ic / d->groups) < 64) return "groups of so few channels waste the tensor cores";
     return NULL;

@@ -154,11 +154,10 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
             l->mask[i] = 1;
             continue;
         }
-        int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
-        int32_t iy = y * g->step_h + g->first_h, ix = (pixel - y * g->by_row.value) * g->step_w + g->first_w;
-        l->base[i] = (((uint32_t)image * g->in_h + iy) * g->in_w + ix) * g->in_pitch + group * g->channels;
-        for (int t = 0; t < g->taps_h; t++) l->mask[i] |= (uint32_t)((uint32_t)(iy + t * g->gap_h) < (uint32_t)g->in_h) << t;
-        for (int t = 0; t < g->taps_w; t++) l->mask[i] |= (uint32_t)((uint32_t)(ix + t * g->gap_w) < (uint32_t)g->in_w) << (16 + t);
+        pixel_origin p = pixel_origin_of(g, m, g->m);
+        l->base[i] = p.base + group * g->channels;
+        for (int t = 0; t < g->taps_h; t++) l->mask[i] |= (uint32_t)((uint32_t)(p.y + t * g->gap_h) < (uint32_t)g->in_h) << t;
+        for (int t = 0; t < g->taps_w; t++) l->mask[i] |= (uint32_t)((uint32_t)(p.x + t * g->gap_w) < (uint32_t)g->in_w) << (16 + t);
     }
     l->k = threadIdx.x % (SLICE / CHUNK) * ELEMENTS;
     if constexpr (POINT) return;
@@ -375,14 +374,6 @@ static inline __device__ void store_eight_integers(float y[8], void *to, dtype t
     if (type == DTYPE_I8) store_eight<int8_t>(y, to, at, whole, count);
     else if (type == DTYPE_U8) store_eight<uint8_t>(y, to, at, whole, count);
     else store_eight<float>(y, to, at, whole, count);
-}
-
-static inline __device__ int64_t out_element(const conv2d_gemm *g, int32_t m)
-{
-    if (g->plain_out) return (int64_t)m * g->out_pitch;
-    int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
-    int64_t oy = g->out_first_h + y * g->out_step_h, ox = g->out_first_w + (pixel - y * g->by_row.value) * g->out_step_w;
-    return ((image * (int64_t)g->out_h + oy) * g->out_w + ox) * g->out_pitch;
 }
 
 /* Adds a warp's sums of its WN channels over lanes, then over the block's warps, and writes the block's row of `stats`. */

@@ -58,20 +58,6 @@ static inline __device__ tap_origin tap_origin_of(const conv2d_gemm *g, int32_t 
     return tap_origin{(uint32_t)((dy * g->in_w + dx) * g->in_pitch + group * g->channels + c), dy, dx, n < g->k};
 }
 
-/* Tap 0 of pixel p; beyond `end` nowhere. */
-typedef struct pixel_origin {
-    uint32_t base;
-    int32_t y, x;
-} pixel_origin;
-
-static inline __device__ pixel_origin pixel_origin_of(const conv2d_gemm *g, int32_t p, int32_t end)
-{
-    if (p >= end) return pixel_origin{0, -(1 << 30), 0};
-    int32_t image = divide(p, g->by_image), pixel = p - image * g->by_image.value, y = divide(pixel, g->by_row);
-    int32_t iy = y * g->step_h + g->first_h, ix = (pixel - y * g->by_row.value) * g->step_w + g->first_w;
-    return pixel_origin{(((uint32_t)image * g->in_h + iy) * g->in_w + ix) * g->in_pitch, iy, ix};
-}
-
 static inline __device__ bool tap_inside(const conv2d_gemm *g, pixel_origin p, tap_origin t)
 {
     return t.some && (uint32_t)(p.y + t.dy) < (uint32_t)g->in_h && (uint32_t)(p.x + t.dx) < (uint32_t)g->in_w;

@@ -53,46 +53,25 @@ static inline __device__ void multiply(float sum[TILE::TM][TILE::TN], const floa
 
 /* ------------------------------------------------------------------------------------------------ forward and dsrc */
 
-/* Where row m of a tile reads: its pixel at tap 0 (channel 0 of the group) and that pixel's coordinates; rows past the end lie outside. */
-typedef struct row_origin {
-    int32_t offset, y, x;
-} row_origin;
-
-static inline __device__ row_origin origin_of(const conv2d_gemm *g, int32_t m)
-{
-    if (m >= g->m) return row_origin{0, -(1 << 30), 0};
-    int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
-    int32_t iy = y * g->step_h + g->first_h, ix = (pixel - y * g->by_row.value) * g->step_w + g->first_w;
-    return row_origin{((image * g->in_h + iy) * g->in_w + ix) * g->in_pitch, iy, ix};
-}
-
-static inline __device__ int64_t out_element(const conv2d_gemm *g, int32_t m)
-{
-    if (g->plain_out) return (int64_t)m * g->out_pitch;
-    int32_t image = divide(m, g->by_image), pixel = m - image * g->by_image.value, y = divide(pixel, g->by_row);
-    int64_t oy = g->out_first_h + y * g->out_step_h, ox = g->out_first_w + (pixel - y * g->by_row.value) * g->out_step_w;
-    return ((image * (int64_t)g->out_h + oy) * g->out_w + ox) * g->out_pitch;
-}
-
 /* A slice of 16 k of both factors in registers. */
 template <typename TILE> struct slice {
     float a[TILE::A], b[TILE::B];
 };
 
 template <typename T, typename TILE>
-static inline __device__ void load_slice(slice<TILE> *s, const conv2d_gemm *g, const conv2d_input *in, conv2d_compute compute, const row_origin *rows,
+static inline __device__ void load_slice(slice<TILE> *s, const conv2d_gemm *g, const conv2d_input *in, conv2d_compute compute, const pixel_origin *rows,
     const T *src, const T *weight, int32_t group, int32_t n0, int32_t k0)
 {
     int32_t lane = threadIdx.x % BK, run = threadIdx.x / BK;
     { /* 16 neighbouring threads read 16 neighbouring k of a row */
         int32_t k = k0 + lane, tap = divide(k, g->by_channels), c = k - tap * g->channels, ty = divide(tap, g->by_taps_w);
         int32_t dy = ty * g->gap_h, dx = (tap - ty * g->taps_w) * g->gap_w;
-        int32_t offset = (dy * g->in_w + dx) * g->in_pitch + group * g->channels + c;
+        uint32_t offset = (uint32_t)((dy * g->in_w + dx) * g->in_pitch + group * g->channels + c);
 #pragma unroll
         for (int i = 0; i < TILE::A; i++) {
-            row_origin r = rows[run + i * (THREADS / BK)];
+            pixel_origin r = rows[run + i * (THREADS / BK)];
             bool inside = k < g->k && (uint32_t)(r.y + dy) < (uint32_t)g->in_h && (uint32_t)(r.x + dx) < (uint32_t)g->in_w;
-            float x = inside ? to_float(src[(int64_t)r.offset + offset]) : 0.0f;
+            float x = inside ? to_float(src[r.base + offset]) : 0.0f;
             if (in->a && inside) x = transformed(in, x, group * g->channels + c);
             s->a[i] = round_factor(x, compute);
         }
@@ -151,9 +130,9 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) gathered_kernel(
     static_assert(THREADS / TILE::ACROSS * TILE::BN <= 2 * BK * TILE::PITCH_M && TILE::PITCH_M <= TILE::PITCH_N, "sums fit where slices lay");
     SHARED(float, a, [2][BK * TILE::PITCH_M]);
     SHARED(float, b, [2][BK * TILE::PITCH_N]);
-    SHARED(row_origin, rows, [TILE::BM]);
+    SHARED(pixel_origin, rows, [TILE::BM]);
     int32_t m0 = blockIdx.x * TILE::BM, n0 = blockIdx.y * TILE::BN, slices = (g.k + BK - 1) / BK;
-    for (int i = threadIdx.x; i < TILE::BM; i += THREADS) rows[i] = origin_of(&g, m0 + i);
+    for (int i = threadIdx.x; i < TILE::BM; i += THREADS) rows[i] = pixel_origin_of(&g, m0 + i, g.m);
     __syncthreads();
     for (int32_t group = blockIdx.z; group < g.groups; group += gridDim.z) {
         float sum[TILE::TM][TILE::TN] = {};
@@ -195,13 +174,11 @@ static bool large_tile(int64_t m, int64_t n, int64_t groups)
     return n > 64 && (m + 127) / 128 * ((n + 127) / 128) * groups >= 264;
 }
 
-constexpr int MAX_GRID_Z = 65535;
-
 template <typename T, typename TILE>
 static status launch_gathered(const kernel_call *call, const conv2d_gemm *g, const conv2d_input *in, const conv2d_output *out, double *stats,
     const void *src, const void *weight)
 {
-    dim3 grid(blocks_for(g->m, TILE::BM), blocks_for(g->n, TILE::BN), g->groups < MAX_GRID_Z ? g->groups : MAX_GRID_Z);
+    dim3 grid(blocks_for(g->m, TILE::BM), blocks_for(g->n, TILE::BN), g->groups < GRID_MAX ? g->groups : GRID_MAX);
     return launch(gathered_kernel<T, TILE>, grid, dim3(THREADS), 0, call->stream, *g, *in, *out, ((const conv2d_desc *)call->desc)->compute,
         stats, (const T *)src, (const T *)weight);
 }
@@ -263,7 +240,7 @@ static inline __device__ void load_pixels(slice<TILE> *s, const conv2d_gemm *g, 
 {
     int32_t m = m0 + threadIdx.x % TILE::BM, n = n0 + threadIdx.x % TILE::BN;
     int32_t tap = divide(n, g->by_channels), c = n - tap * g->channels, ty = divide(tap, g->by_taps_w), tx = tap - ty * g->taps_w;
-    int32_t offset = (ty * g->gap_h * g->in_w + tx * g->gap_w) * g->in_pitch + group * g->channels + c;
+    uint32_t offset = (uint32_t)((ty * g->gap_h * g->in_w + tx * g->gap_w) * g->in_pitch + group * g->channels + c);
 #pragma unroll
     for (int i = 0; i < TILE::A; i++) {
         int32_t k = k0 + threadIdx.x / TILE::BM + i * (THREADS / TILE::BM);
@@ -272,9 +249,9 @@ static inline __device__ void load_pixels(slice<TILE> *s, const conv2d_gemm *g, 
 #pragma unroll
     for (int i = 0; i < TILE::B; i++) {
         int32_t k = k0 + threadIdx.x / TILE::BN + i * (THREADS / TILE::BN);
-        row_origin r = origin_of(g, k < end ? k : g->m);
+        pixel_origin r = pixel_origin_of(g, k, end);
         bool inside = n < g->k && (uint32_t)(r.y + ty * g->gap_h) < (uint32_t)g->in_h && (uint32_t)(r.x + tx * g->gap_w) < (uint32_t)g->in_w;
-        float x = inside ? to_float(src[(int64_t)r.offset + offset]) : 0.0f;
+        float x = inside ? to_float(src[r.base + offset]) : 0.0f;
         if (in->a && inside) x = transformed(in, x, group * g->channels + c);
         s->b[i] = round_factor(x, compute);
     }
@@ -324,7 +301,7 @@ static __global__ void __launch_bounds__(THREADS, TILE::BLOCKS) dweight_kernel(c
 
 template <typename T, typename TILE> static status launch_dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
 {
-    dim3 grid(blocks_for(g->n, TILE::BM) * blocks_for(g->k, TILE::BN), bands, g->groups < MAX_GRID_Z ? g->groups : MAX_GRID_Z);
+    dim3 grid(blocks_for(g->n, TILE::BM) * blocks_for(g->k, TILE::BN), bands, g->groups < GRID_MAX ? g->groups : GRID_MAX);
     return launch(dweight_kernel<T, TILE>, grid, dim3(THREADS), 0, call->stream, *g, conv2d_input_of(call),
         ((const conv2d_desc *)call->desc)->compute, partial, (const T *)call->in[0], (const T *)call->in[1], bands);
 }
@@ -360,8 +337,7 @@ static const char *refuse(const void *desc)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
     if (d->src_type != DTYPE_F32 && d->src_type != DTYPE_F16 && d->src_type != DTYPE_BF16) return "f32, f16 and bf16 only";
-    if (!conv2d_fits_gemm(d)) return "a tensor of 2^31 elements or more, padding included";
-    return NULL;
+    return conv2d_refuse_gemm(d);
 }
 
 static const char *dsrc_refuse(const void *desc)

@@ -5,7 +5,7 @@
  */
 #include "kernels/cuda/common.cuh"
 
-constexpr int THREADS = 256, QUAD = 4, SAMPLES_MAX = 65535;
+constexpr int THREADS = 256, QUAD = 4;
 
 static const char *refuse(const void *desc)
 {
@@ -88,7 +88,7 @@ static __global__ void __launch_bounds__(THREADS) dropout_vector(T *__restrict__
 
 static dim3 grid_of(const dropout_desc *d, int64_t each)
 {
-    return dim3(blocks_for(d->per_sample, THREADS * each), (unsigned)(d->n < SAMPLES_MAX ? d->n : SAMPLES_MAX));
+    return dim3(blocks_for(d->per_sample, THREADS * each), (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX));
 }
 
 template <typename T> static status launch_direct(const kernel_call *call)

@@ -10,7 +10,7 @@
  */
 #include "kernels/cuda/common.cuh"
 
-constexpr int THREADS = 256, BANDS = 256, ROWS_MAX = 65535;
+constexpr int THREADS = 256, BANDS = 256;
 #define RANGE_MIN 1e-30f
 
 static const char *refuse(const void *desc)
@@ -26,7 +26,7 @@ static int64_t bands_of(const fake_quant_desc *d)
 
 static dim3 grid_of(const fake_quant_desc *d, int64_t across)
 {
-    return dim3((unsigned)across, (unsigned)(d->rows < ROWS_MAX ? d->rows : ROWS_MAX));
+    return dim3((unsigned)across, (unsigned)(d->rows < GRID_MAX ? d->rows : GRID_MAX));
 }
 
 /* ------------------------------------------------------------------------------------------------ range */

@@ -8,7 +8,7 @@
  */
 #include "kernels/cuda/common.cuh"
 
-constexpr int THREADS = 256, TILE_X = 32, TILE_Y = 8, GRID_MAX = 65535;
+constexpr int THREADS = 256, TILE_X = 32, TILE_Y = 8;
 
 static const char *refuse(const void *desc)
 {

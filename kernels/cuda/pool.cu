@@ -181,10 +181,6 @@ template <typename T, int N> static status launch_backward(const kernel_call *ca
         call->stream, call->out[0], call->in[0], call->in[1], shape_of(d), p.band);
 }
 
-#define FOR_TYPE(type, FUNCTION, ...)                                                                                  \
-    ((type) == DTYPE_I8 ? FUNCTION<int8_t>(__VA_ARGS__) : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)         \
-                                                                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
-
 template <typename T> static status forward_direct(const kernel_call *call)
 {
     return launch_forward<T, 1>(call);
@@ -213,12 +209,12 @@ template <typename T> static status backward_packed(const kernel_call *call)
 
 static status forward_direct_run(const kernel_call *call)
 {
-    return FOR_TYPE(((const pool_desc *)call->desc)->type, forward_direct, call);
+    return FOR_ACTIVATION_TYPE(((const pool_desc *)call->desc)->type, forward_direct, call);
 }
 
 static status forward_packed_run(const kernel_call *call)
 {
-    return FOR_TYPE(((const pool_desc *)call->desc)->type, forward_packed, call);
+    return FOR_ACTIVATION_TYPE(((const pool_desc *)call->desc)->type, forward_packed, call);
 }
 
 static status backward_direct_run(const kernel_call *call)
@@ -253,7 +249,7 @@ template <typename T> static status average(const kernel_call *call)
 
 static status average_run(const kernel_call *call)
 {
-    return FOR_TYPE(((const pool_desc *)call->desc)->type, average, call);
+    return FOR_ACTIVATION_TYPE(((const pool_desc *)call->desc)->type, average, call);
 }
 
 CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .scratch_bytes = average_scratch, .run = average_run);

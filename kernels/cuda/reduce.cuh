@@ -8,11 +8,6 @@
 
 #include "kernels/cuda/columns.cuh"
 
-/* Sums of integers are integers. */
-template <typename T> struct sum_of { typedef float type; };
-template <> struct sum_of<int8_t> { typedef int32_t type; };
-template <> struct sum_of<uint8_t> { typedef int32_t type; };
-
 static inline __device__ int32_t accumulate(int32_t sum, int8_t x) { return sum + x; }
 static inline __device__ int32_t accumulate(int32_t sum, uint8_t x) { return sum + x; }
 template <typename T> static inline __device__ float accumulate(float sum, T x) { return sum + to_float(x); }

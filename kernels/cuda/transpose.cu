@@ -8,7 +8,7 @@
  */
 #include "kernels/cuda/move.cuh"
 
-constexpr int THREADS = 256, UNROLL = 4, TILE = 32, TILE_ROWS = THREADS / TILE, GRID_MAX = 65535;
+constexpr int THREADS = 256, UNROLL = 4, TILE = 32, TILE_ROWS = THREADS / TILE;
 
 /* Dimensions in dst's order: sizes, and how far apart their elements are in src. */
 typedef struct shape {
