@@ -155,7 +155,7 @@ typedef enum pool_kind { POOL_MAX, POOL_AVERAGE } pool_kind;
 
 /* Window pooling; global pooling is kh = ih, kw = iw. adaptive: output o covers floor(o*ih/oh) .. ceil((o+1)*ih/oh) and the
  * window fields are ignored. Averages divide by kh*kw clipped to the padded input when count_include_pad (PyTorch's rule), else by the pixels inside. Ties of
- * max go to the first in row order.
+ * max go to the first in row order; NaN wins, the last of several (PyTorch's rule).
  * OP_POOL_FORWARD: in src; out dst, index i32 [n, oh, ow, c] (position ih*iw of the maximum) or NULL.
  * OP_POOL_BACKWARD: in ddst, index (max only, else NULL); out dsrc. Types f32, f16, bf16, f64; forward also i8, u8
  * (average: int32 sum, f32 divide, half to even). oh and ow are free as long as every window starts inside the input or the

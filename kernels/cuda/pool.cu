@@ -84,6 +84,12 @@ static __device__ span covering(const axis &a, int32_t i)
 
 /* ------------------------------------------------------------------------------------------------ window by window */
 
+/* NaN wins: the finite check of a step must see what a layer has spoilt. */
+static __device__ bool exceeds(float x, float best)
+{
+    return x > best || x != x;
+}
+
 /* Pixel `p` of an image of dst: the first N channels from `channel` on. index may be NULL. */
 template <typename T, int N, pool_kind KIND>
 static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const shape &s, int64_t image, int64_t p, int64_t channel)
@@ -103,7 +109,7 @@ static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const
 #pragma unroll
             for (int k = 0; k < N; k++) {
                 if (KIND == POOL_AVERAGE) sum[k] = accumulate(sum[k], v.at[k]);
-                else if (to_float(v.at[k]) > to_float(best.at[k])) best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
+                else if (exceeds(to_float(v.at[k]), to_float(best.at[k]))) best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
             }
         }
     float divisor = (float)((int64_t)y.divisor * x.divisor);

@@ -69,7 +69,7 @@ static void max_at(const kernel_call *call, int64_t n, span y, span x, int64_t c
     for (int64_t iy = y.first; iy < y.end; iy++)
         for (int64_t ix = x.first; ix < x.end; ix++) {
             double value = dtype_load(call->in[0], d->type, ((n * d->ih + iy) * d->iw + ix) * d->c + c);
-            if (!(value > best)) continue;
+            if (!(value > best) && value == value) continue; /* NaN wins */
             best = value;
             at = iy * d->iw + ix;
         }

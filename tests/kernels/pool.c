@@ -1,6 +1,7 @@
 /* pool.c: window, global and adaptive pooling. */
 #include "tests/check/check.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *first, int32_t *last)
@@ -65,10 +66,12 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     }
 }
 
-/* Positions as a forward pass gives them. */
+/* Positions as a forward pass gives them; beside infinities, some NaN. */
 static void prepare(check_case *c, rng *r)
 {
     const pool_desc *d = &c->desc.pool;
+    for (int64_t i = 0; c->pattern == PATTERN_INFINITE && i < c->tensors.in[0].count; i++)
+        if (check_chance(r, 16)) dtype_store(c->start.in[0], d->type, i, NAN);
     if (c->op != OP_POOL_BACKWARD || d->kind != POOL_MAX) return;
     int64_t count = d->n * d->ih * d->iw * d->c;
     void *src = arena_alloc_array(&c->memory, count, dtype_bytes(d->type));
