@@ -17,6 +17,7 @@
  * kh kw sh sw, pads pt pl pb pr (top left bottom right). `run` allocates nothing, synchronises nothing, and gives the
  * same bits for the same input. dweight, dbias, dgamma, dbeta ACCUMULATE into their tensor; dsrc and all activations are overwritten.
  * Sums are taken in at least f32; reference kernels sum in double and also run on DTYPE_F64 tensors.
+ * Every tensor starts at a multiple of 16 bytes on a GPU (a plan's at one of 32 or more): convolutions and fills move 16 bytes at a time.
  * A descriptor is zero-initialised before it is filled, so that descriptors can be compared and hashed as bytes.
  */
 #ifndef GRAFT_KERNELS_H
@@ -419,7 +420,7 @@ typedef struct kernel_call {
     const void *desc;
     void *out[KERNEL_MAX_OUT];
     const void *in[KERNEL_MAX_IN];
-    void *scratch;  /* scratch_bytes(desc, state), 64-byte aligned (256 on a GPU); contents are undefined before and after */
+    void *scratch;  /* scratch_bytes(desc, state), 64-byte aligned; contents are undefined before and after               */
     void *packed;   /* packed_bytes(desc, state): written by pack, kept between calls                                      */
     void *state;    /* made by create, or NULL                                                                             */
     void *stream;   /* cudaStream_t on a GPU; NULL on the CPU                                                              */

@@ -112,7 +112,8 @@ static inline status blocks_on_device(unsigned *blocks, int64_t count, int64_t e
     return OK;
 }
 
-/* Starts `kernel` on the call's stream. E_DEVICE with the CUDA error. Arguments are converted to the kernel's parameters. */
+/* Starts `kernel` on the call's stream. E_DEVICE with the CUDA error. Arguments are converted to the kernel's parameters. More than 48 KB of shared
+ * memory must be opted into, here by what is asked for alone: a kernel that asks for up to 48 KB must keep what it declares within them, too. */
 template <typename... Parameters, typename... Arguments>
 static inline status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void *stream, Arguments... arguments)
 {

@@ -43,6 +43,9 @@ void *simt_shared(const void *key, size_t bytes, const char *name)
     if (total + e->l->shared_bytes > (size_t)gpu_shared_bytes())
         simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for, this GPU has %d a block", name, total, e->l->shared_bytes,
             gpu_shared_bytes());
+    if (e->l->shared_bytes <= STATIC_SHARED && total + e->l->shared_bytes > STATIC_SHARED)
+        simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for are above %d together: launch() opts in where what is asked for "
+            "alone is above, so a GPU refuses this", name, total, e->l->shared_bytes, STATIC_SHARED);
     return add_array(e, key, name, bytes);
 }
 

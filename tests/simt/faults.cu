@@ -317,6 +317,11 @@ static status run_shared_sum(bool faulty, float *dst, const float *src)
     return launch(missing_barrier<false>, dim3(BLOCKS), dim3(THREADS), (163 << 10) - 256 + faulty, NULL, dst, src);
 }
 
+static status run_no_opt_in(bool faulty, float *dst, const float *src)
+{
+    return launch(missing_barrier<false>, dim3(BLOCKS), dim3(THREADS), (48 << 10) - 256 + faulty, NULL, dst, src);
+}
+
 static status run_too_many_threads(bool faulty, float *dst, const float *src)
 {
     (void)src;
@@ -365,6 +370,7 @@ static const fault faults[] = {
     {"older_gpu", "cp.async needs sm_80, this GPU is sm_75", "cp.async needs sm_80, this GPU is sm_75", run_older_gpu},
     {"too_much_shared", "166913 bytes of shared memory", "166913 bytes of shared memory", run_too_much_shared},
     {"shared_sum", "256 bytes declared and 166657 asked for, this GPU has 166912 a block", "256 bytes declared and 166657 asked for", run_shared_sum},
+    {"no_opt_in", "256 bytes declared and 48897 asked for are above 49152 together", "256 bytes declared and 48897 asked for are above", run_no_opt_in},
     {"too_many_threads", "block of (1025, 1, 1)", "block of (1025, 1, 1)", run_too_many_threads},
 };
 
