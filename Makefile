@@ -61,6 +61,9 @@ CUDA_PTX ?= $(if $(filter-out $(GPUS_KNOWN),$(or $(GPUS),none)),80)
 endif
 endif
 CUDA_PTX ?=
+ifneq ($(filter 50 52 53 60 61 62 70 72 75,$(CUDA_PTX)),)
+$(error CUDA_PTX=$(CUDA_PTX): kernels choose by the GPU they run on, and compiled for less than 80 they trap on later ones: use CUDA_PTX=80 or more)
+endif
 empty :=
 CUDA_NAME ?= $(subst $(empty) $(empty),-,$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=ptx%)))
 # The kernels' objects depend on their targets alone: builds with other switches share them.

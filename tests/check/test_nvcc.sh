@@ -6,6 +6,8 @@ nvcc_make() {
     env -u OUT -u BUILD -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -s -j2 CUDA=1 SIMT=0 SAN= ${TEST_CUDA_ARCHS:+CUDA_ARCHS="$TEST_CUDA_ARCHS"} "$@"
 }
 if [ "$(make -s print-HAVE_NVCC)" = 0 ]; then skip "kernels/cuda compiles" "no nvcc"; tap_end; exit; fi
+old_ptx() { nvcc_make CUDA_ARCHS=75 CUDA_PTX=75 print-CUDA_PTX 2>&1 | grep -q "use CUDA_PTX=80 or more"; }
+ok "PTX of sm_75, whose kernels would trap on later GPUs, is refused" old_ptx
 targets="$(nvcc_make print-CUDA_ARCHS) $(nvcc_make print-CUDA_PTX)"
 objects=$(nvcc_make print-CUDA_OBJECTS)
 ok "kernels/cuda compiles for $targets" nvcc_make cuda-objects
