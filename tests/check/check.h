@@ -13,7 +13,8 @@
  *
  * First term: rounding errors of a length-n sum in f32, unit roundoff u = 2^-24, are at most LAMBDA sqrt(n) u M with probability above
  * 1 - 2 exp(-LAMBDA^2 / 2) (Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019, theorem
- * 2.4), where M = sum |terms|: the same call in f64 with absolute values of all inputs and no activation (none has a slope above 1.1).
+ * 2.4), where M = sum |terms|: the same call in f64 with absolute values of all inputs and no activation (none has a slope above 1.1), or
+ * |y| where that is more: not every activation is 0 at 0.
  * LAMBDA = 8 makes a false alarm a 1e-13 event per element. Families whose outputs are no such sums give M in closed form. Second term: storing y in
  * its type. Third: results below the normal range may be flushed, n * 2^-126 (f16: its smallest step).
  */
