@@ -26,7 +26,7 @@ static const cli_option options[] = {
     {"--min-filters", "-nf", "N", .target = "prune.min_filters", .help = "no layer falls below"},
     {"--excluded-layers", "-el", "LAYER", .target = "prune.excluded_layers", .many = true,
      .help = "layers left alone; a trailing * matches any rest"},
-    {"--score", NULL, "HOW", .target = "prune.score", .help = "l2, l1, features or auto"},
+    {"--score", NULL, "HOW", .target = "prune.score", .help = "l2, l1, obs or auto"},
     {"--target", NULL, "T", .target = "prune.target", .help = "params:F or flops:F: keep this fraction"},
     CLI_FORCE_OPTION,
     {"--dry-run", NULL, NULL, .help = "print the table of layers, write nothing"},
@@ -74,13 +74,13 @@ static void choose_method(prune_options *o, const job *j)
 {
     const spec_prune *s = j->options;
     bool wise = j->has_images && (o->target == TARGET_MACS || transfer_is_on(&j->c->config.spec));
-    if (s->score == PRUNE_SCORE_AUTO) o->score = wise && o->target != TARGET_NONE ? SCORE_FEATURES : SCORE_L2;
+    if (s->score == PRUNE_SCORE_AUTO) o->score = wise && o->target != TARGET_NONE ? SCORE_OBS : SCORE_L2;
     o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && wise);
     o->imitate_epochs = o->reconstruct ? s->imitate_epochs : 0;
     o->ridge = s->ridge;
 }
 
-_Static_assert((int)SCORE_FEATURES == (int)PRUNE_SCORE_FEATURES && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
+_Static_assert((int)SCORE_OBS == (int)PRUNE_SCORE_OBS && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
                    (int)EQUALIZE_GEOMETRIC == (int)PRUNE_GEOMETRIC_MEAN, "options of prune.h and of spec.h have one order");
 
 static void print_table(const job *j)
@@ -335,7 +335,7 @@ static status cut(job *j, graph *small, prune_options *o)
     feed f = {0};
     prune_data data = {.dev = j->dev, .next_batch = next_images, .context = &f, .batch = BATCH,
                        .batches = (j->options->images + BATCH - 1) / BATCH, .log = &j->c->log};
-    bool by_images = o->score == SCORE_FEATURES || o->reconstruct;
+    bool by_images = o->score == SCORE_OBS || o->reconstruct;
     if (!by_images || !j->has_images) return prune_graph(small, &j->report, &j->model.graph, o);
     /* No label can become wrong, so crops may be small: the more different things the network is seen to do, the better. */
     spec_augment augment = j->c->config.spec.augment;
@@ -368,7 +368,7 @@ static bool is_dry(const job *j)
 static bool needs_data(const job *j, const prune_options *o, bool dry)
 {
     const spec *s = &j->c->config.spec;
-    bool score = s->prune.score == PRUNE_SCORE_FEATURES || (s->prune.score == PRUNE_SCORE_AUTO && o->target != TARGET_NONE &&
+    bool score = s->prune.score == PRUNE_SCORE_OBS || (s->prune.score == PRUNE_SCORE_AUTO && o->target != TARGET_NONE &&
                                                              (o->target == TARGET_MACS || transfer_is_on(s)));
     return !dry || score;
 }
@@ -391,7 +391,7 @@ static status prune_model(job *j)
         cli_print(j->c, "layers' error %.3f -> %.3f of the variance, by weights fitted to %lld training images\n", j->report.error_before,
                   j->report.error_after, (long long)j->options->images);
     if (o.imitate_epochs > 0)
-        cli_print(j->c, "features and outputs: error %.3f -> %.3f of their variance, by imitation\n", j->report.imitation_before,
+        cli_print(j->c, "imitation: error %.3f -> %.3f of the variance, on views that it has not seen\n", j->report.imitation_before,
                   j->report.imitation_after);
     if (!dry) TRY_OUT(judge(j, &small));
     put_report(&j->c->result, j);

@@ -34,8 +34,8 @@ int64_t channel_root(channel_map *m, int64_t element);
 
 /* score[root], merged over a class's layers; in m's arena. */
 status score_channels(channel_map *m, const prune_options *options, double **score);
-/* The same for SCORE_FEATURES, from images (sensitivity.c). */
-status score_sensitivity(channel_map *m, const prune_options *options, const prune_images *images, double **score);
+/* The same for SCORE_OBS, from images (surgeon.c). */
+status score_surgeon(channel_map *m, const prune_options *options, const prune_images *images, double **score);
 /* keep[root] of every class. */
 status choose_kept(channel_map *m, const double *score, double threshold, const prune_options *options, bool *keep);
 /* The graph without the classes that keep lets go. */
@@ -45,7 +45,7 @@ status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *k
 /* Weights, biases and running means of that graph for the least error against the whole one (reconstruct.c). error: mean over layers of the
  * square error as part of the variance, before and after each layer's fit. */
 status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
-/* Gradient descent on all weights of that graph towards the whole one's features and outputs (imitate.c). error: mean over features and outputs
+/* Gradient descent on all weights of that graph towards what the whole one computes (imitate.c). error: mean over what is compared
  * of the square error as part of the variance, before and after; never more after. */
 status imitate(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
 

@@ -218,6 +218,33 @@ edge_id features_behind(const graph *g, edge_id output)
     return output;
 }
 
+status find_passes(const graph *g, edge_id *passes, int32_t *count)
+{
+    node_id *last_read = malloc((size_t)(g->edge_count + 1) * sizeof *last_read);
+    bool *feeds = calloc((size_t)g->edge_count + 1, sizeof *feeds);
+    status result = last_read && feeds ? OK : FAIL_MEMORY(g->edge_count * 5);
+    int64_t alive = 0;
+    *count = 0;
+    for (node_id i = 0; result == OK && i < g->node_count; i++)
+        for (int32_t k = 0; k < g->nodes[i].in_count; k++) {
+            edge_id e = g->nodes[i].in[k];
+            if (e != EDGE_NONE) last_read[e] = i, feeds[e] |= k == 0 && g->nodes[i].op->coupling == COUPLE_WEIGHT;
+        }
+    for (node_id i = 0; result == OK && i < g->node_count; i++) {
+        const node *n = &g->nodes[i];
+        for (int32_t k = 0; k < n->in_count; k++) {
+            edge_id e = n->in[k];
+            bool ends = e != EDGE_NONE && g->edges[e].kind == EDGE_ACTIVATION && last_read[e] == i;
+            for (int32_t q = 0; q < k; q++) ends &= n->in[q] != e;
+            alive -= ends;
+        }
+        for (int32_t k = 0; k < n->out_count; k++) alive += n->out[k] != EDGE_NONE;
+        if (alive == 1 && feeds[n->out[0]]) passes[(*count)++] = n->out[0];
+    }
+    free(last_read), free(feeds);
+    return result;
+}
+
 void take_values(graph *dst, const graph *from)
 {
     for (edge_id e = 0; e < from->edge_count; e++) {

@@ -60,6 +60,9 @@ void walk_leave(walk *w); /* ends the leg where it began */
 
 /* What the layer reads whose scores are the output; the output itself if no layer with weights comes first. */
 edge_id features_behind(const graph *g, edge_id output);
+/* passes[count] ([edge_count], caller's): inputs of layers that nothing else passes by, front to back: all that comes behind is computed from
+ * each of them. */
+status find_passes(const graph *g, edge_id *passes, int32_t *count);
 /* Parameters and state of `from`, by name; those that dst does not have are passed over. */
 void take_values(graph *dst, const graph *from);
 

@@ -1,6 +1,7 @@
-/* The pruned network as a whole learns to compute what the unpruned one does: the features in front of the last layer, and the outputs. No
- * labels: a few hundred of them say little, while every image shows hundreds of features (Romero and others, FitNets, ICLR 2015; Li and
- * others, Few sample knowledge distillation, CVPR 2020). Every step sees other views of the training images and asks the
+/* The pruned network as a whole learns to compute what the unpruned one does: the outputs, the features in front of the last layer, and what
+ * passes some layers between, where one tensor is all that the layers behind it know. No labels: a few hundred of them say little, while every
+ * image shows hundreds of features (Romero and others, FitNets, ICLR 2015; Li and others, Few sample knowledge distillation, CVPR 2020).
+ * Every step sees other views of the training images and asks the
  * unpruned network about them: a function is matched, not a list of values (Beyer and others, Knowledge distillation: a good teacher is patient
  * and consistent, CVPR 2022). Adam (Kingma and Ba, ICLR 2015), whose steps do not depend on a network's scales; statistics of batch
  * normalisation stay. */
@@ -9,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/rng.h"
+#include "core/ops/op.h"
 #include "prune/channels.h"
 
-enum { MATCHES_MAX = GRAPH_MAX_OUTPUTS, ATTEMPTS = 3, MEASURED_MAX = 8 };
-static const double RATE = 3e-4, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
+enum { MATCHES_MAX = GRAPH_MAX_INPUTS - 1, ATTEMPTS = 3, MEASURED_MAX = 8 }; /* the student has an input for each, and the images */
+static const double RATE = 1e-3, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
 
 /* An edge of both networks that should agree. */
 typedef struct match {
@@ -37,6 +38,7 @@ typedef struct job {
     param_store *store;
     plan *plan;
     float *fresh;          /* one batch of images                                                */
+    float *held;           /* [measured_batches] of them, which no step sees                     */
     float *weight, *gradient, *first, *second; /* [store] */
     int64_t step;
     arena memory;
@@ -100,6 +102,21 @@ static status find_spreads(job *j)
     return OK;
 }
 
+/* As many of them as there is room for, at equal distances. */
+static status match_between(job *j, channel_map *m, const bool *keep, graph *dense)
+{
+    int32_t count, room = MATCHES_MAX - j->match_count;
+    edge_id *passes = ARENA_ARRAY(&j->memory, edge_id, dense->edge_count);
+    if (!passes) return FAIL_MEMORY(dense->edge_count * 4);
+    TRY(find_passes(dense, passes, &count));
+    for (int32_t k = 0; k < room && k < count; k++) {
+        edge_id e = passes[count <= room ? k : (int32_t)((int64_t)(k + 1) * count / (room + 1))];
+        const node *twin = &j->inference.nodes[dense->edges[e].producer]; /* a cut takes no node away */
+        TRY(add_match(j, m, keep, dense, e, twin->out[0]));
+    }
+    return OK;
+}
+
 static status find_matches(job *j, channel_map *m, const bool *keep)
 {
     graph dense = {0};
@@ -113,6 +130,7 @@ static status find_matches(job *j, channel_map *m, const bool *keep)
         TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense, outputs[k]), features_behind(&j->inference, output)));
         TRY_OUT(add_match(j, m, keep, &dense, outputs[k], output));
     }
+    TRY_OUT(match_between(j, m, keep, &dense));
     dense.output_count = j->match_count;
     TRY_OUT(pass_lower(&j->teacher, &dense, false));
     TRY_OUT(plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0}));
@@ -148,11 +166,14 @@ static status add_error(job *j, match *t, edge_id x, edge_id *sum)
 static status build_student(job *j)
 {
     graph *g = &j->student;
-    graph matched = j->inference; /* borrows */
+    graph matched = j->inference, fused = {0}; /* matched borrows */
     edge_id x[MATCHES_MAX];
     matched.output_count = j->match_count;
     for (int32_t k = 0; k < j->match_count; k++) matched.outputs[k] = j->match[k].small;
-    TRY(pass_lower(g, &matched, false));
+    TRY(pass_fuse_training(&fused, &matched));
+    status result = pass_lower(g, &fused, false);
+    graph_free(&fused);
+    TRY(result);
     memcpy(x, g->outputs, sizeof *x * (size_t)j->match_count);
     j->error = EDGE_NONE;
     for (int32_t k = 0; k < j->match_count; k++) TRY(add_error(j, &j->match[k], x[k], &j->error));
@@ -227,7 +248,7 @@ static status measure(job *j, double *error)
 {
     int64_t batches = measured_batches(j);
     double sum = 0;
-    for (int64_t b = 0; b < batches; b++) TRY(run_batch(j, prune_images_batch(j->images, b), &sum));
+    for (int64_t b = 0; b < batches; b++) TRY(run_batch(j, j->held + b * j->images->each, &sum));
     *error = sum / (double)(batches * j->match_count);
     return OK;
 }
@@ -239,6 +260,19 @@ static status next_views(job *j, int64_t index)
     bool done = false;
     TRY(data->next_batch(data->context, j->fresh, &done));
     if (done) memcpy(j->fresh, prune_images_batch(j->images, index % j->images->batches), (size_t)j->images->each * sizeof(float));
+    return OK;
+}
+
+static status hold_views(job *j)
+{
+    int64_t batches = measured_batches(j);
+    size_t bytes = (size_t)j->images->each * sizeof(float);
+    j->fresh = malloc(bytes), j->held = malloc(bytes * (size_t)batches);
+    if (!j->fresh || !j->held) return FAIL_MEMORY((batches + 1) * j->images->each * 4);
+    for (int64_t b = 0; b < batches; b++) {
+        TRY(next_views(j, b));
+        memcpy(j->held + b * j->images->each, j->fresh, bytes);
+    }
     return OK;
 }
 
@@ -285,8 +319,7 @@ status imitate(graph *g, channel_map *m, const bool *keep, const prune_options *
 {
     job j = {.options = o, .images = images};
     status result = OK;
-    j.fresh = malloc((size_t)images->each * sizeof(float));
-    if (!j.fresh) TRY_OUT(FAIL_MEMORY(images->each * 4));
+    TRY_OUT(hold_views(&j));
     TRY_OUT(pass_inference(&j.inference, g));
     TRY_OUT(graph_resize_batch(&j.inference, o->data->batch));
     TRY_OUT(find_matches(&j, m, keep));
@@ -299,6 +332,6 @@ out:
     param_store_destroy(j.store);
     graph_free(&j.inference), graph_free(&j.student), graph_free(&j.teacher);
     arena_free(&j.memory);
-    free(j.fresh), free(j.weight), free(j.gradient), free(j.first), free(j.second);
+    free(j.fresh), free(j.held), free(j.weight), free(j.gradient), free(j.first), free(j.second);
     return result;
 }

@@ -151,26 +151,44 @@ static double offset_square(const least_squares *l, const float *weight)
     return square;
 }
 
-static status solve(least_squares *l, double *delta, double ridge, arena *a)
+/* a x = b in place, x [n, m], a with ridge times its diagonal's mean on it. */
+static status solve(const double *a, double *x, int64_t n, int64_t m, double ridge, arena *memory)
 {
-    int64_t in = l->inputs;
     double mean = 0;
-    double *lower = ARENA_ARRAY(a, double, in * in);
-    if (!lower) return FAIL_MEMORY(in * in * 8);
-    for (int64_t i = 0; i < in; i++) mean += l->gram[i * in + i] / (double)in;
+    double *lower = ARENA_ARRAY(memory, double, n * n);
+    if (!lower) return FAIL_MEMORY(n * n * 8);
+    for (int64_t i = 0; i < n; i++) mean += a[i * n + i] / (double)n;
     if (!isfinite(mean)) return FAIL(E_DIVERGED, "a layer's inputs are not finite: the network cannot be fitted");
     if (mean <= 0) { /* inputs that never change: nothing to learn from */
-        memset(delta, 0, (size_t)(in * l->outputs) * sizeof *delta);
+        memset(x, 0, (size_t)(n * m) * sizeof *x);
         return OK;
     }
     for (bool done = false; !done; ridge *= 10) {
         if (!isfinite(ridge)) return FAIL(E_DIVERGED, "a layer's least squares have no solution");
-        memcpy(lower, l->gram, (size_t)(in * in) * sizeof *lower);
-        for (int64_t i = 0; i < in; i++) lower[i * in + i] += ridge * mean;
-        done = cholesky(lower, in);
+        memcpy(lower, a, (size_t)(n * n) * sizeof *lower);
+        for (int64_t i = 0; i < n; i++) lower[i * n + i] += ridge * mean;
+        done = cholesky(lower, n);
     }
-    substitute(lower, delta, in, l->outputs);
+    substitute(lower, x, n, m);
     return OK;
+}
+
+void least_squares_covariance(least_squares *l, double *covariance)
+{
+    centre(l, true);
+    for (int64_t i = 0; i < l->inputs * l->inputs; i++) covariance[i] = l->gram[i] / (double)l->rows;
+}
+
+status symmetric_inverse(double *a, int64_t n, double ridge)
+{
+    arena memory = {0};
+    double *inverse = ARENA_ARRAY(&memory, double, n * n);
+    status result = inverse ? OK : FAIL_MEMORY(n * n * 8);
+    for (int64_t i = 0; inverse && i < n; i++) inverse[i * n + i] = 1;
+    if (result == OK) result = solve(a, inverse, n, n, ridge, &memory);
+    if (result == OK) memcpy(a, inverse, (size_t)(n * n) * sizeof *a);
+    arena_free(&memory);
+    return result;
 }
 
 static void move_weights(const least_squares *l, float *weight, const double *delta, double *shift)
@@ -197,7 +215,7 @@ status least_squares_solve(least_squares *l, float *weight, double *shift, doubl
         spread += about;
     }
     fit->before = total + offset + find_residual(l, weight, delta);
-    TRY(solve(l, delta, ridge, &l->memory));
+    TRY(solve(l->gram, delta, l->inputs, l->outputs, ridge, &l->memory));
     move_weights(l, weight, delta, shift);
     fit->after = total + find_residual(l, weight, delta);
     spread = spread > 0 ? spread : 1;

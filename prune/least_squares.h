@@ -38,4 +38,9 @@ void least_squares_add(least_squares *l, const float *x, const float *y, int64_t
  * when the sums are singular to double's precision. E_DIVERGED: sums are not finite. */
 status least_squares_solve(least_squares *l, float *weight, double *shift, double ridge, least_squares_fit *fit);
 
+/* covariance [inputs, inputs] of the rows. */
+void least_squares_covariance(least_squares *l, double *covariance);
+/* a [n, n], symmetric, not negative: its inverse with ridge times the mean of its diagonal added to that. E_DIVERGED: not finite. */
+status symmetric_inverse(double *a, int64_t n, double ridge);
+
 #endif

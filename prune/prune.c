@@ -103,22 +103,22 @@ static status check_options(const prune_options *o)
     if (!(o->threshold >= 0)) return FAIL(E_USAGE, "prune.threshold must be 0 or more");
     if (o->target != TARGET_NONE && !(o->target_fraction > 0 && o->target_fraction < 1))
         return FAIL(E_USAGE, "prune.target: the fraction to keep must lie between 0 and 1");
-    if ((o->score == SCORE_FEATURES || o->reconstruct || o->imitate_epochs > 0) && !o->data)
-        return FAIL(E_USAGE, "prune.score = features, prune.reconstruct and prune.imitate_epochs need training images");
+    if ((o->score == SCORE_OBS || o->reconstruct || o->imitate_epochs > 0) && !o->data)
+        return FAIL(E_USAGE, "prune.score = obs, prune.reconstruct and prune.imitate_epochs need training images");
     if (o->reconstruct && !(o->ridge > 0)) return FAIL(E_USAGE, "prune.ridge must be above 0");
     return OK;
 }
 
 static status read_images(prune_images *images, const graph *g, const prune_options *o)
 {
-    if (o->score != SCORE_FEATURES && !o->reconstruct && o->imitate_epochs <= 0) return OK;
+    if (o->score != SCORE_OBS && !o->reconstruct && o->imitate_epochs <= 0) return OK;
     shape s = g->edges[g->inputs[0]].shape;
     return prune_images_read(images, o->data, shape_count(s) / s.dim[0]);
 }
 
 static status score_classes(work *w, const prune_images *images)
 {
-    if (w->options->score == SCORE_FEATURES) return score_sensitivity(&w->map, w->options, images, &w->score);
+    if (w->options->score == SCORE_OBS) return score_surgeon(&w->map, w->options, images, &w->score);
     return score_channels(&w->map, w->options, &w->score);
 }
 

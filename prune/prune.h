@@ -19,7 +19,7 @@
 #include "core/graph/graph.h"
 #include "core/graph/plan.h"
 
-typedef enum prune_score { SCORE_L2, SCORE_L1, SCORE_FEATURES } prune_score;
+typedef enum prune_score { SCORE_L2, SCORE_L1, SCORE_OBS } prune_score;
 typedef enum prune_normalizer { NORMALIZER_MAX, NORMALIZER_L2, NORMALIZER_OFF } prune_normalizer;
 typedef enum prune_equalization {
     EQUALIZE_UNION, EQUALIZE_INTERSECTION, EQUALIZE_ARITHMETIC, EQUALIZE_GEOMETRIC
@@ -39,7 +39,7 @@ typedef struct prune_data {
 } prune_data;
 
 typedef struct prune_options {
-    prune_score score;                /* norm of a filter's weights, bias not counted; or FEATURES (sensitivity.c), needs data */
+    prune_score score;                /* norm of a filter's weights, bias not counted; or OBS (surgeon.c), needs data */
     prune_normalizer normalizer;      /* per layer, before coupled layers are merged                */
     prune_equalization equalization;  /* max, min, mean, geometric mean over coupled layers         */
     double threshold;                 /* a channel stays if its score is above (strictly)           */
@@ -50,7 +50,7 @@ typedef struct prune_options {
     double target_fraction;           /* of params or macs to keep, in (0, 1)                       */
     const prune_data *data;           /* NULL: none                                                 */
     bool reconstruct;                 /* weights of what is left are fitted to the outputs of src (reconstruct.c), needs data */
-    int64_t imitate_epochs;           /* then all weights learn to give src's features (imitate.c): passes over the images, needs data */
+    int64_t imitate_epochs;           /* then all weights learn to compute what src does (imitate.c): passes over the images, needs data */
     double ridge;                     /* of that fit, as part of the inputs' mean square; above 0   */
 } prune_options;
 
@@ -67,7 +67,7 @@ typedef struct prune_report {
     int64_t layer_count;
     double threshold;    /* used, or found */
     double error_before, error_after; /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
-    double imitation_before, imitation_after; /* imitation: of features and outputs */
+    double imitation_before, imitation_after; /* imitation: of features, outputs and layers between, on images that it has not seen */
     int64_t params_before, params_after, macs_before, macs_after;
 } prune_report;
 

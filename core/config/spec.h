@@ -44,7 +44,7 @@ typedef enum spec_schedule_type {
     SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_MULTISTEP, SCHEDULE_COSINE, SCHEDULE_POLYNOMIAL, SCHEDULE_SOFT_START,
     SCHEDULE_SOFT_ANNEAL
 } spec_schedule_type;
-typedef enum spec_prune_score { PRUNE_SCORE_L2, PRUNE_SCORE_L1, PRUNE_SCORE_FEATURES, PRUNE_SCORE_AUTO } spec_prune_score;
+typedef enum spec_prune_score { PRUNE_SCORE_L2, PRUNE_SCORE_L1, PRUNE_SCORE_OBS, PRUNE_SCORE_AUTO } spec_prune_score;
 typedef enum spec_prune_reconstruct { PRUNE_RECONSTRUCT_AUTO, PRUNE_RECONSTRUCT_TRUE, PRUNE_RECONSTRUCT_FALSE } spec_prune_reconstruct;
 typedef enum spec_prune_normalizer { PRUNE_NORMALIZER_MAX, PRUNE_NORMALIZER_L2, PRUNE_NORMALIZER_OFF }
     spec_prune_normalizer;
