@@ -206,11 +206,13 @@ static void find_products(const job *j, const reader *r, bool diagonal, double *
 }
 
 /* P C summed over its diagonal is the outputs' variance. */
-static void scale_products(reader *r, const double *covariance, int64_t count)
+static status scale_products(reader *r, const double *covariance, int64_t count)
 {
     double spread = 0;
     for (int64_t k = 0; k < count; k++) spread += r->product[k] * covariance[k];
+    if (!isfinite(spread)) return FAIL(E_DIVERGED, "a layer's inputs or weights are not finite: the network cannot be pruned by what images show");
     for (int64_t k = 0; spread > 0 && k < count; k++) r->product[k] /= spread;
+    return OK;
 }
 
 static status open_mixed(job *j, reader *r)
@@ -221,7 +223,7 @@ static status open_mixed(job *j, reader *r)
     TRY_OUT(result);
     TRY_OUT(look(j, r, &(moments){.l = &l}));
     least_squares_covariance(&l, r->precision);
-    scale_products(r, r->precision, n * n);
+    TRY_OUT(scale_products(r, r->precision, n * n));
     result = symmetric_inverse(r->precision, n, j->options->ridge);
 out:
     least_squares_free(&l);
@@ -235,7 +237,7 @@ static status open_diagonal(job *j, reader *r)
     if (!m.sum || !m.square) return FAIL_MEMORY(n * 16);
     TRY(look(j, r, &m));
     for (int64_t k = 0; k < n; k++) r->precision[k] = fmax((m.square[k] - m.sum[k] * m.sum[k] / (double)m.rows) / (double)m.rows, TINY);
-    scale_products(r, r->precision, n);
+    TRY(scale_products(r, r->precision, n));
     for (int64_t k = 0; k < n; k++) r->precision[k] = 1 / r->precision[k];
     return OK;
 }
@@ -253,14 +255,14 @@ static status open_reader(job *j, reader *r)
 
 /* ------------------------------------------------------------------------------------------------ one channel after the other */
 
-/* Change of the layers that read the class, for the root of what it saves. */
+/* Change of the layers that read the class, for the root of what it saves. Inputs that never change (precision 0: there is none) count nothing. */
 static double cost_of(const job *j, int64_t root)
 {
     double sum = 0;
     for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++) {
         const reader *r = &j->readers[j->uses[k].reader];
         int64_t at = j->uses[k].input * (r->stands_in ? r->inputs + 1 : 1);
-        sum += r->product[at] / r->precision[at];
+        if (r->precision[at] > 0) sum += r->product[at] / r->precision[at];
     }
     return sum / sqrt(fmax(j->saved[root], 1));
 }
@@ -269,7 +271,7 @@ static double cost_of(const job *j, int64_t root)
 static void take_out(job *j, reader *r, int64_t x)
 {
     int64_t n = r->inputs;
-    if (!r->stands_in) return;
+    if (!r->stands_in || !(r->precision[x * n + x] > 0)) return;
     double own = r->precision[x * n + x], product = r->product[x * n + x], *share = j->share, *before = j->before;
     for (int64_t k = 0; k < n; k++) share[k] = k == x ? 0 : -r->precision[x * n + k] / own, before[k] = r->product[x * n + k];
     for (int64_t a = 0; a < n; a++) {
@@ -346,7 +348,7 @@ static void remove_all(job *j, double *score)
     double level = TINY;
     for (int64_t r = 0; r < j->map->element_count; r++) j->cost[r] = cost_of(j, r), score[r] = 1;
     for (int64_t best; (best = next_class(j)) >= 0;) {
-        level = fmax(level, j->cost[best]);
+        level = fmax(level * (1 + 1e-9), j->cost[best]); /* no two are equal: a target can be met */
         score[best] = level;
         j->groups[j->map->group[best]].left--;
         remove_class(j, best);
