@@ -201,12 +201,6 @@ status walk_arrive(walk *w)
     return OK;
 }
 
-void walk_leave(walk *w)
-{
-    end_leg(w);
-    for (int32_t k = 0; w->keeps && k < w->alive_count; k++) drop_stored(w, w->alive[k]);
-}
-
 edge_id features_behind(const graph *g, edge_id output)
 {
     for (edge_id e = output; g->edges[e].producer != NODE_NONE;) {

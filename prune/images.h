@@ -56,7 +56,6 @@ status walk_leg(walk *w, node_id until, const edge_id *wanted, int32_t wanted_co
 status walk_run(walk *w, int64_t b);
 status walk_get(walk *w, int32_t k, float *values); /* wanted[k] of the last batch */
 status walk_arrive(walk *w);
-void walk_leave(walk *w); /* ends the leg where it began */
 
 /* What the layer reads whose scores are the output; the output itself if no layer with weights comes first. */
 edge_id features_behind(const graph *g, edge_id output);

@@ -12,6 +12,7 @@
 #include "core/graph/transform.h"
 #include "models/models.h"
 #include "models/parts/layers.h"
+#include "prune/images.h"
 #include "prune/least_squares.h"
 #include "prune/prune.h"
 #include "tests/unit/prune_net.h"
@@ -362,6 +363,22 @@ static void test_imitation(void **state)
     graph_free(&g), graph_free(&fitted), graph_free(&taught);
 }
 
+/* The trunk passes everything on; what a branch makes is not all that the addition reads. */
+static void test_passes(void **state)
+{
+    (void)state;
+    graph g;
+    int32_t count;
+    const char *expected[] = {"a_relu", "add", "fc/flatten"};
+    build_paired(&g);
+    edge_id *passes = calloc((size_t)g.edge_count, sizeof *passes);
+    GOOD(find_passes(&g, passes, &count));
+    assert_int_equal(count, 3);
+    for (int32_t i = 0; i < 3; i++) assert_string_equal(g.nodes[g.edges[passes[i]].producer].name, expected[i]);
+    free(passes);
+    graph_free(&g);
+}
+
 /* The same network when doubles are to be found by what images show: norms would not tell them from the others. */
 static void test_doubles(void **state)
 {
@@ -489,8 +506,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact),     cmocka_unit_test(test_never_worse), cmocka_unit_test(test_ridge),
         cmocka_unit_test(test_singular),  cmocka_unit_test(test_not_finite),  cmocka_unit_test(test_paired),
-        cmocka_unit_test(test_imitation), cmocka_unit_test(test_doubles),     cmocka_unit_test(test_order),
-           cmocka_unit_test(test_deterministic), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_imitation), cmocka_unit_test(test_passes),      cmocka_unit_test(test_doubles),
+        cmocka_unit_test(test_order),     cmocka_unit_test(test_deterministic), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
