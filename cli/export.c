@@ -1,3 +1,4 @@
+#include <math.h>
 #include <string.h>
 
 #include "cli/export_job.h"
@@ -32,10 +33,22 @@ static export_options make_options(export_job *j)
 {
     const spec_export *s = j->spec;
     return (export_options){
-        .calibrator = s->calibrator, .percentile = s->percentile, .max_drop = s->max_drop, .min_integer = s->min_int8,
+        .calibrator = s->calibrator, .percentile = s->percentile, .power_of_two = s->power_of_two, .max_drop = s->max_drop,
+        .min_integer = s->min_int8,
         .float_layers = s->float_layers.value, .float_layer_count = s->float_layers.count,
         .sigmoid = j->c->config.spec.train.loss == LOSS_SIGMOID, .source_name = path_base(s->model), .dev = j->dev, .log = &j->c->log,
     };
+}
+
+/* Scales that come from elsewhere stay what they are. */
+static status check_power_of_two(const export_job *j, const char *where)
+{
+    int exponent;
+    for (int64_t i = 0; j->spec->power_of_two && i < j->scales.table.count; i++)
+        if (frexpf(j->scales.table.entries[i].scale, &exponent) != 0.5f)
+            return FAIL(E_USAGE, "export.power_of_two = true: the scale of %s, %g, is none (%s)", j->scales.table.entries[i].name,
+                (double)j->scales.table.entries[i].scale, where);
+    return OK;
 }
 
 static status take_scales(export_job *j, const export_options *o)
@@ -43,11 +56,13 @@ static status take_scales(export_job *j, const export_options *o)
     const char *cache = j->spec->cache;
     if (*cache && file_exists(cache)) {
         log_info(&j->c->log, "scales from %s", cache);
-        return export_read_scales(&j->scales, &j->m, cache, &j->c->log);
+        TRY(export_read_scales(&j->scales, &j->m, cache, &j->c->log));
+        return check_power_of_two(j, arena_printf(&j->c->memory, "read from %s; without that file they are calibrated", cache));
     }
     if (graph_has_fake_quant(&j->m.graph) && !j->spec->force_ptq) {
         log_info(&j->c->log, "scales from quantisation-aware training");
         TRY(qat_scales(&j->scales, &j->m, j->spec->cache_version));
+        TRY(check_power_of_two(j, "from quantisation-aware training; with export.force_ptq = true they are calibrated"));
         return *cache ? export_write_scales(&j->scales, cache) : OK;
     }
     log_info(&j->c->log, "calibrating on %lld images", (long long)j->images.chosen.count);

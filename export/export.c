@@ -1,6 +1,7 @@
 #include "export/export.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -71,14 +72,22 @@ static status try_scales(const graph *g, const float *scale, const export_option
     return result;
 }
 
+/* One scale per tensor that needs one, 0 for the rest. */
+static void find_scales(const graph *g, const calibration *c, spec_calibrator method, const export_options *o, float *scale)
+{
+    calibration_scales(c, method, o->percentile, scale);
+    quantise_share_scales(g, scale);
+    for (edge_id e = 0; o->power_of_two && e < g->edge_count; e++)
+        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+}
+
 /* scale: of the best method. */
 static status choose_method(const graph *g, const calibration *c, const export_options *o, float *scale, spec_calibrator *method)
 {
     double best_points = -1, best_db = 0;
     for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
         double points, db;
-        calibration_scales(c, m, o->percentile, scale);
-        quantise_share_scales(g, scale);
+        find_scales(g, c, m, o, scale);
         TRY(try_scales(g, scale, o, &points, &db));
         log_info(o->log, "calibrator %-10s  score %.2f  result %.1f dB", calibrator_name(m), points, db);
         if (points < best_points || (points == best_points && db <= best_db)) continue;
@@ -97,8 +106,7 @@ static status calibrate(export_scales *s, const graph *g, const export_options *
     if (!scale) TRY_OUT(FAIL_MEMORY(g->edge_count * sizeof *scale));
     TRY_OUT(calibration_run(&c, g, o->dev, o->data));
     if (method == CALIBRATOR_AUTO) TRY_OUT(choose_method(g, &c, o, scale, &method));
-    calibration_scales(&c, method, o->percentile, scale);
-    quantise_share_scales(g, scale);
+    find_scales(g, &c, method, o, scale);
     s->images = c.images;
     TRY_OUT(export_fill_table(s, g, scale, calibrator_name(method),
         method == CALIBRATOR_MINMAX ? "MinMaxCalibration" : "EntropyCalibration2", version));

@@ -25,6 +25,7 @@ typedef status export_score_fn(void *context, graph *g, double *points);
 typedef struct export_options {
     spec_calibrator calibrator;
     double percentile;
+    bool power_of_two;               /* scales of activations are powers of two, see quantise.h              */
     double max_drop;                 /* points                                                              */
     double min_integer;              /* part of the multiply-adds that must stay INT8; E_GATE below         */
     const char *const *float_layers; /* [float_layer_count] names; a trailing * matches any rest            */

@@ -7,8 +7,13 @@
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
 
-enum { WEIGHT_MAX = 127 };
-#define BIAS_MAX 1073741824.0 /* 2^30: a sum of products fits an int32 beside it */
+enum { WEIGHT_MAX = 127, INPUT_MAX = 127, FLOAT_DIGITS = 24 };
+static const double BIAS_MAX = 1 << 30; /* a sum of products fits an int32 beside it */
+
+/* Steps between scales that are powers of two: their binary digits, where the search begins below the finest that saturates nothing, and how
+ * many are tried. SHORT_BIAS_MAX units still fit f32. */
+enum { SHORT_DIGITS = 6, SHORT_TRIES = 16 };
+static const double SHORT_STEP_LEAST = 0.95, SHORT_BIAS_MAX = 1 << (FLOAT_DIGITS - SHORT_DIGITS);
 
 /* Inputs of conv2d and linear (op.h). */
 enum { IN_X, IN_WEIGHT, IN_BIAS, CONV_IN_ADD, CONV_IN_SCALE, LINEAR_IN_SCALE = 3 };
@@ -172,17 +177,52 @@ static status add_const(quantiser *q, const char *node_name, const char *part, d
     return *e == EDGE_NONE ? FAIL_MEMORY(256) : OK;
 }
 
-/* One output channel: integers, and the value of 1, at least `least`. */
-static double quantise_filter(int8_t *dst, const float *weight, int64_t count, double least)
+static double round_to_step(double weight, double step) { return fmax(-WEIGHT_MAX, fmin(WEIGHT_MAX, nearbyint(weight / step))); }
+
+/* The finest step that holds a filter's largest weight, and its bias as an integer. */
+static double finest_step(const float *filter, int64_t count, double bias, double in_scale, double bias_max)
 {
-    double amax = 0;
-    for (int64_t i = 0; i < count; i++) amax = fmax(amax, fabs((double)weight[i]));
-    double step = fmax(amax / WEIGHT_MAX, least);
-    if (!(step > 1e-30)) step = 1;
-    for (int64_t i = 0; i < count; i++)
-        dst[i] = (int8_t)fmax(-WEIGHT_MAX, fmin(WEIGHT_MAX, nearbyint((double)weight[i] / step)));
-    return step;
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++) largest = fmax(largest, fabs((double)filter[i]));
+    double step = fmax(largest / WEIGHT_MAX, fabs(bias) / (in_scale * bias_max));
+    return step > 1e-30 ? step : 1;
 }
+
+static bool is_power_of_two(float x)
+{
+    int exponent;
+    return frexpf(x, &exponent) == 0.5f;
+}
+
+/* Mean square error of the result, for inputs of a quarter of their range. */
+static double step_error(const float *filter, int64_t count, double bias, double in_scale, double step)
+{
+    double sum = 0, unit = in_scale * step, of_bias = bias - nearbyint(bias / unit) * unit;
+    for (int64_t i = 0; i < count; i++) {
+        double of_weight = filter[i] - round_to_step(filter[i], step) * step;
+        sum += of_weight * of_weight;
+    }
+    return sum * in_scale * in_scale * (INPUT_MAX / 4.0) * (INPUT_MAX / 4.0) + of_bias * of_bias;
+}
+
+/* The best step of few binary digits: sums of products, which are whole multiples of it and of a power of two, are then exact in f32 up to
+ * 2^18 units. */
+static double short_step(const float *filter, int64_t count, double bias, double in_scale)
+{
+    int exponent;
+    double finest = finest_step(filter, count, bias, in_scale, SHORT_BIAS_MAX), fraction = frexp(finest, &exponent);
+    double grid = ldexp(1, exponent - SHORT_DIGITS), best = ldexp(1, exponent), least = step_error(filter, count, bias, in_scale, best);
+    int64_t top = 1 << SHORT_DIGITS, first = (int64_t)ceil(ldexp(fraction, SHORT_DIGITS) * SHORT_STEP_LEAST);
+    for (int64_t k = first; k < first + SHORT_TRIES; k++) {
+        double step = grid * (double)(k <= top ? k : 2 * k - top); /* above a power of two the same digits reach twice as far */
+        double error = step_error(filter, count, bias, in_scale, step);
+        if (error < least) least = error, best = step;
+    }
+    return best;
+}
+
+/* A constant of one value per output channel. */
+static float *values_of(quantiser *q, edge_id e) { return q->build.dst->edges[e].data; }
 
 typedef struct layer_consts {
     edge_id weight, bias, scale;
@@ -190,28 +230,32 @@ typedef struct layer_consts {
 
 /* Weights as integers, bias in units of the accumulator, and the factor from accumulator to result. Weights that are nothing beside their
  * bias get coarser steps: else the bias would be more of them than an int32 holds. It becomes a whole number of units where that moves the
- * result by at most 1/64 of its own step; where it moves it by more (batch-norm of a channel that hardly varies), who rounds it does harm. */
+ * result by at most 1/64 of its own step; where it moves it by more (batch-norm of a channel that hardly varies), who rounds it does harm.
+ * Between scales that are powers of two steps are short, biases are whole, and the factor is exact: other programs get the same integers in
+ * whatever order they add floats. */
 static status make_consts(quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
 {
     const graph *g = q->src;
     const edge *weight = &g->edges[p->in[IN_WEIGHT]];
-    const float *bias = NULL;
+    const float *biases = NULL;
+    bool is_short = is_power_of_two(in_scale) && is_power_of_two(out_scale);
     int64_t channels = weight->shape.dim[0], count = shape_count(weight->shape) / channels;
     c->bias = EDGE_NONE;
     TRY(add_const(q, name, "weight", DTYPE_I8, weight->shape, &c->weight));
     TRY(add_const(q, name, "scale", DTYPE_F32, shape_1(channels), &c->scale));
     if (p->in_count > IN_BIAS && p->in[IN_BIAS] != EDGE_NONE) {
-        bias = g->edges[p->in[IN_BIAS]].data;
+        biases = g->edges[p->in[IN_BIAS]].data;
         TRY(add_const(q, name, "bias", DTYPE_F32, shape_1(channels), &c->bias));
     }
-    graph *dst = q->build.dst;
     for (int64_t o = 0; o < channels; o++) {
         const float *filter = (const float *)weight->data + o * count;
-        double least = bias ? fabs((double)bias[o]) / (in_scale * BIAS_MAX) : 0;
-        double unit = in_scale * quantise_filter((int8_t *)dst->edges[c->weight].data + o * count, filter, count, least);
-        ((float *)dst->edges[c->scale].data)[o] = (float)(unit / out_scale);
-        double steps = bias ? bias[o] / unit : 0;
-        if (bias) ((float *)dst->edges[c->bias].data)[o] = (float)(unit <= out_scale / 32 ? nearbyint(steps) : steps);
+        double bias = biases ? (double)biases[o] : 0;
+        double step = is_short ? short_step(filter, count, bias, in_scale) : finest_step(filter, count, bias, in_scale, BIAS_MAX);
+        double unit = in_scale * step, steps = bias / unit;
+        int8_t *integers = (int8_t *)q->build.dst->edges[c->weight].data + o * count;
+        for (int64_t i = 0; i < count; i++) integers[i] = (int8_t)round_to_step(filter[i], step);
+        values_of(q, c->scale)[o] = (float)(unit / out_scale);
+        if (biases) values_of(q, c->bias)[o] = (float)(is_short || unit <= out_scale / 32 ? nearbyint(steps) : steps);
     }
     return OK;
 }

@@ -6,6 +6,8 @@
  *
  *     (acc + round(bias[oc] / (s_in s_w[oc]))) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation, half to even, saturate
  *
+ * (between scales that are powers of two, steps s_w of weights have 6 binary digits: all of it is exact in f32 then, in any order)
+ *
  * and stores i8, or f32 (s_out = 1) when nobody reads its result as integers. Integers pass through maximum pooling with their scale;
  * add and concat read each input with that input's own scale. Whatever else there is (global average, softmax) runs in
  * float between dequantise and quantise. The network's input is quantised once; outputs are float.

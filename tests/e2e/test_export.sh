@@ -35,6 +35,12 @@ says 2 "no layer is called layer9" "$graft" export $one "$model" -p int8 -o "$wo
 says 0 "float_layers" "$graft" export $one "$model" -p int8 -o "$work/mixed.engine" --cache "$work/net.cal" export.float_layers="conv1 layer2.*"
 ok "no engine is left by a failed export" test ! -e "$work/x.engine"
 
+# Powers of two: the bits of such a float have no fraction.
+ok "powers of two" "$graft" export $one "$model" -p int8 -o "$work/two.engine" --cache "$work/two.cal" export.calibration_images=90 export.check_images=0 \
+    export.calibrator=minmax export.power_of_two=true
+ok "all scales are powers of two" bash -c "tail -n +2 '$work/two.cal' | grep -vqE '^[^:]+: [0-9a-f]{2}[08]00000$' && exit 1 || exit 0"
+says 2 "export.power_of_two = true: the scale of" "$graft" export $one "$model" -p int8 -o "$work/x.engine" --cache "$work/net.cal" export.power_of_two=true
+
 # Calibration caches.
 ok "the cache's first line" grep -qx 'TRT-8601-EntropyCalibration2' "$work/net.cal"
 ok "the cache's other lines" bash -c "tail -n +2 '$work/net.cal' | grep -vqE '^[^:]+: [0-9a-f]{8}$' && exit 1 || exit 0"

@@ -1,8 +1,9 @@
 /* network_run.c: networks as ONNX files beside what Graft computes for them; runtimes.py compares.
  *
- *     network_run make ARCH FOLDER        random weights: FOLDER/{f32,inside,int8}.onnx, pixels and image (NCHW), and the engine's scores
+ *     network_run make ARCH FOLDER        random weights: FOLDER/{f32,inside,int8,exact}.onnx, pixels and image (NCHW), and the engine's scores
  *                                         f32.scores, int8.scores; *.back: of the files read again. All f32, [N, ...] in a row.
  *                                         integers: every int8 tensor of the engine for image 0, in the order of integers.txt
+ *                                         exact.*: INT8 with scales that are powers of two
  *     network_run rewrite IN OUT          an ONNX file read and written
  *     network_run scores FILE IMAGES OUT  of an engine or an ONNX file, for prepared images [n, h, w, c] in f32
  */
@@ -27,7 +28,7 @@ typedef struct context {
     device *dev;
     config config;
     model m;
-    graph f32, int8;
+    graph f32, int8, exact;
     float *pixels, *image; /* [COUNT, SIDE, SIDE, 3], red first; as the network wants them */
     const char *folder;
     int64_t at;            /* of the calibration */
@@ -106,7 +107,7 @@ static status next_images(void *context_, const float **images, int64_t *count)
     return OK;
 }
 
-static status make_integers(context *c)
+static status make_integers(context *c, graph *integers, bool power_of_two)
 {
     calibration calibrated = {.edge_count = 0};
     calibration_data data = {.context = c, .rewind = rewind_images, .next = next_images};
@@ -116,7 +117,9 @@ static status make_integers(context *c)
     calibration_scales(&calibrated, CALIBRATOR_MINMAX, 100, scale);
     calibration_free(&calibrated);
     quantise_share_scales(&c->f32, scale);
-    return quantise_graph(&c->int8, &c->f32, scale, NULL);
+    for (edge_id e = 0; power_of_two && e < c->f32.edge_count; e++)
+        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+    return quantise_graph(integers, &c->f32, scale, NULL);
 }
 
 static status write_file(context *c, const graph *g, const char *name, bool inside)
@@ -187,17 +190,21 @@ static status make(context *c, const char *arch, const char *folder)
     TRY(make_model(c, arch));
     TRY(make_images(c));
     TRY(export_float_graph(&c->f32, &c->m.graph));
-    TRY(make_integers(c));
+    TRY(make_integers(c, &c->int8, false));
+    TRY(make_integers(c, &c->exact, true));
     TRY(scores_of(c, &c->f32, "f32.scores", c->image));
     TRY(scores_of(c, &c->int8, "int8.scores", c->image));
+    TRY(scores_of(c, &c->exact, "exact.scores", c->image));
     TRY(write_file(c, &c->f32, "f32.onnx", false));
     TRY(write_file(c, &c->f32, "inside.onnx", true));
     TRY(write_file(c, &c->int8, "int8.onnx", false));
     TRY(write_file(c, &c->int8, "int8_inside.onnx", true));
+    TRY(write_file(c, &c->exact, "exact.onnx", false));
     TRY(read_back(c, "f32.onnx", "f32.back", c->image));
     TRY(read_back(c, "inside.onnx", "inside.back", c->pixels));
     TRY(read_back(c, "int8.onnx", "int8.back", c->image));
     TRY(read_back(c, "int8_inside.onnx", "int8_inside.back", c->pixels));
+    TRY(read_back(c, "exact.onnx", "exact.back", c->image));
     return save_integers(c);
 }
 
@@ -259,6 +266,7 @@ int main(int argc, char **argv)
     if (result != OK) fprintf(stderr, "network_run: %s (%s)\n", status_message(), status_origin());
     graph_free(&c.f32);
     graph_free(&c.int8);
+    graph_free(&c.exact);
     model_free(&c.m);
     config_free(&c.config);
     device_close(c.dev);

@@ -107,6 +107,12 @@ def within_noise(folder, what, found, int8, f32):
     tap(rms(found - int8) <= 1.5 * rms(int8 - f32), f"{folder.split('/')[-1]}: {what}: off by {rms(found - int8):.2g}, quantising costs {rms(int8 - f32):.2g}")
 
 
+def same(folder, what, found, expected):
+    """Scales that are powers of two: sums of products are exact, in whatever order, from image to scores."""
+    differ = int((found != expected).sum())
+    tap(differ == 0 and len(np.unique(expected)) > 20, f"{folder.split('/')[-1]}: {what}: {differ} of {expected.size} scores differ in any bit")
+
+
 def back(folder):
     n = image_shape(folder)[0]
     f32, int8 = (floats(folder, f"{kind}.scores", (n, -1)) for kind in ("f32", "int8"))
@@ -114,6 +120,7 @@ def back(folder):
         close(folder, f"{kind} read again", floats(folder, f"{kind}.back", (n, -1)), f32)
     for kind in ("int8", "int8_inside"):
         within_noise(folder, f"{kind} read again", floats(folder, f"{kind}.back", (n, -1)), int8, f32)
+    same(folder, "powers of two, read again", floats(folder, "exact.back", (n, -1)), floats(folder, "exact.scores", (n, -1)))
 
 
 def flattened(model):
@@ -185,6 +192,10 @@ def run_onnxruntime(folder):
         close(folder, f"{kind} by onnxruntime", session(f"{folder}/{kind}.onnx").run(None, {"image": images})[0], f32)
     for kind, images in (("int8", image), ("int8_inside", pixels)):
         within_noise(folder, f"{kind} by onnxruntime", session(f"{folder}/{kind}.onnx", fused=False).run(None, {"image": images})[0], int8, f32)
+    exact = floats(folder, "exact.scores", (shapes[0], -1))
+    for fused in (False, True):
+        found = session(f"{folder}/exact.onnx", fused).run(None, {"image": image})[0]
+        same(folder, f"powers of two by onnxruntime, {'as it comes' if fused else 'node by node'}", found, exact)
     integers(folder, image)
 
 

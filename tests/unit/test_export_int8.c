@@ -268,6 +268,44 @@ static void test_dead_channels(void **state)
     free(scale);
 }
 
+/* Between powers of two: steps of 6 binary digits that saturate next to nothing, and whole biases, of dead channels too. */
+static void test_power_of_two(void **state)
+{
+    net_fixture *f = *state;
+    graph q;
+    float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
+    int64_t checked = 0;
+    make_scales(f, CALIBRATOR_MINMAX, scale);
+    for (edge_id e = 0; e < f->fused.edge_count; e++)
+        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+    GOOD(quantise_graph(&q, &f->fused, scale, NULL));
+    for (node_id n = 0; n < f->fused.node_count; n++) {
+        const node *from = &f->fused.nodes[n], *to = &q.nodes[graph_find_node(&q, from->name)];
+        if (!quantise_is_layer(&f->fused, n)) continue;
+        const edge *w = &f->fused.edges[from->in[1]], *out = &q.edges[to->out[0]];
+        const float *bias = f->fused.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data;
+        const float *factor = q.edges[to->in[to->op == &op_conv2d ? 4 : 3]].data;
+        const int8_t *wq = q.edges[to->in[1]].data;
+        int64_t channels = w->shape.dim[0], count = shape_count(w->shape) / channels;
+        float s_in = scale[from->in[0]], s_out = out->type == DTYPE_I8 ? out->scale : 1;
+        for (int64_t o = 0; o < channels; o++, checked++) {
+            int exponent;
+            double digits = ldexp(frexp((double)factor[o], &exponent), 6), step = (double)factor[o] * s_out / s_in, unit = step * s_in;
+            assert_true(digits == nearbyint(digits));
+            assert_true(bias_q[o] == nearbyintf(bias_q[o]) && fabsf(bias_q[o]) <= 1.06f * (1 << 18));
+            assert_true(fabs(bias_q[o] * unit - bias[o]) <= 0.5001 * unit);
+            for (int64_t i = 0; i < count; i++) {
+                double exact = ((const float *)w->data)[o * count + i] / step;
+                assert_true(fabs(exact) <= 127 / 0.95 + 0.01);
+                assert_true(fabs(wq[o * count + i] - fmax(-127, fmin(127, exact))) <= 0.5001);
+            }
+        }
+    }
+    assert_true(checked > 100);
+    graph_free(&q);
+    free(scale);
+}
+
 /* Each method gives a network that keeps its scores; layers alone are cleaner than the whole. */
 static void test_noise(void **state)
 {
@@ -390,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_structure),
         cmocka_unit_test(test_constants),
         cmocka_unit_test(test_dead_channels),
+        cmocka_unit_test(test_power_of_two),
         cmocka_unit_test(test_noise),
         cmocka_unit_test(test_fall_back),
         cmocka_unit_test(test_mixed),
