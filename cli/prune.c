@@ -236,15 +236,15 @@ typedef struct change {
     const char *section, *key, *value;
 } change;
 
-/* After a run from pretrained weights, the same run again. A reconstructed network has learnt its last layer from the whole one, which knows
- * more than the labels do. */
+/* After a run from pretrained weights, the same run again, for all layers, since all have changed: four times as long at half the rate. A
+ * reconstructed network has learnt its last layer from the whole one, which knows more than the labels do. */
 static const change after_transfer[] = {
-    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "probe", "false"},
+    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "probe", "false"}, {"transfer", "frozen_part", "0"},
 };
 /* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: the last layer is fitted to what is left
  * of the features, and all layers are trained ten times as long, at the full rate. Gradients are large at first. */
 static const change after_plain_cut[] = {
-    {"transfer", "probe", "true"}, {"transfer", "frozen_part", "0"}, {"transfer", "front_rate", "1"},
+    {"transfer", "probe", "true"}, {"transfer", "front_rate", "1"},
     {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
 };
 
@@ -255,7 +255,8 @@ static status change_all(config *c, const change *changes, size_t count)
     return OK;
 }
 
-/* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty, at a tenth of the rate. */
+/* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty; at a tenth of the rate, if it was not
+ * transferred. */
 static status write_retrain_spec(job *j, const char *path)
 {
     config *own = &j->c->config, retrain;
@@ -264,13 +265,14 @@ static status write_retrain_spec(job *j, const char *path)
     status result = OK;
     file_writer w = {0};
     bool transferred = transfer_is_on(s), plain = !j->reconstructed;
-    double slower = transferred ? 1 : 10;
+    int64_t longer = !transferred ? 1 : plain ? 10 : 4;
+    double slower = !transferred ? 10 : plain ? 1 : 2;
     const change changes[] = {
         {"model", "pretrained", j->output},
         {"model", "load_graph", "true"},
         {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
         {"train", "regularizer", "none"},
-        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * (transferred && plain ? 10 : 1))},
+        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * longer)},
         {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
         {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / slower)},
     };

@@ -117,6 +117,20 @@ static status match_between(job *j, channel_map *m, const bool *keep, graph *den
     return OK;
 }
 
+/* As fast as it goes: it learns nothing. */
+static status build_teacher(job *j, const graph *dense)
+{
+    graph folded = {0}, fused = {0};
+    status result = OK;
+    TRY_OUT(pass_fold_batchnorm(&folded, dense));
+    TRY_OUT(pass_fuse_epilogues(&fused, &folded));
+    TRY_OUT(pass_lower(&j->teacher, &fused, false));
+    TRY_OUT(plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0}));
+out:
+    graph_free(&folded), graph_free(&fused);
+    return result;
+}
+
 static status find_matches(job *j, channel_map *m, const bool *keep)
 {
     graph dense = {0};
@@ -132,8 +146,7 @@ static status find_matches(job *j, channel_map *m, const bool *keep)
     }
     TRY_OUT(match_between(j, m, keep, &dense));
     dense.output_count = j->match_count;
-    TRY_OUT(pass_lower(&j->teacher, &dense, false));
-    TRY_OUT(plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0}));
+    TRY_OUT(build_teacher(j, &dense));
     TRY_OUT(find_spreads(j));
 out:
     graph_free(&dense);
