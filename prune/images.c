@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PIXELS_MIN = 4, PIXELS_MAX = 49 };
+
 status prune_images_read(prune_images *x, const prune_data *data, int64_t each_image)
 {
     *x = (prune_images){.each = each_image * data->batch};
@@ -199,6 +201,14 @@ status walk_arrive(walk *w)
     for (edge_id e = 0; e < w->g.edge_count; e++)
         if (w->last_read[e] < w->at) drop_stored(w, e);
     return OK;
+}
+
+int64_t prune_pixels(const prune_images *x, int64_t batch, int64_t inputs, int64_t area, int64_t rows_per_input)
+{
+    int64_t images = x->batches * batch, pixels = (rows_per_input * inputs + images - 1) / images;
+    if (pixels < PIXELS_MIN) pixels = PIXELS_MIN;
+    if (pixels > PIXELS_MAX) pixels = PIXELS_MAX;
+    return pixels < area ? pixels : area;
 }
 
 edge_id features_behind(const graph *g, edge_id output)

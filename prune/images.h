@@ -57,6 +57,9 @@ status walk_run(walk *w, int64_t b);
 status walk_get(walk *w, int32_t k, float *values); /* wanted[k] of the last batch */
 status walk_arrive(walk *w);
 
+/* Pixels of each image that are looked at, of `area`: enough for rows_per_input rows of data for every input of a layer, 4 to 49. */
+int64_t prune_pixels(const prune_images *x, int64_t batch, int64_t inputs, int64_t area, int64_t rows_per_input);
+
 /* What the layer reads whose scores are the output; the output itself if no layer with weights comes first. */
 edge_id features_behind(const graph *g, edge_id output);
 /* passes[count] ([edge_count], caller's): inputs of layers that nothing else passes by, front to back: all that comes behind is computed from

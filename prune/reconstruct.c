@@ -13,7 +13,7 @@
 #include "prune/least_squares.h"
 
 /* Rows that a fit sees for each unknown of one output, and from one image at most: neighbouring pixels say much the same. */
-enum { ROWS_PER_INPUT = 40, PIXELS_MAX = 49, PIXELS_MIN = 4 };
+enum { ROWS_PER_INPUT = 40 };
 static const int64_t BUDGET_BYTES = (int64_t)1 << 30; /* of stored activations, for each of the two networks */
 
 /* One layer of the pruned network and the one that it was cut from. */
@@ -121,11 +121,8 @@ static status prepare(job *j, fitting *f, node_id i)
     f->conv = (conv2d_attr){.stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
     if (n->op == &op_conv2d) f->conv = *(const conv2d_attr *)n->attr;
     if (f->conv.groups < 1) f->conv.groups = 1;
-    int64_t inputs = shape_count(f->weight) / f->weight.dim[0], images = j->images->batches * f->in.dim[0];
-    f->pixels = (ROWS_PER_INPUT * inputs + images - 1) / images;
-    if (f->pixels < PIXELS_MIN) f->pixels = PIXELS_MIN;
-    if (f->pixels > PIXELS_MAX) f->pixels = PIXELS_MAX;
-    if (f->pixels > f->out.dim[1] * f->out.dim[2]) f->pixels = f->out.dim[1] * f->out.dim[2];
+    int64_t inputs = shape_count(f->weight) / f->weight.dim[0];
+    f->pixels = prune_pixels(j->images, f->in.dim[0], inputs, f->out.dim[1] * f->out.dim[2], ROWS_PER_INPUT);
     f->kept = ARENA_ARRAY(&j->memory, int64_t, f->out.dim[3]);
     if (!f->kept) return FAIL_MEMORY(f->out.dim[3] * 8);
     TRY(kept_channels(f->kept, f->out.dim[3], j->map, j->keep, n->name));

@@ -21,7 +21,7 @@
 #include "prune/channels.h"
 #include "prune/least_squares.h"
 
-enum { ROWS_PER_INPUT = 20, ROWS_LEAST = 2, PIXELS_MAX = 49, PIXELS_MIN = 4 };
+enum { ROWS_PER_INPUT = 20, ROWS_LEAST = 2 };
 static const int64_t BUDGET_BYTES = (int64_t)1 << 30; /* of stored activations */
 static const double TINY = 1e-300;
 
@@ -118,11 +118,7 @@ static status index_uses(job *j)
 static int64_t pixels_of(const job *j, const reader *r)
 {
     shape s = j->walk.g.edges[r->input].shape;
-    int64_t area = s.rank == 4 ? s.dim[1] * s.dim[2] : 1, images = j->images->batches * s.dim[0];
-    int64_t pixels = (ROWS_PER_INPUT * r->inputs + images - 1) / images;
-    if (pixels < PIXELS_MIN) pixels = PIXELS_MIN;
-    if (pixels > PIXELS_MAX) pixels = PIXELS_MAX;
-    return pixels < area ? pixels : area;
+    return prune_pixels(j->images, s.dim[0], r->inputs, s.rank == 4 ? s.dim[1] * s.dim[2] : 1, ROWS_PER_INPUT);
 }
 
 /* x [pixels, inputs] of one image. */
