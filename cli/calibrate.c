@@ -28,7 +28,8 @@ static status calibrate(cli_context *c, const model *m, device *dev, const char 
     export_scales scales;
     const spec_export *s = &c->config.spec.export;
     TRY(export_images_open(&images, &c->config.spec, m, dev, s->calibrator == CALIBRATOR_AUTO, &c->log));
-    export_options o = {.calibrator = s->calibrator, .percentile = s->percentile, .power_of_two = s->power_of_two, .dev = dev, .data = &images.calibration, .log = &c->log};
+    export_options o = {.calibrator = s->calibrator, .percentile = s->percentile, .power_of_two = s->power_of_two, .dev = dev,
+                        .data = &images.calibration, .log = &c->log};
     if (s->calibrator == CALIBRATOR_AUTO) o.score = export_images_score, o.score_context = &images;
     log_info(&c->log, "calibrating on %lld images", (long long)images.chosen.count);
     status result = export_calibrate(&scales, m, &o, s->cache_version);
