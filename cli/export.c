@@ -1,10 +1,10 @@
-#include <math.h>
 #include <string.h>
 
 #include "cli/export_job.h"
 #include "cli/network.h"
 #include "core/graph/transform.h"
 #include "export/qat.h"
+#include "export/quantise.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
@@ -43,9 +43,8 @@ static export_options make_options(export_job *j)
 /* Scales that come from elsewhere stay what they are. */
 static status check_power_of_two(const export_job *j, const char *where)
 {
-    int exponent;
     for (int64_t i = 0; j->spec->power_of_two && i < j->scales.table.count; i++)
-        if (frexpf(j->scales.table.entries[i].scale, &exponent) != 0.5f)
+        if (!quantise_is_power_of_two(j->scales.table.entries[i].scale))
             return FAIL(E_USAGE, "export.power_of_two = true: the scale of %s, %g, is none (%s)", j->scales.table.entries[i].name,
                 (double)j->scales.table.entries[i].scale, where);
     return OK;

@@ -1,7 +1,6 @@
 #include "export/export.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -77,8 +76,7 @@ static void find_scales(const graph *g, const calibration *c, spec_calibrator me
 {
     calibration_scales(c, method, o->percentile, scale);
     quantise_share_scales(g, scale);
-    for (edge_id e = 0; o->power_of_two && e < g->edge_count; e++)
-        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+    if (o->power_of_two) quantise_round_scales(g, scale);
 }
 
 /* scale: of the best method. */

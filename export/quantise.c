@@ -188,12 +188,6 @@ static double finest_step(const float *filter, int64_t count, double bias, doubl
     return step > 1e-30 ? step : 1;
 }
 
-static bool is_power_of_two(float x)
-{
-    int exponent;
-    return frexpf(x, &exponent) == 0.5f;
-}
-
 /* Mean square error of the result, for inputs of a quarter of their range. */
 static double step_error(const float *filter, int64_t count, double bias, double in_scale, double step)
 {
@@ -238,7 +232,7 @@ static status make_consts(quantiser *q, const node *p, const char *name, float i
     const graph *g = q->src;
     const edge *weight = &g->edges[p->in[IN_WEIGHT]];
     const float *biases = NULL;
-    bool is_short = is_power_of_two(in_scale) && is_power_of_two(out_scale);
+    bool is_short = quantise_is_power_of_two(in_scale) && quantise_is_power_of_two(out_scale);
     int64_t channels = weight->shape.dim[0], count = shape_count(weight->shape) / channels;
     c->bias = EDGE_NONE;
     TRY(add_const(q, name, "weight", DTYPE_I8, weight->shape, &c->weight));
@@ -407,4 +401,16 @@ void quantise_share_scales(const graph *g, float *scale)
         const node *p = &g->nodes[n];
         if (quantise_passes(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
     }
+}
+
+void quantise_round_scales(const graph *g, float *scale)
+{
+    for (edge_id e = 0; e < g->edge_count; e++)
+        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+}
+
+bool quantise_is_power_of_two(float scale)
+{
+    int exponent;
+    return frexpf(scale, &exponent) == 0.5f;
 }

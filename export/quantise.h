@@ -34,6 +34,10 @@ bool quantise_passes(const node *p);
  * that are kept decide. */
 void quantise_share_scales(const graph *g, float *scale);
 
+/* Every scale above 0 becomes the power of two whose ratio to it is nearest to 1. */
+void quantise_round_scales(const graph *g, float *scale);
+bool quantise_is_power_of_two(float scale);
+
 /* scale: [src->edge_count], 0 for tensors that stay float. keep_float: [src->node_count] layers that stay float, or NULL. dst is initialised by
  * the call; its integer nodes keep their names. */
 status quantise_graph(graph *dst, const graph *src, const float *scale, const bool *keep_float);

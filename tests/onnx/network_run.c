@@ -117,8 +117,7 @@ static status make_integers(context *c, graph *integers, bool power_of_two)
     calibration_scales(&calibrated, CALIBRATOR_MINMAX, 100, scale);
     calibration_free(&calibrated);
     quantise_share_scales(&c->f32, scale);
-    for (edge_id e = 0; power_of_two && e < c->f32.edge_count; e++)
-        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+    if (power_of_two) quantise_round_scales(&c->f32, scale);
     return quantise_graph(integers, &c->f32, scale, NULL);
 }
 

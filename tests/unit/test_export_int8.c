@@ -276,8 +276,15 @@ static void test_power_of_two(void **state)
     float *scale = calloc((size_t)f->fused.edge_count, sizeof *scale);
     int64_t checked = 0;
     make_scales(f, CALIBRATOR_MINMAX, scale);
-    for (edge_id e = 0; e < f->fused.edge_count; e++)
-        if (scale[e] > 0) scale[e] = exp2f(nearbyintf(log2f(scale[e])));
+    float *measured = calloc((size_t)f->fused.edge_count, sizeof *measured);
+    memcpy(measured, scale, (size_t)f->fused.edge_count * sizeof *scale);
+    quantise_round_scales(&f->fused, scale);
+    for (edge_id e = 0; e < f->fused.edge_count; e++) {
+        int exponent;
+        assert_true(measured[e] > 0 ? frexpf(scale[e], &exponent) == 0.5f : scale[e] == measured[e]);
+        assert_true(measured[e] <= 0 || fabsf(log2f(scale[e] / measured[e])) <= 0.5f + 1e-6f);
+    }
+    free(measured);
     GOOD(quantise_graph(&q, &f->fused, scale, NULL));
     for (node_id n = 0; n < f->fused.node_count; n++) {
         const node *from = &f->fused.nodes[n], *to = &q.nodes[graph_find_node(&q, from->name)];
