@@ -263,7 +263,8 @@ static status fold_arithmetic(onnx_call *c)
     int64_t na = shape_count(a->shape), nb = shape_count(b->shape);
     onnx_tensor *t;
     if (a->type != b->type || (na != nb && na != 1 && nb != 1)) return onnx_fail(c, "constants of different type or size");
-    TRY(new_tensor(c, a->type, na > 1 || (na == nb && a->shape.rank >= b->shape.rank) ? a->shape : b->shape, &t));
+    bool like_a = na == nb ? a->shape.rank >= b->shape.rank : nb == 1;
+    TRY(new_tensor(c, a->type, like_a ? a->shape : b->shape, &t));
     bool integers = dtype_epsilon(t->type) == 0;
     for (int64_t i = 0; i < shape_count(t->shape); i++) {
         double x = dtype_load(a->data, a->type, na == 1 ? 0 : i), y = dtype_load(b->data, b->type, nb == 1 ? 0 : i), r = 0;
