@@ -6,17 +6,73 @@
 #include "core/config/internal.h"
 #include "core/config/recipe.h"
 
+/* Whether `names`, "section.key,section.key,", holds the option. */
+static bool is_named(const char *names, const option *o)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s.%s,", o->section, o->key);
+    return strstr(names, name) != NULL;
+}
+
 /* False if one of the options in `names` was given but not understood: then nothing can be said about them together. */
 static bool sure(const config *c, const char *names)
 {
-    char name[128];
-    for (int32_t i = 0; i < option_count; i++) {
-        if (!c->doubtful[i]) continue;
-        snprintf(name, sizeof name, "%s.%s,", option_table[i].section, option_table[i].key);
-        if (strstr(names, name)) return false;
-    }
+    for (int32_t i = 0; i < option_count; i++)
+        if (c->doubtful[i] && is_named(names, &option_table[i])) return false;
     return true;
 }
+
+/* ------------------------------------------------------------------------------------------------ what is not read */
+
+#define READ_IF(section, key, condition, beside, needs) \
+    static bool section##_##key##_is_read(const spec *s) { return condition; }
+#include "core/config/read_if.def"
+
+static const struct read_rule {
+    const char *section, *key, *beside, *needs;
+    bool (*is_read)(const spec *s);
+} read_rules[] = {
+#define READ_IF(section, key, condition, beside, needs) {#section, #key, beside, needs, section##_##key##_is_read},
+#include "core/config/read_if.def"
+};
+enum { READ_RULES = sizeof read_rules / sizeof *read_rules };
+
+bool option_is_read(const spec *s, const char *section, const char *key)
+{
+    for (int i = 0; i < READ_RULES; i++)
+        if (strcmp(read_rules[i].section, section) == 0 && strcmp(read_rules[i].key, key) == 0) return read_rules[i].is_read(s);
+    return true;
+}
+
+static bool from_a_file(const config *c, const option *o) { return c->origin_line[o - option_table] > 0; }
+
+static bool any_from_command_line(const config *c, const char *names)
+{
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (is_named(names, o) && config_is_set(c, o->section, o->key) && !from_a_file(c, o)) return true;
+    }
+    return false;
+}
+
+/* A complete spec repeats all defaults: those say nothing. Where the command line makes a line of the file meaningless, that is meant: the
+ * option stands at its default again, so that the resolved spec reads back. */
+static status check_read(config *c)
+{
+    for (int i = 0; i < READ_RULES; i++) {
+        const struct read_rule *r = &read_rules[i];
+        const option *o = option_find(r->section, r->key);
+        bool at_default;
+        if (r->is_read(&c->spec) || !config_is_set(c, r->section, r->key) || c->doubtful[o - option_table] || !sure(c, r->beside)) continue;
+        TRY(config_at_default(c, o, &at_default));
+        if (at_default) continue;
+        if (from_a_file(c, o) && any_from_command_line(c, r->beside)) TRY(config_set(c, r->section, r->key, o->default_text, "default"));
+        else TRY(config_complain(c, r->section, r->key, NULL, "would be ignored: it needs %s", r->needs));
+    }
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ what contradicts */
 
 static status check_network(config *c)
 {
@@ -56,12 +112,8 @@ static status check_data(config *c)
     TRY(check_gpu_augment(c));
     TRY(check_channels(c, "mean", &d->mean));
     TRY(check_channels(c, "std", &d->std));
-    bool weighted = d->sampling == SAMPLING_WEIGHTED;
-    if (!sure(c, "data.sampling,data.class_weights,")) return OK;
-    if (weighted && d->class_weights.count == 0)
+    if (d->sampling == SAMPLING_WEIGHTED && d->class_weights.count == 0 && sure(c, "data.sampling,data.class_weights,"))
         TRY(config_complain(c, "data", "sampling", NULL, "needs data.class_weights"));
-    if (!weighted && d->class_weights.count)
-        TRY(config_complain(c, "data", "class_weights", NULL, "would be ignored: it needs data.sampling = weighted"));
     return OK;
 }
 
@@ -89,8 +141,6 @@ static status check_train(config *c)
     const spec_train *t = &c->spec.train;
     if (!t->deterministic)
         TRY(config_complain(c, "train", "deterministic", NULL, "runs are always reproducible; remove the line"));
-    if (t->loss_scale > 0 && t->precision != PRECISION_F16 && sure(c, "train.loss_scale,train.precision,"))
-        TRY(config_complain(c, "train", "loss_scale", NULL, "would be ignored: it needs train.precision = f16"));
     const spec_optimizer *o = &c->spec.optimizer;
     bool can_nesterov = o->type == OPTIMIZER_SGD && o->momentum > 0;
     if (o->nesterov && !can_nesterov && sure(c, "optimizer.type,optimizer.momentum,"))
@@ -109,12 +159,7 @@ static status check_transfer(config *c)
         TRY(config_complain(c, "train", "epochs", NULL, "expected 1 or more, unless transfer.probe fits the last layer of pretrained weights"));
     if (t->start_weight > 0 && c->spec.train.ema_decay > 0 && sure(c, "transfer.start_weight,train.ema_decay,"))
         TRY(config_complain(c, "train", "ema_decay", NULL, "would be ignored: transfer.start_weight sets it"));
-    if (transfer_is_on(&c->spec)) return OK;
-    static const char ignored[] = "would be ignored: it needs transfer.enable and model.pretrained";
-    if (t->frozen_part > 0) TRY(config_complain(c, "transfer", "frozen_part", NULL, "%s", ignored));
-    if (t->start_weight > 0) TRY(config_complain(c, "transfer", "start_weight", NULL, "%s", ignored));
-    if (t->head_rate != 1) TRY(config_complain(c, "transfer", "head_rate", NULL, "%s", ignored));
-    return t->front_rate == 1 ? OK : config_complain(c, "transfer", "front_rate", NULL, "%s", ignored);
+    return OK;
 }
 
 static status check_schedule(config *c)
@@ -158,6 +203,7 @@ static status check_prune(config *c)
 
 status config_check_together(config *c)
 {
+    TRY(check_read(c));
     TRY(check_network(c));
     TRY(check_data(c));
     TRY(check_augment(c));

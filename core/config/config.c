@@ -213,6 +213,18 @@ char *config_value_text(const config *c, arena *a, const option *o)
     return value_text(o, &c->spec, a);
 }
 
+status config_at_default(const config *c, const option *o, bool *at_default)
+{
+    arena a = {0};
+    spec fresh;
+    if (value_parse(o, o->default_text, &fresh, &a) == VALUE_WRONG) BUG("spec.def: the default of %s.%s is no valid value", o->section, o->key);
+    const char *now = value_text(o, &c->spec, &a), *plain = value_text(o, &fresh, &a);
+    status result = now && plain ? OK : out_of_memory();
+    *at_default = result == OK && strcmp(now, plain) == 0;
+    arena_free(&a);
+    return result;
+}
+
 /* What was found when all was read goes to the other mistakes of its file. */
 static void sort_errors(config *c)
 {

@@ -138,9 +138,9 @@ static void contradictions(void **state)
     one_error("[data]\nsampling = weighted\n", "x.ini:2: data.sampling = weighted: needs data.class_weights");
     one_error("[data]\nclass_weights = 1 2\n",
               "x.ini:2: data.class_weights = 1 2: would be ignored: it needs data.sampling = weighted");
-    one_error("[augment]\ncrop_area = 1 0.5\n",
+    one_error("[augment]\ncrop_area = 1 0.5\nrandom_resized_crop = true\n",
               "x.ini:2: augment.crop_area = 1 0.5: expected two numbers, the smaller one first");
-    one_error("[augment]\ncrop_aspect = 1\n",
+    one_error("[augment]\ncrop_aspect = 1\nrandom_resized_crop = true\n",
               "x.ini:2: augment.crop_aspect = 1: expected two numbers, the smaller one first");
     one_error("[augment]\nzoom_min = 2\n", "x.ini:2: augment.zoom_min = 2: expected at most augment.zoom_max = 1");
     one_error("[train]\ndeterministic = false\n",
@@ -156,7 +156,7 @@ static void contradictions(void **state)
     one_error("[schedule]\ntype = soft_start\n",
               "default: schedule.min_learning_rate = 0: expected more than 0, because schedule.type = soft_start moves on "
               "a logarithmic scale");
-    one_error("[schedule]\nmilestones = 0.5 0.5\n", "x.ini:2: schedule.milestones = 0.5 0.5: expected ascending numbers");
+    one_error("[schedule]\nmilestones = 0.5 0.5\ntype = multistep\n", "x.ini:2: schedule.milestones = 0.5 0.5: expected ascending numbers");
     one_error("[prune]\ntarget = params\n",
               "x.ini:2: prune.target = params: expected params:F or flops:F with F between 0 and 1, for example params:0.5");
     one_error("[prune]\ntarget = flops:1.5\n",
@@ -165,6 +165,45 @@ static void contradictions(void **state)
     /* A misspelt partner must not make the other one wrong as well. */
     one_error("[augment]\nzoom_min = 2\nzoom_mx = 3\n",
               "x.ini:3: augment.zoom_mx = 3: unknown key; did you mean augment.zoom_max?");
+}
+
+/* read_if.def: set to something else than the default, and read by nobody. */
+static void what_is_not_read(void **state)
+{
+    (void)state;
+    static const char *const ignored[][2] = {
+        {"data.class_weights=1 2", "data.sampling = weighted"}, {"augment.crop_area=0.5 1", "augment.random_resized_crop = true"},
+        {"augment.contrast_center=0.4", "augment.contrast_max above 0"}, {"train.loss_scale_period=10", "train.precision = f16 and train.loss_scale = 0"},
+        {"train.patience=3", "train.early_stopping = true"}, {"transfer.head_rate=0.5", "transfer.enable and model.pretrained"},
+        {"optimizer.beta1=0.5", "optimizer.type = adam or adamw"}, {"optimizer.rho=0.5", "optimizer.type = rmsprop"},
+        {"optimizer.epsilon=1e-5", "optimizer.type = adam, adamw or rmsprop"}, {"schedule.gamma=0.5", "schedule.type = step, multistep or soft_anneal"},
+        {"schedule.step_size=5", "schedule.type = step"}, {"schedule.power=2", "schedule.type = polynomial"},
+        {"schedule.annealing=0.5", "schedule.type = soft_start"}, {"qat.range_momentum=0.5", "qat.enable = true"},
+    };
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
+        char message[256];
+        const char *equals = strchr(ignored[i][0], '=');
+        snprintf(message, sizeof message, "command line: %.*s = %s: would be ignored: it needs %s", (int)(equals - ignored[i][0]), ignored[i][0],
+            equals + 1, ignored[i][1]);
+        restart();
+        assert_int_equal(config_override(&c, ignored[i][0]), OK);
+        assert_int_equal(config_finish(&c), E_USAGE);
+        assert_string_equal(status_message(), message);
+    }
+    one_error("[optimizer]\ntype = adam\nmomentum = 0.8\n",
+              "x.ini:3: optimizer.momentum = 0.8: would be ignored: it needs optimizer.type = sgd or rmsprop");
+    one_error("[schedule]\ntype = soft_anneal\nmilestones = 0.5\nwarmup = 0.2\n",
+              "x.ini:4: schedule.warmup = 0.2: would be ignored: it needs another schedule.type (this one has a rise of its own)");
+    one_error("[schedule]\nwarmup = 0\nwarmup_start = 0.1\n",
+              "x.ini:3: schedule.warmup_start = 0.1: would be ignored: it needs schedule.warmup above 0 or schedule.type = soft_anneal");
+    /* A partner that was not understood, and defaults that are repeated, say nothing. */
+    one_error("[optimizer]\ntype = adm\nmomentum = 0.8\nbeta1 = 0.8\n",
+              "x.ini:2: optimizer.type = adm: expected one of sgd, adam, adamw, rmsprop (default sgd); did you mean adam?");
+    restart();
+    read_text("[optimizer]\ntype = adam\nmomentum = .90\n[schedule]\ntype = step\nstep_size = 5\ngamma = 0.5\n");
+    assert_int_equal(config_override(&c, "schedule.type=constant"), OK);
+    assert_int_equal(config_finish(&c), OK); /* the command line may make lines meaningless */
+    assert_true(c.spec.schedule.gamma == 0.1 && c.spec.schedule.step_size == 10 && !config_is_set(&c, "schedule", "gamma"));
 }
 
 static void overrides(void **state)
@@ -282,7 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_out_of_place), cmocka_unit_test(unknown_names),
         cmocka_unit_test(broken_lines),        cmocka_unit_test(given_twice),
-        cmocka_unit_test(contradictions),      cmocka_unit_test(overrides),
+        cmocka_unit_test(contradictions), cmocka_unit_test(what_is_not_read),      cmocka_unit_test(overrides),
         cmocka_unit_test(all_at_once),         cmocka_unit_test(callers_complaints),
         cmocka_unit_test(too_many_and_too_long),
     };

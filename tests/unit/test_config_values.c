@@ -78,6 +78,7 @@ static void every_type(void **state)
                   "[optimizer]\n"
                   "type=rmsprop\n"
                   "[schedule]\n"
+                  "type = multistep\n"
                   "milestones = 0.25,0.5, 0.75 1\n"
                   "learning_rate = 1e-3\n"
                   "[train]\n"
