@@ -3,7 +3,8 @@
  * Sources, later ones win: the defaults of spec.def, the spec file, `section.key=value` words of the command line. Every
  * value remembers its origin. All mistakes of all sources are collected before anything fails: unknown section or key
  * (with the nearest one), value that does not parse, value out of range, key given twice, name longer than inih can hold,
- * values that contradict each other. Reading and overriding fail only for lack of memory or when a file cannot be read.
+ * values that contradict each other, values that others make meaningless (read_if.def; a line of a file that the command line makes so goes back
+ * to its default). Reading and overriding fail only for lack of memory or when a file cannot be read.
  *
  * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts with
  * ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes keeps
