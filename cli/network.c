@@ -102,6 +102,19 @@ static bool is_place(const option *o)
     return strcmp(o->section, "data") == 0 && text_has_word("root train val test format", o->key);
 }
 
+static const char model_spec[] = "the model's spec";
+
+/* What the model's spec says of an option that nobody reads, or not beside what the command line says, says nothing. */
+static status drop_unread(config *c)
+{
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        if (strcmp(c->origin_file[i], model_spec) != 0 || option_is_read(&c->spec, o->section, o->key)) continue;
+        TRY(config_set(c, o->section, o->key, o->default_text, "default"));
+    }
+    return OK;
+}
+
 status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections)
 {
     config from;
@@ -110,7 +123,7 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
         other_data |= is_place(&option_table[i]) && config_is_set(&c->config, option_table[i].section, option_table[i].key);
     TRY(config_init(&from));
     status result = OK;
-    TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), "the model's spec"));
+    TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), model_spec));
     for (int32_t i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
         char name[128];
@@ -119,8 +132,9 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
         if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
         const char *value = config_value_text(&from, &c->memory, o);
         if (!value) TRY_OUT(FAIL_MEMORY(64));
-        TRY_OUT(config_set(&c->config, o->section, o->key, value, "the model's spec"));
+        TRY_OUT(config_set(&c->config, o->section, o->key, value, model_spec));
     }
+    TRY_OUT(drop_unread(&c->config));
 out:
     config_free(&from);
     return result;
@@ -130,7 +144,7 @@ status spec_text_loss(const char *spec_text, spec_loss *loss)
 {
     config from;
     TRY(config_init(&from));
-    status result = config_read_text(&from, spec_text, strlen(spec_text), "the model's spec");
+    status result = config_read_text(&from, spec_text, strlen(spec_text), model_spec);
     *loss = from.spec.train.loss;
     config_free(&from);
     return result;

@@ -98,6 +98,8 @@ status config_complain(config *c, const char *section, const char *key, const ch
     __attribute__((format(printf, 5, 6)));
 /* True if the option was set by a file or the command line. */
 bool config_is_set(const config *c, const char *section, const char *key);
+/* False where another option makes this one meaningless: read_if.def. */
+bool option_is_read(const spec *s, const char *section, const char *key);
 /* The value as a file would have it. NULL when out of memory. */
 char *config_value_text(const config *c, arena *a, const option *o);
 

@@ -32,9 +32,6 @@ char *choice_name(const option *o, int64_t index, arena *a);
 /* Whether the value is that of the default, however it is written. */
 status config_at_default(const config *c, const option *o, bool *at_default);
 
-/* False where another option makes this one meaningless: read_if.def. */
-bool option_is_read(const spec *s, const char *section, const char *key);
-
 /* Collects the contradictions between options. */
 status config_check_together(config *c);
 

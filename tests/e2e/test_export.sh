@@ -13,9 +13,14 @@ python3 tests/e2e/make_shapes.py "$work/shapes"
 
 ok "train" "$graft" train data.root="$work/shapes" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=32 \
     model.input_height=32 data.resize=stretch train.epochs=12 train.batch_size=16 train.output="$work/run" schedule.learning_rate=0.05 \
-    train.regularizer_weight=1e-4 train.checkpoint_period=1000 $one
+    schedule.min_learning_rate=1e-4 train.regularizer_weight=1e-4 train.checkpoint_period=1000 $one
 model=$work/run/best.safetensors
 [ -f "$model" ] || { tap_line "not ok" "a model to export"; tap_end; exit 1; }
+
+# What the model's spec says of a rate that a constant one has not is nobody's mistake; what the command line says is.
+says 0 "pruning ratio" "$graft" prune $one "$model" -pth 0.5 --dry-run schedule.type=constant
+says 2 "schedule.min_learning_rate = 0.001: would be ignored" "$graft" prune $one "$model" -pth 0.5 --dry-run schedule.type=constant \
+    schedule.min_learning_rate=0.001
 
 accuracy() { "$graft" evaluate $one "$1" data.root="$work/shapes" --json 2>/dev/null | python3 -c '
 import json, sys
