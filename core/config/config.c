@@ -217,8 +217,8 @@ status config_at_default(const config *c, const option *o, bool *at_default)
 {
     arena a = {0};
     spec fresh;
-    if (value_parse(o, o->default_text, &fresh, &a) == VALUE_WRONG) BUG("spec.def: the default of %s.%s is no valid value", o->section, o->key);
-    const char *now = value_text(o, &c->spec, &a), *plain = value_text(o, &fresh, &a);
+    bool parsed = value_parse(o, o->default_text, &fresh, &a) == VALUE_FINE; /* config_init has seen that it is valid */
+    const char *now = value_text(o, &c->spec, &a), *plain = parsed ? value_text(o, &fresh, &a) : NULL;
     status result = now && plain ? OK : out_of_memory();
     *at_default = result == OK && strcmp(now, plain) == 0;
     arena_free(&a);

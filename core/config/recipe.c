@@ -17,12 +17,13 @@ bool transfer_is_on(const spec *s)
     return s->transfer.enable == TRANSFER_TRUE || !s->model.load_graph;
 }
 
-/* A complete spec repeats the defaults: a line of a file that says the same says nothing. The command line means what it says. */
-static status is_free(const config *c, const option *o, bool *free)
+/* A complete spec repeats the defaults: a line of a file that says the same says nothing. The command line means what it says.
+ * What nobody would read stays as it is. */
+static status may_be_set(const config *c, const option *o, bool *may)
 {
     bool given = config_is_set(c, o->section, o->key) && c->origin_line[o - option_table] == 0;
-    TRY(config_at_default(c, o, free));
-    *free = *free && !given && option_is_read(&c->spec, o->section, o->key);
+    TRY(config_at_default(c, o, may));
+    *may = *may && !given && option_is_read(&c->spec, o->section, o->key);
     return OK;
 }
 
@@ -30,10 +31,10 @@ status recipe_apply(config *c)
 {
     if (!transfer_is_on(&c->spec) || !c->spec.transfer.recipe) return OK;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool free, start_weight = strcmp(rows[i][1], "start_weight") == 0;
+        bool may, start_weight = strcmp(rows[i][1], "start_weight") == 0;
         if (start_weight && c->spec.train.ema_decay > 0) continue; /* an average of the user's own */
-        TRY(is_free(c, option_find(rows[i][0], rows[i][1]), &free));
-        if (free) TRY(config_set(c, rows[i][0], rows[i][1], rows[i][2], recipe_origin));
+        TRY(may_be_set(c, option_find(rows[i][0], rows[i][1]), &may));
+        if (may) TRY(config_set(c, rows[i][0], rows[i][1], rows[i][2], recipe_origin));
     }
     return config_set(c, "transfer", "recipe", "false", recipe_origin);
 }
