@@ -23,12 +23,9 @@ static status open_engine(network *n, const char *path)
 /* The fastest form of a model; of one with fake quantisation the form that training has evaluated. */
 static status runnable_graph(graph *dst, const graph *g)
 {
-    graph plain;
     if (!graph_has_fake_quant(g)) return export_float_graph(dst, g);
-    TRY(pass_inference(&plain, g));
-    status result = pass_lower(dst, &plain, false);
-    graph_free(&plain);
-    return result;
+    TRY(pass_inference(dst, g));
+    return graph_apply(dst, pass_lower_inference);
 }
 
 static status open_model(network *n, const char *path)

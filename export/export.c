@@ -8,26 +8,13 @@
 #include "export/noise.h"
 #include "export/quantise.h"
 
-typedef status pass_fn(graph *dst, const graph *src);
-
 status export_float_graph(graph *dst, const graph *model_graph)
 {
-    static pass_fn *const passes[] = {pass_inference, pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm,
-        pass_fuse_epilogues, pass_fold_constants, pass_remove_dead};
-    const graph *from = model_graph;
-    graph stage[2] = {{.node_count = 0}, {.node_count = 0}};
-    int64_t count = sizeof passes / sizeof *passes;
-    status result = OK;
+    static pass_fn *const passes[] = {pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm, pass_fuse_epilogues,
+        pass_fold_constants, pass_remove_dead};
     *dst = (graph){0};
-    for (int64_t i = 0; i < count; i++) {
-        graph *to = i == count - 1 ? dst : &stage[i % 2];
-        graph_free(to);
-        TRY_OUT(passes[i](to, from));
-        from = to;
-    }
-out:
-    graph_free(&stage[0]);
-    graph_free(&stage[1]);
+    status result = pass_inference(dst, model_graph);
+    for (size_t i = 0; result == OK && i < sizeof passes / sizeof *passes; i++) result = graph_apply(dst, passes[i]);
     if (result != OK) graph_free(dst);
     return result;
 }
@@ -204,16 +191,10 @@ status export_describe(engine *e, const model *m, const graph *float_graph, cons
 /* Activations and weights in f16; biases, scores and sums stay f32. */
 static status halve(graph *g)
 {
-    graph narrow = {.node_count = 0}, folded = {.node_count = 0};
-    status result = OK;
-    TRY_OUT(pass_precision(&narrow, g, DTYPE_F16, COMPUTE_F32));
-    TRY_OUT(pass_fold_constants(&folded, &narrow));
-    graph_free(g);
-    TRY_OUT(pass_remove_dead(g, &folded));
-out:
-    graph_free(&narrow);
-    graph_free(&folded);
-    return result;
+    graph narrow = {0};
+    TRY(graph_replace(g, &narrow, pass_precision(&narrow, g, DTYPE_F16, COMPUTE_F32)));
+    TRY(graph_apply(g, pass_fold_constants));
+    return graph_apply(g, pass_remove_dead);
 }
 
 status export_float(engine *e, const model *m, const export_options *o)

@@ -106,30 +106,29 @@ static status find_fed(walk *w)
 
 static status build_part(walk *w)
 {
-    graph view = w->g, whole = {0}, trimmed = {0}; /* view borrows */
+    graph view = w->g, *whole = &w->part; /* view borrows */
     graph_builder b = {0};
     status result = OK;
     view.input_count = w->fed_count;
     memcpy(view.inputs, w->fed, sizeof w->fed);
     view.output_count = 0;
-    TRY_OUT(builder_init(&b, &whole, &view));
+    TRY_OUT(builder_init(&b, whole, &view));
     for (node_id n = w->at; n <= w->until; n++) TRY_OUT(builder_copy_node(&b, n));
     int32_t outputs = 0;
     for (int32_t k = 0; k < w->wanted_count; k++) {
         w->slot[k] = -1;
         const edge *e = &w->g.edges[w->wanted[k]];
         if (e->kind != EDGE_ACTIVATION || e->producer < w->at) continue;
-        TRY_OUT(graph_output(&whole, b.map[w->wanted[k]]));
+        TRY_OUT(graph_output(whole, b.map[w->wanted[k]]));
         w->slot[k] = outputs++;
     }
-    for (int32_t k = 0; w->keeps && k < w->alive_count; k++) TRY_OUT(graph_output(&whole, b.map[w->alive[k]]));
-    if (whole.output_count == 0) goto out;
-    TRY_OUT(pass_remove_dead(&trimmed, &whole));
-    TRY_OUT(pass_lower(&w->part, &trimmed, false));
+    for (int32_t k = 0; w->keeps && k < w->alive_count; k++) TRY_OUT(graph_output(whole, b.map[w->alive[k]]));
+    if (whole->output_count == 0) goto out;
+    TRY_OUT(graph_apply(whole, pass_remove_dead));
+    TRY_OUT(graph_apply(whole, pass_lower_inference));
     TRY_OUT(plan_create(&w->plan, &w->part, w->dev, &(plan_options){0}));
 out:
     builder_free(&b);
-    graph_free(&whole), graph_free(&trimmed);
     return result;
 }
 

@@ -120,15 +120,10 @@ static status match_between(job *j, channel_map *m, const bool *keep, graph *den
 /* As fast as it goes: it learns nothing. */
 static status build_teacher(job *j, const graph *dense)
 {
-    graph folded = {0}, fused = {0};
-    status result = OK;
-    TRY_OUT(pass_fold_batchnorm(&folded, dense));
-    TRY_OUT(pass_fuse_epilogues(&fused, &folded));
-    TRY_OUT(pass_lower(&j->teacher, &fused, false));
-    TRY_OUT(plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0}));
-out:
-    graph_free(&folded), graph_free(&fused);
-    return result;
+    TRY(pass_fold_batchnorm(&j->teacher, dense));
+    TRY(graph_apply(&j->teacher, pass_fuse_epilogues));
+    TRY(graph_apply(&j->teacher, pass_lower_inference));
+    return plan_create(&j->teacher_plan, &j->teacher, j->options->data->dev, &(plan_options){0});
 }
 
 static status find_matches(job *j, channel_map *m, const bool *keep)
@@ -179,14 +174,12 @@ static status add_error(job *j, match *t, edge_id x, edge_id *sum)
 static status build_student(job *j)
 {
     graph *g = &j->student;
-    graph matched = j->inference, fused = {0}; /* matched borrows */
+    graph matched = j->inference; /* borrows */
     edge_id x[MATCHES_MAX];
     matched.output_count = j->match_count;
     for (int32_t k = 0; k < j->match_count; k++) matched.outputs[k] = j->match[k].small;
-    TRY(pass_fuse_training(&fused, &matched));
-    status result = pass_lower(g, &fused, false);
-    graph_free(&fused);
-    TRY(result);
+    TRY(pass_fuse_training(g, &matched));
+    TRY(graph_apply(g, pass_lower_inference));
     memcpy(x, g->outputs, sizeof *x * (size_t)j->match_count);
     j->error = EDGE_NONE;
     for (int32_t k = 0; k < j->match_count; k++) TRY(add_error(j, &j->match[k], x[k], &j->error));

@@ -70,7 +70,7 @@ out:
 
 status prune_reestimate(graph *g, device *dev, prune_next_batch *next_batch, void *context, int64_t batches)
 {
-    graph tracking = {0}, lowered = {0};
+    graph lowered = {0};
     param_store *store = NULL;
     plan *p = NULL;
     status result = OK;
@@ -78,9 +78,9 @@ status prune_reestimate(graph *g, device *dev, prune_next_batch *next_batch, voi
     size_t bytes = (size_t)(state_count(g) + 1) * sizeof(double);
     double *sum = calloc(1, bytes);
     if (!sum) return FAIL_MEMORY(bytes);
-    TRY_OUT(pass_inference(&tracking, g));
-    track_last_batch(&tracking);
-    TRY_OUT(pass_lower(&lowered, &tracking, true));
+    TRY_OUT(pass_inference(&lowered, g));
+    track_last_batch(&lowered);
+    TRY_OUT(graph_apply(&lowered, pass_lower_training));
     TRY_OUT(param_store_create(&store, &lowered, dev, false));
     TRY_OUT(plan_create(&p, &lowered, dev, &(plan_options){.store = store}));
     TRY_OUT(run_batches(&lowered, p, store, next_batch, context, batches, sum, &seen));
@@ -88,7 +88,7 @@ status prune_reestimate(graph *g, device *dev, prune_next_batch *next_batch, voi
 out:
     plan_destroy(p);
     param_store_destroy(store);
-    graph_free(&tracking), graph_free(&lowered);
+    graph_free(&lowered);
     free(sum);
     return result;
 }

@@ -16,3 +16,13 @@ out:
     if (result != OK) graph_free(dst);
     return result;
 }
+
+status pass_lower_training(graph *dst, const graph *src)
+{
+    return pass_lower(dst, src, true);
+}
+
+status pass_lower_inference(graph *dst, const graph *src)
+{
+    return pass_lower(dst, src, false);
+}

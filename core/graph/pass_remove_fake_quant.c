@@ -14,10 +14,5 @@ bool graph_has_fake_quant(const graph *g)
 
 status graph_remove_fake_quant(graph *g)
 {
-    graph plain;
-    if (!graph_has_fake_quant(g)) return OK;
-    TRY(pass_remove_fake_quant(&plain, g));
-    graph_free(g);
-    *g = plain;
-    return OK;
+    return graph_has_fake_quant(g) ? graph_apply(g, pass_remove_fake_quant) : OK;
 }

@@ -91,6 +91,23 @@ status builder_finish(graph_builder *b)
     return OK;
 }
 
+status graph_replace(graph *g, graph *next, status made)
+{
+    if (made != OK) {
+        graph_free(next);
+        return made;
+    }
+    graph_free(g);
+    *g = *next;
+    return OK;
+}
+
+status graph_apply(graph *g, pass_fn *pass)
+{
+    graph next = {0};
+    return graph_replace(g, &next, pass(&next, g));
+}
+
 status graph_bypass(graph *dst, const graph *src, const op *o)
 {
     graph_builder b = {0};

@@ -27,7 +27,12 @@ status builder_edge(graph_builder *b, edge_id src_edge, edge_id *dst_edge); /* i
 status builder_copy_node(graph_builder *b, node_id n);
 status builder_copy(graph_builder *b, const node *n); /* the same for an edited copy of a node of src: its edges are src's */
 status builder_finish(graph_builder *b);
+/* g becomes what a pass made of it, `next`; after a failure of the pass (made) g stays, and its code is the result. */
+status graph_replace(graph *g, graph *next, status made);
 status graph_bypass(graph *dst, const graph *src, const op *o); /* a copy without nodes of `o`: input 0 stands for output 0 */
+
+typedef status pass_fn(graph *dst, const graph *src);
+status graph_apply(graph *g, pass_fn *pass); /* g becomes pass(g); after a failure it stays */
 
 /* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
  *     training      [fuse_training] lower(true) [precision] graph_backward [sync_batchnorm] [fuse_statistics fuse_transforms]
@@ -42,6 +47,8 @@ bool graph_has_fake_quant(const graph *g);
 status graph_remove_fake_quant(graph *g);                       /* the same in place                                       */
 status pass_fuse_training(graph *dst, const graph *src);        /* batchnorm + add + activation into one node              */
 status pass_lower(graph *dst, const graph *src, bool training); /* batchnorm into statistics, finalise, apply              */
+status pass_lower_training(graph *dst, const graph *src);       /* with batch statistics                                  */
+status pass_lower_inference(graph *dst, const graph *src);      /* with running ones                                      */
 status pass_fold_batchnorm(graph *dst, const graph *src);       /* into the conv2d or linear before it: new weights, bias  */
 status pass_replace_batchnorm(graph *dst, const graph *src);    /* one of an image that no layer took in: a depthwise 1x1 conv2d */
 status pass_fuse_epilogues(graph *dst, const graph *src);       /* conv2d (+ add) (+ activation) into one node             */

@@ -124,25 +124,6 @@ status train_graph_add_loss(graph *g, const spec *o, double grad_scale, bool sca
     return OK;
 }
 
-typedef status pass_fn(graph *dst, const graph *src);
-
-static status lower_training(graph *dst, const graph *src) { return pass_lower(dst, src, true); }
-static status lower_inference(graph *dst, const graph *src) { return pass_lower(dst, src, false); }
-
-/* g becomes pass(g). */
-static status apply_pass(graph *g, pass_fn *pass)
-{
-    graph next = {0};
-    status result = pass(&next, g);
-    if (result != OK) {
-        graph_free(&next);
-        return result;
-    }
-    graph_free(g);
-    *g = next;
-    return OK;
-}
-
 /* The only output becomes what the last layer reads, averaged over the map if it is averaged behind it; or what the layer makes. */
 static status cut_at_head(graph *g, bool before_relu)
 {
@@ -165,10 +146,7 @@ static status reduce_precision(graph *g, spec_precision precision)
     graph next = {0};
     if (precision == PRECISION_F32) return OK;
     dtype type = precision == PRECISION_F16 ? DTYPE_F16 : precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    TRY(pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
-    graph_free(g);
-    *g = next;
-    return OK;
+    return graph_replace(g, &next, pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
 }
 
 static void find_edges(trainable *t, bool with_loss)
@@ -184,12 +162,12 @@ static void find_edges(trainable *t, bool with_loss)
 
 static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
 {
-    TRY(lower == lower_training ? graph_copy(&t->graph, model) : pass_drop_auxiliary(&t->graph, model));
+    TRY(lower == pass_lower_training ? graph_copy(&t->graph, model) : pass_drop_auxiliary(&t->graph, model));
     TRY(freeze_apply(&t->graph, s));
     TRY(resize_batch(&t->graph, batch));
     TRY(train_graph_add_loss(&t->graph, s, grad_scale, s->train.precision == PRECISION_F16));
-    TRY(apply_pass(&t->graph, pass_fuse_training));
-    TRY(apply_pass(&t->graph, lower));
+    TRY(graph_apply(&t->graph, pass_fuse_training));
+    TRY(graph_apply(&t->graph, lower));
     TRY(reduce_precision(&t->graph, s->train.precision));
     int32_t heads = t->graph.output_count / 2;
     TRY(graph_backward(&t->graph, &t->graph.outputs[heads], heads, NULL, 0, NULL));
@@ -200,10 +178,10 @@ static status build_training(trainable *t, const graph *model, const spec *s, in
 static status build_evaluation(trainable *t, const graph *model, int64_t batch, spec_precision precision)
 {
     TRY(graph_copy(&t->graph, model));
-    TRY(apply_pass(&t->graph, pass_inference));
+    TRY(graph_apply(&t->graph, pass_inference));
     TRY(resize_batch(&t->graph, batch));
-    TRY(apply_pass(&t->graph, pass_fuse_training));
-    TRY(apply_pass(&t->graph, lower_inference));
+    TRY(graph_apply(&t->graph, pass_fuse_training));
+    TRY(graph_apply(&t->graph, pass_lower_inference));
     TRY(reduce_precision(&t->graph, precision));
     find_edges(t, false);
     return OK;
@@ -212,12 +190,12 @@ static status build_evaluation(trainable *t, const graph *model, int64_t batch, 
 static status build_features(trainable *t, const graph *model, int64_t batch, bool before_relu)
 {
     TRY(graph_copy(&t->graph, model));
-    TRY(apply_pass(&t->graph, pass_inference));
+    TRY(graph_apply(&t->graph, pass_inference));
     TRY(cut_at_head(&t->graph, before_relu));
-    TRY(apply_pass(&t->graph, pass_remove_dead));
+    TRY(graph_apply(&t->graph, pass_remove_dead));
     TRY(resize_batch(&t->graph, batch));
-    TRY(apply_pass(&t->graph, pass_fuse_training));
-    TRY(apply_pass(&t->graph, lower_inference));
+    TRY(graph_apply(&t->graph, pass_fuse_training));
+    TRY(graph_apply(&t->graph, pass_lower_inference));
     find_edges(t, false);
     return OK;
 }
@@ -225,7 +203,7 @@ static status build_features(trainable *t, const graph *model, int64_t batch, bo
 status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
 {
     *t = (trainable){0};
-    status result = build_training(t, model, s, batch, grad_scale, lower_training);
+    status result = build_training(t, model, s, batch, grad_scale, pass_lower_training);
     if (result != OK) trainable_free(t);
     return result;
 }
@@ -233,7 +211,7 @@ status train_graph_build(trainable *t, const graph *model, const spec *s, int64_
 status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch)
 {
     *t = (trainable){0};
-    status result = build_training(t, model, s, batch, 1, lower_inference);
+    status result = build_training(t, model, s, batch, 1, pass_lower_inference);
     if (result != OK) trainable_free(t);
     return result;
 }
@@ -249,9 +227,7 @@ status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_pr
 status trainable_sync(trainable *t, int64_t here, int64_t everywhere)
 {
     graph shared = {0};
-    TRY(pass_sync_batchnorm(&shared, &t->graph, here, everywhere));
-    graph_free(&t->graph);
-    t->graph = shared;
+    TRY(graph_replace(&t->graph, &shared, pass_sync_batchnorm(&shared, &t->graph, here, everywhere)));
     find_edges(t, t->loss != EDGE_NONE);
     return OK;
 }
@@ -263,18 +239,13 @@ static const double MOST_PRODUCTS = 576;
 
 status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, fused_traffic *saved)
 {
-    graph summed = {0}, fused = {0};
+    graph *g = &t->graph, summed = {0}, fused = {0};
     double most = on_read == NORMALISE_ON_READ_NEVER ? 0 : on_read == NORMALISE_ON_READ_ALWAYS ? INFINITY : MOST_PRODUCTS;
-    status result = OK;
     *saved = (fused_traffic){0};
-    TRY_OUT(pass_fuse_statistics(&summed, &t->graph, b, saved));
-    TRY_OUT(pass_fuse_transforms(&fused, &summed, b, most, saved));
-    graph_free(&t->graph);
-    t->graph = fused;
+    TRY(graph_replace(g, &summed, pass_fuse_statistics(&summed, g, b, saved)));
+    TRY(graph_replace(g, &fused, pass_fuse_transforms(&fused, g, b, most, saved)));
     find_edges(t, t->loss != EDGE_NONE);
-out:
-    graph_free(&summed);
-    return result;
+    return OK;
 }
 
 size_t trainable_bytes(const trainable *t, edge_id e)

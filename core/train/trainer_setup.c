@@ -331,7 +331,7 @@ static void count_steps(trainer *t)
 /* The model's graph as qat.enable wants it, whatever it was loaded from. */
 static status fit_fake_quantisation(trainer *t)
 {
-    graph *g = &t->model.graph, changed;
+    graph *g = &t->model.graph, changed = {0};
     bool wanted = t->spec.qat.enable, there = graph_has_fake_quant(g);
     for (node_id n = 0; wanted && n < g->node_count; n++)
         if (g->nodes[n].op == &op_fake_quant) ((fake_quant_attr *)g->nodes[n].attr)->momentum = (float)t->spec.qat.range_momentum;
@@ -341,10 +341,7 @@ static status fit_fake_quantisation(trainer *t)
         log_info(t->log, "qat.enable = false: fake quantisation is taken out of %s", t->spec.model.pretrained);
         return graph_remove_fake_quant(g);
     }
-    TRY(t->options->fake_quantise(&changed, g, (float)t->spec.qat.range_momentum));
-    graph_free(g);
-    *g = changed;
-    return OK;
+    return graph_replace(g, &changed, t->options->fake_quantise(&changed, g, (float)t->spec.qat.range_momentum));
 }
 
 static status open_model(trainer *t)
