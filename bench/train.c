@@ -9,7 +9,7 @@
 #include "core/base/rng.h"
 #include "core/config/config.h"
 #include "core/graph/plan.h"
-#include "core/train/init.h"
+#include "core/graph/init.h"
 #include "core/train/optimiser.h"
 #include "core/train/train_graph.h"
 #include "models/models.h"
@@ -30,15 +30,15 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void fill_inputs(plan *p, const trainable *t, int64_t batch)
+static void fill_inputs(plan *p, const trainable *t, int64_t rows)
 {
     int64_t pixels = shape_count(t->graph.edges[t->image].shape);
-    float *images = malloc((size_t)pixels * sizeof *images), *targets = calloc((size_t)(batch * CLASSES), sizeof *targets);
+    float *images = malloc((size_t)pixels * sizeof *images), *targets = calloc((size_t)(rows * CLASSES), sizeof *targets);
     rng r = rng_make(1, RNG_TEST, 0);
     for (int64_t i = 0; i < pixels; i++) images[i] = rng_normal(&r);
-    for (int64_t i = 0; i < batch; i++) targets[i * CLASSES + rng_below(&r, CLASSES)] = 1;
+    for (int64_t i = 0; i < rows; i++) targets[i * CLASSES + rng_below(&r, CLASSES)] = 1;
     GOOD(plan_set_input(p, t->image, images, (size_t)pixels * sizeof *images));
-    GOOD(plan_set_input(p, t->targets, targets, (size_t)(batch * CLASSES) * sizeof *targets));
+    GOOD(plan_set_input(p, t->label[0], targets, (size_t)(rows * CLASSES) * sizeof *targets));
     const float scale = 1;
     if (t->loss_scale != EDGE_NONE) GOOD(plan_set_input(p, t->loss_scale, &scale, sizeof scale));
     free(images), free(targets);
@@ -100,21 +100,21 @@ static void parse(arguments *a, config *c, int argc, char **argv)
 /* Seconds of the median step. */
 static double time_steps(plan *p, optimiser *o, double limit)
 {
-    double sample[MAX_SAMPLES], start = clock_seconds();
-    int32_t samples = 0;
+    double seconds[MAX_SAMPLES], start = clock_seconds();
+    int32_t count = 0;
     comm alone;
     GOOD(comm_init(&alone));
-    for (int32_t i = 0; samples < MAX_SAMPLES && (i < WARM_UP + 3 || clock_seconds() - start < limit); i++) {
+    for (int32_t i = 0; count < MAX_SAMPLES && (i < WARM_UP + 3 || clock_seconds() - start < limit); i++) {
         double begin = clock_seconds();
         step_state done;
         GOOD(plan_enqueue(p));
         GOOD(optimiser_step(o, &alone, 0.001, i + 1));
         GOOD(optimiser_result(o, &done));
-        if (i >= WARM_UP) sample[samples++] = clock_seconds() - begin;
+        if (i >= WARM_UP) seconds[count++] = clock_seconds() - begin;
     }
     comm_free(&alone);
-    qsort(sample, (size_t)samples, sizeof *sample, by_value);
-    return sample[samples / 2];
+    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
+    return seconds[count / 2];
 }
 
 static void run(const trainable *t, const config *c, device *dev, const arguments *a)
@@ -145,7 +145,8 @@ int main(int argc, char **argv)
     parse(&a, &c, argc, argv);
     GOOD(models_build(&g, &c.spec.model, CLASSES));
     init_params(&g, 1);
-    GOOD(train_graph_build(&t, &g, &c.spec, a.batch, 1));
+    const task_setting setting = {.task = &task_classification, .spec = &c.spec, .class_count = CLASSES};
+    GOOD(train_graph_build(&t, &g, &setting, a.batch, 1));
     GOOD(device_open(&dev, c.spec.train.device, 0, (int32_t)c.spec.train.threads, NULL));
     if (a.plan) {
         setenv("GRAFT_VERBOSE", "1", 1);

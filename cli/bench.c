@@ -78,13 +78,15 @@ static status tune_plan(cli_context *c, device *dev, const plan *p)
 }
 
 /* A training step of all of its layers, as train.batch_size and train.precision say. */
-static status tune_training(cli_context *c, device *dev, const graph *g)
+static status tune_training(cli_context *c, device *dev, const network *n)
 {
     const spec *s = &c->config.spec;
     trainable t;
     fused_traffic saved;
     plan *p = NULL;
-    TRY(train_graph_build(&t, g, s, s->train.batch_size ? s->train.batch_size : 32, 1));
+    const task_setting setting = {.task = n->task, .spec = s, .class_name = n->class_name, .class_count = n->class_count,
+        .preprocess = n->preprocess};
+    TRY(train_graph_build(&t, &n->model.graph, &setting, s->train.batch_size ? s->train.batch_size : 32, 1));
     status result = OK;
     TRY_OUT(trainable_fuse(&t, dev->api->kernels, s->train.normalise_on_read, &saved));
     TRY_OUT(plan_create(&p, &t.graph, dev, &(plan_options){0}));
@@ -106,7 +108,7 @@ static status tune(cli_context *c, device *dev, int64_t n)
         TRY_OUT(network_open(&net, c->arguments[i], dev, n));
         TRY_OUT(runner_plan(net.runner, n, &p));
         TRY_OUT(tune_plan(c, dev, p));
-        if (!net.is_engine) TRY_OUT(tune_training(c, dev, &net.model.graph));
+        if (!net.is_engine) TRY_OUT(tune_training(c, dev, &net));
 out:
         network_close(&net);
         TRY(result);

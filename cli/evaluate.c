@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "cli/network.h"
 #include "core/base/file.h"
-#include "core/train/evaluator.h"
+#include "core/task/evaluator.h"
 
 enum { ROWS_PRINTED = 60 };
 
@@ -115,7 +115,7 @@ static status put_figures(cli_context *c, const work *w)
         json_put_int(&c->result, values[i]);
     }
     json_key(&c->result, "images_per_second");
-    json_put_number(&c->result, (double)w->evaluation.metrics.count / w->evaluation.seconds);
+    json_put_number(&c->result, (double)w->evaluation.images / w->evaluation.seconds);
     return OK;
 }
 
@@ -124,18 +124,20 @@ static status judge(cli_context *c, work *w)
     const spec *s = &c->config.spec;
     const network *n = &w->network;
     dataset *data = NULL;
-    evaluation_options o = {.predict = network_predict, .context = &w->network, .stop = asked_to_stop, .stop_context = c,
+    evaluation_options o = {.run = network_predict, .context = &w->network, .stop = asked_to_stop, .stop_context = c,
                             .what = "evaluate", .log = &c->log};
     TRY(open_data(c, w, &data));
     TRY(check_same_classes(data, n->class_name, n->class_count, w->path));
-    TRY(evaluation_init(&w->evaluation, n->class_count, s->train.top_k, s->train.loss, 0));
-    TRY(evaluate_dataset(&w->evaluation, data, n->preprocess, s, runner_max_batch(n->runner), o));
+    const task_setting t = {.task = n->task, .spec = s, .class_name = n->class_name, .class_count = n->class_count,
+        .preprocess = n->preprocess, .data = data};
+    TRY(evaluation_init(&w->evaluation, &t, n->is_engine ? &n->engine.graph : &n->graph, 0));
+    TRY(evaluate_dataset(&w->evaluation, runner_max_batch(n->runner), o));
     TRY(put_figures(c, w));
     json_key(&c->result, "evaluation");
-    evaluation_write(&w->evaluation, &c->result, n->class_name);
+    evaluation_write(&w->evaluation, &c->result);
     if (c->json) return OK;
-    cli_print(c, "%s on %s: %.0f images/s\n", w->path, data->path, (double)w->evaluation.metrics.count / w->evaluation.seconds);
-    return evaluation_print(&w->evaluation, stdout, n->class_name, ROWS_PRINTED);
+    cli_print(c, "%s on %s: %.0f images/s\n", w->path, data->path, (double)w->evaluation.images / w->evaluation.seconds);
+    return evaluation_print(&w->evaluation, stdout, ROWS_PRINTED);
 }
 
 static status run(cli_context *c)

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/rng.h"
-#include "core/train/evaluator.h"
+#include "core/task/evaluator.h"
 #include "export/runner.h"
 
 enum { BATCH = 16 };
@@ -40,8 +40,8 @@ static status choose(dataset *view, const dataset *ds, int64_t count, uint64_t s
 
 static status open_loader(loader **l, const dataset *ds, const spec *s, const model *m, logger *log)
 {
-    loader_options o = {.data = ds, .preprocess = m->preprocess, .data_options = &s->data, .batch_size = BATCH,
-                        .threads = (int32_t)s->data.threads, .prefetch = 2, .world = 1, .seed = (uint64_t)s->train.seed, .log = log};
+    loader_options o = loader_options_from_spec(s, ds, &m->preprocess, BATCH, log);
+    o.prefetch = 2;
     return loader_create(l, &o);
 }
 
@@ -70,13 +70,16 @@ static status open_all(export_images *x, const spec *s, const model *m, bool wit
     TRY(open_loader(&x->calibration_loader, &x->chosen, s, m, x->log));
     if (!with_check) return OK;
     TRY(choose(&x->held_out, &x->val, s->export.check_images, seed));
+    x->setting = (task_setting){.spec = s, .class_name = m->class_name, .class_count = m->class_count, .preprocess = &m->preprocess,
+        .data = &x->held_out};
+    TRY(task_of_file(&x->setting.task, m->task, "the model"));
     x->check_count = x->held_out.count;
     return open_loader(&x->check_loader, &x->held_out, s, m, x->log);
 }
 
 status export_images_open(export_images *x, const spec *s, const model *m, device *dev, bool with_check, logger *log)
 {
-    *x = (export_images){.dev = dev, .log = log, .loss = s->train.loss};
+    *x = (export_images){.dev = dev, .log = log};
     x->calibration = (calibration_data){.context = x, .rewind = rewind_images, .next = next_images};
     status result = open_all(x, s, m, with_check);
     if (result != OK) export_images_close(x);
@@ -94,9 +97,9 @@ void export_images_close(export_images *x)
     *x = (export_images){0};
 }
 
-static status predict(void *context, const batch *b, float *scores)
+static status predict(void *context, const batch *b, float *const *output)
 {
-    return runner_run(context, scores, b->images, b->n);
+    return runner_run(context, output[0], b->images, b->n);
 }
 
 status export_images_score(void *context, graph *g, double *points)
@@ -106,10 +109,10 @@ status export_images_score(void *context, graph *g, double *points)
     runner *r = NULL;
     status result = OK;
     TRY_OUT(runner_create(&r, g, x->dev, BATCH));
-    TRY_OUT(evaluation_init(&e, runner_classes(r), 1, x->loss, 0));
-    TRY_OUT(evaluation_run(&e, x->check_loader, &(evaluation_options){.predict = predict, .context = r, .what = "check",
+    TRY_OUT(evaluation_init(&e, &x->setting, g, 0));
+    TRY_OUT(evaluation_run(&e, x->check_loader, &(evaluation_options){.run = predict, .context = r, .what = "check",
                                                                       .total = x->check_count}));
-    *points = 100 * metrics_accuracy(&e.metrics);
+    *points = 100 * e.value[0];
 out:
     evaluation_free(&e);
     runner_destroy(r);

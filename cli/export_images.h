@@ -8,7 +8,7 @@
 #ifndef GRAFT_CLI_EXPORT_IMAGES_H
 #define GRAFT_CLI_EXPORT_IMAGES_H
 
-#include "core/data/loader.h"
+#include "core/task/task.h"
 #include "core/device/device.h"
 #include "core/graph/model.h"
 #include "export/export.h"
@@ -19,7 +19,7 @@ typedef struct export_images {
     loader *calibration_loader, *check_loader;
     calibration_data calibration; /* of the training part                        */
     int64_t check_count;
-    spec_loss loss;
+    task_setting setting;         /* data: the check images                      */
     device *dev;
     logger *log;
 } export_images;
@@ -28,7 +28,7 @@ typedef struct export_images {
 status export_images_open(export_images *x, const spec *s, const model *m, device *dev, bool with_check, logger *log);
 void export_images_close(export_images *x); /* accepts a zeroed one */
 
-/* An export_score_fn: top-1 in per cent on the check images. */
+/* An export_score_fn: the task's criterion in per cent on the check images. */
 status export_images_score(void *context, graph *g, double *points);
 
 #endif

@@ -7,7 +7,7 @@
 #include "cli/import_darknet.h"
 #include "cli/import_onnx.h"
 #include "core/data/dataset.h"
-#include "core/train/init.h"
+#include "core/graph/init.h"
 #include "core/train/prepare.h"
 #include "models/import/match.h"
 #include "models/models.h"
@@ -165,7 +165,7 @@ static status import_darknet(job *j)
     TRY(open_classes(j));
     TRY(check_classes(j));
     if (j->class_count == j->file_classes) return OK;
-    return prepare_fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
+    return task_find(j->m.task)->fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
 }
 
 static status import_onnx(job *j)
@@ -175,7 +175,7 @@ static status import_onnx(job *j)
     if (!j->names && j->m.class_count > 0) j->names = j->m.class_name, j->class_count = j->m.class_count;
     TRY(check_classes(j));
     if (j->class_count == j->file_classes) return OK;
-    return prepare_fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
+    return task_find(j->m.task)->fresh_head(&j->m.graph, j->class_count, (uint64_t)j->c->config.spec.train.seed);
 }
 
 /* ------------------------------------------------------------------------------------------------ the file */

@@ -12,6 +12,7 @@ static status open_engine(network *n, const char *path)
 {
     n->is_engine = true;
     TRY(engine_load(&n->engine, path));
+    n->task = task_find(NULL);
     n->preprocess = &n->engine.preprocess;
     n->class_name = n->engine.class_name;
     n->class_count = n->engine.class_count;
@@ -32,6 +33,7 @@ static status open_model(network *n, const char *path)
 {
     spec_loss loss;
     TRY(model_load(&n->model, path));
+    TRY(task_of_file(&n->task, n->model.task, path));
     TRY(spec_text_loss(n->model.spec_text, &loss));
     TRY(runnable_graph(&n->graph, &n->model.graph));
     n->preprocess = &n->model.preprocess;
@@ -85,10 +87,10 @@ int64_t network_parameters(const network *n)
     return count;
 }
 
-status network_predict(void *context, const batch *b, float *scores)
+status network_predict(void *context, const batch *b, float *const *output)
 {
     const network *n = context;
-    return runner_run(n->runner, scores, b->images, b->n);
+    return runner_run(n->runner, output[0], b->images, b->n);
 }
 
 /* ------------------------------------------------------------------------------------------------ what it was trained with */

@@ -9,13 +9,14 @@
 #define GRAFT_CLI_NETWORK_H
 
 #include "cli/cli.h"
-#include "core/data/loader.h"
+#include "core/task/task.h"
 #include "core/graph/model.h"
 #include "export/engine.h"
 #include "export/runner.h"
 
 typedef struct network {
     bool is_engine;
+    const task *task;               /* what it is for                                           */
     engine engine;                  /* is_engine                                                */
     model model;                    /* else; with batch normalisation folded and fused in graph */
     graph graph;
@@ -37,8 +38,8 @@ status network_check_source(const network *n, const char *engine_path, const cha
 /* Weights and biases of any type; in a model also those of its batch normalisations. */
 int64_t network_parameters(const network *n);
 
-/* An evaluator_predict_fn (core/train/evaluator.h); context: a network. */
-status network_predict(void *context, const batch *b, float *scores);
+/* An evaluator_run_fn (core/task/evaluator.h); context: a network. */
+status network_predict(void *context, const batch *b, float *const *output);
 
 /* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that neither a file nor
  * the command line has set. A data set that they name replaces all of the model's. Before cli_finish_spec. */

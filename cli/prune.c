@@ -158,9 +158,9 @@ static status next_images(void *context, float *images, bool *done)
 static status open_feed(feed *f, job *j, const graph *g, const spec_augment *augment, int64_t size)
 {
     const spec *s = &j->c->config.spec;
-    loader_options o = {.data = &j->images.train, .preprocess = j->model.preprocess, .data_options = &s->data,
-                        .augment = augment, .batch_size = size, .threads = (int32_t)s->data.threads, .prefetch = 2,
-                        .world = 1, .seed = (uint64_t)s->train.seed, .log = &j->c->log};
+    loader_options o = loader_options_from_spec(s, &j->images.train, &j->model.preprocess, size, &j->c->log);
+    o.augment = augment;
+    o.prefetch = 2;
     shape one = g->edges[g->inputs[0]].shape;
     *f = (feed){.bytes = shape_count(one) / one.dim[0] * size * (int64_t)sizeof(float)};
     return loader_create(&f->loader, &o);

@@ -32,15 +32,21 @@ static int asked_to_stop(void *context)
 
 static void print_summary(const cli_context *c, const trainer_summary *s)
 {
-    char spent[32];
+    char spent[32], text[24];
     format_duration(s->seconds, spent);
     cli_print(c, "%s: step %lld of %lld in %s%s\n", s->finished ? "finished" : "stopped", (long long)s->step,
         (long long)s->total_steps, spent, s->stopped_early ? " (early stopping)" : "");
-    if (!isnan(s->val_accuracy))
-        cli_print(c, "val: loss %.4f  top-1 %.2f %%  top-%lld %.2f %%\n", s->val_loss, 100 * s->val_accuracy, (long long)s->top_k,
-            100 * s->val_accuracy_top_k);
+    if (s->figure_count > 0 && !isnan(s->value[0])) {
+        cli_print(c, "val:");
+        for (int32_t k = 0; k < s->figure_count; k++) {
+            int32_t i = s->order[k];
+            cli_print(c, "%s %s %s", k ? " " : "", s->figure[i].label, figure_text(&s->figure[i], s->value[i], text));
+        }
+        cli_print(c, "\n");
+    }
     if (s->best_step >= 0)
-        cli_print(c, "best: top-1 %.2f %% at step %lld: %s\n", 100 * s->best_accuracy, (long long)s->best_step, s->best_path);
+        cli_print(c, "best: %s %s at step %lld: %s\n", s->figure[0].label, figure_text(&s->figure[0], s->best_criterion, text),
+            (long long)s->best_step, s->best_path);
     if (s->bad_steps > 0) cli_print(c, "%lld updates were refused because of NaN or Inf\n", (long long)s->bad_steps);
     cli_print(c, "last: %s\nreport: %s\n", s->last_path, s->report_path);
 }

@@ -140,6 +140,7 @@ double kernel_flops(kernel_op op, const void *desc)
     case OP_SOFTMAX_BACKWARD: return 4 * (double)((const softmax_desc *)desc)->rows * (double)((const softmax_desc *)desc)->classes;
     case OP_SOFTMAX_CE:
     case OP_SIGMOID_BCE: return 8 * (double)((const loss_desc *)desc)->rows * (double)((const loss_desc *)desc)->classes;
+    case OP_TOP1: return 2 * (double)((const softmax_desc *)desc)->rows * (double)((const softmax_desc *)desc)->classes;
     case OP_GRAD_CHECK: return 2 * (double)((const optimiser_desc *)desc)->count;
     case OP_OPTIMISER: return 8 * (double)((const optimiser_desc *)desc)->count;
     default: return 0; /* pure movement */
@@ -206,6 +207,10 @@ double kernel_bytes(kernel_op op, const void *desc)
     case OP_SIGMOID_BCE: {
         const loss_desc *d = desc;
         return (double)d->rows * (double)d->classes * (2 * size(d->type) + 4);
+    }
+    case OP_TOP1: {
+        const softmax_desc *d = desc;
+        return (double)d->rows * (double)d->classes * (size(d->type) + 4);
     }
     case OP_GRAD_CHECK: return 4 * (double)((const optimiser_desc *)desc)->count;
     case OP_OPTIMISER: {

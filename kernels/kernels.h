@@ -303,7 +303,10 @@ typedef struct softmax_desc {
  * the logit.
  * in src [rows, c], targets f32 [rows, c], class_weight f32 [c] or NULL, valid i64 [1] or NULL, loss_scale f32 [1] or NULL (1); out loss
  * f64 [1] (mean), row_loss f32 [rows] or NULL, dsrc [rows, c] or NULL (gradient of loss * grad_scale * loss_scale).
- * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over valid rows * c; t' = (1 - e) t + e / 2. */
+ * OP_SIGMOID_BCE: the same tensors; loss_i = sum_c w[c] (softplus(x) - t x), mean over valid rows * c; t' = (1 - e) t + e / 2.
+ * OP_TOP1 (softmax_desc): in scores [rows, classes], targets f32 [rows, classes]; out f64 [1]: in how many rows the first of the largest
+ * scores stands where the first of the largest targets stands, and that target is positive. NaN is larger than nothing, and nothing is
+ * larger than NaN. */
 typedef struct loss_desc {
     int64_t rows, classes;
     dtype type;
@@ -402,6 +405,7 @@ typedef struct fill_desc {
     X(SOFTMAX_BACKWARD, softmax_backward, softmax_desc)                                                            \
     X(SOFTMAX_CE, softmax_ce, loss_desc)                                                                               \
     X(SIGMOID_BCE, sigmoid_bce, loss_desc)                                                                             \
+    X(TOP1, top1, softmax_desc)                                                                                        \
     X(GRAD_CHECK, grad_check, optimiser_desc)                                                                          \
     X(OPTIMISER, optimiser, optimiser_desc)                                                                            \
     X(FILL, fill, fill_desc)

@@ -46,6 +46,8 @@ struct loader {
     double wait_seconds;
 };
 
+static int64_t label_bytes(const label_field *f) { return shape_count(f->each) * (int64_t)dtype_bytes(f->type); }
+
 static bool training(const loader *l) { return l->o.augment != NULL; }
 
 static bool at_end(const loader *l) { return !training(l) && l->next_epoch >= l->end_epoch; }
@@ -120,7 +122,34 @@ out:
     return result;
 }
 
-static status make_image(const loader *l, float *dst, picture *raw, int64_t index, int64_t key)
+/* Where evaluation puts a source pixel: image_place's box onto its rectangle. */
+static void placement_matrix(float to_input[9], const preprocess *p, int32_t width, int32_t height)
+{
+    image_placement place = image_place(width, height, p);
+    float x = (float)place.width / (place.box[2] - place.box[0]), y = (float)place.height / (place.box[3] - place.box[1]);
+    const float m[9] = {x, 0, 0, 0, y, 0, (float)place.x - place.box[0] * x, (float)place.y - place.box[1] * y, 1};
+    memcpy(to_input, m, sizeof m);
+}
+
+/* One image of a batch: where it goes. */
+typedef struct item_place {
+    float *pixels;   /* of the input, or of the picture as decoded */
+    picture *raw;    /* NULL: pixels are finished                  */
+    float *to_input; /* [9] */
+    void *label[LABEL_MAX];
+} item_place;
+
+static item_place item_of(const loader *l, const batch *b, int64_t i)
+{
+    const preprocess *p = &l->o.preprocess;
+    item_place t = {.pixels = b->images + i * p->height * p->width * p->channels, .raw = b->pictures ? &b->pictures[i] : NULL,
+        .to_input = b->to_input + 9 * i};
+    for (int32_t k = 0; l->o.labels && k < l->o.labels->field_count; k++)
+        t.label[k] = (char *)b->label[k] + i * label_bytes(&l->o.labels->field[k]);
+    return t;
+}
+
+static status make_image(const loader *l, const item_place *t, int64_t index, int64_t key)
 {
     arena memory = {0};
     image im = {0};
@@ -142,12 +171,16 @@ static status make_image(const loader *l, float *dst, picture *raw, int64_t inde
         rng r = rng_make(l->o.seed, RNG_AUGMENT, (uint64_t)key);
         augment_draw(&a, l->o.augment, &l->o.preprocess, width, height, &r);
         augment_least_size(&a, width, height, &options.min_width, &options.min_height);
+        memcpy(t->to_input, a.forward, sizeof a.forward);
     } else {
         least_size_for_evaluation(&options, &l->o.preprocess, width, height);
+        placement_matrix(t->to_input, &l->o.preprocess, width, height);
     }
     if (bytes) TRY_OUT(image_decode(&im, bytes, count, &options));
-    if (training(l)) TRY_OUT(make_training(l, dst, raw, &im, width, height, &a));
-    else TRY_OUT(image_preprocess(dst, &im, &l->o.preprocess));
+    if (training(l)) TRY_OUT(make_training(l, t->pixels, t->raw, &im, width, height, &a));
+    else TRY_OUT(image_preprocess(t->pixels, &im, &l->o.preprocess));
+    const label_view view = {&l->o.data->samples[index], width, height, t->to_input, &l->o.preprocess};
+    if (l->o.labels) l->o.labels->write(l->o.labels, &view, t->label);
 out:
     image_free(&im);
     arena_free(&memory);
@@ -186,17 +219,15 @@ static void count_replacement(loader *l, int64_t index, const char *reason)
 static status make_item(loader *l, batch *b, int64_t i)
 {
     const dataset *ds = l->o.data;
-    const preprocess *p = &l->o.preprocess;
     int64_t index = b->sample_index[i], candidate = index, state = 0;
-    float *dst = b->images + i * p->height * p->width * p->channels;
-    picture *raw = b->pictures ? &b->pictures[i] : NULL;
-    status code = is_bad(l, index) ? E_DATA : make_image(l, dst, raw, index, b->sample_keys[i]);
+    const item_place t = item_of(l, b, i);
+    status code = is_bad(l, index) ? E_DATA : make_image(l, &t, index, b->sample_keys[i]);
     if (code == E_DATA || code == E_IO) {
         char *reason = strdup(is_bad(l, index) ? l->o.bad[index] : status_message());
         for (int tries = 0; (code == E_DATA || code == E_IO) && tries < MAX_REPLACEMENTS; tries++) {
             candidate = next_candidate(l, index, &state);
             if (candidate < 0) break;
-            code = make_image(l, dst, raw, candidate, b->sample_keys[i]);
+            code = make_image(l, &t, candidate, b->sample_keys[i]);
         }
         if (code == OK) count_replacement(l, index, reason ? reason : "unreadable");
         else if (code == E_DATA || code == E_IO)
@@ -206,9 +237,6 @@ static status make_item(loader *l, batch *b, int64_t i)
     }
     if (code != OK) return code;
     b->sample_index[i] = candidate;
-    b->labels[i] = ds->samples[candidate].class_index;
-    memset(b->targets + i * ds->class_count, 0, (size_t)ds->class_count * sizeof *b->targets);
-    if (b->labels[i] >= 0) b->targets[i * ds->class_count + b->labels[i]] = 1;
     return OK;
 }
 
@@ -218,7 +246,7 @@ static void mix_batch(const loader *l, batch *b)
     double lambda = mixup_draw(&r, l->o.mixup);
     const preprocess *p = &l->o.preprocess;
     mixup_rows(b->images, b->n, (int64_t)p->height * p->width * p->channels, lambda);
-    mixup_rows(b->targets, b->n, l->o.data->class_count, lambda);
+    if (l->o.labels) l->o.labels->mix(l->o.labels, b->label, b->n, lambda);
 }
 
 /* ------------------------------------------------------------------------------------------------ threads */
@@ -301,6 +329,12 @@ static void stop_threads(loader *l)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
+loader_options loader_options_from_spec(const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log)
+{
+    return (loader_options){.data = data, .preprocess = *p, .data_options = &s->data, .batch_size = batch_size,
+        .threads = (int32_t)s->data.threads, .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = log};
+}
+
 static status check_options(const loader_options *o)
 {
     if (o->data->count < 1) return FAIL(E_DATA, "%s: no images to load", o->data->path);
@@ -308,8 +342,11 @@ static status check_options(const loader_options *o)
         return FAIL(E_INTERNAL, "loader: batch %lld, rank %d of %d, %d threads, %d batches ahead", (long long)o->batch_size, o->rank,
             o->world, o->threads, o->prefetch);
     if (o->raw && (!o->augment || o->mixup > 0)) return FAIL(E_INTERNAL, "loader: raw pictures for evaluation or mixup");
-    for (int64_t i = 0; o->augment && i < o->data->count; i++)
-        if (o->data->samples[i].class_index < 0) return FAIL(E_DATA, "%s: has no class to train on", o->data->samples[i].name);
+    if (o->mixup > 0 && o->labels && !o->labels->mix) return FAIL(E_INTERNAL, "loader: mixup of labels that cannot be mixed");
+    for (int64_t i = 0; o->augment && o->labels && i < o->data->count; i++) {
+        const char *reason = o->labels->refuse(o->labels, &o->data->samples[i]);
+        if (reason) return FAIL(E_DATA, "%s: %s", o->data->samples[i].name, reason);
+    }
     return OK;
 }
 
@@ -325,8 +362,9 @@ static status alloc_copied(loader *l, int64_t count, int64_t item_bytes, void **
 
 static void release_batch(loader *l, const batch *b)
 {
-    void *const copied[3] = {b->images, b->targets, b->sample_keys};
-    for (int i = 0; i < 3 && l->o.allocate; i++)
+    void *copied[2 + LABEL_MAX] = {b->images, b->sample_keys};
+    memcpy(copied + 2, b->label, sizeof b->label);
+    for (int i = 0; i < 2 + LABEL_MAX && l->o.allocate; i++)
         if (copied[i]) l->o.release(l->o.memory_context, copied[i]);
 }
 
@@ -337,11 +375,12 @@ static status alloc_batch(loader *l, batch *b)
     int64_t row = (int64_t)p->height * p->width * p->channels, values;
     if (__builtin_mul_overflow(row, b->n, &values)) return FAIL(E_USAGE, "train.batch_size = %lld is too large", (long long)b->n);
     TRY(alloc_copied(l, values, sizeof(float), (void **)&b->images));
-    TRY(alloc_copied(l, b->n * l->o.data->class_count, sizeof(float), (void **)&b->targets));
+    for (int32_t k = 0; l->o.labels && k < l->o.labels->field_count; k++)
+        TRY(alloc_copied(l, b->n, label_bytes(&l->o.labels->field[k]), &b->label[k]));
     TRY(alloc_copied(l, b->n, sizeof(int64_t), (void **)&b->sample_keys));
-    b->labels = ARENA_ARRAY(&l->memory, int32_t, b->n);
+    b->to_input = ARENA_ARRAY(&l->memory, float, 9 * b->n);
     b->sample_index = ARENA_ARRAY(&l->memory, int64_t, b->n);
-    if (!b->labels || !b->sample_index) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
+    if (!b->to_input || !b->sample_index) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
     if (!l->o.raw) return OK;
     b->pictures = ARENA_ARRAY(&l->memory, picture, b->n);
     if (!b->pictures) return FAIL_MEMORY((size_t)b->n * sizeof *b->pictures);

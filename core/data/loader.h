@@ -6,10 +6,11 @@
  * says how many are real (0 for a rank that has none left; every rank makes the same number of steps). An unreadable sample is
  * replaced by the next readable index (same class if there is one), always the same one.
  *
- * mixup: each image becomes lambda * itself + (1 - lambda) * the image at the mirrored place of the batch, targets likewise;
- * lambda = max(b, 1 - b), b drawn from Beta(alpha, alpha) by (seed, RNG_MIX, global step). labels keep the image's own class.
+ * mixup: each image becomes lambda * itself + (1 - lambda) * the image at the mirrored place of the batch, labels likewise (label_source.mix);
+ * lambda = max(b, 1 - b), b drawn from Beta(alpha, alpha) by (seed, RNG_MIX, global step).
  *
  *     loader *l;
+ *     loader_options options = loader_options_from_spec(&spec, &data, &model.preprocess, 32, log);
  *     TRY(loader_create(&l, &options));
  *     TRY(loader_seek(l, epoch, step));
  *     for (...) { const batch *b; TRY(loader_next(l, &b)); ...; }      // b stays valid until the next loader_next
@@ -20,13 +21,14 @@
 
 #include "core/base/log.h"
 #include "core/data/dataset.h"
+#include "core/data/labels.h"
 #include "core/data/picture.h"
 
 typedef struct batch {
     float *images;          /* [n, height, width, channels], normalised           */
     picture *pictures;      /* [n], or NULL: raw loaders, where image i is u8 pixels in the place that its floats would have */
-    float *targets;         /* [n, class_count], rows sum to 1 (one-hot or mixed)  */
-    int32_t *labels;        /* [n], class of the image itself                      */
+    void *label[LABEL_MAX]; /* field k of the labels: [n, field[k].each]           */
+    float *to_input;        /* [n, 9]: source pixels to network input, as label_view.to_input */
     int64_t *sample_keys;   /* [n], RNG counter: epoch * dataset count + sample index; weighted and balanced
                               sampling, where samples repeat: + position in the epoch's order  */
     int64_t *sample_index;  /* [n], index in the data set (after replacement)      */
@@ -40,6 +42,7 @@ typedef struct loader_options {
     preprocess preprocess;
     const spec_data *data_options;
     const spec_augment *augment;  /* NULL: evaluation (no augmentation, in order) */
+    const label_source *labels;   /* NULL: images alone                           */
     const char *const *bad;       /* lint_report.reason or NULL: known bad samples, never tried */
     int64_t batch_size;           /* of this rank */
     int32_t threads, prefetch;    /* threads 0: cpu_count() */
@@ -48,11 +51,14 @@ typedef struct loader_options {
     double mixup;
     bool raw;                     /* training, without mixup: images are neither warped nor normalised, see batch.pictures */
     logger *log;
-    /* Memory for images, targets and sample_keys, from where a device copies them (pinned); NULL: ordinary memory. */
+    /* Memory for images, labels and sample_keys, from where a device copies them (pinned); NULL: ordinary memory. */
     status (*allocate)(void *context, size_t bytes, void **data);
     void (*release)(void *context, void *data);
     void *memory_context;
 } loader_options;
+
+/* What a spec says of loading, for evaluation by one process: no augmentation, no labels. */
+loader_options loader_options_from_spec(const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log);
 
 typedef struct loader loader;
 

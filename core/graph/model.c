@@ -67,10 +67,10 @@ static status add_tensors(arena *a, const graph *g, safetensor *list, int64_t *c
     return OK;
 }
 
-enum { META_ENTRIES = 6 };
+enum { META_ENTRIES = 7 };
 
 /* The texts of the metadata; writers own them. */
-static status put_metadata(const model *m, json_writer w[3], const char *meta[2 * META_ENTRIES])
+static status put_metadata(const model *m, json_writer w[3], const char *meta[2 * META_ENTRIES], int64_t *entries)
 {
     size_t bytes;
     TRY(graph_write_json(&m->graph, &w[0]));
@@ -80,7 +80,8 @@ static status put_metadata(const model *m, json_writer w[3], const char *meta[2 
     preprocess_write(&m->preprocess, &w[2]);
     const char *entry[2 * META_ENTRIES] = {"graft.version", VERSION, "graft.graph", NULL, "graft.classes", NULL,
         "graft.preprocess", NULL, "graft.spec", m->spec_text ? m->spec_text : "", "graft.info",
-        m->info_json ? m->info_json : "{}"};
+        m->info_json ? m->info_json : "{}", "graft.task", m->task};
+    *entries = m->task && *m->task ? META_ENTRIES : META_ENTRIES - 1; /* the last one: classification goes without saying */
     for (int i = 0; i < 3; i++) TRY(json_writer_finish(&w[i], &entry[2 * i + 3], &bytes));
     memcpy(meta, entry, sizeof entry);
     return OK;
@@ -91,13 +92,13 @@ status model_save(model *m, const char *path)
     arena a = {0};
     json_writer w[3] = {{0}};
     const char *meta[2 * META_ENTRIES];
-    int64_t count = 0;
+    int64_t count = 0, entries;
     status result = OK;
     safetensor *list = ARENA_ARRAY(&a, safetensor, 2 * m->graph.edge_count);
     if (!list) TRY_OUT(FAIL_MEMORY((size_t)m->graph.edge_count * sizeof *list));
     TRY_OUT(add_tensors(&a, &m->graph, list, &count));
-    TRY_OUT(put_metadata(m, w, meta));
-    TRY_OUT(safetensors_write(path, list, count, meta, META_ENTRIES, &m->file_hash));
+    TRY_OUT(put_metadata(m, w, meta, &entries));
+    TRY_OUT(safetensors_write(path, list, count, meta, entries, &m->file_hash));
 out:
     for (int i = 0; i < 3; i++) json_writer_free(&w[i]);
     arena_free(&a);
@@ -224,7 +225,9 @@ static status read_parts(model *m, arena *a, const safetensors *st)
     m->info_json = arena_strdup(&m->memory, text);
     TRY(need_meta(st, "graft.spec", &text));
     m->spec_text = arena_strdup(&m->memory, text);
-    if (!m->info_json || !m->spec_text) return FAIL_MEMORY(strlen(text));
+    text = safetensors_meta(st, "graft.task");
+    m->task = arena_strdup(&m->memory, text ? text : "");
+    if (!m->info_json || !m->spec_text || !m->task) return FAIL_MEMORY(1);
     return check_model(m, st->what);
 }
 

@@ -7,6 +7,7 @@
  *     graft.classes    JSON array of names
  *     graft.preprocess JSON object
  *     graft.spec       the resolved spec as INI text
+ *     graft.task       what it is for; absent: classification
  *     graft.info       JSON object: provenance (parent's hash, metrics, epochs)
  *     graft.checksums  JSON object: "header": XXH3-128 of the file's bytes up to the first tensor with 32 zeros in place of this
  *                      value itself; then XXH3-128 of every tensor's bytes by name. Lower-case hexadecimal, the high half first.
@@ -35,6 +36,7 @@ typedef struct model {
     const char **class_name; /* [class_count] */
     int64_t class_count;
     preprocess preprocess;
+    const char *task;        /* what it is for (core/task/task.h); NULL or "": classification */
     const char *spec_text;   /* resolved spec, "" if unknown */
     const char *info_json;   /* "{}" if nothing is known     */
     hash128 file_hash;       /* of the file it was read from or written to */

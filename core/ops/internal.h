@@ -31,6 +31,7 @@ typedef struct bn_step_attr {
     bool has_add;
 } bn_step_attr;
 
+extern const op op_top1;             /* in: scores [n, classes], targets f32 [n, classes]; out: correct rows, f64 [1] */
 extern const op op_rank_sum;         /* in: f32 or f64 of any shape; out: its sum over the ranks of a training */
 
 extern const op op_act_backward;     /* in: ddst, x (or dst where the slope follows from it); out: dx */

@@ -1,7 +1,8 @@
 /* prepare.h: the model that a run starts from: built and initialised, or taken from a file.
  *
  *     model m;
- *     TRY(prepare_model(&m, &spec, models_build, NULL, train.class_name, train.class_count, log, &fresh_head));
+ *     bool fresh_head;
+ *     TRY(prepare_model(&m, &setting, models_build, NULL, log, &fresh_head));
  *
  * model.pretrained names a model file. Its tensors that fit by name and shape replace the initial ones; what was loaded, missing,
  * unexpected or of another shape is said. When layers before the head fit by name but not by shape, and the file is Graft's own,
@@ -14,6 +15,7 @@
 #include "core/base/log.h"
 #include "core/config/spec.h"
 #include "core/graph/model.h"
+#include "core/task/task.h"
 
 /* models_build, handed in because core knows no networks. */
 typedef status model_builder_fn(graph *g, const spec_model *options, int64_t classes);
@@ -21,11 +23,8 @@ typedef status model_builder_fn(graph *g, const spec_model *options, int64_t cla
 /* model_transfer of files that core does not know (models/import). */
 typedef status model_transfer_fn(graph *g, const char *path, transfer_report *report);
 
-/* transfer: reads model.pretrained; NULL: model_transfer. m is initialised by the call. *fresh_head: the last layer starts at random. E_USAGE, E_MODEL. */
-status prepare_model(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer, const char *const *class_name,
-    int64_t class_count, logger *l, bool *fresh_head);
-
-/* Gives the linear layer or convolution that makes an output (each of them) another number of rows, freshly initialised. E_MODEL when there is none. */
-status prepare_fresh_head(graph *g, int64_t classes, uint64_t seed);
+/* t: spec and classes. transfer: reads model.pretrained; NULL: model_transfer. m is initialised by the call. *fresh_head: the last layer
+ * starts at random. E_USAGE, E_MODEL. */
+status prepare_model(model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l, bool *fresh_head);
 
 #endif

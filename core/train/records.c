@@ -12,45 +12,53 @@
 
 enum { MAX_CSV_BYTES = 1 << 30, FIRST_COLUMNS = 3 /* step, epoch, time_s */ };
 
-static const char *const record_tags[RECORD_COUNT] = {
-#define X(name, tag) tag,
-    RECORD_COLUMNS(X)
-#undef X
-};
-
-void records_clear(double value[RECORD_COUNT])
+void records_clear(double value[RECORD_MAX])
 {
-    for (int i = 0; i < RECORD_COUNT; i++) value[i] = NAN;
+    for (int i = 0; i < RECORD_MAX; i++) value[i] = NAN;
 }
 
-static void set_tags(records *r, int64_t top_k)
+static int32_t add_column(record_columns *c, const char *group, const char *tag)
 {
-    for (int i = 0; i < RECORD_COUNT; i++) {
-        if (i == RECORD_VAL_TOP_K) snprintf(r->tag[i], sizeof r->tag[i], "%s%lld", record_tags[i], (long long)top_k);
-        else snprintf(r->tag[i], sizeof r->tag[i], "%s", record_tags[i]);
+    snprintf(c->tag[c->count], sizeof c->tag[c->count], "%s%s", group, tag);
+    return c->count++;
+}
+
+void record_columns_init(record_columns *c, const loss_terms *terms, const evaluation *e)
+{
+    *c = (record_columns){0};
+    for (int32_t i = 0; i < TERM_MAX; i++) {
+        const char *tag = i < terms->count ? terms->item[i].tag : NULL;
+        c->term[i] = tag ? add_column(c, "train/", tag) : -1;
     }
+    c->penalty = add_column(c, "train/", "penalty");
+    c->grad_norm = add_column(c, "train/", "grad_norm");
+    for (int32_t i = 0; i < FIGURE_MAX; i++) c->figure[i] = -1;
+    for (int32_t i = 0; i < e->figure_count; i++) c->figure[e->order[i]] = add_column(c, "", e->figure[e->order[i]].tag);
+    c->rate = add_column(c, "lr/", "group0");
+    c->images_per_second = add_column(c, "perf/", "images_per_second");
+    c->data_wait = add_column(c, "perf/", "data_wait");
 }
 
 /* `r` may have been moved since it was opened. */
 static const char *const *tags_of(records *r)
 {
-    for (int i = 0; i < RECORD_COUNT; i++) r->tags[i] = r->tag[i];
+    for (int i = 0; i < r->columns.count; i++) r->tags[i] = r->columns.tag[i];
     return r->tags;
 }
 
 static void print_header(records *r, FILE *stream)
 {
     fputs("step,epoch,time_s", stream);
-    for (int i = 0; i < RECORD_COUNT; i++) fprintf(stream, ",%s", r->tag[i]);
+    for (int i = 0; i < r->columns.count; i++) fprintf(stream, ",%s", r->columns.tag[i]);
     fputc('\n', stream);
 }
 
-static void print_row(const record *row, FILE *stream)
+static void print_row(const record *row, int32_t columns, FILE *stream)
 {
     char text[32];
     number_text(row->epoch, text);
     fprintf(stream, "%lld,%s,%.3f", (long long)row->step, text, row->seconds);
-    for (int i = 0; i < RECORD_COUNT; i++) {
+    for (int32_t i = 0; i < columns; i++) {
         if (isnan(row->value[i])) text[0] = 0;
         else number_text(row->value[i], text);
         fprintf(stream, ",%s", text);
@@ -59,28 +67,28 @@ static void print_row(const record *row, FILE *stream)
 }
 
 /* One line, cut at its commas in place. */
-static status parse_row(const char *path, char *line, int64_t number, record *row)
+static status parse_row(const records *r, char *line, int64_t number, record *row)
 {
-    char *field[FIRST_COLUMNS + RECORD_COUNT];
-    int count = 0;
+    char *field[FIRST_COLUMNS + RECORD_MAX];
+    int count = 0, expected = FIRST_COLUMNS + r->columns.count;
     for (char *next = line; next;) {
         char *comma = strchr(next, ',');
         if (comma) *comma = 0;
-        if (count == FIRST_COLUMNS + RECORD_COUNT) count++;
-        if (count > FIRST_COLUMNS + RECORD_COUNT) break;
+        if (count == expected) count++;
+        if (count > expected) break;
         field[count++] = next;
         next = comma ? comma + 1 : NULL;
     }
-    bool good = count == FIRST_COLUMNS + RECORD_COUNT && text_to_int(field[0], &row->step) &&
+    bool good = count == expected && text_to_int(field[0], &row->step) &&
                 text_to_number(field[1], &row->epoch) && text_to_number(field[2], &row->seconds);
-    for (int i = 0; good && i < RECORD_COUNT; i++) {
+    records_clear(row->value);
+    for (int i = 0; good && i < r->columns.count; i++) {
         const char *text = field[FIRST_COLUMNS + i];
-        row->value[i] = NAN;
         if (strcmp(text, "inf") == 0) row->value[i] = INFINITY;
         else if (text[0]) good = text_to_number(text, &row->value[i]);
     }
     if (!good)
-        return FAIL(E_DATA, "%s:%lld: not a row of this log; move the file away and resume again", path, (long long)number);
+        return FAIL(E_DATA, "%s:%lld: not a row of this log; move the file away and resume again", r->csv_path, (long long)number);
     return OK;
 }
 
@@ -97,7 +105,7 @@ static status parse_csv(records *r, char *text, int64_t resume_step)
     char *line = strchr(text, '\n');
     if (!line) return OK; /* torn within the header: starts anew */
     *line++ = 0;
-    char expected[1024];
+    char expected[2048];
     FILE *memory = fmemopen(expected, sizeof expected, "w");
     if (!memory) return FAIL_MEMORY(sizeof expected);
     print_header(r, memory);
@@ -108,7 +116,7 @@ static status parse_csv(records *r, char *text, int64_t resume_step)
     for (char *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = 0;
         record row;
-        TRY(parse_row(r->csv_path, line, ++number, &row));
+        TRY(parse_row(r, line, ++number, &row));
         if (row.step > resume_step) break;
         TRY(keep_row(r, &row));
     }
@@ -121,7 +129,7 @@ static status rewrite_csv(records *r)
     file_writer w;
     TRY(file_writer_open(&w, r->csv_path));
     print_header(r, w.stream);
-    for (int64_t i = 0; i < r->count; i++) print_row(&r->rows[i], w.stream);
+    for (int64_t i = 0; i < r->count; i++) print_row(&r->rows[i], r->columns.count, w.stream);
     TRY_OUT(file_writer_commit(&w));
 out:
     file_writer_abort(&w);
@@ -150,26 +158,25 @@ out:
     return result;
 }
 
-status records_open(records *r, const char *folder, int64_t top_k, int64_t resume_step)
+status records_open(records *r, const char *folder, const record_columns *columns, int64_t resume_step)
 {
-    *r = (records){0};
-    set_tags(r, top_k);
+    *r = (records){.columns = *columns};
     status result = dir_make(folder);
     if (result == OK) result = open_files(r, folder, resume_step);
     if (result != OK) records_close(r);
     return result;
 }
 
-status records_add(records *r, int64_t step, double epoch, double seconds, const double value[RECORD_COUNT])
+status records_add(records *r, int64_t step, double epoch, double seconds, const double value[RECORD_MAX])
 {
     record row = {.step = step, .epoch = epoch, .seconds = seconds};
     memcpy(row.value, value, sizeof row.value);
     TRY(keep_row(r, &row));
-    print_row(&row, r->csv);
+    print_row(&row, r->columns.count, r->csv);
     if (fflush(r->csv) != 0 || ferror(r->csv)) return FAIL(E_IO, "%s: %s", r->csv_path, strerror(errno));
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return tensorboard_scalars(&r->events, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, step, tags_of(r), value, RECORD_COUNT);
+    return tensorboard_scalars(&r->events, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, step, tags_of(r), value, r->columns.count);
 }
 
 void records_close(records *r)

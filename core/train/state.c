@@ -19,20 +19,18 @@ static const char state_magic[8] = "GRAFTSTA";
     X(int, "world", world)                                                                                             \
     X(int, "seed", seed)                                                                                               \
     X(int, "best_step", best_step)                                                                                     \
-    X(number, "best_accuracy", best_accuracy)                                                                          \
-    X(number, "best_loss", best_loss)                                                                                  \
+    X(number, "best_accuracy", best_criterion)                                                                         \
+    X(number, "best_loss", best_watched)                                                                               \
     X(int, "stop_waited", stop_waited)                                                                                 \
-    X(number, "stop_loss", stop_loss)                                                                                  \
+    X(number, "stop_loss", stop_watched)                                                                               \
     X(bool, "stopped", stopped)                                                                                        \
     X(bool, "closed", closed)                                                                                          \
     X(bool, "fitted", fitted)                                                                                          \
     X(number, "seconds", seconds)                                                                                      \
-    X(number, "window_loss", window.loss_sum)                                                                          \
     X(number, "window_penalty", window.penalty_sum)                                                                    \
     X(number, "window_norm", window.norm_sum)                                                                          \
     X(int, "window_batches", window.batches)                                                                           \
     X(int, "window_images", window.images)                                                                             \
-    X(int, "window_correct", window.correct)                                                                           \
     X(int, "window_updates", window.updates)                                                                           \
     X(number, "window_seconds", window.seconds)                                                                        \
     X(number, "window_wait", window.wait_seconds)
@@ -64,6 +62,25 @@ static void put_hash(json_writer *w, const char *key, hash128 h)
     json_put_string(w, text);
 }
 
+static void write_terms(const train_window *v, json_writer *w)
+{
+    json_key(w, "window_terms");
+    json_begin_array(w);
+    for (int i = 0; i < TERM_MAX; i++) json_put_number(w, v->term[i]);
+    json_end_array(w);
+}
+
+/* Files of earlier builds hold a loss and the number of correct images: terms 0 and 1 of classification. */
+static bool read_terms(train_window *v, const json *root)
+{
+    const json *list = json_get(root, "window_terms");
+    if (!list) return get_number(json_get(root, "window_loss"), &v->term[0]) && get_number(json_get(root, "window_correct"), &v->term[1]);
+    if (list->type != JSON_ARRAY || list->count != TERM_MAX) return false;
+    for (int i = 0; i < TERM_MAX; i++)
+        if (!get_number(list->items[i], &v->term[i])) return false;
+    return true;
+}
+
 /* Offsets count from the first block, so that the header's length does not depend on itself. */
 static void write_header(const train_state *s, json_writer *w)
 {
@@ -74,6 +91,7 @@ static void write_header(const train_state *s, json_writer *w)
     PROGRESS_FIELDS(X)
     PROGRESS_OPTIONAL(X)
 #undef X
+    write_terms(&s->progress.window, w);
     put_hash(w, "model_hash", s->model_hash);
     put_hash(w, "layout", (hash128){s->layout, 0});
     json_key(w, "spec");
@@ -236,6 +254,7 @@ static status read_header(train_state *s, const json *root, const char *path)
     if (json_get(root, name) && !get_##type(json_get(root, name), &s->progress.field)) return FAIL(E_MODEL, "%s: header: bad \"%s\"", path, name);
     PROGRESS_OPTIONAL(X)
 #undef X
+    if (!read_terms(&s->progress.window, root)) return FAIL(E_MODEL, "%s: header: \"window_terms\" is missing or bad", path);
     hash128 layout;
     s->spec_text = json_string(json_get(root, "spec"));
     if (!s->spec_text || !read_hash(json_get(root, "model_hash"), &s->model_hash) ||

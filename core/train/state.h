@@ -25,11 +25,13 @@
 #include "core/base/file.h"
 #include "core/base/hash.h"
 #include "core/base/status.h"
+#include "core/ops/terms.h"
 
 /* Sums since the last row of the log: part of the state, so that a resumed run writes the rows of an uninterrupted one. */
 typedef struct train_window {
-    double loss_sum, penalty_sum, norm_sum; /* penalty, norm: of the updates that counted */
-    int64_t batches, images, correct, updates;
+    double term[TERM_MAX];        /* sums over batches, as trainable.terms         */
+    double penalty_sum, norm_sum; /* of the updates that counted                   */
+    int64_t batches, images, updates;
     double seconds, wait_seconds;
 } train_window;
 
@@ -40,9 +42,9 @@ typedef struct train_progress {
     int64_t bad_total, bad_run; /* skipped updates, all and in a row                                    */
     int64_t batch_size, threads, world, seed;
     int64_t best_step;          /* -1: none */
-    double best_accuracy, best_loss;
-    int64_t stop_waited;        /* early stopping: evaluations since the best loss */
-    double stop_loss;           /* INFINITY: none yet */
+    double best_criterion, best_watched; /* figures 0 and 1 of the best evaluation */
+    int64_t stop_waited;        /* early stopping: evaluations since the best watched figure */
+    double stop_watched;        /* INFINITY: none yet */
     bool stopped;               /* early stopping has ended the run */
     bool closed;                /* evaluation and log of this step are done: false after a signal in between */
     bool fitted;                /* the last layer was fitted to features before the first update */

@@ -9,12 +9,17 @@ static size_t padded(size_t bytes)
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+static edge_id input_of(const trainable *g, int input)
+{
+    return input == 0 ? g->image : input == 1 ? g->sample_keys : g->label[input - 2];
+}
+
 int64_t step_io_bytes(const device *dev, const trainable *g)
 {
     if (!dev->api->overlaps) return 0;
-    size_t table = (size_t)g->graph.edges[g->image].shape.dim[0] * sizeof(image_source);
-    return (int64_t)(padded(trainable_bytes(g, g->image)) + padded(trainable_bytes(g, g->targets)) + padded(trainable_bytes(g, g->sample_keys)) +
-                     padded(table));
+    size_t bytes = padded((size_t)g->graph.edges[g->image].shape.dim[0] * sizeof(image_source));
+    for (int i = 0; i < STEP_INPUTS; i++) bytes += padded(trainable_bytes(g, input_of(g, i)));
+    return (int64_t)bytes;
 }
 
 static status init_slots(step_io *io)
@@ -22,9 +27,7 @@ static status init_slots(step_io *io)
     const device_api *api = io->dev->api;
     for (int i = 0; i < STEP_SLOTS; i++) {
         step_slot *s = &io->slot[i];
-        TRY(api->host_alloc(io->dev, sizeof *s->loss, (void **)&s->loss));
-        TRY(api->host_alloc(io->dev, io->logit_bytes, (void **)&s->logits));
-        TRY(api->host_alloc(io->dev, (size_t)io->n * sizeof *s->labels, (void **)&s->labels));
+        TRY(api->host_alloc(io->dev, TERM_MAX * sizeof *s->term, (void **)&s->term));
         TRY(api->event_create(io->dev, &s->event));
     }
     return OK;
@@ -58,9 +61,11 @@ static status init_warp(step_io *io, const preprocess *p)
 
 status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l, const preprocess *raw)
 {
-    *io = (step_io){.dev = dev, .plan = p, .loader = l, .input = {g->image, g->targets, g->sample_keys}, .loss = g->loss,
-        .logits = g->logits, .logit_bytes = trainable_bytes(g, g->logits), .n = g->graph.edges[g->image].shape.dim[0]};
-    for (int i = 0; i < STEP_INPUTS; i++) io->bytes[i] = trainable_bytes(g, io->input[i]);
+    *io = (step_io){.dev = dev, .plan = p, .loader = l, .terms = g->terms, .n = g->graph.edges[g->image].shape.dim[0]};
+    for (int i = 0; i < STEP_INPUTS; i++) {
+        io->input[i] = input_of(g, i);
+        io->bytes[i] = trainable_bytes(g, io->input[i]);
+    }
     status result = init_slots(io);
     if (result == OK) result = init_overlap(io, g);
     if (result == OK && raw) result = init_warp(io, raw);
@@ -75,9 +80,7 @@ void step_io_free(step_io *io)
     if (io->copy_stream) (void)api->stream_sync(io->dev, io->copy_stream);
     for (int i = 0; i < STEP_SLOTS; i++) {
         step_slot *s = &io->slot[i];
-        if (s->loss) api->host_release(io->dev, s->loss);
-        if (s->logits) api->host_release(io->dev, s->logits);
-        if (s->labels) api->host_release(io->dev, s->labels);
+        if (s->term) api->host_release(io->dev, s->term);
         api->event_destroy(io->dev, s->event);
     }
     api->event_destroy(io->dev, io->arrived);
@@ -90,12 +93,7 @@ void step_io_free(step_io *io)
 
 static const void *batch_data(const batch *b, int input)
 {
-    return input == 0 ? (const void *)b->images : input == 1 ? (const void *)b->targets : (const void *)b->sample_keys;
-}
-
-static void keep_labels(step_io *io, const batch *b)
-{
-    memcpy(io->slot[io->fed++ % STEP_SLOTS].labels, b->labels, (size_t)io->n * sizeof *b->labels);
+    return input == 0 ? (const void *)b->images : input == 1 ? (const void *)b->sample_keys : b->label[input - 2];
 }
 
 static void fill_table(step_io *io, const batch *b)
@@ -149,7 +147,7 @@ static status take_staged(step_io *io)
     TRY(dev->api->event_wait(dev, io->arrived, dev->stream));
     TRY(unstage(io, io->plan));
     TRY(dev->api->event_record(dev, io->taken, dev->stream));
-    keep_labels(io, io->next);
+    io->fed++;
     return OK;
 }
 
@@ -179,7 +177,7 @@ status step_io_feed(step_io *io)
     }
     TRY(loader_next(io->loader, &b));
     TRY(step_io_set_inputs(io, io->plan, b));
-    keep_labels(io, b);
+    io->fed++;
     return OK;
 }
 
@@ -203,8 +201,8 @@ status step_io_send(step_io *io)
     device *dev = io->dev;
     step_slot *s = &io->slot[io->sent % STEP_SLOTS];
     if (io->sent - io->received >= STEP_SLOTS || io->sent >= io->fed) BUG("step_io_send out of order");
-    TRY(dev->api->copy_out(dev, s->loss, plan_edge_data(io->plan, io->loss), sizeof *s->loss, dev->stream));
-    TRY(dev->api->copy_out(dev, s->logits, plan_edge_data(io->plan, io->logits), io->logit_bytes, dev->stream));
+    for (int32_t i = 0; i < io->terms.count; i++)
+        TRY(dev->api->copy_out(dev, &s->term[i], plan_edge_data(io->plan, io->terms.item[i].edge), sizeof *s->term, dev->stream));
     TRY(dev->api->event_record(dev, s->event, dev->stream));
     io->sent++;
     return OK;
@@ -216,7 +214,8 @@ status step_io_receive(step_io *io, step_result *r)
     if (io->received >= io->sent) BUG("step_io_receive out of order");
     TRY(io->dev->api->event_sync(io->dev, s->event));
     io->received++;
-    *r = (step_result){.loss = *s->loss, .logits = s->logits, .labels = s->labels, .n = io->n};
+    *r = (step_result){.n = io->n};
+    for (int32_t i = 0; i < io->terms.count; i++) r->term[i] = s->term[i];
     return OK;
 }
 

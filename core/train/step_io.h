@@ -7,7 +7,7 @@
  *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader, NULL));
  *     TRY_OUT(step_io_feed(&io));                // the next batch is the plan's input
  *     TRY_OUT(plan_enqueue(plan));
- *     TRY_OUT(step_io_send(&io));                // its loss and logits are on their way
+ *     TRY_OUT(step_io_send(&io));                // its terms are on their way
  *     TRY_OUT(step_io_prefetch(&io));            // one more batch will be wanted: it begins to travel
  *     TRY_OUT(step_io_receive(&io, &r));         // waits for that step
  * out:
@@ -24,29 +24,26 @@
 #include "core/train/train_graph.h"
 #include "kernels/kernels.h"
 
-enum { STEP_INPUTS = 3, STEP_SLOTS = 2 };
+enum { STEP_INPUTS = 2 + LABEL_MAX, STEP_SLOTS = 2 };
 
-/* Of one batch; valid until the next is fed. */
+/* Of one batch: the values of trainable.terms. */
 typedef struct step_result {
-    double loss;
-    const float *logits;   /* [n, classes] */
-    const int32_t *labels; /* [n]          */
+    double term[TERM_MAX];
     int64_t n;
 } step_result;
 
 typedef struct step_slot {
-    double *loss;    /* pinned, as is */
-    float *logits;
-    int32_t *labels;
-    void *event;     /* loss and logits have arrived */
+    double *term; /* [TERM_MAX], pinned */
+    void *event;  /* they have arrived  */
 } step_slot;
 
 typedef struct step_io {
     device *dev;
     plan *plan;
     loader *loader;
-    edge_id input[STEP_INPUTS], loss, logits; /* image, targets, sample_keys or EDGE_NONE */
-    size_t bytes[STEP_INPUTS], logit_bytes;
+    edge_id input[STEP_INPUTS];   /* image, sample_keys, labels; EDGE_NONE: absent */
+    size_t bytes[STEP_INPUTS];
+    loss_terms terms;
     int64_t n;
     step_slot slot[STEP_SLOTS];
     int64_t fed, sent, received;  /* batches; slot of batch i: i % STEP_SLOTS */

@@ -8,7 +8,6 @@
 #include "core/config/recipe.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
-#include "core/train/head.h"
 
 bool name_matches(const char *name, const char *pattern)
 {
@@ -80,65 +79,10 @@ status freeze_apply(graph *g, const spec *s)
     return FAIL(E_USAGE, "model.freeze_blocks, freeze_layers: every parameter is frozen, nothing is left to train");
 }
 
-static status resize_batch(graph *g, int64_t batch)
+static status resize_batch(graph *g, int64_t rows)
 {
     if (graph_find_edge(g, "image") == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
-    return graph_resize_batch(g, batch);
-}
-
-static status add_class_weights(graph *g, const float_list *weights, int64_t classes, edge_id *e)
-{
-    *e = EDGE_NONE;
-    if (weights->count == 0) return OK;
-    if (weights->count != classes)
-        return FAIL(E_USAGE, "train.class_loss_weights has %lld values, the data set has %lld classes", (long long)weights->count,
-            (long long)classes);
-    *e = graph_edge(g, "class_weight", EDGE_CONST, DTYPE_F32, shape_1(classes));
-    if (*e == EDGE_NONE) return FAIL_MEMORY(classes * sizeof(float));
-    for (int64_t i = 0; i < classes; i++) ((float *)g->edges[*e].data)[i] = (float)weights->value[i];
-    return OK;
-}
-
-/* One loss per output, the auxiliary ones weighted, as outputs behind the network's own: [logits, auxiliary logits ..., losses ...]. */
-status train_graph_add_loss(graph *g, const spec *o, double grad_scale, bool scaled)
-{
-    shape s = g->edges[g->outputs[0]].shape;
-    int32_t heads = g->output_count, auxiliary_from = heads - g->auxiliary_count;
-    if (s.rank != 2) return FAIL(E_MODEL, "the network's output is not [batch, classes]");
-    edge_id targets = graph_input(g, "targets", DTYPE_F32, s), weights;
-    if (targets == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
-    edge_id loss_scale = scaled ? graph_input(g, "loss_scale", DTYPE_F32, shape_1(1)) : EDGE_NONE;
-    TRY(add_class_weights(g, &o->train.class_loss_weights, s.dim[1], &weights));
-    const op *kind = o->train.loss == LOSS_SIGMOID ? &op_sigmoid_bce : &op_softmax_ce;
-    g->auxiliary_count = 0;
-    for (int32_t i = 0; i < heads; i++) {
-        double weight = i < auxiliary_from ? 1 : o->model.aux_weight;
-        const loss_attr attr = {.smoothing = (float)o->train.label_smoothing, .grad_scale = (float)(grad_scale * weight)};
-        const edge_id in[5] = {g->outputs[i], targets, weights, EDGE_NONE, loss_scale};
-        char name[16] = "loss";
-        if (i > 0) snprintf(name, sizeof name, "loss%d", i);
-        edge_id loss;
-        TRY(graph_add(g, kind, name, &attr, in, scaled ? 5 : weights == EDGE_NONE ? 2 : 3, -1, &loss));
-        TRY(graph_output(g, loss));
-    }
-    return OK;
-}
-
-/* The only output becomes what the last layer reads, averaged over the map if it is averaged behind it; or what the layer makes. */
-static status cut_at_head(graph *g, bool before_relu)
-{
-    head_info h;
-    head_find(&h, g, 0);
-    if (h.layer == NODE_NONE) return FAIL(E_MODEL, "the network does not end in a linear layer or a 1x1 convolution");
-    edge_id e = before_relu ? g->nodes[h.layer].out[0] : h.features;
-    shape s = g->edges[e].shape;
-    if (!before_relu && h.pooled && s.dim[1] * s.dim[2] > 1) {
-        const pool_attr mean = {.kind = POOL_AVERAGE, .global = true};
-        TRY(graph_add(g, &op_pool, "features", &mean, &e, 1, -1, &e));
-    }
-    g->outputs[0] = e;
-    g->output_count = 1;
-    return OK;
+    return graph_resize_batch(g, rows);
 }
 
 static status reduce_precision(graph *g, spec_precision precision)
@@ -149,77 +93,84 @@ static status reduce_precision(graph *g, spec_precision precision)
     return graph_replace(g, &next, pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
 }
 
-static void find_edges(trainable *t, bool with_loss)
+/* Inputs by name; the terms are the last outputs. */
+static void find_edges(trainable *t)
 {
     const graph *g = &t->graph;
     t->image = graph_find_edge(g, "image");
     t->sample_keys = graph_find_edge(g, "sample_keys");
-    t->targets = with_loss ? graph_find_edge(g, "targets") : EDGE_NONE;
-    t->logits = g->outputs[0];
-    t->loss = with_loss ? g->outputs[g->output_count / 2] : EDGE_NONE;
-    t->loss_scale = with_loss ? graph_find_edge(g, "loss_scale") : EDGE_NONE;
+    t->loss_scale = graph_find_edge(g, "loss_scale");
+    for (int32_t k = 0; k < LABEL_MAX; k++) t->label[k] = t->label_name[k] ? graph_find_edge(g, t->label_name[k]) : EDGE_NONE;
+    for (int32_t i = 0; i < t->terms.count; i++) t->terms.item[i].edge = g->outputs[g->output_count - t->terms.count + i];
 }
 
-static status build_training(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale, pass_fn *lower)
+static status add_loss(trainable *t, const task_setting *setting, double grad_scale)
 {
-    TRY(lower == pass_lower_training ? graph_copy(&t->graph, model) : pass_drop_auxiliary(&t->graph, model));
+    graph *g = &t->graph;
+    edge_id scale = EDGE_NONE;
+    if (setting->spec->train.precision == PRECISION_F16) {
+        scale = graph_input(g, "loss_scale", DTYPE_F32, shape_1(1));
+        if (scale == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
+    }
+    TRY(setting->task->add_loss(g, setting, grad_scale, scale, &t->terms));
+    g->auxiliary_count = 0;
+    for (int32_t i = 0; i < t->terms.count; i++) TRY(graph_output(g, t->terms.item[i].edge));
+    return OK;
+}
+
+static status build_training(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale, pass_fn *lower)
+{
+    const spec *s = setting->spec;
+    label_source labels;
+    edge_id losses[TERM_MAX];
+    int32_t loss_count = 0;
+    TRY(setting->task->labels(&labels, setting));
+    TRY(lower == pass_lower_training ? graph_copy(&t->graph, source) : pass_drop_auxiliary(&t->graph, source));
     TRY(freeze_apply(&t->graph, s));
-    TRY(resize_batch(&t->graph, batch));
-    TRY(train_graph_add_loss(&t->graph, s, grad_scale, s->train.precision == PRECISION_F16));
+    TRY(resize_batch(&t->graph, rows));
+    TRY(add_loss(t, setting, grad_scale));
     TRY(graph_apply(&t->graph, pass_fuse_training));
     TRY(graph_apply(&t->graph, lower));
     TRY(reduce_precision(&t->graph, s->train.precision));
-    int32_t heads = t->graph.output_count / 2;
-    TRY(graph_backward(&t->graph, &t->graph.outputs[heads], heads, NULL, 0, NULL));
-    find_edges(t, true);
-    return OK;
+    for (int32_t k = 0; k < labels.field_count; k++) t->label_name[k] = labels.field[k].input;
+    find_edges(t);
+    for (int32_t i = 0; i < t->terms.count; i++)
+        if (t->terms.item[i].trained) losses[loss_count++] = t->terms.item[i].edge;
+    return graph_backward(&t->graph, losses, loss_count, NULL, 0, NULL);
 }
 
-static status build_evaluation(trainable *t, const graph *model, int64_t batch, spec_precision precision)
+static status build_evaluation(trainable *t, const graph *source, int64_t rows, spec_precision precision)
 {
-    TRY(graph_copy(&t->graph, model));
+    TRY(graph_copy(&t->graph, source));
     TRY(graph_apply(&t->graph, pass_inference));
-    TRY(resize_batch(&t->graph, batch));
+    TRY(resize_batch(&t->graph, rows));
     TRY(graph_apply(&t->graph, pass_fuse_training));
     TRY(graph_apply(&t->graph, pass_lower_inference));
     TRY(reduce_precision(&t->graph, precision));
-    find_edges(t, false);
+    find_edges(t);
     return OK;
 }
 
-static status build_features(trainable *t, const graph *model, int64_t batch, bool before_relu)
-{
-    TRY(graph_copy(&t->graph, model));
-    TRY(graph_apply(&t->graph, pass_inference));
-    TRY(cut_at_head(&t->graph, before_relu));
-    TRY(graph_apply(&t->graph, pass_remove_dead));
-    TRY(resize_batch(&t->graph, batch));
-    TRY(graph_apply(&t->graph, pass_fuse_training));
-    TRY(graph_apply(&t->graph, pass_lower_inference));
-    find_edges(t, false);
-    return OK;
-}
-
-status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale)
+status train_graph_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale)
 {
     *t = (trainable){0};
-    status result = build_training(t, model, s, batch, grad_scale, pass_lower_training);
+    status result = build_training(t, source, setting, rows, grad_scale, pass_lower_training);
     if (result != OK) trainable_free(t);
     return result;
 }
 
-status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch)
+status eval_gradient_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows)
 {
     *t = (trainable){0};
-    status result = build_training(t, model, s, batch, 1, pass_lower_inference);
+    status result = build_training(t, source, setting, rows, 1, pass_lower_inference);
     if (result != OK) trainable_free(t);
     return result;
 }
 
-status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_precision precision)
+status eval_graph_build(trainable *t, const graph *source, int64_t rows, spec_precision precision)
 {
     *t = (trainable){0};
-    status result = build_evaluation(t, model, batch, precision);
+    status result = build_evaluation(t, source, rows, precision);
     if (result != OK) trainable_free(t);
     return result;
 }
@@ -228,7 +179,7 @@ status trainable_sync(trainable *t, int64_t here, int64_t everywhere)
 {
     graph shared = {0};
     TRY(graph_replace(&t->graph, &shared, pass_sync_batchnorm(&shared, &t->graph, here, everywhere)));
-    find_edges(t, t->loss != EDGE_NONE);
+    find_edges(t);
     return OK;
 }
 
@@ -244,7 +195,7 @@ status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, f
     *saved = (fused_traffic){0};
     TRY(graph_replace(g, &summed, pass_fuse_statistics(&summed, g, b, saved)));
     TRY(graph_replace(g, &fused, pass_fuse_transforms(&fused, g, b, most, saved)));
-    find_edges(t, t->loss != EDGE_NONE);
+    find_edges(t);
     return OK;
 }
 
@@ -253,14 +204,6 @@ size_t trainable_bytes(const trainable *t, edge_id e)
     if (e == EDGE_NONE) return 0;
     const edge *x = &t->graph.edges[e];
     return (size_t)shape_count(x->shape) * dtype_bytes(x->type);
-}
-
-status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool before_relu)
-{
-    *t = (trainable){0};
-    status result = build_features(t, model, batch, before_relu);
-    if (result != OK) trainable_free(t);
-    return result;
 }
 
 void trainable_free(trainable *t)

@@ -1,7 +1,7 @@
 /* train_graph.h: from a model's graph to the graphs that are trained and evaluated.
  *
  *     trainable t;
- *     TRY(train_graph_build(&t, &model.graph, &spec, batch, grad_scale));
+ *     TRY(train_graph_build(&t, &model.graph, &setting, batch, grad_scale));
  *     TRY(plan_create(&p, &t.graph, dev, &options));
  *     trainable_free(&t);
  *
@@ -10,39 +10,31 @@
 #ifndef GRAFT_TRAIN_TRAIN_GRAPH_H
 #define GRAFT_TRAIN_TRAIN_GRAPH_H
 
-#include "core/config/spec.h"
 #include "core/graph/transform.h"
+#include "core/task/task.h"
 
 typedef struct trainable {
-    graph graph;
-    edge_id image;       /* input f32 [batch, h, w, c]                 */
-    edge_id targets;     /* input f32 [batch, classes]; NONE: no loss  */
-    edge_id sample_keys; /* input i64 [batch]; NONE: no dropout        */
-    edge_id logits;      /* output [batch, classes]                    */
-    edge_id loss;        /* output f64 [1], of logits alone; NONE: no loss */
-    edge_id loss_scale;  /* input f32 [1], multiplies gradients; NONE: not f16 */
+    graph graph;                /* outputs: the network's own, then the terms                */
+    edge_id image;              /* input f32 [batch, h, w, c]                                */
+    edge_id label[LABEL_MAX];   /* inputs: field k of the labels [batch, each]; NONE: absent */
+    const char *label_name[LABEL_MAX];
+    edge_id sample_keys;        /* input i64 [batch]; NONE: no dropout                       */
+    edge_id loss_scale;         /* input f32 [1], multiplies gradients; NONE: not f16        */
+    loss_terms terms;           /* none without a loss                                       */
 } trainable;
 
-/* Forward with batch statistics, the loss of the spec (of auxiliary heads too, times model.aux_weight), and gradients of all that is not frozen, in the precision of the spec. grad_scale
+/* Forward with batch statistics, what the task minimises, and gradients of all that is not frozen, in the precision of the spec. grad_scale
  * multiplies gradients: 1 / (accumulated batches * devices). */
-status train_graph_build(trainable *t, const graph *model, const spec *s, int64_t batch, double grad_scale);
+status train_graph_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale);
 
 /* Loss and gradients of the network in evaluation mode: running statistics, no auxiliary heads, every parameter still
  * trained. For checks. */
-status eval_gradient_build(trainable *t, const graph *model, const spec *s, int64_t batch);
+status eval_gradient_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows);
 
 /* Forward with running statistics, no dropout, no loss. */
-status eval_graph_build(trainable *t, const graph *model, int64_t batch, spec_precision precision);
+status eval_graph_build(trainable *t, const graph *source, int64_t rows, spec_precision precision);
 
 size_t trainable_bytes(const trainable *t, edge_id e); /* of a tensor; EDGE_NONE: 0 */
-
-/* Forward up to the last layer, in evaluation mode: logits is what the layer's scores are made of, [batch, 1, 1, n] or [batch, n] (head.h); or,
- * before_relu, the layer's own output, before anything that follows. E_MODEL when the network has no such layer. */
-status feature_graph_build(trainable *t, const graph *model, int64_t batch, bool before_relu);
-
-/* Appends the loss of the spec on every output (logits [rows, classes], then auxiliary ones, weighted) and a new input "targets"; the losses
- * become the last outputs, in the order of what they are of. scaled: with an input "loss_scale". */
-status train_graph_add_loss(graph *g, const spec *s, double grad_scale, bool scaled);
 
 /* Batch statistics are those of all ranks' images, of which this one has `here` (pass_sync_batchnorm). Before trainable_fuse. */
 status trainable_sync(trainable *t, int64_t here, int64_t everywhere);

@@ -13,26 +13,13 @@ static const double REPORT_PERIOD_SECONDS = 60;
 
 /* ------------------------------------------------------------------------------------------------ one update */
 
-static void count_batch(trainer *t, const step_result *r, train_window *w)
-{
-    int64_t classes = t->evaluation.metrics.classes;
-    for (int64_t i = 0; i < r->n; i++) {
-        const float *row = r->logits + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            if (row[c] > row[best]) best = c;
-        w->correct += best == r->labels[i];
-    }
-    w->images += r->n;
-    w->loss_sum += r->loss;
-    w->batches++;
-}
-
 static status receive_batch(trainer *t, train_window *w)
 {
     step_result r;
     TRY(step_io_receive(&t->io, &r));
-    count_batch(t, &r, w);
+    for (int32_t i = 0; i < TERM_MAX; i++) w->term[i] += r.term[i];
+    w->images += r.n;
+    w->batches++;
     return OK;
 }
 
@@ -60,22 +47,24 @@ static status finish_batches(trainer *t, train_window *w)
 /* Sums of one update join those since the last row. */
 static void merge(train_window *sum, const train_window *w)
 {
-    sum->loss_sum += w->loss_sum;
+    for (int32_t i = 0; i < TERM_MAX; i++) sum->term[i] += w->term[i];
     sum->penalty_sum += w->penalty_sum;
     sum->norm_sum += w->norm_sum;
     sum->batches += w->batches;
     sum->images += w->images;
-    sum->correct += w->correct;
     sum->updates += w->updates;
 }
 
 /* What all ranks have seen: their sums are equal from here on, and a checkpoint's hold for every rank. */
 static status sum_window(trainer *t, train_window *w)
 {
-    double sums[4] = {w->loss_sum, (double)w->batches, (double)w->images, (double)w->correct};
+    double sums[2 + TERM_MAX] = {(double)w->batches, (double)w->images};
     if (t->comm.world < 2) return OK;
-    TRY(comm_all_reduce_host(&t->comm, sums, 4));
-    w->loss_sum = sums[0], w->batches = (int64_t)sums[1], w->images = (int64_t)sums[2], w->correct = (int64_t)sums[3];
+    memcpy(sums + 2, w->term, sizeof w->term);
+    TRY(comm_all_reduce_host(&t->comm, sums, 2 + TERM_MAX));
+    w->batches = (int64_t)sums[0];
+    w->images = (int64_t)sums[1];
+    memcpy(w->term, sums + 2, sizeof w->term);
     return OK;
 }
 
@@ -165,29 +154,31 @@ static bool evaluation_is_due(const trainer *t)
     return step >= t->total_steps || epochs_at(t, step) / period > epochs_at(t, step - 1) / period;
 }
 
+/* A term as it is logged: its mean over the batches, or a part of the images. */
+static double term_value(const trainer *t, const train_window *w, int32_t i)
+{
+    return w->term[i] / (double)(t->graph.terms.item[i].counted ? w->images : w->batches);
+}
+
 static status add_row(trainer *t, bool evaluated)
 {
-    double v[RECORD_COUNT];
+    double v[RECORD_MAX];
     train_progress *p = &t->progress;
     train_window *w = &p->window;
-    const metrics *m = &t->evaluation.metrics;
+    const record_columns *c = &t->records.columns;
     records_clear(v);
+    for (int32_t i = 0; i < TERM_MAX; i++)
+        if (w->batches > 0 && c->term[i] >= 0) v[c->term[i]] = term_value(t, w, i);
     if (w->batches > 0) {
-        v[RECORD_TRAIN_LOSS] = w->loss_sum / (double)w->batches;
-        v[RECORD_TRAIN_ACCURACY] = (double)w->correct / (double)w->images;
-        v[RECORD_TRAIN_PENALTY] = w->penalty_sum / (double)w->updates;
-        v[RECORD_GRAD_NORM] = w->norm_sum / (double)w->updates;
+        v[c->penalty] = w->penalty_sum / (double)w->updates;
+        v[c->grad_norm] = w->norm_sum / (double)w->updates;
     }
     if (w->seconds > 0) {
-        v[RECORD_IMAGES_PER_SECOND] = (double)w->images / w->seconds;
-        v[RECORD_DATA_WAIT] = w->wait_seconds / w->seconds;
+        v[c->images_per_second] = (double)w->images / w->seconds;
+        v[c->data_wait] = w->wait_seconds / w->seconds;
     }
-    if (p->step > 0) v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
-    if (evaluated) {
-        v[RECORD_VAL_LOSS] = metrics_loss(m);
-        v[RECORD_VAL_ACCURACY] = metrics_accuracy(m);
-        v[RECORD_VAL_TOP_K] = metrics_accuracy_top_k(m);
-    }
+    if (p->step > 0) v[c->rate] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
+    for (int32_t i = 0; evaluated && i < t->evaluation.figure_count; i++) v[c->figure[i]] = t->evaluation.value[i];
     t->last_window = *w;
     *w = (train_window){0};
     double epoch = (double)(p->step * t->spec.train.accumulate) / (double)t->batches_per_epoch;
@@ -205,8 +196,7 @@ static status share_statistics(trainer *t)
 
 static status evaluate(trainer *t)
 {
-    plan_predictor predictor = {t->eval_plan, &t->eval_graph};
-    evaluation_options o = {.predict = plan_predict, .context = &predictor, .stop = trainer_asked_to_stop, .stop_context = t,
+    evaluation_options o = {.run = plan_predict, .context = t->eval_plan, .stop = trainer_asked_to_stop, .stop_context = t,
         .what = "val", .total = t->val_data.count, .log = t->log, .comm = &t->comm};
     TRY(share_statistics(t));
     TRY(optimiser_swap_ema(&t->optimiser));
@@ -220,16 +210,16 @@ static status evaluate(trainer *t)
 static bool judge(trainer *t)
 {
     train_progress *p = &t->progress;
-    double loss = metrics_loss(&t->evaluation.metrics), accuracy = metrics_accuracy(&t->evaluation.metrics);
-    bool better = accuracy > p->best_accuracy || (accuracy == p->best_accuracy && loss < p->best_loss);
-    if (isnan(loss)) better = false;
+    double watched = evaluation_watched(&t->evaluation), criterion = t->evaluation.value[0];
+    bool better = criterion > p->best_criterion || (criterion == p->best_criterion && watched < p->best_watched);
+    if (isnan(watched)) better = false;
     if (better) {
-        p->best_accuracy = accuracy;
-        p->best_loss = loss;
+        p->best_criterion = criterion;
+        p->best_watched = watched;
         p->best_step = p->step;
     }
-    if (loss < p->stop_loss - t->spec.train.min_delta || (isinf(p->stop_loss) && !isnan(loss))) {
-        p->stop_loss = loss;
+    if (watched < p->stop_watched - t->spec.train.min_delta || (isinf(p->stop_watched) && !isnan(watched))) {
+        p->stop_watched = watched;
         p->stop_waited = 0;
     } else {
         p->stop_waited++;
@@ -245,44 +235,52 @@ static const train_window *shown_window(const trainer *t)
     return t->progress.window.batches > 0 ? &t->progress.window : &t->last_window;
 }
 
+/* Adds " LABEL VALUE" of every term that is shown, each behind `before`. */
+static void print_terms(const trainer *t, const train_window *w, const char *before, char *text, size_t capacity)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int32_t i = 0; i < t->graph.terms.count; i++) {
+        const loss_term *term = &t->graph.terms.item[i];
+        const figure shown = {.percent = term->counted};
+        char value[24];
+        if (!term->label || used >= capacity) continue;
+        used += (size_t)snprintf(text + used, capacity - used, "%s%s %s", before, term->label,
+            figure_text(&shown, w->batches > 0 ? term_value(t, w, i) : NAN, value));
+    }
+}
+
 static void show_progress(const trainer *t)
 {
     const train_progress *p = &t->progress;
     const train_window *w = shown_window(t);
     if (w->batches == 0 || !(w->seconds > 0)) return;
-    char eta[32];
+    char eta[32], terms[256];
     double rate = (double)w->images / w->seconds;
     double images_left = (double)((t->total_steps - p->step) * t->spec.train.accumulate * t->spec.train.batch_size * t->comm.world);
     format_duration(images_left / rate, eta);
-    log_progress(t->log, false, "epoch %lld/%lld  step %lld/%lld  %.0f images/s  loss %.4f  top-1 %.2f %%  lr %.3g  data wait %.0f %%  ETA %s",
+    print_terms(t, w, "  ", terms, sizeof terms);
+    log_progress(t->log, false, "epoch %lld/%lld  step %lld/%lld  %.0f images/s%s  lr %.3g  data wait %.0f %%  ETA %s",
         (long long)(epochs_at(t, p->step - 1) + 1), (long long)t->spec.train.epochs, (long long)p->step, (long long)t->total_steps, rate,
-        w->loss_sum / (double)w->batches, 100.0 * (double)w->correct / (double)w->images,
-        schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world), 100 * w->wait_seconds / w->seconds, eta);
+        terms, schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world), 100 * w->wait_seconds / w->seconds, eta);
 }
 
 static void say_epoch(const trainer *t, bool evaluated, bool better)
 {
-    char loss[24] = "-", accuracy[24] = "-", val[160] = "", spent[32];
-    const train_window *w = &t->last_window;
-    const metrics *m = &t->evaluation.metrics;
-    if (w->batches > 0) {
-        snprintf(loss, sizeof loss, "%.4f", w->loss_sum / (double)w->batches);
-        snprintf(accuracy, sizeof accuracy, "%.2f %%", 100.0 * (double)w->correct / (double)w->images);
-    }
-    if (evaluated)
-        snprintf(val, sizeof val, "  val: loss %.4f top-1 %.2f %% top-%lld %.2f %%%s", metrics_loss(m), 100 * metrics_accuracy(m),
-            (long long)m->top_k, 100 * metrics_accuracy_top_k(m), better ? "  (best)" : "");
+    char terms[256], figures[256] = "", spent[32];
+    print_terms(t, &t->last_window, " ", terms, sizeof terms);
+    if (evaluated) evaluation_print_line(&t->evaluation, figures, sizeof figures);
     format_duration(t->progress.seconds, spent);
-    log_progress(t->log, true, "epoch %lld/%lld  %s  train: loss %s top-1 %s%s", (long long)epochs_at(t, t->progress.step),
-        (long long)t->spec.train.epochs, spent, loss, accuracy, val);
+    log_progress(t->log, true, "epoch %lld/%lld  %s  train:%s%s%s%s", (long long)epochs_at(t, t->progress.step),
+        (long long)t->spec.train.epochs, spent, terms, evaluated ? "  val:" : "", figures, better ? "  (best)" : "");
 }
 
 static status write_report(trainer *t)
 {
     if (t->comm.rank != 0) return OK;
     t->report_time = clock_seconds();
-    const report_data r = {.records = &t->records, .evaluation = t->evaluated ? &t->evaluation : NULL, .val_data = &t->val_data,
-        .class_name = t->model.class_name, .spec = &t->spec, .spec_text = t->options->spec_text, .progress = &t->progress,
+    const report_data r = {.records = &t->records, .evaluation = t->evaluated ? &t->evaluation : NULL, .terms = &t->graph.terms,
+        .figure = t->evaluation.figure, .figure_count = t->evaluation.figure_count, .spec = &t->spec, .spec_text = t->options->spec_text, .progress = &t->progress,
         .total_steps = t->total_steps, .parameters = t->summary->parameters};
     return report_write(t->summary->report_path, &r);
 }
@@ -352,6 +350,14 @@ static status run(trainer *t)
     return OK;
 }
 
+/* Of a column, in the last row that has one. */
+static double last_value(const records *r, int32_t column)
+{
+    for (int64_t i = r->count - 1; i >= 0 && column >= 0; i--)
+        if (!isnan(r->rows[i].value[column])) return r->rows[i].value[column];
+    return NAN;
+}
+
 static void finish_summary(trainer *t)
 {
     trainer_summary *s = t->summary;
@@ -361,18 +367,11 @@ static void finish_summary(trainer *t)
     s->seconds = p->seconds;
     s->images_per_second = t->session_train_seconds > 0 ? (double)t->session_images / t->session_train_seconds : NAN;
     s->best_step = p->best_step;
-    s->best_accuracy = p->best_step >= 0 ? p->best_accuracy : NAN;
+    s->best_criterion = p->best_step >= 0 ? p->best_criterion : NAN;
     s->stopped_early = p->stopped;
     s->finished = p->stopped || (t->plan && p->step >= t->total_steps);
-    for (int64_t i = t->records.count - 1; i >= 0 && isnan(s->train_loss); i--) {
-        s->train_loss = t->records.rows[i].value[RECORD_TRAIN_LOSS];
-        s->train_accuracy = t->records.rows[i].value[RECORD_TRAIN_ACCURACY];
-    }
-    for (int64_t i = t->records.count - 1; i >= 0 && isnan(s->val_loss); i--) {
-        s->val_loss = t->records.rows[i].value[RECORD_VAL_LOSS];
-        s->val_accuracy = t->records.rows[i].value[RECORD_VAL_ACCURACY];
-        s->val_accuracy_top_k = t->records.rows[i].value[RECORD_VAL_TOP_K];
-    }
+    for (int32_t k = 0; k < TERM_MAX; k++) s->term[k] = last_value(&t->records, t->records.columns.term[k]);
+    for (int32_t k = 0; k < FIGURE_MAX; k++) s->value[k] = last_value(&t->records, t->records.columns.figure[k]);
 }
 
 static status run_from_start_to_end(trainer *t)
@@ -388,8 +387,7 @@ status trainer_run(const trainer_options *options, trainer_summary *summary)
 {
     trainer t = {.options = options, .summary = summary, .spec = *options->spec, .folder = options->spec->train.output,
         .log = options->log, .saved_step = -1};
-    *summary = (trainer_summary){.train_loss = NAN, .train_accuracy = NAN, .val_loss = NAN, .val_accuracy = NAN,
-        .val_accuracy_top_k = NAN, .best_accuracy = NAN, .images_per_second = NAN, .best_step = -1};
+    *summary = (trainer_summary){.best_criterion = NAN, .images_per_second = NAN, .best_step = -1};
     status result = run_from_start_to_end(&t);
     finish_summary(&t);
     trainer_teardown(&t);
@@ -408,6 +406,16 @@ static void put_number(json_writer *w, const char *key, double value)
     json_put_number(w, value);
 }
 
+/* A tag as the name of a member: val/accuracy_top1 is val_accuracy_top1. */
+static void put_tagged(json_writer *w, const char *before, const char *tag, double value)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s%s", before, tag);
+    for (char *c = key; *c; c++)
+        if (*c == '/') *c = '_';
+    put_number(w, key, value);
+}
+
 static void put_text(json_writer *w, const char *key, const char *value)
 {
     json_key(w, key);
@@ -416,7 +424,6 @@ static void put_text(json_writer *w, const char *key, const char *value)
 
 void trainer_summary_write(const trainer_summary *s, json_writer *w)
 {
-    char key[48];
     json_begin_object(w);
     put_int(w, "step", s->step);
     put_int(w, "total_steps", s->total_steps);
@@ -430,13 +437,10 @@ void trainer_summary_write(const trainer_summary *s, json_writer *w)
     put_int(w, "peak_bytes", s->peak_bytes);
     put_number(w, "seconds", s->seconds);
     put_number(w, "images_per_second", s->images_per_second);
-    put_number(w, "train_loss", s->train_loss);
-    put_number(w, "train_accuracy", s->train_accuracy);
-    put_number(w, "val_loss", s->val_loss);
-    put_number(w, "val_accuracy_top1", s->val_accuracy);
-    snprintf(key, sizeof key, "val_accuracy_top%lld", (long long)s->top_k);
-    if (s->top_k != 1) put_number(w, key, s->val_accuracy_top_k);
-    put_number(w, "best_accuracy_top1", s->best_accuracy);
+    for (int32_t k = 0; k < s->terms.count; k++)
+        if (s->terms.item[k].tag) put_tagged(w, "train_", s->terms.item[k].tag, s->term[k]);
+    for (int32_t k = 0; k < s->figure_count; k++) put_tagged(w, "", s->figure[s->order[k]].tag, s->value[s->order[k]]);
+    if (s->figure_count > 0) put_tagged(w, "best_", s->figure[0].tag + strcspn(s->figure[0].tag, "/") + 1, s->best_criterion);
     put_int(w, "best_step", s->best_step);
     json_key(w, "stopped_early");
     json_put_bool(w, s->stopped_early);

@@ -16,7 +16,7 @@
 
 #include "core/base/log.h"
 #include "core/config/spec.h"
-#include "core/train/evaluator.h"
+#include "core/task/evaluator.h"
 #include "core/train/prepare.h"
 
 /* qat_insert, handed in because core knows no engines. */
@@ -32,7 +32,7 @@ typedef struct trainer_options {
     bool overwrite;            /* start although the folder holds a checkpoint: refused otherwise                  */
     int64_t stop_at;           /* save and return OK after this many updates, as after a signal; 0: run to the end */
     bool any_precision;        /* also where only reference kernels have it, for checks: refused otherwise         */
-    evaluator_stop_fn *stop;   /* returns the signal that asks to stop, or 0; asked after every batch; may be NULL */
+    task_stop_fn *stop;       /* returns the signal that asks to stop, or 0; asked after every batch; may be NULL */
     void *stop_context;
     logger *log;
 } trainer_options;
@@ -41,10 +41,13 @@ typedef struct trainer_summary {
     int64_t step, total_steps, epochs, bad_steps;
     int64_t train_images, val_images, classes, batch_size, parameters;
     double seconds, images_per_second; /* all sessions; of this session's training alone */
-    double train_loss, train_accuracy; /* of the last row                                */
-    double val_loss, val_accuracy, val_accuracy_top_k; /* of the last evaluation; NaN: none */
-    int64_t top_k, best_step;
-    double best_accuracy;
+    loss_terms terms;                  /* of a step; edges mean nothing here             */
+    double term[TERM_MAX];             /* train/TAG of the last row that has one         */
+    figure figure[FIGURE_MAX];         /* [figure_count]                                 */
+    int32_t figure_count, order[FIGURE_MAX]; /* as evaluation.order                      */
+    double value[FIGURE_MAX];          /* of the last evaluation; NaN: none              */
+    int64_t best_step;
+    double best_criterion;             /* figure 0 of the best evaluation                */
     int64_t peak_bytes;                /* planned */
     bool stopped_early, finished;
     char model_hash[33];               /* of last.safetensors */

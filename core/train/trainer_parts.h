@@ -13,7 +13,7 @@
 #include "core/dist/comm.h"
 #include "core/graph/model.h"
 #include "core/graph/plan.h"
-#include "core/train/evaluator.h"
+#include "core/task/evaluator.h"
 #include "core/train/loss_scale.h"
 #include "core/train/optimiser.h"
 #include "core/train/records.h"
@@ -32,6 +32,8 @@ typedef struct trainer {
 
     dataset train_data, val_data;
     lint_report train_lint, val_lint;
+    task_setting setting;    /* data: the training part */
+    label_source labels;
     comm comm;
     plan_sums sums;          /* over comm's ranks */
     device *dev;
@@ -75,7 +77,7 @@ void trainer_explain_bad_step(trainer *t, const step_state *result); /* only say
 
 status trainer_set_loss_scale(trainer *t, plan *p); /* the progress's, for the next updates through p */
 
-/* An evaluator_stop_fn. Of several ranks all get the same answer, and all must ask: one of them may have had the signal. */
+/* A task_stop_fn. Of several ranks all get the same answer, and all must ask: one of them may have had the signal. */
 int trainer_asked_to_stop(void *trainer);
 
 #endif

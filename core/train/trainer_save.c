@@ -126,7 +126,6 @@ status trainer_restore(trainer *t)
 static status fill_info(trainer *t)
 {
     const train_progress *p = &t->progress;
-    const metrics *m = &t->evaluation.metrics;
     json_writer w = {0};
     const char *text;
     size_t bytes;
@@ -138,7 +137,7 @@ static status fill_info(trainer *t)
     json_key(&w, "ema_decay");
     json_put_number(&w, t->spec.train.ema_decay);
     json_key(&w, "val_accuracy");
-    json_put_number(&w, t->evaluated && p->closed ? metrics_accuracy(m) : NAN);
+    json_put_number(&w, t->evaluated && p->closed ? t->evaluation.value[0] : NAN);
     json_end_object(&w);
     status result = json_writer_finish(&w, &text, &bytes);
     if (result == OK) snprintf(t->info, sizeof t->info, "%s", text);

@@ -6,7 +6,7 @@
 #include "core/graph/transform.h"
 #include "core/train/checkpoint.h"
 #include "core/train/schedule.h"
-#include "core/train/transfer.h"
+#include "core/train/rates.h"
 #include "core/train/trainer_parts.h"
 
 enum { AUTO_BATCH_MAX = 256, WORST_SHOWN = 24, ROWS_PER_EPOCH = 20, FEATURE_BATCH = 32 };
@@ -32,23 +32,13 @@ static status lint(trainer *t, const dataset *data, lint_report *report)
     return lint_report_judge(report, data, o, t->log);
 }
 
-static void warn_of_empty_classes(const trainer *t)
-{
-    const dataset *ds = &t->train_data;
-    for (int64_t k = 0; k < ds->class_count; k++) {
-        bool any = false;
-        for (int64_t i = 0; i < ds->count && !any; i++) any = ds->samples[i].class_index == k;
-        if (!any) log_warn(t->log, "%s: class \"%s\" has no training images: the network cannot learn it", ds->path, ds->class_name[k]);
-    }
-}
-
 static status open_data(trainer *t)
 {
     TRY(dataset_open_parts(&t->spec.data, (uint64_t)t->spec.train.seed, t->log, &t->train_data, &t->val_data, NULL));
-    if (t->train_data.class_count < 2)
-        return FAIL(E_DATA, "%s: \"%s\" is its only class; a classifier needs at least two", t->train_data.path,
-            t->train_data.class_count ? t->train_data.class_name[0] : "");
-    warn_of_empty_classes(t);
+    t->setting = (task_setting){.task = &task_classification, .spec = &t->spec, .class_name = t->train_data.class_name,
+        .class_count = t->train_data.class_count, .preprocess = &t->model.preprocess, .data = &t->train_data};
+    TRY(t->setting.task->check_data(&t->setting, t->log));
+    TRY(t->setting.task->labels(&t->labels, &t->setting));
     TRY(lint(t, &t->train_data, &t->train_lint));
     TRY(lint(t, &t->val_data, &t->val_lint));
     log_info(t->log, "data: %lld training and %lld validation images of %lld classes", (long long)t->train_data.count,
@@ -71,7 +61,7 @@ typedef struct memory_need {
 
 static status build_training(const trainer *t, trainable *g, int64_t rows, fused_traffic *saved)
 {
-    TRY(train_graph_build(g, &t->model.graph, &t->spec, rows, grad_scale(t)));
+    TRY(train_graph_build(g, &t->model.graph, &t->setting, rows, grad_scale(t)));
     bool shared = t->spec.train.sync_bn && t->comm.world > 1;
     status result = shared ? trainable_sync(g, rows, rows * t->comm.world) : OK;
     if (result == OK) result = trainable_fuse(g, t->dev->api->kernels, t->spec.train.normalise_on_read, saved);
@@ -267,17 +257,23 @@ static void pinned_release(void *dev, void *data)
 
 static status make_loaders(trainer *t)
 {
-    loader_options o = {.data = &t->train_data, .preprocess = t->model.preprocess, .data_options = &t->spec.data,
-        .augment = &t->spec.augment, .bad = t->train_lint.reason, .batch_size = t->spec.train.batch_size,
-        .threads = (int32_t)t->spec.data.threads, .prefetch = (int32_t)t->spec.data.prefetch, .rank = t->comm.rank,
-        .world = t->comm.world, .seed = (uint64_t)t->spec.train.seed, .mixup = t->spec.train.mixup,
-        .raw = t->spec.data.gpu_augment, .log = t->log,
-        .allocate = pinned_alloc, .release = pinned_release, .memory_context = t->dev};
+    loader_options o = loader_options_from_spec(&t->spec, &t->train_data, &t->model.preprocess, t->spec.train.batch_size, t->log);
+    o.augment = &t->spec.augment;
+    o.labels = &t->labels;
+    o.bad = t->train_lint.reason;
+    o.rank = t->comm.rank;
+    o.world = t->comm.world;
+    o.mixup = t->spec.train.mixup;
+    o.raw = t->spec.data.gpu_augment;
+    o.allocate = pinned_alloc;
+    o.release = pinned_release;
+    o.memory_context = t->dev;
     TRY(loader_create(&t->loader, &o));
     TRY(step_io_init(&t->io, t->dev, t->plan, &t->graph, t->loader, o.raw ? &o.preprocess : NULL));
     if (t->val_data.count == 0) return OK;
     o.data = &t->val_data;
     o.augment = NULL;
+    o.labels = NULL;
     o.bad = t->val_lint.reason;
     o.mixup = 0;
     o.raw = false;
@@ -291,7 +287,7 @@ static status make_optimiser(trainer *t)
     if (transfer_is_on(&t->spec)) {
         rates = ARENA_ARRAY(&t->memory, float, param_store_segments(t->store));
         if (!rates) return FAIL_MEMORY(param_store_segments(t->store) * sizeof *rates);
-        TRY(transfer_rates(rates, t->store, &t->model.graph, &t->spec, t->progress.fitted));
+        transfer_rates(rates, t->store, &t->model.graph, &t->setting, t->progress.fitted);
     }
     TRY(optimiser_init(&t->optimiser, t->dev, t->store, &t->spec, variants, rates));
     t->block_count = optimiser_blocks(&t->optimiser, t->blocks);
@@ -306,15 +302,15 @@ static status make_optimiser(trainer *t)
 static status fit_head(trainer *t)
 {
     const spec_transfer *o = &t->spec.transfer;
-    if (t->resuming || !transfer_is_on(&t->spec) || !o->probe) return OK;
+    if (t->resuming || !transfer_is_on(&t->spec) || !o->probe || !t->setting.task->fit_head) return OK;
     if (!t->fresh_head && o->enable != TRANSFER_TRUE) {
         log_info(t->log, "transfer: the last layer is the pretrained one and stays (transfer.enable = true fits it again)");
         return OK;
     }
     int64_t rows = t->spec.train.batch_size > 0 ? t->spec.train.batch_size : FEATURE_BATCH;
-    const transfer_input in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows,
+    const head_images in = {.data = &t->train_data, .bad = t->train_lint.reason, .batch_size = rows,
         .stop = trainer_asked_to_stop, .stop_context = t, .log = t->log};
-    TRY(transfer_fit_head(&t->model, &t->spec, &in, t->dev, &t->progress.fitted));
+    TRY(t->setting.task->fit_head(&t->model, &t->setting, &in, t->dev, &t->progress.fitted));
     t->progress.closed = !t->progress.fitted; /* step 0 is worth an evaluation and a checkpoint */
     return OK;
 }
@@ -352,10 +348,9 @@ static status open_model(trainer *t)
     if (there && !t->options->overwrite)
         return FAIL(E_USAGE, "%s already holds a checkpoint: go on from it with --resume, replace it with --overwrite, or choose "
             "another folder with train.output=...", t->folder);
-    t->progress = (train_progress){.best_step = -1, .best_loss = INFINITY, .best_accuracy = -1, .stop_loss = INFINITY, .closed = true,
+    t->progress = (train_progress){.best_step = -1, .best_watched = INFINITY, .best_criterion = -1, .stop_watched = INFINITY, .closed = true,
         .seed = t->spec.train.seed};
-    return prepare_model(&t->model, &t->spec, t->options->build, t->options->transfer, t->train_data.class_name, t->train_data.class_count,
-        t->log, &t->fresh_head);
+    return prepare_model(&t->model, &t->setting, t->options->build, t->options->transfer, t->log, &t->fresh_head);
 }
 
 static status sum_over_ranks(void *ranks, void *data, int64_t count, dtype type, void *stream)
@@ -387,7 +382,10 @@ static void fill_summary(trainer *t)
     s->classes = t->train_data.class_count;
     s->batch_size = t->spec.train.batch_size;
     s->parameters = graph_param_count(&t->model.graph);
-    s->top_k = t->evaluation.metrics.top_k;
+    s->terms = t->graph.terms;
+    s->figure_count = t->evaluation.figure_count;
+    memcpy(s->figure, t->evaluation.figure, sizeof s->figure);
+    memcpy(s->order, t->evaluation.order, sizeof s->order);
     snprintf(s->last_path, sizeof s->last_path, "%s/last.safetensors", t->folder);
     snprintf(s->best_path, sizeof s->best_path, "%s/best.safetensors", t->folder);
     snprintf(s->report_path, sizeof s->report_path, "%s/report.html", t->folder);
@@ -418,6 +416,16 @@ static void average_with_start(trainer *t, int64_t steps)
     if (transfer_is_on(&t->spec) && part > 0) t->spec.train.ema_decay = steps > 0 ? pow(part, 1 / (double)steps) : part;
 }
 
+static status open_records(trainer *t)
+{
+    task_setting judged = t->setting;
+    record_columns columns;
+    judged.data = &t->val_data;
+    TRY(evaluation_init(&t->evaluation, &judged, t->eval_plan ? &t->eval_graph.graph : &t->model.graph, WORST_SHOWN));
+    record_columns_init(&columns, &t->graph.terms, &t->evaluation);
+    return t->comm.rank == 0 ? records_open(&t->records, t->folder, &columns, t->resuming ? t->progress.step : -1) : OK;
+}
+
 /* Data first: a scan of a million files must not happen while other ranks wait in a collective. */
 status trainer_setup(trainer *t)
 {
@@ -445,8 +453,7 @@ status trainer_setup(trainer *t)
     t->progress.threads = t->dev->threads;
     t->progress.world = t->comm.world;
 
-    TRY(evaluation_init(&t->evaluation, t->train_data.class_count, t->spec.train.top_k, t->spec.train.loss, WORST_SHOWN));
-    if (t->comm.rank == 0) TRY(records_open(&t->records, t->folder, t->evaluation.metrics.top_k, t->resuming ? t->progress.step : -1));
+    TRY(open_records(t));
     int64_t size = 4 * param_store_count(t->store) + 4096;
     for (int32_t i = 0; i < t->block_count; i++) size += (int64_t)t->blocks[i].bytes;
     TRY(checkpoint_preflight(t->folder, size, t->resuming ? 2.2 : 4.2));

@@ -30,11 +30,12 @@ may core/ops "$base|core/tensor/|core/device/|core/graph/|kernels/kernels\.h\$"
 may core/graph "$base|core/tensor/|core/device/|core/ops/|kernels/kernels\.h\$"
 may core/onnx "$base|core/(graph|ops|tensor)/"
 may core/data "$base|core/config/|core/tensor/"
+may core/task "$base|core/(config|tensor|data|dist|graph|ops|device)/|kernels/kernels\.h\$"
 may core/train 'core/|kernels/kernels\.h$'
 may models "$base|core/(graph|onnx|ops|tensor|config)/"
 may prune "$base|core/(graph|ops|tensor)/"
 # export may also decode images: the C API takes files.
-may export "$base|core/(graph|onnx|ops|tensor|device)/|core/data/image\.h\$|kernels/kernels\.h\$"
+may export "$base|core/(graph|onnx|ops|tensor|device)/|core/data/image\.h\$|core/task/task\.h\$|kernels/kernels\.h\$"
 
 # only LIBRARY-HEADER-PATTERN FILE-PATTERN: outside these files nobody includes it.
 only() {

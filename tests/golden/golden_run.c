@@ -70,7 +70,13 @@ static status set_inputs(context *c, plan *p, const trainable *t)
 {
     const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
     TRY(plan_set_input(p, t->image, image->data, image->bytes));
-    return t->targets >= 0 ? plan_set_input(p, t->targets, targets->data, targets->bytes) : OK;
+    return t->label[0] != EDGE_NONE ? plan_set_input(p, t->label[0], targets->data, targets->bytes) : OK;
+}
+
+static task_setting setting_of(const context *c)
+{
+    return (task_setting){.task = &task_classification, .spec = &c->config.spec,
+        .class_count = safetensors_find(&c->batch, "targets")->shape.dim[1]};
 }
 
 /* One forward and backward pass. "train": batch statistics; "eval": running ones. */
@@ -79,13 +85,13 @@ static status run_once(context *c, const char *mode, bool training)
     trainable t = {0};
     plan *p = NULL;
     status result = OK;
-    const spec *s = &c->config.spec;
-    TRY_OUT(training ? train_graph_build(&t, &c->graph, s, c->n, 1) : eval_gradient_build(&t, &c->graph, s, c->n));
+    const task_setting s = setting_of(c);
+    TRY_OUT(training ? train_graph_build(&t, &c->graph, &s, c->n, 1) : eval_gradient_build(&t, &c->graph, &s, c->n));
     TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
     TRY_OUT(set_inputs(c, p, &t));
     TRY_OUT(plan_run(p));
-    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.logits));
-    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.loss", mode), t.loss));
+    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.graph.outputs[0]));
+    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.loss", mode), t.terms.item[0].edge));
     TRY_OUT(add_parameters(c, p, mode));
 out:
     plan_destroy(p);
@@ -103,7 +109,7 @@ static status run_evaluation(context *c)
     TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
     TRY_OUT(set_inputs(c, p, &t));
     TRY_OUT(plan_run(p));
-    TRY_OUT(add_edge(c, p, "evaluator.logits", t.logits));
+    TRY_OUT(add_edge(c, p, "evaluator.logits", t.graph.outputs[0]));
 out:
     plan_destroy(p);
     trainable_free(&t);
@@ -152,14 +158,15 @@ static status run_steps(context *c, int steps)
     double losses[MAX_STEPS];
     sgd o;
     status result = OK;
-    TRY_OUT(train_graph_build(&t, &c->graph, &c->config.spec, c->n, 1));
+    const task_setting s = setting_of(c);
+    TRY_OUT(train_graph_build(&t, &c->graph, &s, c->n, 1));
     TRY_OUT(param_store_create(&store, &t.graph, c->dev, true));
     TRY_OUT(plan_create(&p, &t.graph, c->dev, &(plan_options){.store = store}));
     TRY_OUT(sgd_make(c, &o, store));
     TRY_OUT(set_inputs(c, p, &t));
     for (int i = 0; i < steps; i++) {
         TRY_OUT(plan_run(p));
-        TRY_OUT(plan_get(p, t.loss, &losses[i], sizeof losses[i]));
+        TRY_OUT(plan_get(p, t.terms.item[0].edge, &losses[i], sizeof losses[i]));
         o.state.step = i + 1;
         TRY_OUT(o.kernel->run(&o.call));
         param_store_changed(store);

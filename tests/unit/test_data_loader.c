@@ -8,10 +8,12 @@
 #include "core/data/loader.h"
 #include "core/data/mixup.h"
 #include "core/data/sampler.h"
+#include "core/task/task.h"
 
 enum { COUNT = 23, SIDE = 24 };
 
 static dataset ds;
+static label_source labels;
 static spec_data data_options;
 static const spec_augment augment = {.enable = true, .hflip = 0.5, .zoom_min = 0.9, .zoom_max = 1.2, .rotate_max = 10,
     .translate_max_x = 2, .hue_max = 20, .random_resized_crop = true};
@@ -22,7 +24,8 @@ static int make_set(void **state)
     if (make_test_folder(state) != 0) return -1;
     for (int i = 0; i < COUNT; i++) put_jpeg(test_path("set/%c/%02d.jpg", i < 12 ? 'a' : i < 19 ? 'b' : 'c', i), 50 + i, 40, i);
     data_options = (spec_data){.root = test_path("set"), .train = "", .val = "", .test = "", .max_pixels = 1000000};
-    return dataset_open_parts(&data_options, 1, NULL, &ds, NULL, NULL) == OK ? 0 : -1;
+    if (dataset_open_parts(&data_options, 1, NULL, &ds, NULL, NULL) != OK) return -1;
+    return task_classification.labels(&labels, &(task_setting){.class_count = ds.class_count}) == OK ? 0 : -1;
 }
 
 static int remove_set(void **state)
@@ -34,15 +37,15 @@ static int remove_set(void **state)
 static loader_options base_options(void)
 {
     return (loader_options){.data = &ds, .preprocess = {.width = SIDE, .height = SIDE, .channels = 3, .std = {1, 1, 1},
-        .crop_fraction = 0.875f}, .data_options = &data_options, .augment = &augment, .batch_size = 4, .threads = 2, .prefetch = 2,
+        .crop_fraction = 0.875f}, .data_options = &data_options, .augment = &augment, .labels = &labels, .batch_size = 4, .threads = 2, .prefetch = 2,
         .world = 1, .seed = 5};
 }
 
 static uint64_t batch_hash(const batch *b)
 {
     uint64_t h = hash64(b->images, (size_t)b->n * SIDE * SIDE * 3 * sizeof(float));
-    h = h * 31 + hash64(b->targets, (size_t)(b->n * ds.class_count) * sizeof(float));
-    h = h * 31 + hash64(b->labels, (size_t)b->n * sizeof *b->labels);
+    h = h * 31 + hash64(b->label[0], (size_t)(b->n * ds.class_count) * sizeof(float));
+    h = h * 31 + hash64(b->to_input, (size_t)b->n * 9 * sizeof(float));
     h = h * 31 + hash64(b->sample_keys, (size_t)b->n * sizeof *b->sample_keys);
     return h * 31 + hash64(b->sample_index, (size_t)b->n * sizeof *b->sample_index);
 }
@@ -131,8 +134,7 @@ static void test_ranks_share_an_epoch(void **state)
                     order[(s * 4 + i) * world + rank] = (int)b->sample_index[i];
                     seen[b->sample_index[i]]++;
                     assert_int_equal(b->sample_keys[i], b->sample_index[i]);
-                    assert_int_equal(b->labels[i], ds.samples[b->sample_index[i]].class_index);
-                    assert_true(b->targets[i * 3 + b->labels[i]] == 1);
+                    assert_true(((float *)b->label[0])[i * 3 + ds.samples[b->sample_index[i]].class_index] == 1);
                 }
             }
             loader_destroy(l);
@@ -235,7 +237,7 @@ static void test_bad_samples_are_replaced(void **state)
                 /* the next of the same class, around the end: 3 -> 4, 7 -> 0, 11 -> 8 */
                 int64_t expected = at == 3 ? 4 : at == 7 ? 0 : at == 11 ? 8 : at;
                 assert_int_equal(b->sample_index[i], expected);
-                assert_int_equal(b->labels[i], expected >= 8);
+                assert_true(((float *)b->label[0])[i * 3 + (expected >= 8)] == 1);
             }
         assert_int_equal(at, 12);
         assert_int_equal(loader_replaced_count(l), 3);
@@ -353,11 +355,11 @@ static void test_mixup(void **state)
     double lambda = mixup_draw(&r, 1);
     int64_t row = SIDE * SIDE * 3;
     for (int64_t i = 0; i < 4; i++) {
-        assert_int_equal(a->labels[i], b->labels[i]);
+        assert_int_equal(a->sample_index[i], b->sample_index[i]);
         for (int64_t k = 0; k < row; k += 97)
             assert_true(fabs(lambda * a->images[i * row + k] + (1 - lambda) * a->images[(3 - i) * row + k] - b->images[i * row + k]) < 1e-3);
         float total = 0;
-        for (int c = 0; c < 3; c++) total += b->targets[i * 3 + c];
+        for (int c = 0; c < 3; c++) total += ((float *)b->label[0])[i * 3 + c];
         assert_true(fabsf(total - 1) < 1e-6f);
     }
     loader_destroy(plain);

@@ -10,7 +10,7 @@
 
 #include "core/graph/model.h"
 #include "core/graph/transform.h"
-#include "core/train/init.h"
+#include "core/graph/init.h"
 #include "core/train/prepare.h"
 #include "core/train/train_graph.h"
 #include "models/models.h"
@@ -239,7 +239,7 @@ static void fresh_heads(void **state)
     for (const model_entry *m = model_table; m->name; m++) {
         graph g;
         build(&g, m->name, strstr(m->options, "width") ? "model.width=0.25" : "", 5);
-        GOOD(prepare_fresh_head(&g, 9, 1));
+        GOOD(task_classification.fresh_head(&g, 9, 1));
         for (int32_t i = 0; i < g.output_count; i++) {
             shape s = g.edges[g.outputs[i]].shape;
             assert_true(s.rank == 2 && s.dim[0] == 1 && s.dim[1] == 9);

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "core/train/metrics.h"
+#include "core/task/classify/metrics.h"
 
 enum { ROWS = 12, CLASSES = 4 };
 static const float logits[ROWS * CLASSES] = {-3.05f, -1.5f, -1.31f, -3.22f, -0.2f, -1.22f, -1.96f, -3.22f, -1.42f, 0.61f, -1.55f, -0.5f,

@@ -10,7 +10,7 @@
 
 #include "core/graph/transform.h"
 #include "core/ops/internal.h"
-#include "core/train/init.h"
+#include "core/graph/init.h"
 #include "core/train/loss_scale.h"
 #include "core/train/train_graph.h"
 #include "train_fixture.h"
@@ -35,7 +35,8 @@ static void open_step(step *s, const char *overrides)
     GOOD(fixture_config(&s->config, "none", overrides));
     GOOD(models_build(&s->model, &s->config.spec.model, CLASSES));
     init_params(&s->model, 1);
-    GOOD(train_graph_build(&s->t, &s->model, &s->config.spec, BATCH, 1));
+    const task_setting setting = {.task = &task_classification, .spec = &s->config.spec, .class_count = CLASSES};
+    GOOD(train_graph_build(&s->t, &s->model, &setting, BATCH, 1));
 }
 
 static void close_step(step *s)
@@ -59,11 +60,11 @@ static void run_step(step *s, float scale)
     GOOD(param_store_create(&store, &s->t.graph, dev, true));
     GOOD(plan_create(&p, &s->t.graph, dev, &(plan_options){.store = store}));
     GOOD(plan_set_input(p, s->t.image, pixels, sizeof pixels));
-    GOOD(plan_set_input(p, s->t.targets, targets, sizeof targets));
+    GOOD(plan_set_input(p, s->t.label[0], targets, sizeof targets));
     if (s->t.loss_scale != EDGE_NONE) GOOD(plan_set_input(p, s->t.loss_scale, &scale, sizeof scale));
     GOOD(plan_run(p));
-    GOOD(plan_get(p, s->t.loss, &s->loss, sizeof s->loss));
-    GOOD(plan_get(p, s->t.logits, s->logits, sizeof s->logits));
+    GOOD(plan_get(p, s->t.terms.item[0].edge, &s->loss, sizeof s->loss));
+    GOOD(plan_get(p, s->t.graph.outputs[0], s->logits, sizeof s->logits));
     s->count = param_store_count(store);
     s->gradients = malloc((size_t)s->count * sizeof(float));
     memcpy(s->gradients, param_store_gradients(store), (size_t)s->count * sizeof(float));
@@ -160,7 +161,7 @@ static void masters_stay_f32(void **state)
         step s;
         open_step(&s, cases[i].overrides);
         check_types(&s.t.graph, cases[i].type);
-        assert_int_equal(s.t.graph.edges[s.t.logits].type, DTYPE_F32);
+        assert_int_equal(s.t.graph.edges[s.t.graph.outputs[0]].type, DTYPE_F32);
         assert_int_equal(s.t.graph.edges[s.t.image].type, DTYPE_F32);
         assert_int_equal(s.t.loss_scale != EDGE_NONE, cases[i].type == DTYPE_F16);
         close_step(&s);
@@ -237,7 +238,7 @@ static void overflows_are_skipped_and_resumed_alike(void **state)
     train(&straight);
     fclose(straight.said);
     assert_int_equal(straight.summary.bad_steps, 0); /* skipping is no failure */
-    assert_true(straight.summary.finished && isfinite(straight.summary.train_loss));
+    assert_true(straight.summary.finished && isfinite(straight.summary.term[0]));
     assert_null(strstr(said, "NaN"));
     free(said);
     train_state s;
@@ -266,8 +267,8 @@ static void bf16_learns_like_f32(void **state)
     fixture_run bf16 = {.folder = "like-bf16", .overrides = "train.epochs=10 train.precision=bf16"};
     train(&f32);
     train(&bf16);
-    assert_true(f32.summary.train_loss < 1.0986); /* less than log 3: it has learnt */
-    assert_true(bf16.summary.train_loss < 1.0986);
+    assert_true(f32.summary.term[0] < 1.0986); /* less than log 3: it has learnt */
+    assert_true(bf16.summary.term[0] < 1.0986);
     assert_true(fixture_last("like-f32") != fixture_last("like-bf16"));
 }
 

@@ -61,11 +61,22 @@ static char *read_csv(arena *a)
     return text;
 }
 
+/* Classification's columns with top-k. */
+static record_columns columns_of(int64_t k)
+{
+    const loss_terms terms = {.item = {{.tag = "loss"}, {.tag = "accuracy"}, {.trained = true}}, .count = 3};
+    evaluation e = {.figure = {{"val/accuracy_top1", "", true}, {"val/loss", "", false}, {"", "", true}}, .figure_count = 3, .order = {1, 0, 2}};
+    record_columns c;
+    snprintf(e.figure[2].tag, sizeof e.figure[2].tag, "val/accuracy_top%d", (int)k);
+    record_columns_init(&c, &terms, &e);
+    return c;
+}
+
 static void add(records *r, int64_t step, double loss)
 {
-    double v[RECORD_COUNT];
+    double v[RECORD_MAX];
     records_clear(v);
-    v[RECORD_TRAIN_LOSS] = loss;
+    v[r->columns.term[0]] = loss;
     assert_int_equal(records_add(r, step, (double)step / 10, 1.5, v), OK);
 }
 
@@ -74,7 +85,8 @@ static void csv_survives_resume(void **state)
     (void)state;
     arena a = {0};
     records r;
-    assert_int_equal(records_open(&r, folder, 5, -1), OK);
+    const record_columns columns = columns_of(5);
+    assert_int_equal(records_open(&r, folder, &columns, -1), OK);
     for (int64_t s = 1; s <= 5; s++) add(&r, s, 1.0 / (double)s);
     records_close(&r);
     char *whole = read_csv(&a);
@@ -88,9 +100,9 @@ static void csv_survives_resume(void **state)
     assert_non_null(torn);
     fputs("6,0.6,1.5", torn);
     fclose(torn);
-    assert_int_equal(records_open(&r, folder, 5, 3), OK);
+    assert_int_equal(records_open(&r, folder, &columns, 3), OK);
     assert_int_equal(r.count, 3);
-    assert_true(r.rows[2].value[RECORD_TRAIN_LOSS] == 1.0 / 3 && isnan(r.rows[2].value[RECORD_VAL_LOSS]));
+    assert_true(r.rows[2].value[columns.term[0]] == 1.0 / 3 && isnan(r.rows[2].value[columns.figure[1]]));
     add(&r, 4, 0.25);
     add(&r, 5, 0.2);
     records_close(&r);
@@ -103,15 +115,16 @@ static void foreign_csv_is_refused(void **state)
     (void)state;
     arena a = {0};
     records r;
-    assert_int_equal(records_open(&r, folder, 3, 3), E_DATA); /* top-3 has another column */
+    const record_columns columns = columns_of(3);
+    assert_int_equal(records_open(&r, folder, &columns, 3), E_DATA); /* top-3 has another column */
     assert_non_null(strstr(status_message(), "other columns"));
-    assert_int_equal(records_open(&r, folder, 3, -1), OK); /* a new run starts a new file */
+    assert_int_equal(records_open(&r, folder, &columns, -1), OK); /* a new run starts a new file */
     records_close(&r);
     FILE *f = fopen(path_join(&a, folder, "log.csv"), "a");
     assert_non_null(f);
     fputs("1,0.1,1.5,abc,,,,,,,,,\n", f);
     fclose(f);
-    assert_int_equal(records_open(&r, folder, 3, 9), E_DATA);
+    assert_int_equal(records_open(&r, folder, &columns, 9), E_DATA);
     assert_non_null(strstr(status_message(), "log.csv:2"));
     arena_free(&a);
 }

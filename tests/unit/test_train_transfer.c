@@ -8,10 +8,12 @@
 #include <math.h>
 
 #include "core/config/recipe.h"
-#include "core/train/head.h"
-#include "core/train/init.h"
-#include "core/train/probe.h"
-#include "core/train/transfer.h"
+#include "core/task/classify/fit.h"
+#include "core/task/classify/head.h"
+#include "core/graph/init.h"
+#include "core/task/classify/probe.h"
+#include "core/train/rates.h"
+#include "core/train/train_graph.h"
 #include "train_fixture.h"
 
 static void good(status s)
@@ -145,8 +147,10 @@ static void fit_network(fitted *f, const char *words)
     good(preprocess_from_spec(&f->m.preprocess, &s->model, &s->data));
     good(model_set_classes(&f->m, f->train.class_name, f->train.class_count));
     good(device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, &f->log));
-    const transfer_input in = {.data = &f->train, .batch_size = 5, .log = &f->log};
-    good(transfer_fit_head(&f->m, s, &in, f->dev, &f->done));
+    const head_images in = {.data = &f->train, .batch_size = 5, .log = &f->log};
+    const task_setting t = {.task = &task_classification, .spec = s, .class_count = f->train.class_count, .preprocess = &f->m.preprocess,
+        .data = &f->train};
+    good(classify_fit_head(&f->m, &t, &in, f->dev, &f->done));
 }
 
 static void free_network(fitted *f)
@@ -160,21 +164,22 @@ static void free_network(fitted *f)
 }
 
 /* Output of a graph for the training images, in the order of the data set: [24, width]. */
-static float *outputs(const fitted *f, const trainable *g, int64_t *width)
+static float *outputs(const fitted *f, const graph *g, int64_t *width)
 {
     plan *p;
     loader *l;
-    good(plan_create(&p, &g->graph, f->dev, &(plan_options){0}));
+    good(plan_create(&p, g, f->dev, &(plan_options){0}));
     good(loader_create(&l, &(loader_options){.data = &f->train, .preprocess = f->m.preprocess, .data_options = &f->c.spec.data,
         .batch_size = 24, .threads = 1, .prefetch = 1, .world = 1, .log = NULL}));
     const batch *b;
     good(loader_next(l, &b));
-    size_t count = (size_t)shape_count(g->graph.edges[g->logits].shape);
+    size_t count = (size_t)shape_count(g->edges[g->outputs[0]].shape);
     float *out = malloc(count * sizeof *out);
     assert_non_null(out);
-    good(plan_set_input(p, g->image, b->images, (size_t)shape_count(g->graph.edges[g->image].shape) * sizeof(float)));
+    edge_id input = graph_find_edge(g, "image");
+    good(plan_set_input(p, input, b->images, (size_t)shape_count(g->edges[input].shape) * sizeof(float)));
     good(plan_run(p));
-    good(plan_get(p, g->logits, out, count * sizeof *out));
+    good(plan_get(p, g->outputs[0], out, count * sizeof *out));
     *width = (int64_t)count / 24;
     loader_destroy(l);
     plan_destroy(p);
@@ -184,13 +189,14 @@ static float *outputs(const fitted *f, const trainable *g, int64_t *width)
 /* The network's scores are W f + b for the features f that the fit saw, whatever stands behind the last layer. */
 static void check_equivalence(const fitted *f, double tolerance)
 {
-    trainable whole, front;
+    trainable whole;
+    graph front;
     head_info h;
     int64_t classes, width;
     head_find(&h, &f->m.graph, 0);
     good(eval_graph_build(&whole, &f->m.graph, 24, PRECISION_F32));
     good(feature_graph_build(&front, &f->m.graph, 24, false));
-    float *scores = outputs(f, &whole, &classes), *features = outputs(f, &front, &width);
+    float *scores = outputs(f, &whole.graph, &classes), *features = outputs(f, &front, &width);
     const float *weight = f->m.graph.edges[h.weight].data, *bias = f->m.graph.edges[h.bias].data;
     assert_int_equal(classes, 3);
     assert_int_equal(width, h.feature_count);
@@ -212,7 +218,7 @@ static void check_equivalence(const fitted *f, double tolerance)
     free(scores);
     free(features);
     trainable_free(&whole);
-    trainable_free(&front);
+    graph_free(&front);
 }
 
 /* f32 sums of up to 512 * 9 terms in another order: 1e-5 of the terms' size is a hundred roundings. */
@@ -233,7 +239,7 @@ static void squeezenets_convolution_is_fitted(void **state)
 {
     (void)state;
     fitted f;
-    trainable before;
+    graph before;
     head_info h;
     int64_t width;
     fit_network(&f, squeezenet);
@@ -249,7 +255,7 @@ static void squeezenets_convolution_is_fitted(void **state)
     for (int64_t i = 0; i < 24 * width; i++) least = fminf(least, map[i]);
     assert_true(least > 0);
     free(map);
-    trainable_free(&before);
+    graph_free(&before);
     free_network(&f);
 }
 
@@ -260,7 +266,7 @@ static double add_residuals(double sum[3], fitted *f, float crop_fraction)
     int64_t classes;
     f->m.preprocess.crop_fraction = crop_fraction;
     good(eval_graph_build(&whole, &f->m.graph, 24, PRECISION_F32));
-    float *scores = outputs(f, &whole, &classes);
+    float *scores = outputs(f, &whole.graph, &classes);
     for (int64_t i = 0; i < 24; i++) {
         double total = 0;
         for (int64_t c = 0; c < 3; c++) total += exp((double)scores[i * 3 + c]);
@@ -307,9 +313,10 @@ static void check_rates(bool fitted_head)
     char words[600];
     snprintf(words, sizeof words, "model.pretrained=x transfer.front_rate=0.0625 transfer.frozen_part=0.2 transfer.head_rate=0.125");
     fit_network(&f, words);
-    good(train_graph_build(&g, &f.m.graph, &f.c.spec, 4, 1));
+    const task_setting t = {.task = &task_classification, .spec = &f.c.spec, .class_count = f.m.class_count};
+    good(train_graph_build(&g, &f.m.graph, &t, 4, 1));
     good(param_store_create(&store, &g.graph, f.dev, true));
-    good(transfer_rates(rate, store, &f.m.graph, &f.c.spec, fitted_head));
+    transfer_rates(rate, store, &f.m.graph, &t, fitted_head);
     int seen = 0;
     for (int32_t i = 0; i < param_store_segments(store); i++) {
         const param_info *p = param_store_info(store, i);

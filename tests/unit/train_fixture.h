@@ -74,7 +74,7 @@ typedef struct fixture_run {
     bool resume, overwrite;
     bool any_precision;
     int64_t stop_at;
-    evaluator_stop_fn *stop;
+    task_stop_fn *stop;
     void *stop_context;
     FILE *said;                /* log lines, or NULL */
     trainer_summary summary;   /* out */

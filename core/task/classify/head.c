@@ -1,6 +1,10 @@
-#include "core/train/head.h"
+#include "core/task/classify/head.h"
 
+#include <string.h>
+
+#include "core/graph/init.h"
 #include "core/ops/op.h"
+#include "core/task/classify/classify.h"
 
 static bool averages_the_map(const graph *g, const node *n)
 {
@@ -24,7 +28,10 @@ static bool is_unit_conv(const graph *g, const node *n)
 static bool look_through(const graph *g, const node *n, head_info *h)
 {
     if (n->op == &op_reshape || n->op == &op_flatten) return true;
-    if (n->op == &op_softmax) return h->plain = false, true;
+    if (n->op == &op_softmax) {
+        h->plain = false;
+        return true;
+    }
     if (n->op == &op_activation) {
         const activation_attr *a = n->attr;
         if (a->act == ACT_RELU && h->pooled && !h->relu) h->relu = true;
@@ -33,7 +40,8 @@ static bool look_through(const graph *g, const node *n, head_info *h)
     }
     if (n->op != &op_pool) return false;
     if (h->pooled || !averages_the_map(g, n)) h->plain = false;
-    return h->pooled = true;
+    h->pooled = true;
+    return true;
 }
 
 static bool ends_here(const graph *g, const node *n, head_info *h)
@@ -72,4 +80,42 @@ void head_find(head_info *h, const graph *g, int32_t output)
     h->feature_count = shape_count(g->edges[h->weight].shape) / g->edges[h->weight].shape.dim[0];
     while (g->edges[h->features].producer != NODE_NONE && g->nodes[g->edges[h->features].producer].op == &op_dropout)
         h->features = g->nodes[g->edges[h->features].producer].in[0];
+}
+
+static status resize_rows(graph *g, edge_id id, int64_t rows)
+{
+    edge *e = &g->edges[id];
+    shape s = e->shape;
+    s.dim[0] = rows;
+    int64_t count;
+    if (!shape_count_checked(s, &count)) return FAIL(E_MODEL, "%s: too large", e->name);
+    void *data = arena_alloc_array(&g->memory, count, dtype_bytes(e->type));
+    if (!data) return FAIL_MEMORY(count * sizeof(float));
+    e->shape = s;
+    e->data = data;
+    return OK;
+}
+
+status classify_fresh_head(graph *g, int64_t classes, uint64_t seed)
+{
+    for (int32_t k = 0; k < g->output_count; k++) {
+        head_info h;
+        head_find(&h, g, k);
+        if (h.layer == NODE_NONE)
+            return FAIL(E_MODEL, "the network ends in no linear layer or convolution: its classes cannot be changed");
+        TRY(resize_rows(g, h.weight, classes));
+        if (h.bias != EDGE_NONE) TRY(resize_rows(g, h.bias, classes));
+        init_node_params(g, h.layer, seed);
+    }
+    edge_id input = graph_find_edge(g, "image");
+    if (input == EDGE_NONE) return FAIL(E_MODEL, "the graph has no input \"image\"");
+    return graph_resize(g, input, g->edges[input].shape);
+}
+
+bool classify_is_head(const graph *g, int32_t output, const char *name)
+{
+    head_info h;
+    head_find(&h, g, output);
+    if (h.layer == NODE_NONE) return false;
+    return strcmp(g->edges[h.weight].name, name) == 0 || (h.bias != EDGE_NONE && strcmp(g->edges[h.bias].name, name) == 0);
 }

@@ -1,20 +1,31 @@
 #include <string.h>
 
-#include "core/train/evaluator.h"
+#include "core/task/evaluator.h"
 
-status evaluate_dataset(evaluation *e, const dataset *data, const preprocess *p, const spec *s, int64_t batch_size, evaluation_options o)
+/* A sample without truth would be left out silently. */
+static status check_truth(const task_setting *t)
 {
+    const dataset *data = t->data;
+    label_source labels;
+    int64_t lacking = 0;
     if (data->count == 0) return FAIL(E_DATA, "%s: no images to evaluate on", data->path);
+    TRY(t->task->labels(&labels, t));
+    for (int64_t i = 0; i < data->count; i++) lacking += labels.refuse(&labels, &data->samples[i]) != NULL;
+    if (lacking > 0)
+        return FAIL(E_DATA, "%s: %lld of %lld images have no class", data->path, (long long)lacking, (long long)data->count);
+    return OK;
+}
+
+status evaluate_dataset(evaluation *e, int64_t batch_size, evaluation_options o)
+{
+    const task_setting *t = &e->setting;
     loader *l;
-    TRY(loader_create(&l, &(loader_options){.data = data, .preprocess = *p, .data_options = &s->data, .batch_size = batch_size,
-        .threads = (int32_t)s->data.threads, .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed,
-        .log = o.log}));
-    o.total = data->count;
+    TRY(check_truth(t));
+    const loader_options options = loader_options_from_spec(t->spec, t->data, t->preprocess, batch_size, o.log);
+    TRY(loader_create(&l, &options));
+    o.total = t->data->count;
     status result = evaluation_run(e, l, &o);
     loader_destroy(l);
-    if (result == OK && e->metrics.count < data->count)
-        return FAIL(E_DATA, "%s: %lld of %lld images have no class", data->path, (long long)(data->count - e->metrics.count),
-            (long long)data->count);
     return result;
 }
 

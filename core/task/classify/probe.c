@@ -1,4 +1,4 @@
-#include "core/train/probe.h"
+#include "core/task/classify/probe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"
 #include "core/ops/op.h"
-#include "core/train/train_graph.h"
+#include "core/task/classify/classify.h"
 
 enum { HISTORY = 10, MAX_ITERATIONS = 300 };
 /* Of the mean loss. Products are f32, whose rounding the gradient shows at about 1e-7. */
@@ -85,8 +85,11 @@ static status build(fit *f, const spec *s)
     if (in[0] == EDGE_NONE || in[1] == EDGE_NONE || in[2] == EDGE_NONE) return FAIL_MEMORY(d->rows * d->features_each * 4);
     TRY(graph_add(g, &op_linear, "probe", &(linear_attr){0}, in, 3, -1, &logits));
     TRY(graph_output(g, logits));
-    TRY(train_graph_add_loss(g, s, 1, false));
-    f->loss = g->outputs[1];
+    const task_setting t = {.spec = s, .class_count = d->classes};
+    loss_terms terms;
+    TRY(classify_add_loss(g, &t, 1, EDGE_NONE, &terms));
+    f->loss = terms.item[0].edge;
+    TRY(graph_output(g, f->loss));
     return graph_backward(g, &f->loss, 1, NULL, 0, NULL);
 }
 

@@ -5,8 +5,8 @@
  *     lbfgs_result r;
  *     TRY(lbfgs_minimise(x, &(lbfgs_options){.n = n, .history = 10, .max_iterations = 200, .tolerance = 1e-5}, f, context, &r));
  */
-#ifndef GRAFT_TRAIN_LBFGS_H
-#define GRAFT_TRAIN_LBFGS_H
+#ifndef GRAFT_TASK_CLASSIFY_LBFGS_H
+#define GRAFT_TASK_CLASSIFY_LBFGS_H
 
 #include <stdbool.h>
 #include <stdint.h>

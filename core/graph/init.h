@@ -9,8 +9,8 @@
  *
  * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same whatever else the network has.
  */
-#ifndef GRAFT_TRAIN_INIT_H
-#define GRAFT_TRAIN_INIT_H
+#ifndef GRAFT_GRAPH_INIT_H
+#define GRAFT_GRAPH_INIT_H
 
 #include "core/graph/graph.h"
 

@@ -1,9 +1,8 @@
-/* Evaluations as text and JSON. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/train/evaluator.h"
+#include "core/task/classify/classify.h"
 
 enum { MATRIX_MAX_CLASSES = 20 };
 
@@ -64,9 +63,11 @@ static status print_weakest(FILE *stream, const metrics *m, const char *const *c
     return OK;
 }
 
-status evaluation_print(const evaluation *e, FILE *stream, const char *const *class_name, int64_t max_rows)
+status classify_score_print(const task_score *score, FILE *stream, int64_t max_rows)
 {
-    const metrics *m = &e->metrics;
+    const class_score *own = class_score_of_const(score);
+    const metrics *m = &own->metrics;
+    const char *const *class_name = own->setting->class_name;
     char top1[16], top_k[16];
     char loss[24] = "-";
     if (m->count > 0) snprintf(loss, sizeof loss, "%.4f", metrics_loss(m));
@@ -106,19 +107,18 @@ static void put_class(json_writer *w, const class_metrics *c, const char *name)
     json_end_object(w);
 }
 
-void evaluation_write(const evaluation *e, json_writer *w, const char *const *class_name)
+void classify_score_write(const task_score *score, json_writer *w)
 {
-    const metrics *m = &e->metrics;
+    const class_score *own = class_score_of_const(score);
+    const metrics *m = &own->metrics;
     class_metrics macro = metrics_macro(m), weighted = metrics_weighted(m);
     char key[32];
-    json_begin_object(w);
     json_key(w, "images");
     json_put_int(w, m->count);
     put(w, "loss", metrics_loss(m));
     put(w, "accuracy_top1", metrics_accuracy(m));
     snprintf(key, sizeof key, "accuracy_top%lld", (long long)m->top_k);
     if (m->top_k != 1) put(w, key, metrics_accuracy_top_k(m));
-    put(w, "images_per_second", e->seconds > 0 ? (double)m->count / e->seconds : NAN);
     json_key(w, "macro");
     put_class(w, &macro, NULL);
     json_key(w, "weighted");
@@ -127,7 +127,7 @@ void evaluation_write(const evaluation *e, json_writer *w, const char *const *cl
     json_begin_array(w);
     for (int64_t c = 0; c < m->classes; c++) {
         class_metrics one = metrics_class(m, c);
-        put_class(w, &one, class_name[c]);
+        put_class(w, &one, own->setting->class_name[c]);
     }
     json_end_array(w);
     if (m->confusion) {
@@ -140,5 +140,4 @@ void evaluation_write(const evaluation *e, json_writer *w, const char *const *cl
         }
         json_end_array(w);
     }
-    json_end_object(w);
 }

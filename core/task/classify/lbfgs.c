@@ -1,4 +1,4 @@
-#include "core/train/lbfgs.h"
+#include "core/task/classify/lbfgs.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,17 +1,56 @@
-#include "core/train/transfer.h"
+#include "core/task/classify/fit.h"
 
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/train/head.h"
-#include "core/train/probe.h"
+#include "core/graph/plan.h"
+#include "core/graph/transform.h"
+#include "core/task/classify/head.h"
+#include "core/task/classify/probe.h"
+
+/* The only output becomes what the last layer reads, averaged over the map if it is averaged behind it; or what the layer makes. */
+static status cut_at_head(graph *g, bool before_relu)
+{
+    head_info h;
+    head_find(&h, g, 0);
+    if (h.layer == NODE_NONE) return FAIL(E_MODEL, "the network does not end in a linear layer or a 1x1 convolution");
+    edge_id e = before_relu ? g->nodes[h.layer].out[0] : h.features;
+    shape s = g->edges[e].shape;
+    if (!before_relu && h.pooled && s.dim[1] * s.dim[2] > 1) {
+        const pool_attr mean = {.kind = POOL_AVERAGE, .global = true};
+        TRY(graph_add(g, &op_pool, "features", &mean, &e, 1, -1, &e));
+    }
+    g->outputs[0] = e;
+    g->output_count = 1;
+    return OK;
+}
+
+static status build_features(graph *g, const graph *source, int64_t rows, bool before_relu)
+{
+    TRY(pass_inference(g, source));
+    TRY(cut_at_head(g, before_relu));
+    TRY(graph_apply(g, pass_remove_dead));
+    TRY(graph_resize_batch(g, rows));
+    TRY(graph_apply(g, pass_fuse_training));
+    return graph_apply(g, pass_lower_inference);
+}
+
+status feature_graph_build(graph *g, const graph *source, int64_t rows, bool before_relu)
+{
+    *g = (graph){0};
+    status result = build_features(g, source, rows, before_relu);
+    if (result != OK) graph_free(g);
+    return result;
+}
 
 /* What the front part of the network gives, batch after batch. */
 typedef struct front {
-    const transfer_input *in;
-    trainable graph;   /* logits: the output that is read */
+    const head_images *in;
+    label_source labels;
+    graph graph;       /* output 0 is read */
+    edge_id image;
     plan *plan;
     loader *loader;
     int64_t wanted;    /* images to go through */
@@ -32,7 +71,7 @@ static void mirror_images(float *dst, const float *src, shape s)
             memcpy(dst + (y * width + x) * channels, src + (y * width + width - 1 - x) * channels, (size_t)channels * sizeof *dst);
 }
 
-static int64_t image_count(const spec *s, const transfer_input *in)
+static int64_t image_count(const spec *s, const head_images *in)
 {
     return in->data->count < s->transfer.probe_limit ? in->data->count : s->transfer.probe_limit;
 }
@@ -58,19 +97,25 @@ static int64_t view_count(const preprocess *validated, const spec *s)
     return count * (with_mirror(s) ? 2 : 1);
 }
 
-static status front_open(front *f, const model *m, const preprocess *view, const spec *s, const transfer_input *in, device *dev, bool before_relu)
+static status front_open(front *f, const model *m, const preprocess *view, const task_setting *t, const head_images *in, device *dev,
+    bool before_relu)
 {
+    const spec *s = t->spec;
     /* Augmentation off, but in the order of training: whoever takes only the first images takes a fair draw. */
     static const spec_augment none = {.enable = false};
     *f = (front){.in = in};
     TRY(feature_graph_build(&f->graph, &m->graph, in->batch_size, before_relu));
-    TRY(plan_create(&f->plan, &f->graph.graph, dev, &(plan_options){0}));
-    TRY(loader_create(&f->loader, &(loader_options){.data = in->data, .preprocess = *view, .data_options = &s->data,
-        .augment = &none, .bad = in->bad, .batch_size = in->batch_size, .threads = (int32_t)s->data.threads,
-        .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = in->log}));
+    TRY(plan_create(&f->plan, &f->graph, dev, &(plan_options){0}));
+    loader_options o = loader_options_from_spec(s, in->data, view, in->batch_size, in->log);
+    o.augment = &none;
+    o.labels = &f->labels;
+    o.bad = in->bad;
+    TRY(classify_labels(&f->labels, t));
+    TRY(loader_create(&f->loader, &o));
     f->wanted = image_count(s, in);
     f->mirror = !before_relu && with_mirror(s);
-    const edge *out = &f->graph.graph.edges[f->graph.logits], *pixels = &f->graph.graph.edges[f->graph.image];
+    f->image = graph_find_edge(&f->graph, "image");
+    const edge *out = &f->graph.edges[f->graph.outputs[0]], *pixels = &f->graph.edges[f->image];
     f->width = shape_count(out->shape) / in->batch_size;
     f->out = malloc((size_t)shape_count(out->shape) * sizeof *f->out);
     f->mirrored = malloc((size_t)shape_count(pixels->shape) * sizeof *f->mirrored);
@@ -81,26 +126,26 @@ static void front_close(front *f)
 {
     loader_destroy(f->loader);
     plan_destroy(f->plan);
-    trainable_free(&f->graph);
+    graph_free(&f->graph);
     free(f->out);
     free(f->mirrored);
 }
 
 static status give(front *f, const float *images, const batch *b, int64_t count, front_fn *take, void *context)
 {
-    const graph *g = &f->graph.graph;
-    TRY(plan_set_input(f->plan, f->graph.image, images, (size_t)shape_count(g->edges[f->graph.image].shape) * sizeof(float)));
+    const graph *g = &f->graph;
+    TRY(plan_set_input(f->plan, f->image, images, (size_t)shape_count(g->edges[f->image].shape) * sizeof(float)));
     TRY(plan_run(f->plan));
-    TRY(plan_get(f->plan, f->graph.logits, f->out, (size_t)(f->width * b->n) * sizeof(float)));
+    TRY(plan_get(f->plan, g->outputs[0], f->out, (size_t)(f->width * b->n) * sizeof(float)));
     take(context, f->out, b, count);
     return OK;
 }
 
 static status front_run(front *f, const char *what, front_fn *take, void *context)
 {
-    const transfer_input *in = f->in;
+    const head_images *in = f->in;
     double start = clock_seconds();
-    shape s = f->graph.graph.edges[f->graph.image].shape;
+    shape s = f->graph.edges[f->image].shape;
     for (int64_t done = 0; done < f->wanted;) {
         const batch *b;
         int signal_number = in->stop ? in->stop(in->stop_context) : 0;
@@ -132,7 +177,7 @@ static void collect(void *context, const float *out, const batch *b, int64_t cou
 {
     collected *c = context;
     memcpy(c->features + c->rows * c->width, out, (size_t)(count * c->width) * sizeof *out);
-    memcpy(c->targets + c->rows * c->classes, b->targets, (size_t)(count * c->classes) * sizeof *out);
+    memcpy(c->targets + c->rows * c->classes, b->label[0], (size_t)(count * c->classes) * sizeof *out);
     c->rows += count;
 }
 
@@ -145,19 +190,20 @@ static status collected_init(collected *c, const head_info *h, const model *m, c
     return c->features && c->targets ? OK : FAIL_MEMORY(rows * (c->width + c->classes) * 4);
 }
 
-static status collect_view(collected *c, const model *m, const preprocess *view, const spec *s, const transfer_input *in, device *dev)
+static status collect_view(collected *c, const model *m, const preprocess *view, const task_setting *t, const head_images *in, device *dev)
 {
     front f;
     status result = OK;
-    TRY_OUT(front_open(&f, m, view, s, in, dev, false));
+    TRY_OUT(front_open(&f, m, view, t, in, dev, false));
     TRY_OUT(front_run(&f, "features", collect, c));
 out:
     front_close(&f);
     return result;
 }
 
-static status fit(model *m, const head_info *h, const spec *s, const transfer_input *in, device *dev)
+static status fit(model *m, const head_info *h, const task_setting *t, const head_images *in, device *dev)
 {
+    const spec *s = t->spec;
     collected c;
     probe_result r;
     double start = clock_seconds();
@@ -166,7 +212,7 @@ static status fit(model *m, const head_info *h, const spec *s, const transfer_in
     status result = OK;
     TRY_OUT(collected_init(&c, h, m, s, images));
     for (int64_t i = 0; i < s->transfer.probe_crops.count + 2; i++)
-        if (choose_view(&view, &m->preprocess, s, i)) TRY_OUT(collect_view(&c, m, &view, s, in, dev));
+        if (choose_view(&view, &m->preprocess, s, i)) TRY_OUT(collect_view(&c, m, &view, t, in, dev));
     double seconds = clock_seconds() - start;
     const probe_data data = {.features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
     graph *g = &m->graph;
@@ -195,12 +241,12 @@ static void find_lowest(void *context, const float *out, const batch *b, int64_t
         if (out[i] < l->value) l->value = out[i];
 }
 
-static status lift_above_relu(model *m, const head_info *h, const spec *s, const transfer_input *in, device *dev)
+static status lift_above_relu(model *m, const head_info *h, const task_setting *t, const head_images *in, device *dev)
 {
     front f;
     lowest l = {0};
     status result = OK;
-    TRY_OUT(front_open(&f, m, &m->preprocess, s, in, dev, true));
+    TRY_OUT(front_open(&f, m, &m->preprocess, t, in, dev, true));
     l.width = f.width;
     TRY_OUT(front_run(&f, "range", find_lowest, &l));
     float *bias = m->graph.edges[h->bias].data;
@@ -221,44 +267,16 @@ static const char *why_not(const head_info *h, const model *m, const spec *s)
     return NULL;
 }
 
-status transfer_fit_head(model *m, const spec *s, const transfer_input *in, device *dev, bool *fitted)
+status classify_fit_head(model *m, const task_setting *t, const head_images *in, device *dev, bool *fitted)
 {
     head_info h;
     head_find(&h, &m->graph, 0);
-    const char *reason = why_not(&h, m, s);
+    const char *reason = why_not(&h, m, t->spec);
     *fitted = reason == NULL;
     if (reason) {
         log_warn(in->log, "transfer: the last layer starts at random: %s", reason);
         return OK;
     }
-    TRY(fit(m, &h, s, in, dev));
-    return h.relu ? lift_above_relu(m, &h, s, in, dev) : OK;
-}
-
-/* ------------------------------------------------------------------------------------------------ rates */
-
-/* Block of the first node that reads the parameter; -1 for the head. */
-static int32_t block_of(const graph *g, const char *name)
-{
-    edge_id e = graph_find_edge(g, name);
-    for (node_id n = 0; e != EDGE_NONE && n < g->node_count; n++)
-        for (int32_t i = 0; i < g->nodes[n].in_count; i++)
-            if (g->nodes[n].in[i] == e) return g->nodes[n].block;
-    return -1;
-}
-
-status transfer_rates(float *rate, const param_store *store, const graph *g, const spec *s, bool fitted)
-{
-    head_info h;
-    head_find(&h, g, 0);
-    int32_t last = graph_last_block(g), first = transfer_first_block(g, s);
-    for (int32_t i = 0; i < param_store_segments(store); i++) {
-        const char *name = param_store_info(store, i)->name;
-        int32_t block = block_of(g, name);
-        edge_id e = graph_find_edge(g, name);
-        double depth = block < 0 ? 0 : (double)(last + 1 - block) / (last + 1 - first);
-        rate[i] = (float)pow(s->transfer.front_rate, depth);
-        if (fitted && e != EDGE_NONE && (e == h.weight || e == h.bias)) rate[i] = (float)s->transfer.head_rate;
-    }
-    return OK;
+    TRY(fit(m, &h, t, in, dev));
+    return h.relu ? lift_above_relu(m, &h, t, in, dev) : OK;
 }

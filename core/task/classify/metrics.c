@@ -1,4 +1,4 @@
-#include "core/train/metrics.h"
+#include "core/task/classify/metrics.h"
 
 #include <math.h>
 #include <string.h>

@@ -13,11 +13,11 @@
  * The loss is the spec's (softmax or sigmoid, smoothing, class weights). The same kernels as everywhere compute it, all rows at once;
  * L-BFGS finds the minimum (lbfgs.h): it is convex, so there is nothing to tune and no seed.
  */
-#ifndef GRAFT_TRAIN_PROBE_H
-#define GRAFT_TRAIN_PROBE_H
+#ifndef GRAFT_TASK_CLASSIFY_PROBE_H
+#define GRAFT_TASK_CLASSIFY_PROBE_H
 
 #include "core/device/device.h"
-#include "core/train/lbfgs.h"
+#include "core/task/classify/lbfgs.h"
 
 typedef struct probe_data {
     float *features;       /* [rows, features_each]; standardised in place */

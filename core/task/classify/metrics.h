@@ -12,8 +12,8 @@
  *     printf("%.2f %%\n", 100 * metrics_accuracy(&m));
  *     metrics_free(&m);
  */
-#ifndef GRAFT_TRAIN_METRICS_H
-#define GRAFT_TRAIN_METRICS_H
+#ifndef GRAFT_TASK_CLASSIFY_METRICS_H
+#define GRAFT_TASK_CLASSIFY_METRICS_H
 
 #include "core/base/arena.h"
 #include "core/base/status.h"

@@ -8,8 +8,8 @@
  *     head_find(&h, &g, 0);
  *     if (h.layer != NODE_NONE) use(g.nodes[h.layer]);
  */
-#ifndef GRAFT_TRAIN_HEAD_H
-#define GRAFT_TRAIN_HEAD_H
+#ifndef GRAFT_TASK_CLASSIFY_HEAD_H
+#define GRAFT_TASK_CLASSIFY_HEAD_H
 
 #include "core/graph/graph.h"
 

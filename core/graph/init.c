@@ -1,4 +1,4 @@
-#include "core/train/init.h"
+#include "core/graph/init.h"
 
 #include <math.h>
 

@@ -1,0 +1,59 @@
+#include "core/task/page.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { THUMB = 96 };
+
+void page_text(page *p, const char *text)
+{
+    FILE *f = p->stream;
+    for (const char *c = text; *c; c++) {
+        if (*c == '<') fputs("&lt;", f);
+        else if (*c == '>') fputs("&gt;", f);
+        else if (*c == '&') fputs("&amp;", f);
+        else if (*c == '"') fputs("&quot;", f);
+        else fputc(*c, f);
+    }
+}
+
+static void put_base64(FILE *f, const uint8_t *data, size_t bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < bytes; i += 3) {
+        size_t left = bytes - i;
+        uint32_t v = (uint32_t)data[i] << 16 | (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) | (left > 2 ? data[i + 2] : 0);
+        fputc(digits[v >> 18], f);
+        fputc(digits[v >> 12 & 63], f);
+        fputc(left > 1 ? digits[v >> 6 & 63] : '=', f);
+        fputc(left > 2 ? digits[v & 63] : '=', f);
+    }
+}
+
+void page_percent(page *p, double part)
+{
+    if (isnan(part)) fputs("<td>-</td>", p->stream);
+    else fprintf(p->stream, "<td>%.2f</td>", 100 * part);
+}
+
+void page_thumbnail(page *p, const dataset *data, int64_t index)
+{
+    image whole = {0}, small = {0};
+    uint8_t *png = NULL;
+    size_t bytes = 0;
+    const decode_options o = {.channels = (int32_t)p->spec->model.channels, .max_pixels = p->spec->data.max_pixels,
+        .exif = p->spec->data.exif, .min_width = THUMB, .min_height = THUMB};
+    if (index >= 0 && index < data->count && dataset_decode(data, index, &o, &whole) == OK) {
+        int32_t longer = whole.width > whole.height ? whole.width : whole.height;
+        int32_t w = (int32_t)((int64_t)whole.width * THUMB / longer), h = (int32_t)((int64_t)whole.height * THUMB / longer);
+        if (image_resize(&small, &whole, NULL, w > 0 ? w : 1, h > 0 ? h : 1, INTERPOLATION_BILINEAR) == OK &&
+            image_encode_png(&small, &png, &bytes) == OK) {
+            fputs("<img alt=\"\" src=\"data:image/png;base64,", p->stream);
+            put_base64(p->stream, png, bytes);
+            fputs("\"/>", p->stream);
+        }
+    }
+    free(png);
+    image_free(&small);
+    image_free(&whole);
+}
