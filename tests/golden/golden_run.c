@@ -68,8 +68,8 @@ static status add_parameters(context *c, plan *p, const char *mode)
 
 static status set_inputs(context *c, plan *p, const trainable *t)
 {
-    const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
-    TRY(plan_set_input(p, t->image, image->data, image->bytes));
+    const safetensor *pixels = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
+    TRY(plan_set_input(p, t->image, pixels->data, pixels->bytes));
     return t->label[0] != EDGE_NONE ? plan_set_input(p, t->label[0], targets->data, targets->bytes) : OK;
 }
 
@@ -182,15 +182,15 @@ out:
 /* argument: ARCH WEIGHTS BATCH ..., overrides from the seventh on. */
 static status build(context *c, char **argument, int count)
 {
-    const char *arch = argument[1], *weights = argument[2], *batch = argument[3];
+    const char *arch = argument[1], *weights = argument[2], *path = argument[3];
     TRY(config_init(&c->config));
-    TRY(safetensors_open(&c->batch, batch));
-    const safetensor *image = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
-    if (!image || !targets) return FAIL(E_DATA, "%s: no image or no targets", batch);
-    c->n = image->shape.dim[0];
+    TRY(safetensors_open(&c->batch, path));
+    const safetensor *pixels = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
+    if (!pixels || !targets) return FAIL(E_DATA, "%s: no image or no targets", path);
+    c->n = pixels->shape.dim[0];
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.arch=%s", arch)));
-    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)image->shape.dim[1])));
-    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)image->shape.dim[2])));
+    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)pixels->shape.dim[1])));
+    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)pixels->shape.dim[2])));
     TRY(config_override(&c->config, "model.dropout=0"));
     for (int i = 7; i < count; i++) TRY(config_override(&c->config, argument[i]));
     TRY(models_set_defaults(&c->config));
