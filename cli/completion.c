@@ -34,7 +34,9 @@ static void print_command_cases(FILE *f)
 static void print_choices(FILE *f, const option *o)
 {
     fprintf(f, "words='");
-    for (const char *c = o->type == OPTION_BOOL ? "true|false" : o->choices; *c; c++) fputc(*c == '|' ? ' ' : *c, f);
+    static const char *const switches[] = {"true", "false", NULL};
+    const char *const *choices = o->type == OPTION_BOOL ? switches : o->choices;
+    for (int32_t i = 0; choices[i]; i++) fprintf(f, "%s%s", i ? " " : "", choices[i]);
     fprintf(f, "' ;;\n");
 }
 

@@ -67,7 +67,6 @@ static status list_classes(export_job *j, const char **text)
 /* The entries that `graft import` reads. */
 static status write_safetensors(export_job *j)
 {
-    static const char *const filters[] = {"bilinear", "bicubic", "nearest", "linear"};
     const spec *s = &j->c->config.spec;
     const preprocess *p = &j->m.preprocess;
     char mean[128], std[128], side[16], part[32], crop[16];
@@ -79,8 +78,8 @@ static status write_safetensors(export_job *j)
     snprintf(crop, sizeof crop, "%d", p->crop_size);
     number_text((double)p->crop_fraction, part);
     const char *meta[] = {"class_names", classes, "mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
-        filters[p->interpolation], "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric",
-        "crop_size", crop};
+        option_choice("data", "interpolation", p->interpolation), "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding",
+        s->model.padding == PADDING_SAME ? "same" : "symmetric", "crop_size", crop};
     int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2) - (p->crop_size > 0 ? 0 : 1);
     return model_save_weights(&j->m, j->output, meta, count, NULL);
 }

@@ -4,13 +4,11 @@
 
 #include "export/engine_format.h"
 
-static const char *const precisions[] = {[ENGINE_F32] = "f32", [ENGINE_F16] = "f16", [ENGINE_INT8] = "int8", NULL};
-
-const char *engine_precision_name(spec_engine_precision p) { return precisions[p]; }
+const char *engine_precision_name(spec_engine_precision p) { return option_choice("export", "precision", p); }
 
 const char *engine_layer_precision(const engine *e, const engine_layer *l)
 {
-    return precisions[l->integer ? ENGINE_INT8 : e->precision == ENGINE_INT8 ? ENGINE_F32 : e->precision];
+    return engine_precision_name(l->integer ? ENGINE_INT8 : e->precision == ENGINE_INT8 ? ENGINE_F32 : e->precision);
 }
 
 static void write_layers(const engine *e, json_writer *w)
@@ -38,8 +36,8 @@ void engine_describe(const engine *e, json_writer *w)
     char hash[33];
     hash128_hex(e->source_hash, hash);
     json_begin_object(w);
-    json_key(w, "precision"), json_put_string(w, precisions[e->precision]);
-    json_key(w, "output"), json_put_string(w, e->sigmoid ? "sigmoid" : "softmax");
+    json_key(w, "precision"), json_put_string(w, engine_precision_name(e->precision));
+    json_key(w, "output"), json_put_string(w, option_choice("train", "loss", e->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX));
     json_key(w, "source");
     json_begin_object(w);
     json_key(w, "name"), json_put_string(w, e->source_name);
@@ -158,7 +156,7 @@ static status read_layers(const meta_reader *r, const json *root)
         int precision;
         TRY(read_text(r, item, "name", &l->name));
         TRY(read_text(r, item, "op", &l->op));
-        TRY(read_word(r, item, "precision", precisions, &precision));
+        TRY(read_word(r, item, "precision", option_choices("export", "precision"), &precision));
         l->integer = precision == ENGINE_INT8;
         TRY(read_scale(r, item, "in_scale", &l->in_scale));
         TRY(read_scale(r, item, "out_scale", &l->out_scale));
@@ -172,13 +170,12 @@ static status read_layers(const meta_reader *r, const json *root)
 
 status engine_meta_read(engine *e, const json *root, const char *what)
 {
-    static const char *const outputs[] = {"softmax", "sigmoid", NULL};
     meta_reader r = {e, what};
     int precision, output;
-    TRY(read_word(&r, root, "precision", precisions, &precision));
-    TRY(read_word(&r, root, "output", outputs, &output));
+    TRY(read_word(&r, root, "precision", option_choices("export", "precision"), &precision));
+    TRY(read_word(&r, root, "output", option_choices("train", "loss"), &output));
     e->precision = (spec_engine_precision)precision;
-    e->sigmoid = output == 1;
+    e->sigmoid = output == LOSS_SIGMOID;
     TRY(read_source(&r, root));
     TRY(read_classes(&r, root));
     TRY(preprocess_read(&e->preprocess, json_get(root, "preprocess")));

@@ -95,7 +95,7 @@ int graft_describe(const graft_engine *e, graft_info *info)
     *info = (graft_info){
         .width = p->preprocess.width, .height = p->preprocess.height, .channels = p->preprocess.channels,
         .class_count = (int32_t)p->class_count, .class_name = p->class_name,
-        .precision = engine_precision_name(p->precision), .output = p->sigmoid ? "sigmoid" : "softmax",
+        .precision = engine_precision_name(p->precision), .output = option_choice("train", "loss", p->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX),
         .source = p->source_name,
     };
     hash128_hex(p->source_hash, info->source_hash);

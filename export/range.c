@@ -8,8 +8,7 @@ enum { LEVELS = 128 }; /* magnitudes of a signed byte */
 
 const char *calibrator_name(spec_calibrator method)
 {
-    static const char *const names[] = {"entropy", "minmax", "percentile", "mse", "auto"};
-    return names[method];
+    return option_choice("export", "calibrator", method);
 }
 
 /* Level that bin `i` of `kept` falls into when the first `kept` bins share LEVELS levels. */

@@ -8,157 +8,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELD(desc, kind, member, text, absent) {text, kind, 1, offsetof(desc, member), absent}
-#define FIELD_LIST(desc, kind, member, text, count, absent) {text, kind, count, offsetof(desc, member), absent}
-#define FIELDS_END {NULL, FIELD_I32, 0, 0, 0}
+/* Which kind a type of descriptors.def is. */
+#define KIND_int32_t FIELD_I32
+#define KIND_int64_t FIELD_I64
+#define KIND_uint64_t FIELD_U64
+#define KIND__Bool FIELD_BOOL /* what <stdbool.h> makes of bool */
+#define KIND_float FIELD_F32
+#define KIND_double FIELD_F64
+#define KIND_dtype FIELD_DTYPE
+#define KIND_activation FIELD_ACTIVATION
+#define KIND_conv2d_compute FIELD_COMPUTE
+#define KIND_pool_kind FIELD_POOL
+#define KIND_update_rule FIELD_UPDATE
 
-static const desc_field act_desc_fields[] = {
-#define F(kind, member, absent) FIELD(act_desc, kind, member, #member, absent)
-    F(FIELD_I64, count, 0), F(FIELD_DTYPE, type, 0), F(FIELD_ACTIVATION, act, 0), F(FIELD_F32, alpha, 0),
-    F(FIELD_F32, beta, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field conv2d_desc_fields[] = {
-#define F(kind, member, absent) FIELD(conv2d_desc, kind, member, #member, absent)
-#define G(kind, member, text, absent) FIELD(conv2d_desc, kind, member, text, absent)
-    F(FIELD_I64, n, 0), F(FIELD_I64, ih, 0), F(FIELD_I64, iw, 0), F(FIELD_I64, ic, 0), F(FIELD_I64, oh, 0),
-    F(FIELD_I64, ow, 0), F(FIELD_I64, oc, 0), F(FIELD_I32, kh, 0), F(FIELD_I32, kw, 0), F(FIELD_I32, sh, 1),
-    F(FIELD_I32, sw, 1), F(FIELD_I32, pt, 0), F(FIELD_I32, pl, 0), F(FIELD_I32, pb, 0), F(FIELD_I32, pr, 0),
-    F(FIELD_I32, dil_h, 1), F(FIELD_I32, dil_w, 1), F(FIELD_I32, groups, 1), G(FIELD_DTYPE, src_type, "src", 0),
-    G(FIELD_DTYPE, weight_type, "weight", 0), G(FIELD_DTYPE, dst_type, "dst", 0), F(FIELD_COMPUTE, compute, 0),
-    G(FIELD_BOOL, transform.enabled, "transform", 0), G(FIELD_ACTIVATION, transform.act, "transform_act", 0),
-    G(FIELD_F32, transform.alpha, "transform_alpha", 0), G(FIELD_F32, transform.beta, "transform_beta", 0),
-    G(FIELD_BOOL, epilogue.has_bias, "bias", 0), G(FIELD_BOOL, epilogue.has_scale, "scale", 0),
-    G(FIELD_BOOL, epilogue.has_add, "add", 0), G(FIELD_DTYPE, epilogue.add_type, "add_type", 0),
-    G(FIELD_F32, epilogue.add_scale, "add_scale", 0), G(FIELD_ACTIVATION, epilogue.act, "act", 0),
-    G(FIELD_F32, epilogue.alpha, "alpha", 0), G(FIELD_F32, epilogue.beta, "beta", 0),
-    G(FIELD_BOOL, epilogue.stats, "stats", 0), FIELDS_END
-#undef F
-#undef G
-};
-
-static const desc_field bn_desc_fields[] = {
-#define F(kind, member, absent) FIELD(bn_desc, kind, member, #member, absent)
-    F(FIELD_I64, rows, 0), F(FIELD_I64, channels, 0), F(FIELD_F64, count, 0), F(FIELD_DTYPE, type, 0),
-    F(FIELD_F32, epsilon, 0), F(FIELD_F32, momentum, 0), F(FIELD_ACTIVATION, act, 0), F(FIELD_F32, alpha, 0),
-    F(FIELD_F32, beta, 0), F(FIELD_BOOL, has_add, 0), F(FIELD_BOOL, frozen, 0), F(FIELD_BOOL, recompute, 0),
-    FIELDS_END
-#undef F
-};
-
-static const desc_field pool_desc_fields[] = {
-#define F(kind, member, absent) FIELD(pool_desc, kind, member, #member, absent)
-    F(FIELD_I64, n, 0), F(FIELD_I64, ih, 0), F(FIELD_I64, iw, 0), F(FIELD_I64, c, 0), F(FIELD_I64, oh, 0),
-    F(FIELD_I64, ow, 0), F(FIELD_I32, kh, 0), F(FIELD_I32, kw, 0), F(FIELD_I32, sh, 1), F(FIELD_I32, sw, 1),
-    F(FIELD_I32, pt, 0), F(FIELD_I32, pl, 0), F(FIELD_I32, pb, 0), F(FIELD_I32, pr, 0), F(FIELD_POOL, kind, 0),
-    F(FIELD_BOOL, count_include_pad, 0), F(FIELD_BOOL, adaptive, 0), F(FIELD_DTYPE, type, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field binary_desc_fields[] = {
-#define F(kind, member, absent) FIELD(binary_desc, kind, member, #member, absent)
-    F(FIELD_I64, n, 0), F(FIELD_I64, pixels, 0), F(FIELD_I64, channels, 0), F(FIELD_DTYPE, type, 0),
-    F(FIELD_F32, a_scale, 1), F(FIELD_F32, b_scale, 1), F(FIELD_ACTIVATION, act, 0), F(FIELD_F32, alpha, 0),
-    F(FIELD_F32, beta, 0), F(FIELD_BOOL, b_broadcast, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field cast_desc_fields[] = {
-#define F(kind, member, text, absent) FIELD(cast_desc, kind, member, text, absent)
-    F(FIELD_I64, count, "count", 0), F(FIELD_DTYPE, src_type, "src", 0), F(FIELD_DTYPE, dst_type, "dst", 0),
-    F(FIELD_F32, scale, "scale", 1), FIELDS_END
-#undef F
-};
-
-static const desc_field fake_quant_desc_fields[] = {
-#define F(kind, member, absent) FIELD(fake_quant_desc, kind, member, #member, absent)
-    F(FIELD_I64, rows, 0), F(FIELD_I64, count, 0), F(FIELD_DTYPE, type, 0), F(FIELD_F32, momentum, 0), F(FIELD_BOOL, narrow, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field pad_desc_fields[] = {
-#define F(kind, member, count, absent) FIELD_LIST(pad_desc, kind, member, #member, count, absent)
-    F(FIELD_I32, rank, 1, 0), F(FIELD_I64, src_dim, MOVE_MAX_RANK, 0), F(FIELD_I64, dst_dim, MOVE_MAX_RANK, 0),
-    F(FIELD_I64, before, MOVE_MAX_RANK, 0), F(FIELD_I64, step, MOVE_MAX_RANK, 0), F(FIELD_DTYPE, type, 1, 0),
-    F(FIELD_F32, value, 1, 0), F(FIELD_BOOL, scatter, 1, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field transpose_desc_fields[] = {
-#define F(kind, member, count, absent) FIELD_LIST(transpose_desc, kind, member, #member, count, absent)
-    F(FIELD_I32, rank, 1, 0), F(FIELD_I64, src_dim, MOVE_MAX_RANK, 0), F(FIELD_I32, perm, MOVE_MAX_RANK, 0),
-    F(FIELD_DTYPE, type, 1, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field concat_desc_fields[] = {
-#define F(kind, member, count, absent) FIELD_LIST(concat_desc, kind, member, #member, count, absent)
-    F(FIELD_I64, rows, 1, 0), F(FIELD_I32, inputs, 1, 0), F(FIELD_I64, channels, CONCAT_MAX, 0),
-    F(FIELD_F32, scale, CONCAT_MAX, 0), F(FIELD_DTYPE, type, 1, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field resize_desc_fields[] = {
-#define F(kind, member, absent) FIELD(resize_desc, kind, member, #member, absent)
-    F(FIELD_I64, n, 0), F(FIELD_I64, ih, 0), F(FIELD_I64, iw, 0), F(FIELD_I64, oh, 0), F(FIELD_I64, ow, 0),
-    F(FIELD_I64, c, 0), F(FIELD_DTYPE, type, 0), F(FIELD_BOOL, bilinear, 0), F(FIELD_BOOL, align_corners, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field dropout_desc_fields[] = {
-#define F(kind, member, absent) FIELD(dropout_desc, kind, member, #member, absent)
-    F(FIELD_I64, n, 0), F(FIELD_I64, per_sample, 0), F(FIELD_DTYPE, type, 0), F(FIELD_F32, probability, 0),
-    F(FIELD_U64, key, 0), F(FIELD_U64, salt, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field image_warp_desc_fields[] = {
-#define F(kind, member, count, absent) FIELD_LIST(image_warp_desc, kind, member, #member, count, absent)
-    F(FIELD_I64, n, 1, 0), F(FIELD_I64, height, 1, 0), F(FIELD_I64, width, 1, 0), F(FIELD_I64, bytes, 1, 0), F(FIELD_I32, channels, 1, 0),
-    F(FIELD_I32, dst_channels, 1, 0), F(FIELD_DTYPE, type, 1, 0), F(FIELD_BOOL, bgr, 1, 0), F(FIELD_F32, mean, 3, 0),
-    F(FIELD_F32, std, 3, 1), FIELDS_END
-#undef F
-};
-
-static const desc_field softmax_desc_fields[] = {
-#define F(kind, member, absent) FIELD(softmax_desc, kind, member, #member, absent)
-    F(FIELD_I64, rows, 0), F(FIELD_I64, classes, 0), F(FIELD_DTYPE, type, 0), FIELDS_END
-#undef F
-};
-
-static const desc_field loss_desc_fields[] = {
-#define F(kind, member, absent) FIELD(loss_desc, kind, member, #member, absent)
-    F(FIELD_I64, rows, 0), F(FIELD_I64, classes, 0), F(FIELD_DTYPE, type, 0), F(FIELD_F32, smoothing, 0),
-    F(FIELD_F32, grad_scale, 1), FIELDS_END
-#undef F
-};
-
-static const desc_field optimiser_desc_fields[] = {
-#define F(kind, member, text) FIELD(optimiser_desc, kind, member, text, 0)
-    F(FIELD_I64, count, "count"), F(FIELD_I32, segments, "segments"), F(FIELD_UPDATE, rule, "rule"),
-    F(FIELD_F32, momentum, "momentum"), F(FIELD_F32, beta1, "beta_m"), F(FIELD_F32, beta2, "beta_v"),
-    F(FIELD_F32, rho, "rho"), F(FIELD_F32, epsilon, "epsilon"), F(FIELD_F32, weight_decay, "weight_decay"),
-    F(FIELD_F32, l1_weight, "l_one"), F(FIELD_F32, l2_weight, "l_two"), F(FIELD_F32, ema_decay, "ema_decay"),
-    F(FIELD_F32, clip_norm, "clip_norm"), F(FIELD_BOOL, nesterov, "nesterov"), FIELDS_END
-#undef F
-};
-
-static const desc_field fill_desc_fields[] = {
-#define F(kind, member, absent) FIELD(fill_desc, kind, member, #member, absent)
-    F(FIELD_I64, count, 0), F(FIELD_DTYPE, type, 0), F(FIELD_F32, value, 0), FIELDS_END
-#undef F
-};
+/* NAME_fields(): the table of a descriptor. `described` is the descriptor's type, for its rows' offsets. */
+#define DESCRIPTOR(name)                                                                                               \
+    static const desc_field *name##_fields(void)                                                                       \
+    {                                                                                                                  \
+        typedef name##_desc described;                                                                                 \
+        static const desc_field fields[] = {
+#define TEXT(type, path, text, count, absent) {text, KIND_##type, count, offsetof(described, path), absent},
+#define DESCRIPTOR_END                                                                                                 \
+            {NULL, FIELD_I32, 0, 0, 0}                                                                                 \
+        };                                                                                                             \
+        return fields;                                                                                                 \
+    }
+#include "kernels/descriptors.def"
 
 const desc_field *kernel_desc_fields(kernel_op op)
 {
-    static const desc_field *const tables[] = {
-#define X(upper, lower, desc) desc##_fields,
-        KERNEL_OPS(X)
-#undef X
-    };
-    if ((unsigned)op >= KERNEL_OP_COUNT) BUG("op %d of %d", (int)op, (int)KERNEL_OP_COUNT);
-    return tables[op];
+    switch (op) {
+#define KERNEL_OP(upper, lower, descriptor, flops, bytes) case OP_##upper: return descriptor##_fields();
+#include "kernels/descriptors.def"
+    case KERNEL_OP_COUNT: break;
+    }
+    BUG("op %d of %d", (int)op, (int)KERNEL_OP_COUNT);
 }
 
 size_t desc_field_bytes(field_kind kind)

@@ -17,18 +17,19 @@
 #endif
 
 #define KERNEL(symbol) extern const kernel symbol;
-#define KERNEL_END
+#define KERNEL_END(op)
 #include "kernels/kernels.def"
-#undef KERNEL
-#undef KERNEL_END
+#define KERNEL_OP(upper, lower, descriptor, flops, bytes) extern const kernel lower##__ref_direct;
+#include "kernels/descriptors.def"
 
-/* The groups of kernels.def, each closed by NULL, so that a group is itself a NULL-terminated list. */
+/* The groups of kernels.def, each closed by its op's reference and NULL, so that a group is itself a NULL-terminated list; then
+ * the references alone, which are the groups of ops that have nothing else. */
 static const kernel *const all_kernels[] = {
 #define KERNEL(symbol) &symbol,
-#define KERNEL_END NULL,
+#define KERNEL_END(op) &op##__ref_direct, NULL,
 #include "kernels/kernels.def"
-#undef KERNEL
-#undef KERNEL_END
+#define KERNEL_OP(upper, lower, descriptor, flops, bytes) &lower##__ref_direct, NULL,
+#include "kernels/descriptors.def"
 };
 
 enum { ALL_COUNT = sizeof(all_kernels) / sizeof(all_kernels[0]) };
@@ -71,9 +72,8 @@ const kernel *kernel_find(const char *name)
 const char *kernel_op_name(kernel_op op)
 {
     static const char *const names[] = {
-#define X(upper, lower, desc) #lower,
-        KERNEL_OPS(X)
-#undef X
+#define KERNEL_OP(upper, lower, descriptor, flops, bytes) #lower,
+#include "kernels/descriptors.def"
     };
     return (unsigned)op < KERNEL_OP_COUNT ? names[op] : "unknown";
 }
@@ -81,9 +81,8 @@ const char *kernel_op_name(kernel_op op)
 size_t kernel_desc_bytes(kernel_op op)
 {
     static const size_t sizes[] = {
-#define X(upper, lower, desc) sizeof(desc),
-        KERNEL_OPS(X)
-#undef X
+#define KERNEL_OP(upper, lower, descriptor, flops, bytes) sizeof(descriptor##_desc),
+#include "kernels/descriptors.def"
     };
     return (unsigned)op < KERNEL_OP_COUNT ? sizes[op] : 0;
 }

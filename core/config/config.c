@@ -132,7 +132,7 @@ static status complain_value(config *c, config_place place, const option *o, con
     option_expectation(o, expected);
     c->doubtful[o - option_table] = true;
     config_error facts = {.section = o->section, .key = o->key, .value = value, .expected = expected};
-    if (o->type == OPTION_ENUM) facts.nearest = value_nearest_choice(o, value, &c->memory);
+    if (o->type == OPTION_ENUM) facts.nearest = text_nearest(value, o->choices, option_choice_count(o));
     bool has_default = *o->default_text != 0;
     char *problem =
         arena_printf(&c->memory, "expected %s%s%s%s%s%s%s", expected, has_default ? " (default " : "",

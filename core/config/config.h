@@ -39,15 +39,17 @@ typedef struct option {
     option_type type;
     double min, max;
     const char *zero_word;    /* integers: what may be written for 0 ("auto"), or NULL */
-    const char *choices;      /* enums: "a|b|c" */
+    const char *const *choices; /* enums: NULL-terminated */
     const char *default_text; /* as it would stand in a file */
     const char *help;
     size_t offset;            /* of the value in struct spec */
+    bool may_differ;          /* see option_may_differ */
 } option;
 
 typedef struct option_section {
     const char *name, *help;
     int32_t first, count; /* rows of option_table */
+    bool may_differ;
 } option_section;
 
 extern const option option_table[];
@@ -56,6 +58,9 @@ extern const option_section option_sections[];
 extern const int32_t option_section_count;
 
 const option *option_find(const char *section, const char *key); /* NULL if unknown */
+/* Whether a run that is resumed may have another value than it had. */
+bool option_may_differ(const option *o);
+int32_t option_choice_count(const option *o); /* enums */
 /* What a value must be: "an integer from 1 to 4096", "one of a, b, c". */
 void option_expectation(const option *o, char text[256]);
 /* Known words nearest to an unknown one, for messages; NULL if nothing is near. */

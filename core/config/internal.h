@@ -24,10 +24,6 @@ typedef enum value_verdict { VALUE_FINE, VALUE_WRONG, VALUE_NO_MEMORY } value_ve
 value_verdict value_parse(const option *o, const char *text, spec *s, arena *a);
 /* The opposite, as a file would have it: quoted where it must be. NULL when out of memory. */
 char *value_text(const option *o, const spec *s, arena *a);
-/* The choice of an enum nearest to `text`, in memory of `a`; NULL if none is near. */
-const char *value_nearest_choice(const option *o, const char *text, arena *a);
-/* Name of an enum's choice `index`, in memory of `a`. */
-char *choice_name(const option *o, int64_t index, arena *a);
 
 /* Whether the value is that of the default, however it is written. */
 status config_at_default(const config *c, const option *o, bool *at_default);

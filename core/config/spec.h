@@ -59,17 +59,17 @@ typedef enum spec_calibrator {
     CALIBRATOR_ENTROPY, CALIBRATOR_MINMAX, CALIBRATOR_PERCENTILE, CALIBRATOR_MSE, CALIBRATOR_AUTO
 } spec_calibrator;
 
-#define SECTION_BEGIN(name, help) typedef struct spec_##name {
+#define SECTION_BEGIN(name, help, ...) typedef struct spec_##name {
 #define SECTION_END(name) } spec_##name;
-#define OPT_INT(section, key, min, max, def, help) int64_t key;
-#define OPT_AUTO(section, key, max, def, help) int64_t key;
-#define OPT_FLOAT(section, key, min, max, def, help) double key;
-#define OPT_BOOL(section, key, def, help) bool key;
-#define OPT_TEXT(section, key, def, help) const char *key;
-#define OPT_PATH(section, key, def, help) const char *key;
-#define OPT_ENUM(section, key, type, choices, def, help) type key;
-#define OPT_FLOATS(section, key, min, max, def, help) float_list key;
-#define OPT_TEXTS(section, key, def, help) text_list key;
+#define OPT_INT(section, key, min, max, def, help, ...) int64_t key;
+#define OPT_AUTO(section, key, max, def, help, ...) int64_t key;
+#define OPT_FLOAT(section, key, min, max, def, help, ...) double key;
+#define OPT_BOOL(section, key, def, help, ...) bool key;
+#define OPT_TEXT(section, key, def, help, ...) const char *key;
+#define OPT_PATH(section, key, def, help, ...) const char *key;
+#define OPT_ENUM(section, key, type, choices, def, help, ...) type key;
+#define OPT_FLOATS(section, key, min, max, def, help, ...) float_list key;
+#define OPT_TEXTS(section, key, def, help, ...) text_list key;
 #include "core/config/spec.def"
 
 typedef struct spec {
@@ -85,5 +85,14 @@ typedef struct spec {
     spec_export export;
     spec_infer infer;
 } spec;
+
+/* The texts of enum options, as spec.def has them: files that hold a choice spell it the same way. section.key must be an enum option.
+ *
+ *     option_choice("data", "resize", RESIZE_CROP)                 // "crop"
+ */
+const char *option_choice(const char *section, const char *key, int value); /* value: one of the enumeration */
+const char *const *option_choices(const char *section, const char *key);    /* all, in its order; NULL-terminated */
+/* The value that a text stands for; false, and *value as it was, if it is no choice. */
+bool option_choice_find(const char *section, const char *key, const char *text, int *value);
 
 #endif

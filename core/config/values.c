@@ -37,21 +37,6 @@ static value_verdict parse_bool(const char *text, bool *value)
     return VALUE_WRONG;
 }
 
-static value_verdict parse_enum(const option *o, const char *text, int *value)
-{
-    size_t length = strlen(text);
-    int index = 0;
-    for (const char *choice = o->choices;; choice++, index++) {
-        size_t choice_length = strcspn(choice, "|");
-        if (choice_length == length && memcmp(choice, text, length) == 0) {
-            *value = index;
-            return VALUE_FINE;
-        }
-        choice += choice_length;
-        if (!*choice) return VALUE_WRONG;
-    }
-}
-
 /* Cuts a copy of the text into words. */
 static value_verdict split(const char *text, arena *a, text_list *list)
 {
@@ -97,7 +82,7 @@ value_verdict value_parse(const option *o, const char *text, spec *s, arena *a)
     case OPTION_INT: return parse_int(o, text, place);
     case OPTION_FLOAT: return parse_float(o, text, place);
     case OPTION_BOOL: return parse_bool(text, place);
-    case OPTION_ENUM: return parse_enum(o, text, place);
+    case OPTION_ENUM: return option_choice_find(o->section, o->key, text, place) ? VALUE_FINE : VALUE_WRONG;
     case OPTION_TEXT:
     case OPTION_PATH: {
         const char *copy = arena_strdup(a, text);
@@ -109,30 +94,6 @@ value_verdict value_parse(const option *o, const char *text, spec *s, arena *a)
     case OPTION_TEXTS: return split(text, a, place);
     }
     return VALUE_WRONG;
-}
-
-char *choice_name(const option *o, int64_t index, arena *a)
-{
-    const char *choice = o->choices;
-    for (; index > 0 && *choice; index--) {
-        choice += strcspn(choice, "|");
-        if (*choice) choice++;
-    }
-    return arena_strndup(a, choice, strcspn(choice, "|"));
-}
-
-const char *value_nearest_choice(const option *o, const char *text, arena *a)
-{
-    enum { MOST_CHOICES = 32 };
-    const char *names[MOST_CHOICES];
-    int64_t count = 1;
-    for (const char *c = o->choices; *c; c++) count += *c == '|';
-    if (count > MOST_CHOICES) count = MOST_CHOICES;
-    for (int64_t i = 0; i < count; i++) {
-        names[i] = choice_name(o, i, a);
-        if (!names[i]) return NULL;
-    }
-    return text_nearest(text, names, count);
 }
 
 /* Quotes what a file would otherwise cut, trim or take for a comment. */
@@ -194,7 +155,7 @@ char *value_text(const option *o, const spec *s, arena *a)
         number_text(*(const double *)place, number);
         return arena_strdup(a, number);
     case OPTION_BOOL: return arena_strdup(a, *(const bool *)place ? "true" : "false");
-    case OPTION_ENUM: return choice_name(o, *(const int *)place, a);
+    case OPTION_ENUM: return arena_strdup(a, option_choice(o->section, o->key, *(const int *)place));
     case OPTION_TEXT:
     case OPTION_PATH: return quoted(*(const char *const *)place, a);
     case OPTION_FLOATS: return floats_text(place, a);

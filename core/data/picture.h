@@ -1,5 +1,5 @@
 /* picture.h: the part of a training image that its augmentation sees, as u8 pixels, with the map that is still to be applied: what a GPU
- * warps instead of the loader's threads (kernels.h, OP_IMAGE_WARP).
+ * warps instead of the loader's threads (kernels/descriptors.def, OP_IMAGE_WARP).
  */
 #ifndef GRAFT_DATA_PICTURE_H
 #define GRAFT_DATA_PICTURE_H

@@ -1,5 +1,5 @@
 /* internal.h: ops that lowering and autodiff make. They stand beside their forward op and are never in a model file; what
- * distinguishes them is written here, kernels.h has the arithmetic. Gradient ops hold the shapes that they were made for. */
+ * distinguishes them is written here, descriptors.def has the arithmetic. Gradient ops hold the shapes that they were made for. */
 #ifndef GRAFT_OPS_INTERNAL_H
 #define GRAFT_OPS_INTERNAL_H
 

@@ -3,9 +3,11 @@
 #include <math.h>
 #include <string.h>
 
-const op *const op_table[] = {&op_conv2d, &op_linear, &op_batchnorm, &op_activation, &op_pool, &op_add, &op_mul, &op_pad, &op_slice,
-    &op_transpose, &op_concat, &op_reshape, &op_flatten, &op_dropout, &op_resize, &op_softmax, &op_softmax_ce, &op_sigmoid_bce, &op_cast,
-    &op_quantise, &op_dequantise, &op_fake_quant, NULL};
+const op *const op_table[] = {
+#define OP(name) &op_##name,
+#include "core/ops/ops.def"
+    NULL,
+};
 
 const op *op_find(const char *name)
 {

@@ -1,7 +1,7 @@
 /* op.h: every fact about an operation in one row.
  *
- * Adding an op = kernels.h entry, kernels/ref/x.c, kernels.def lines, core/ops/x.c with one `const op op_x`, a line in op_table
- * (op.c), tests. Attributes are a plain struct per op, described by a field table so that model files can hold them.
+ * ops.def lists the ops; core/ops/x.c has one `const op op_x`; docs/ADDING_AN_OP.md has the rest. Attributes are a plain struct per
+ * op, described by a field table so that model files can hold them.
  */
 #ifndef GRAFT_OPS_OP_H
 #define GRAFT_OPS_OP_H
@@ -40,24 +40,8 @@ typedef enum quant_kind {
 /* What one node asks the kernels to do. */
 typedef struct kernel_binding {
     kernel_op op;
-    union {
-        conv2d_desc conv2d;
-        bn_desc bn;
-        act_desc act;
-        pool_desc pool;
-        binary_desc binary;
-        cast_desc cast;
-        fake_quant_desc fake_quant;
-        pad_desc pad;
-        transpose_desc transpose;
-        concat_desc concat;
-        resize_desc resize;
-        dropout_desc dropout;
-        softmax_desc softmax;
-        loss_desc loss;
-        fill_desc fill;
-    } desc;                      /* zeroed before it is filled                        */
-    edge_id in[KERNEL_MAX_IN];   /* in kernels.h's order; EDGE_NONE: NULL pointer     */
+    kernel_desc desc;            /* zeroed before it is filled                        */
+    edge_id in[KERNEL_MAX_IN];   /* in descriptors.def's order; EDGE_NONE: NULL       */
     edge_id out[KERNEL_MAX_OUT];
     int32_t weight_in;           /* which in[] kernel.pack packs; -1: none            */
 } kernel_binding;
@@ -99,11 +83,9 @@ typedef struct op {
 extern const op *const op_table[]; /* what a model file may hold; NULL-terminated */
 const op *op_find(const char *name); /* in op_table; NULL if unknown */
 
-extern const op op_conv2d, op_linear, op_batchnorm, op_activation, op_pool, op_add, op_mul, op_pad, op_slice, op_transpose,
-    op_concat, op_reshape, op_flatten, op_dropout, op_resize, op_softmax, op_softmax_ce, op_sigmoid_bce, op_cast, op_quantise,
-    op_dequantise, op_fake_quant;
-extern const struct op_onnx conv2d_onnx, linear_onnx, batchnorm_onnx, activation_onnx, pool_onnx, add_onnx, mul_onnx, pad_onnx, slice_onnx,
-    transpose_onnx, concat_onnx, reshape_onnx, flatten_onnx, dropout_onnx, resize_onnx, softmax_onnx, cast_onnx, quantise_onnx, dequantise_onnx;
+#define OP(name) extern const op op_##name;
+#define ONNX(name) extern const struct op_onnx name##_onnx;
+#include "core/ops/ops.def"
 
 bool dtype_is_float(dtype type); /* f32, f16, bf16, f64 */
 /* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. Others are never fused in training. */

@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const resize_names[] = {"crop", "stretch", "letterbox"};
-static const char *const interpolation_names[] = {"bilinear", "bicubic", "nearest", "linear"};
-
 static void set_channels(preprocess *p, const double mean[3], const double std[3], double grey_mean, double grey_std)
 {
     for (int c = 0; c < 3; c++) {
@@ -72,8 +69,8 @@ void preprocess_write(const preprocess *p, json_writer *w)
     json_key(w, "bgr"), json_put_bool(w, p->bgr);
     write_floats(w, "mean", p->mean, p->channels);
     write_floats(w, "std", p->std, p->channels);
-    json_key(w, "resize"), json_put_string(w, resize_names[p->resize]);
-    json_key(w, "interpolation"), json_put_string(w, interpolation_names[p->interpolation]);
+    json_key(w, "resize"), json_put_string(w, option_choice("data", "resize", p->resize));
+    json_key(w, "interpolation"), json_put_string(w, option_choice("data", "interpolation", p->interpolation));
     json_key(w, "crop_fraction"), json_put_number(w, p->crop_fraction);
     if (p->crop_size > 0) json_key(w, "crop_size"), json_put_int(w, p->crop_size);
     json_end_object(w);
@@ -101,11 +98,11 @@ static status read_floats(const json *object, const char *key, int32_t count, do
     return OK;
 }
 
-static status read_name(const json *object, const char *key, const char *const *names, int count, int *value)
+/* Under its option's name, one of its choices. */
+static status read_choice(const json *object, const char *key, int *value)
 {
     const char *text = json_string(json_get(object, key));
-    for (*value = 0; text && *value < count; ++*value)
-        if (strcmp(text, names[*value]) == 0) return OK;
+    if (text && option_choice_find("data", key, text, value)) return OK;
     return FAIL(E_MODEL, "preprocess.%s is \"%s\", which is not known", key, text ? text : "");
 }
 
@@ -121,8 +118,8 @@ status preprocess_read(preprocess *p, const json *object)
     if (!json_bool(json_get(object, "bgr"), &p->bgr)) return FAIL(E_MODEL, "preprocess.bgr is missing");
     TRY(read_floats(object, "mean", p->channels, -1e30, p->mean));
     TRY(read_floats(object, "std", p->channels, 1e-30, p->std));
-    TRY(read_name(object, "resize", resize_names, 3, &resize));
-    TRY(read_name(object, "interpolation", interpolation_names, 4, &interpolation));
+    TRY(read_choice(object, "resize", &resize));
+    TRY(read_choice(object, "interpolation", &interpolation));
     if (!json_number(json_get(object, "crop_fraction"), &fraction) || !(fraction > 0 && fraction <= 1))
         return FAIL(E_MODEL, "preprocess.crop_fraction is missing or not in (0, 1]");
     if (json_get(object, "crop_size")) TRY(read_int(object, "crop_size", 1, 65536, &p->crop_size));

@@ -113,8 +113,6 @@ static status build_and_transfer(model *m, const task_setting *t, model_builder_
     return result;
 }
 
-static const char *const preprocess_names[] = {"torch", "caffe", "tf", "custom"};
-
 static bool same_preprocess(const preprocess *a, const preprocess *b)
 {
     bool same = a->bgr == b->bgr && a->channels == b->channels;
@@ -135,7 +133,8 @@ status prepare_model(model *m, const task_setting *t, model_builder_fn *build, m
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))
-        log_warn(l, "data.preprocess = %s, as the spec says, is not what %s was trained with", preprocess_names[s->data.preprocess], s->model.pretrained);
+        log_warn(l, "data.preprocess = %s, as the spec says, is not what %s was trained with",
+            option_choice("data", "preprocess", s->data.preprocess), s->model.pretrained);
     m->preprocess = wanted;
     TRY_OUT(model_set_classes(m, t->class_name, t->class_count));
     return OK;

@@ -1,77 +1,69 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/config/config.h"
 #include "core/train/checkpoint.h"
 #include "core/train/trainer_parts.h"
 
 /* ------------------------------------------------------------------------------------------------ resuming */
 
-/* What may differ without changing what is computed; epochs is the explicit way to train longer. */
-static bool may_differ(const char *key)
+/* An option's value in a checkpoint's spec, also one that this version does not take; NULL if the spec does not name the option. */
+static status old_value(const config *old, arena *a, const option *o, const char **value)
 {
-    static const char *const free_keys[] = {"train.output", "train.log_period", "train.epochs", "train.checkpoint_period",
-        "train.memory_limit", "train.patience", "train.early_stopping", "train.max_bad_steps", "data.threads", "data.prefetch",
-        "data.cache", "data.lint", "train.threads", "train.batch_size", NULL};
-    /* The sections of other commands. */
-    if (strncmp(key, "prune.", 6) == 0 || strncmp(key, "export.", 7) == 0 || strncmp(key, "infer.", 6) == 0) return true;
-    for (int i = 0; free_keys[i]; i++)
-        if (strcmp(key, free_keys[i]) == 0) return true;
-    return false;
-}
-
-/* Next "section.key" and its value of a resolved spec; false at the end. */
-typedef struct spec_cursor {
-    const char *at;
-    char section[64], key[160], value[4096];
-} spec_cursor;
-
-static bool next_value(spec_cursor *c)
-{
-    while (*c->at) {
-        size_t length = strcspn(c->at, "\n");
-        char line[4096];
-        snprintf(line, sizeof line, "%.*s", (int)length, c->at);
-        c->at += length + (c->at[length] == '\n');
-        char *equals = strchr(line, '=');
-        if (line[0] == '[') {
-            snprintf(c->section, sizeof c->section, "%.*s", (int)strcspn(line + 1, "]"), line + 1);
-        } else if (equals && line[0] != ';' && line[0] != '#') {
-            *equals = 0;
-            line[strcspn(line, " \t")] = 0;
-            snprintf(c->key, sizeof c->key, "%s.%.90s", c->section, line);
-            snprintf(c->value, sizeof c->value, "%s", equals + 1 + strspn(equals + 1, " \t"));
-            return true;
-        }
+    *value = NULL;
+    if (config_is_set(old, o->section, o->key)) {
+        *value = config_value_text(old, a, o);
+        return *value ? OK : FAIL_MEMORY(1);
     }
-    return false;
+    for (int64_t i = 0; i < old->error_count; i++) {
+        const config_error *e = &old->errors[i];
+        if (e->section && e->key && strcmp(e->section, o->section) == 0 && strcmp(e->key, o->key) == 0) *value = e->value;
+    }
+    return OK;
 }
 
-/* Value of `key` in a resolved spec; NULL if it is not there. */
-static const char *find_value(const char *text, const char *key, spec_cursor *c)
+/* What the checkpoint's spec says otherwise, a line each in `list`; what only one of the two knows is no difference. */
+static status list_changes(const trainer *t, const config *old, const config *now, char *list, size_t bytes)
 {
-    *c = (spec_cursor){.at = text};
-    while (next_value(c))
-        if (strcmp(c->key, key) == 0) return c->value;
-    return NULL;
+    arena a = {0};
+    status result = OK;
+    size_t used = 0;
+    list[0] = 0;
+    for (int32_t i = 0; i < option_count; i++) {
+        const option *o = &option_table[i];
+        const char *was, *is = config_value_text(now, &a, o);
+        if (!is) TRY_OUT(FAIL_MEMORY(1));
+        TRY_OUT(old_value(old, &a, o, &was));
+        if (!was || !config_is_set(now, o->section, o->key) || strcmp(was, is) == 0) continue;
+        if (strcmp(o->section, "train") == 0 && strcmp(o->key, "epochs") == 0) log_info(t->log, "train.epochs: %s -> %s", was, is);
+        if (option_may_differ(o)) continue;
+        int n = snprintf(list + used, bytes - used, "\n    %s.%s: was %.200s, now %.200s", o->section, o->key, was, is);
+        used = used + (size_t)n < bytes ? used + (size_t)n : bytes - 1;
+    }
+out:
+    arena_free(&a);
+    return result;
 }
 
+/* The old spec may name options that are no more: it is read without being finished, which would refuse them. */
 static status compare_specs(const trainer *t, const char *old_text)
 {
-    spec_cursor now = {.at = t->options->spec_text}, before;
+    config old = {0}, now = {0};
     char list[2048] = "";
-    size_t used = 0;
-    while (next_value(&now)) {
-        const char *old = find_value(old_text, now.key, &before);
-        if (!old || strcmp(old, now.value) == 0) continue;
-        if (strcmp(now.key, "train.epochs") == 0) log_info(t->log, "train.epochs: %s -> %s", old, now.value);
-        if (may_differ(now.key)) continue;
-        int n = snprintf(list + used, sizeof list - used, "\n    %s: was %.200s, now %.200s", now.key, old, now.value);
-        used = used + (size_t)n < sizeof list ? used + (size_t)n : sizeof list - 1;
-    }
-    if (used == 0) return OK;
-    return FAIL(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
-        "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors train.output=...",
-        t->folder, list, t->folder);
+    status result = OK;
+    TRY_OUT(config_init(&old));
+    TRY_OUT(config_init(&now));
+    TRY_OUT(config_read_text(&old, old_text, strlen(old_text), t->folder));
+    TRY_OUT(config_read_text(&now, t->options->spec_text, strlen(t->options->spec_text), "this run"));
+    TRY_OUT(list_changes(t, &old, &now, list, sizeof list));
+    if (list[0])
+        result = FAIL(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
+            "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors train.output=...",
+            t->folder, list, t->folder);
+out:
+    config_free(&old);
+    config_free(&now);
+    return result;
 }
 
 static status check_resumed(const trainer *t)

@@ -48,9 +48,8 @@ static status adopt_crop_size(const adopter *a, const char *key, const char *val
 
 static status adopt_interpolation(const adopter *a, const char *key, const char *value)
 {
-    static const char *const known[] = {"bilinear", "bicubic", "nearest", "linear", NULL};
-    for (int i = 0; known[i]; i++)
-        if (strcmp(value, known[i]) == 0) return set(a, "data", "interpolation", value);
+    int known;
+    if (option_choice_find("data", "interpolation", value, &known)) return set(a, "data", "interpolation", value);
     return bad(a, key, value, "bilinear, bicubic, nearest or linear");
 }
 
@@ -170,13 +169,12 @@ static bool same_pixels(const preprocess *a, const preprocess *b)
 /* Blue first is known with caffe's mean only; else it stays as it was, and the trainer warns. */
 static status put_pixels(const writer *w, const preprocess *p)
 {
-    static const char *const names[] = {"torch", "caffe", "tf"};
     const spec_model channels = {.channels = p->channels};
     if (!w->over && config_is_set(w->c, "data", "preprocess")) return OK;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < PREPROCESS_CUSTOM; i++) {
         preprocess known;
         TRY(preprocess_from_spec(&known, &channels, &(spec_data){.preprocess = (spec_preprocess)i}));
-        if (same_pixels(p, &known)) return put(w, "data", "preprocess", names[i]);
+        if (same_pixels(p, &known)) return put(w, "data", "preprocess", option_choice("data", "preprocess", i));
     }
     if (p->bgr) return OK;
     TRY(put(w, "data", "preprocess", "custom"));
@@ -186,13 +184,12 @@ static status put_pixels(const writer *w, const preprocess *p)
 
 status preprocess_to_options(const preprocess *p, config *c, const char *from, bool over)
 {
-    static const char *const resizes[] = {"crop", "stretch", "letterbox"}, *const filters[] = {"bilinear", "bicubic", "nearest", "linear"};
     const writer w = {c, from, over};
     TRY(put_int(&w, "model", "input_width", p->width));
     TRY(put_int(&w, "model", "input_height", p->height));
     TRY(put_int(&w, "model", "channels", p->channels));
-    TRY(put(&w, "data", "resize", resizes[p->resize]));
-    TRY(put(&w, "data", "interpolation", filters[p->interpolation]));
+    TRY(put(&w, "data", "resize", option_choice("data", "resize", p->resize)));
+    TRY(put(&w, "data", "interpolation", option_choice("data", "interpolation", p->interpolation)));
     TRY(put_floats(&w, "crop_fraction", &p->crop_fraction, 1));
     TRY(put_int(&w, "data", "crop_size", p->crop_size));
     return put_pixels(&w, p);

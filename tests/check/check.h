@@ -1,6 +1,6 @@
 /* check.h: every variant of kernels.def against the reference, on seeded descriptors and inputs.
  *
- * A family (tests/kernels/X.c, listed in families.def) says how to draw descriptors of its ops, which tensors a descriptor needs and what
+ * A family (tests/kernels/X.c defines X_family; every file there is one) says how to draw descriptors of its ops, which tensors a descriptor needs and what
  * its outputs' errors may be; the harness does the rest: guard bands round every output and scratch, inputs that must stay as they are,
  * create / pack / run, the same bits twice from different garbage, accumulation into what was there, refusals, reproducers, mutants, times.
  *
@@ -26,25 +26,7 @@
 #include "core/device/device.h"
 #include "kernels/desc.h"
 
-typedef union check_desc {
-    act_desc act;
-    conv2d_desc conv;
-    bn_desc bn;
-    pool_desc pool;
-    binary_desc binary;
-    cast_desc cast;
-    fake_quant_desc fake_quant;
-    pad_desc pad;
-    transpose_desc transpose;
-    concat_desc concat;
-    resize_desc resize;
-    dropout_desc dropout;
-    image_warp_desc image;
-    softmax_desc softmax;
-    loss_desc loss;
-    optimiser_desc optimiser;
-    fill_desc fill;
-} check_desc;
+typedef kernel_desc check_desc;
 
 typedef enum check_pattern {
     PATTERN_RANDOM,

@@ -17,12 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* FAMILY(x) for every tests/kernels/x.c: check.mk writes it. */
 #define FAMILY(x) extern const check_family x##_family;
-#include "tests/check/families.def"
+#include "families.def"
 #undef FAMILY
 static const check_family *const families[] = {
 #define FAMILY(x) &x##_family,
-#include "tests/check/families.def"
+#include "families.def"
 #undef FAMILY
     NULL,
 };
@@ -181,12 +182,34 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
     fflush(stdout);
 }
 
+static bool has_family(kernel_op op)
+{
+    for (const check_family *const *f = families; *f; f++)
+        for (int32_t k = 0; k < (*f)->op_count; k++)
+            if ((*f)->op[k] == op) return true;
+    return false;
+}
+
+/* An op that no file of tests/kernels names would run unchecked. */
+static void report_families(int32_t *test, int32_t *failures)
+{
+    int32_t without = 0;
+    for (int32_t op = 0; op < KERNEL_OP_COUNT; op++) {
+        if (has_family((kernel_op)op)) continue;
+        printf("# %s has no family: which file of tests/kernels draws its descriptors?\n", kernel_op_name((kernel_op)op));
+        without++;
+    }
+    printf("%s %d - every op has a family\n", without ? "not ok" : "ok", ++*test);
+    *failures += without;
+}
+
 static int check_all(const options *o)
 {
     int32_t test = 0, failures = 0;
     for (const check_family *const *f = families; *f; f++)
         for (int32_t k = 0; k < (*f)->op_count; k++)
             if (op_wanted(o, (*f)->op[k])) check_op(o, *f, (*f)->op[k], &test, &failures);
+    if (!o->only && !o->backend) report_families(&test, &failures);
     printf("1..%d\n", test);
     return failures ? 1 : test ? 0 : 2;
 }

@@ -108,7 +108,7 @@ static void draw_channels(rng *r, uint32_t kind, bool strips, conv2d_desc *d)
 
 static void generate(rng *r, kernel_op op, check_desc *desc)
 {
-    conv2d_desc *d = &desc->conv;
+    conv2d_desc *d = &desc->conv2d;
     if (check_chance(r, 8)) {
         if (check_chance(r, 8)) draw_many(r, op, d);
         else draw_wide(r, op, d);
@@ -178,7 +178,7 @@ static void forward_tensors(const conv2d_desc *d, check_tensors *t)
 
 static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
 {
-    const conv2d_desc *d = &desc->conv;
+    const conv2d_desc *d = &desc->conv2d;
     check_tensor src = {.type = d->src_type, .count = d->n * d->ih * d->iw * d->ic};
     check_tensor weight = {.type = d->weight_type, .count = d->oc * window_of(d)};
     check_tensor dst = {.type = d->dst_type, .count = d->n * d->oh * d->ow * d->oc};
@@ -203,14 +203,14 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
 
 static bool typed(kernel_op op, const check_desc *desc)
 {
-    const conv2d_desc *d = &desc->conv;
+    const conv2d_desc *d = &desc->conv2d;
     (void)op;
     return d->weight_type == DTYPE_I8 || d->compute != COMPUTE_F32;
 }
 
 static bool allows(kernel_op op, const check_desc *desc, check_pattern pattern)
 {
-    const conv2d_desc *d = &desc->conv;
+    const conv2d_desc *d = &desc->conv2d;
     (void)op;
     if (pattern == PATTERN_INFINITE) return false; /* infinity times the zeros of padding: not defined */
     /* What f16 rounds off denormals does not depend on their size, and every addend of the statistics carries it. */
@@ -222,7 +222,7 @@ static bool allows(kernel_op op, const check_desc *desc, check_pattern pattern)
 
 static int32_t alias(kernel_op op, const check_desc *desc)
 {
-    const conv2d_desc *d = &desc->conv;
+    const conv2d_desc *d = &desc->conv2d;
     return op == OP_CONV2D_FORWARD && d->epilogue.has_add && d->epilogue.add_type == d->dst_type ? CONV2D_ADD : -1;
 }
 

@@ -5,7 +5,7 @@
 
 static void generate(rng *r, kernel_op op, check_desc *desc)
 {
-    image_warp_desc *d = &desc->image;
+    image_warp_desc *d = &desc->image_warp;
     (void)op;
     d->n = 1 + rng_below(r, 5);
     d->height = check_size(r, 33);
@@ -23,7 +23,7 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
 
 static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
 {
-    const image_warp_desc *d = &desc->image;
+    const image_warp_desc *d = &desc->image_warp;
     (void)op;
     t->in[0] = (check_tensor){.type = DTYPE_U8, .count = d->bytes};
     t->in[1] = (check_tensor){.type = DTYPE_U8, .count = d->n * (int64_t)sizeof(image_source)};
@@ -47,7 +47,7 @@ static void draw_map(image_source *s, const image_warp_desc *d, rng *r)
 
 static void prepare(check_case *c, rng *r)
 {
-    const image_warp_desc *d = &c->desc.image;
+    const image_warp_desc *d = &c->desc.image_warp;
     image_source *sources = c->start.in[1];
     for (int64_t i = 0; i < d->n; i++) {
         int64_t room = d->bytes / d->n;
@@ -66,7 +66,7 @@ static void prepare(check_case *c, rng *r)
 /* Sums of what is added up: an average of 255s, through the colours, less the mean. */
 static double magnitude(const check_case *c, int32_t out, int64_t i)
 {
-    const image_warp_desc *d = &c->desc.image;
+    const image_warp_desc *d = &c->desc.image_warp;
     const image_source *s = (const image_source *)c->start.in[1] + i / (d->height * d->width * d->dst_channels);
     int64_t channel = i % d->dst_channels;
     int32_t from = d->bgr && d->channels == 3 ? 2 - (int32_t)channel : (int32_t)channel;

@@ -212,12 +212,8 @@ static void random_value(rng *r, const option *o, char *text)
     case OPTION_FLOAT: sprintf(text, "%.17g", number); return;
     case OPTION_BOOL: strcpy(text, part < 0.5 ? "true" : "off"); return;
     case OPTION_ENUM: {
-        int32_t skip = (int32_t)rng_below(r, 8);
-        const char *choice = o->choices;
-        for (; skip > 0 && strchr(choice, '|'); skip--) choice = strchr(choice, '|') + 1;
-        size_t length = strcspn(choice, "|");
-        memcpy(text, choice, length);
-        text[length] = 0;
+        int32_t choice = (int32_t)rng_below(r, 8), last = option_choice_count(o) - 1;
+        strcpy(text, o->choices[choice < last ? choice : last]);
         return;
     }
     case OPTION_TEXT:
@@ -229,6 +225,34 @@ static void random_value(rng *r, const option *o, char *text)
         *text = 0;
         return;
     }
+}
+
+/* The words are TLT's and the spec's documentation's; RESIZE_ and LOSS_ stand in spec.h. */
+static void choices_have_texts(void **state)
+{
+    (void)state;
+    int value = 7;
+    assert_string_equal(option_choice("data", "resize", RESIZE_LETTERBOX), "letterbox");
+    assert_string_equal(option_choice("train", "loss", LOSS_SIGMOID), "sigmoid");
+    assert_string_equal(option_choices("export", "calibrator")[CALIBRATOR_AUTO], "auto");
+    assert_null(option_choices("export", "calibrator")[CALIBRATOR_AUTO + 1]);
+    assert_true(option_choice_find("data", "interpolation", "linear", &value));
+    assert_int_equal(value, INTERPOLATION_LINEAR);
+    assert_false(option_choice_find("data", "interpolation", "bi", &value));
+    assert_false(option_choice_find("data", "interpolation", "", &value));
+    assert_int_equal(value, INTERPOLATION_LINEAR);
+}
+
+static void some_options_may_differ_on_resuming(void **state)
+{
+    (void)state;
+    assert_true(option_may_differ(option_find("train", "output")));
+    assert_true(option_may_differ(option_find("train", "epochs")));
+    assert_true(option_may_differ(option_find("export", "format"))); /* another command's section */
+    assert_true(option_may_differ(option_find("infer", "top_k")));
+    assert_false(option_may_differ(option_find("train", "seed")));
+    assert_false(option_may_differ(option_find("model", "arch")));
+    assert_false(option_may_differ(option_find("train", "top_k")));
 }
 
 static void dump_reads_back(void **state)
@@ -325,7 +349,7 @@ int main(void)
         cmocka_unit_test(defaults),    cmocka_unit_test(table),
         cmocka_unit_test(every_type),  cmocka_unit_test(origins),
         cmocka_unit_test(long_lines),  cmocka_unit_test(indentation),
-        cmocka_unit_test(dump_reads_back), cmocka_unit_test(template_reads_back),
+        cmocka_unit_test(choices_have_texts), cmocka_unit_test(some_options_may_differ_on_resuming), cmocka_unit_test(dump_reads_back), cmocka_unit_test(template_reads_back),
         cmocka_unit_test(full_stream_is_reported), cmocka_unit_test(random_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,6 +115,32 @@ static void text_of_a_convolution_reads_well(void **state)
     assert_true(kernel_bytes(OP_CONV2D_FORWARD, &d) == 2.0 * (2 * 63 * 6 + 4 * 9 * 3 + 2 * 63 * 4) + 4 * 4);
 }
 
+/* Counted by hand from the formulas of descriptors.def, with sizes that are primes so that no factor hides. */
+static void costs_are_those_of_the_formulas(void **state)
+{
+    (void)state;
+    static const struct { kernel_op op; const char *desc; double flops, bytes; } calls[] = {
+        {OP_RESIZE_FORWARD, "n2ih3iw5oh7ow11c13bilinear1", 8 * 2 * 7 * 11 * 13, 4 * (2 * 15 * 13 + 2 * 77 * 13)},
+        {OP_RESIZE_BACKWARD, "n2ih3iw5oh7ow11c13,type=f16", 0, 2 * (2 * 15 * 13 + 2 * 77 * 13)},
+        {OP_ADD, "n2pixels3channels5", 3 * 30, 4 * 3 * 30},
+        {OP_MUL, "n2pixels3channels5b_broadcast1", 30, 4 * (30 + 30 + 10)},
+        {OP_MUL_REDUCE, "n2pixels3channels5", 2 * 30, 4 * (30 + 30 + 10)},
+        {OP_BN_GRAD_APPLY, "rows7channels3,act=relu,has_add1", 4 * 21, 4 * 21 * 5 + 12 * 3},
+        {OP_POOL_BACKWARD, "n1ih4iw4c3oh2ow2kh2kw2sh2sw2", 12 * 4, 4 * (48 + 12) + 4 * 12},
+        {OP_PAD, "rank2,src_dim=3:5,dst_dim=2:4", 0, 4 * (8 + 8)},
+        {OP_CONCAT, "rows3inputs2,channels=5:7", 0, 4 * 2 * 36},
+        {OP_OPTIMISER, "count11segments1,rule=adam", 8 * 11, 4 * 11 * (4 + 4)},
+        {OP_FILL, "count11,type=f64", 0, 88},
+    };
+    kernel_desc d;
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        assert_int_equal(kernel_desc_parse(calls[i].op, calls[i].desc, &d), OK);
+        if (kernel_flops(calls[i].op, &d) != calls[i].flops || kernel_bytes(calls[i].op, &d) != calls[i].bytes)
+            fail_msg("%s %s: %g flops, %g bytes", kernel_op_name(calls[i].op), calls[i].desc, kernel_flops(calls[i].op, &d),
+                kernel_bytes(calls[i].op, &d));
+    }
+}
+
 static void bad_text_is_refused(void **state)
 {
     (void)state;
@@ -134,7 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_op_has_a_reference_last), cmocka_unit_test(selection_takes_prefers_and_explains),
         cmocka_unit_test(text_of_descriptors_round_trips), cmocka_unit_test(text_of_a_convolution_reads_well),
-        cmocka_unit_test(bad_text_is_refused),
+        cmocka_unit_test(costs_are_those_of_the_formulas), cmocka_unit_test(bad_text_is_refused),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

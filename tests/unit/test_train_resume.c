@@ -217,6 +217,10 @@ static void resuming_must_not_change_the_run(void **state)
     assert_int_equal(fixture_train(&other), E_USAGE);
     assert_non_null(strstr(status_message(), "schedule.learning_rate: was 0.05, now 0.1"));
     assert_non_null(strstr(status_message(), "train.seed: was 42, now 7"));
+    /* What does not change the run, and what other commands read. */
+    fixture_run free_to = {.folder = "change", .stop_at = 4, .resume = true,
+        .overrides = "train.log_period=3 data.prefetch=2 data.cache=/tmp/a#b prune.threshold=0.5 infer.top_k=2"};
+    train(&free_to);
     fixture_run longer = {.folder = "change", .overrides = "train.epochs=3", .resume = true};
     train(&longer);
     assert_int_equal(longer.summary.step, 18);
