@@ -126,11 +126,11 @@ static status time_engine(const bench *b, engine *e)
     float *scores = malloc((size_t)b->batch * CLASSES * sizeof *scores);
     if (!scores) return FAIL_MEMORY(b->batch * CLASSES * 4);
     TRY(runner_create(&r, &e->graph, b->dev, b->batch));
-    for (int i = 0; i < 3 && result == OK; i++) result = runner_run(r, scores, b->images, b->batch);
+    for (int i = 0; i < 3 && result == OK; i++) result = runner_run(r, (float *const[]){scores}, b->images, b->batch);
     begin = clock_seconds();
     while (result == OK && runs < MAX_RUNS && (runs < 5 || clock_seconds() - begin < b->seconds)) {
         double start = now(b);
-        result = runner_run(r, scores, b->images, b->batch);
+        result = runner_run(r, (float *const[]){scores}, b->images, b->batch);
         time[runs++] = now(b) - start;
     }
     if (result == OK) {

@@ -48,7 +48,7 @@ static status open_contender(contender *t, const char *path, device *dev, int64_
     if (!t->images || !t->scores) return FAIL_MEMORY(pixels * 4);
     rng r = rng_make(1, RNG_TEST, 0); /* not zeros: they run faster than pictures on some machines */
     for (int64_t i = 0; i < pixels; i++) t->images[i] = rng_normal(&r);
-    for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, t->scores, t->images, n));
+    for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, (float *const[]){t->scores}, t->images, n));
     return OK;
 }
 
@@ -121,7 +121,7 @@ out:
 static status time_once(contender *t, int64_t n)
 {
     double begin = clock_seconds();
-    TRY(runner_run(t->network.runner, t->scores, t->images, n));
+    TRY(runner_run(t->network.runner, (float *const[]){t->scores}, t->images, n));
     t->spent += t->sample[t->samples++] = clock_seconds() - begin;
     return OK;
 }

@@ -99,7 +99,7 @@ void export_images_close(export_images *x)
 
 static status predict(void *context, const batch *b, float *const *output)
 {
-    return runner_run(context, output[0], b->images, b->n);
+    return runner_run(context, output, b->images, b->n);
 }
 
 status export_images_score(void *context, graph *g, double *points)

@@ -156,7 +156,7 @@ static status report_image(job *j, int64_t i)
 static status run_batch(job *j, int64_t count)
 {
     TRY(pool_run(j->pool, load_image, j, count));
-    TRY(runner_run(j->net.runner, j->score, j->input, count));
+    TRY(runner_run(j->net.runner, (float *const[]){j->score}, j->input, count));
     scores_to_probabilities(j->score, count, j->net.class_count, j->net.sigmoid);
     for (int64_t i = 0; i < count; i++) {
         const char *name = j->ds->samples[j->first + i].name;

@@ -12,7 +12,7 @@ static status open_engine(network *n, const char *path)
 {
     n->is_engine = true;
     TRY(engine_load(&n->engine, path));
-    n->task = task_find(NULL);
+    TRY(task_of_file(&n->task, n->engine.task, path));
     n->preprocess = &n->engine.preprocess;
     n->class_name = n->engine.class_name;
     n->class_count = n->engine.class_count;
@@ -49,8 +49,7 @@ status network_open(network *n, const char *path, device *dev, int64_t max_batch
     *n = (network){0};
     status result = engine_is_engine(path) ? open_engine(n, path) : open_model(n, path);
     if (result == OK) result = runner_create(&n->runner, n->is_engine ? &n->engine.graph : &n->graph, dev, max_batch);
-    if (result == OK && runner_classes(n->runner) != n->class_count)
-        result = FAIL(E_MODEL, "%s: %lld scores for %lld classes", path, (long long)runner_classes(n->runner), (long long)n->class_count);
+    if (result == OK) result = n->task->check(n->is_engine ? &n->engine.graph : &n->graph, n->class_count, path);
     if (result != OK) network_close(n);
     return result;
 }
@@ -90,7 +89,7 @@ int64_t network_parameters(const network *n)
 status network_predict(void *context, const batch *b, float *const *output)
 {
     const network *n = context;
-    return runner_run(n->runner, output[0], b->images, b->n);
+    return runner_run(n->runner, output, b->images, b->n);
 }
 
 /* ------------------------------------------------------------------------------------------------ what it was trained with */

@@ -17,7 +17,7 @@
  *                     40  24  zero
  *     The sections follow without gaps but zero padding to a multiple of 64; the file ends with the last section's padding.
  *
- *     META     JSON object: precision, output, source, classes, preprocess, calibration, layers
+ *     META     JSON object: precision, task (absent: classification), output, source, classes, preprocess, calibration, layers
  *     GRAPH    JSON as graph_write_json writes it (model.h)
  *     WEIGHTS  the values of every PARAM, STATE and CONST edge, in the order of GRAPH's edges, each at a multiple of 64 with zero padding
  *              behind: the layout in memory, so that a mapping of the file is used as it is
@@ -39,7 +39,7 @@
 #include "core/graph/graph.h"
 #include "core/tensor/preprocess.h"
 
-enum { ENGINE_VERSION = 1, ENGINE_ALIGN = 64 };
+enum { ENGINE_VERSION = 2, ENGINE_ALIGN = 64 }; /* classifiers are written as version 1, which earlier builds read */
 
 /* One conv2d or linear layer. */
 typedef struct engine_layer {
@@ -53,9 +53,10 @@ typedef struct engine_layer {
 } engine_layer;
 
 typedef struct engine {
-    graph graph;                      /* fused (and quantised), batch 1; input 0 "image", output 0 scores */
+    graph graph;                      /* fused (and quantised), batch 1; input 0 "image", outputs the task's  */
     arena memory;                     /* of the strings and arrays below                                   */
     spec_engine_precision precision;
+    const char *task;                 /* what it is for (core/task/task.h); "": classification             */
     bool sigmoid;                     /* scores become probabilities by sigmoid, else softmax              */
     const char **class_name;          /* [class_count] */
     int64_t class_count;

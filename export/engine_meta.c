@@ -37,6 +37,7 @@ void engine_describe(const engine *e, json_writer *w)
     hash128_hex(e->source_hash, hash);
     json_begin_object(w);
     json_key(w, "precision"), json_put_string(w, engine_precision_name(e->precision));
+    if (e->task && *e->task) json_key(w, "task"), json_put_string(w, e->task);
     json_key(w, "output"), json_put_string(w, option_choice("train", "loss", e->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX));
     json_key(w, "source");
     json_begin_object(w);
@@ -176,6 +177,8 @@ status engine_meta_read(engine *e, const json *root, const char *what)
     TRY(read_word(&r, root, "output", option_choices("train", "loss"), &output));
     e->precision = (spec_engine_precision)precision;
     e->sigmoid = output == LOSS_SIGMOID;
+    e->task = "";
+    if (json_get(root, "task")) TRY(read_text(&r, root, "task", &e->task));
     TRY(read_source(&r, root));
     TRY(read_classes(&r, root));
     TRY(preprocess_read(&e->preprocess, json_get(root, "preprocess")));

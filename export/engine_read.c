@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/graph/model.h"
+#include "core/task/task.h"
 #include "export/engine_format.h"
 
 static bool all_zero(const uint8_t *bytes, uint64_t count)
@@ -21,8 +22,8 @@ static bool hash_is(hash128 h, const uint64_t checksum[2])
 static status check_header(const engine_front *front, size_t count, const char *what, bool check_checksums)
 {
     const engine_header *h = &front->header;
-    if (h->version != ENGINE_VERSION)
-        return FAIL(E_MODEL, "%s: engine file of version %" PRIu32 ", this build reads version %d: export the model again", what,
+    if (h->version < 1 || h->version > ENGINE_VERSION)
+        return FAIL(E_MODEL, "%s: engine file of version %" PRIu32 ", this build reads versions 1 to %d: export the model again", what,
                     h->version, ENGINE_VERSION);
     if (h->file_bytes != count)
         return FAIL(E_MODEL, "%s: %zu bytes, but its header says %" PRIu64 ": the file is %s", what, count, h->file_bytes,
@@ -76,14 +77,14 @@ static status check_whole(const engine *e, const char *what)
 {
     const graph *g = &e->graph;
     if (g->input_count != 1 || g->output_count < 1) return FAIL(E_MODEL, "%s: expected one input and an output", what);
-    const edge *in = &g->edges[g->inputs[0]], *out = &g->edges[g->outputs[0]];
+    const edge *in = &g->edges[g->inputs[0]];
     const preprocess *p = &e->preprocess;
+    const task *t;
     if (in->type != DTYPE_F32 || !shape_equal(in->shape, shape_4(1, p->height, p->width, p->channels)))
         return FAIL(E_MODEL, "%s: the network's input is not f32 [1, %d, %d, %d] as preprocessing says", what, p->height, p->width,
                     p->channels);
-    if (out->type != DTYPE_F32 || !shape_equal(out->shape, shape_2(1, e->class_count)))
-        return FAIL(E_MODEL, "%s: the network's output is not f32 [1, %" PRId64 "] as the list of classes says", what, e->class_count);
-    return OK;
+    TRY(task_of_file(&t, e->task, what));
+    return t->check(g, e->class_count, what);
 }
 
 /* Before anything is allocated for them. */

@@ -33,9 +33,9 @@ static status collect_weights(const graph *g, uint8_t **data, size_t *bytes)
     return OK;
 }
 
-static void fill_front(engine_front *front, const void *const data[], const size_t bytes[])
+static void fill_front(engine_front *front, const engine *e, const void *const data[], const size_t bytes[])
 {
-    *front = (engine_front){.header = {.version = ENGINE_VERSION, .section_count = SECTION_COUNT}};
+    *front = (engine_front){.header = {.version = e->task && *e->task ? ENGINE_VERSION : 1, .section_count = SECTION_COUNT}};
     memcpy(front->header.magic, ENGINE_MAGIC, sizeof front->header.magic);
     uint64_t offset = sizeof *front;
     for (int i = 0; i < SECTION_COUNT; i++) {
@@ -54,13 +54,13 @@ static void fill_front(engine_front *front, const void *const data[], const size
     front->header.checksum[1] = h.high;
 }
 
-static status write_file(const char *path, const void *const data[], const size_t bytes[])
+static status write_file(const engine *e, const char *path, const void *const data[], const size_t bytes[])
 {
     static const uint8_t zero[ENGINE_ALIGN];
     engine_front front;
     file_writer w = {0};
     status result = OK;
-    fill_front(&front, data, bytes);
+    fill_front(&front, e, data, bytes);
     TRY(file_writer_open(&w, path));
     TRY_OUT(file_writer_write(&w, &front, sizeof front));
     for (int i = 0; i < SECTION_COUNT; i++) {
@@ -85,7 +85,7 @@ status engine_save(engine *e, const char *path)
     TRY_OUT(graph_write_json(&e->graph, &text));
     TRY_OUT(json_writer_finish(&text, &graph_text, &bytes[SECTION_GRAPH]));
     TRY_OUT(collect_weights(&e->graph, &weights, &bytes[SECTION_WEIGHTS]));
-    TRY_OUT(write_file(path, (const void *const[]){meta_text, graph_text, weights}, bytes));
+    TRY_OUT(write_file(e, path, (const void *const[]){meta_text, graph_text, weights}, bytes));
     TRY_OUT(hash128_of_file(path, &e->file_hash));
 out:
     json_writer_free(&meta);

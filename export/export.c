@@ -168,11 +168,12 @@ status export_describe(engine *e, const model *m, const graph *float_graph, cons
     e->preprocess = m->preprocess;
     e->source_hash = m->file_hash;
     e->calibrator = "";
+    e->task = arena_strdup(&e->memory, m->task ? m->task : "");
     e->float_score = e->score = -1;
     e->source_name = arena_strdup(&e->memory, o->source_name ? o->source_name : "");
     e->class_name = ARENA_ARRAY(&e->memory, const char *, m->class_count);
     e->layers = ARENA_ARRAY(&e->memory, engine_layer, float_graph->node_count);
-    if (!e->source_name || !e->class_name || !e->layers) return FAIL_MEMORY(4096);
+    if (!e->task || !e->source_name || !e->class_name || !e->layers) return FAIL_MEMORY(4096);
     e->class_count = m->class_count;
     for (int64_t i = 0; i < m->class_count; i++) {
         if (!(e->class_name[i] = arena_strdup(&e->memory, m->class_name[i]))) return FAIL_MEMORY(64);

@@ -136,7 +136,7 @@ static status run_batch(graft_engine *e, float *probability, const graft_image *
         image_free(&im);
         TRY(result);
     }
-    TRY(runner_run(e->runner, probability, e->input, count));
+    TRY(runner_run(e->runner, (float *const[]){probability}, e->input, count));
     scores_to_probabilities(probability, count, e->engine.class_count, e->engine.sigmoid);
     return OK;
 }
@@ -164,7 +164,7 @@ int graft_run_tensor(graft_engine *e, float *score, const float *tensor, int64_t
         return FAIL(E_USAGE, "graft_run_tensor: NULL argument, or a count below 0 (%" PRId64 ")", count);
     pthread_mutex_lock(&e->lock);
     int threads = swap_threads(e->dev->threads);
-    status result = runner_run(e->runner, score, tensor, count);
+    status result = runner_run(e->runner, (float *const[]){score}, tensor, count);
     swap_threads(threads);
     pthread_mutex_unlock(&e->lock);
     return result;

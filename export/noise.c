@@ -127,18 +127,48 @@ typedef struct network_probe {
     plan *exact_plan, *noisy_plan;
     edge_id exact_input, noisy_input;
     int64_t input_size;
-    comparison sum;
+    comparison sum[GRAPH_MAX_OUTPUTS]; /* [count]: heads */
+    int32_t count;
+    bool inner;                        /* they are not the networks' outputs */
     float *exact, *noisy;
 } network_probe;
+
+/* The networks' predictions; returns the elements of the largest. */
+static int64_t find_heads(network_probe *p, const graph *g, const graph *quantised)
+{
+    edge_id exact[GRAPH_MAX_OUTPUTS], noisy[GRAPH_MAX_OUTPUTS];
+    int64_t largest = 1;
+    p->count = graph_heads(g, exact);
+    graph_heads(quantised, noisy);
+    p->inner = exact[0] != g->outputs[0];
+    for (int32_t k = 0; k < p->count; k++) {
+        int64_t count = shape_count(g->edges[exact[k]].shape);
+        p->sum[k] = (comparison){.exact = exact[k], .noisy = noisy[k], .count = count};
+        largest = count > largest ? count : largest;
+    }
+    return largest;
+}
+
+static const comparison *add_up(network_probe *p)
+{
+    for (int32_t k = 1; k < p->count; k++) {
+        p->sum[0].signal += p->sum[k].signal;
+        p->sum[0].noise += p->sum[k].noise;
+    }
+    return &p->sum[0];
+}
 
 static status compare_image(void *context, const float *image)
 {
     network_probe *p = context;
     TRY(run(p->exact_plan, p->exact_input, image, p->input_size));
     TRY(run(p->noisy_plan, p->noisy_input, image, p->input_size));
-    TRY(get(p->exact_plan, p->sum.exact, p->exact, p->sum.count));
-    TRY(get(p->noisy_plan, p->sum.noisy, p->noisy, p->sum.count));
-    compare(&p->sum, p->exact, p->noisy);
+    for (int32_t k = 0; k < p->count; k++) {
+        comparison *c = &p->sum[k];
+        TRY(get(p->exact_plan, c->exact, p->exact, c->count));
+        TRY(get(p->noisy_plan, c->noisy, p->noisy, c->count));
+        compare(c, p->exact, p->noisy);
+    }
     return OK;
 }
 
@@ -146,17 +176,16 @@ status noise_network(double *db, const graph *g, const graph *quantised, device 
 {
     arena a = {0};
     network_probe p = {.exact_input = g->inputs[0], .noisy_input = quantised->inputs[0]};
-    p.sum = (comparison){.exact = g->outputs[0], .noisy = quantised->outputs[0]};
-    p.sum.count = shape_count(g->edges[g->outputs[0]].shape);
+    const int64_t largest = find_heads(&p, g, quantised);
     p.input_size = shape_count(g->edges[g->inputs[0]].shape);
     status result = OK;
-    p.exact = ARENA_ARRAY(&a, float, p.sum.count);
-    p.noisy = ARENA_ARRAY(&a, float, p.sum.count);
-    if (!p.exact || !p.noisy) TRY_OUT(FAIL_MEMORY(p.sum.count * 8));
-    TRY_OUT(plan_create(&p.exact_plan, g, dev, &(plan_options){0}));
-    TRY_OUT(plan_create(&p.noisy_plan, quantised, dev, &(plan_options){0}));
+    p.exact = ARENA_ARRAY(&a, float, largest);
+    p.noisy = ARENA_ARRAY(&a, float, largest);
+    if (!p.exact || !p.noisy) TRY_OUT(FAIL_MEMORY(largest * 8));
+    TRY_OUT(plan_create(&p.exact_plan, g, dev, &(plan_options){.keep_activations = p.inner}));
+    TRY_OUT(plan_create(&p.noisy_plan, quantised, dev, &(plan_options){.keep_activations = p.inner}));
     TRY_OUT(for_images(data, p.input_size, compare_image, &p));
-    *db = decibel(&p.sum);
+    *db = decibel(add_up(&p));
 out:
     plan_destroy(p.exact_plan);
     plan_destroy(p.noisy_plan);

@@ -35,9 +35,16 @@ shape runner_input(const runner *r)
     return s;
 }
 
-int64_t runner_classes(const runner *r)
+int32_t runner_outputs(const runner *r)
 {
-    return r->g->edges[r->g->outputs[0]].shape.dim[1];
+    return r->g->output_count;
+}
+
+shape runner_output(const runner *r, int32_t k)
+{
+    shape s = r->g->edges[r->g->outputs[k]].shape;
+    s.dim[0] = 1;
+    return s;
 }
 
 int64_t runner_max_batch(const runner *r)
@@ -48,11 +55,14 @@ int64_t runner_max_batch(const runner *r)
 static status check_graph(const graph *g)
 {
     if (g->input_count < 1 || g->output_count < 1) return FAIL(E_MODEL, "the network needs an input and an output");
-    const edge *in = &g->edges[g->inputs[0]], *out = &g->edges[g->outputs[0]];
+    const edge *in = &g->edges[g->inputs[0]];
     if (g->input_count != 1 || in->type != DTYPE_F32 || in->shape.rank != 4)
         return FAIL(E_MODEL, "the network must take one f32 image [n, h, w, c]");
-    if (out->type != DTYPE_F32 || out->shape.rank != 2)
-        return FAIL(E_MODEL, "the network must give f32 scores [n, classes]");
+    for (int32_t k = 0; k < g->output_count; k++) {
+        const edge *out = &g->edges[g->outputs[k]];
+        if (out->type != DTYPE_F32 || out->shape.rank < 2 || out->shape.dim[0] != in->shape.dim[0])
+            return FAIL(E_MODEL, "output %d of the network must be f32 [n, ...]", (int)k);
+    }
     return OK;
 }
 
@@ -160,22 +170,26 @@ static status run_front(runner *r, const kept_plan *k, const float *images)
     return OK;
 }
 
-static status run_batch(runner *r, float *scores, const float *images, int64_t batch)
+static status run_batch(runner *r, float *const *output, int64_t done, const float *images, int64_t batch)
 {
     kept_plan *k;
     TRY(plans_for(r, batch, &k));
     if (k->front) TRY(run_front(r, k, images));
     else TRY(plan_set_input(k->plan, r->g->inputs[0], images, (size_t)(batch * shape_count(runner_input(r))) * sizeof *images));
     TRY(plan_run(k->plan));
-    return plan_get(k->plan, r->g->outputs[0], scores, (size_t)(batch * runner_classes(r)) * sizeof *scores);
+    for (int32_t i = 0; i < runner_outputs(r); i++) {
+        int64_t each = shape_count(runner_output(r, i));
+        TRY(plan_get(k->plan, r->g->outputs[i], output[i] + done * each, (size_t)(batch * each) * sizeof *output[i]));
+    }
+    return OK;
 }
 
-status runner_run(runner *r, float *scores, const float *images, int64_t n)
+status runner_run(runner *r, float *const *output, const float *images, int64_t n)
 {
-    int64_t size = shape_count(runner_input(r)), classes = runner_classes(r);
+    int64_t size = shape_count(runner_input(r));
     for (int64_t done = 0; done < n;) {
         int64_t batch = n - done < r->max_batch ? n - done : r->max_batch;
-        TRY(run_batch(r, scores + done * classes, images + done * size, batch));
+        TRY(run_batch(r, output, done, images + done * size, batch));
         done += batch;
     }
     return OK;

@@ -132,12 +132,12 @@ static status find_matches(job *j, channel_map *m, const bool *keep)
     status result = OK;
     TRY_OUT(pass_inference(&dense, m->g));
     TRY_OUT(graph_resize_batch(&dense, j->options->data->batch));
-    edge_id outputs[GRAPH_MAX_OUTPUTS];
-    memcpy(outputs, dense.outputs, sizeof outputs);
-    for (int32_t k = 0; k < j->inference.output_count; k++) {
-        edge_id output = j->inference.outputs[k];
-        TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense, outputs[k]), features_behind(&j->inference, output)));
-        TRY_OUT(add_match(j, m, keep, &dense, outputs[k], output));
+    edge_id heads[GRAPH_MAX_OUTPUTS], small_heads[GRAPH_MAX_OUTPUTS];
+    int32_t count = graph_heads(&dense, heads);
+    graph_heads(&j->inference, small_heads);
+    for (int32_t k = 0; k < count; k++) {
+        TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense, heads[k]), features_behind(&j->inference, small_heads[k])));
+        TRY_OUT(add_match(j, m, keep, &dense, heads[k], small_heads[k]));
     }
     TRY_OUT(match_between(j, m, keep, &dense));
     dense.output_count = j->match_count;

@@ -230,6 +230,22 @@ int64_t graph_macs(const graph *g)
     return sum;
 }
 
+int32_t graph_heads(const graph *g, edge_id heads[GRAPH_MAX_OUTPUTS])
+{
+    int32_t count = 0;
+    for (int32_t k = 0; k < g->output_count; k++) {
+        const edge *e = &g->edges[g->outputs[k]];
+        const node *n = e->producer == NODE_NONE ? NULL : &g->nodes[e->producer];
+        if (!n || !n->op->head_in) {
+            if (count < GRAPH_MAX_OUTPUTS) heads[count++] = g->outputs[k];
+            continue;
+        }
+        for (int32_t i = 0; i < n->in_count; i++)
+            if (n->op->head_in >> i & 1 && n->in[i] != EDGE_NONE && count < GRAPH_MAX_OUTPUTS) heads[count++] = n->in[i];
+    }
+    return count;
+}
+
 int32_t graph_consumers(const graph *g, edge_id e)
 {
     int32_t count = 0;

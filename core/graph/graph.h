@@ -125,6 +125,9 @@ status graph_check(const graph *g);
 
 int64_t graph_param_count(const graph *g);          /* elements of all PARAM edges          */
 int64_t graph_macs(const graph *g);                 /* multiply-adds at the present shape: conv2d and linear */
+/* The edges where the network's predictions stand before they are turned into results: of an output made by a node that says so
+ * (op.head_in) those inputs of it, else the output itself. Returns how many; auxiliary outputs stand last, as in outputs. */
+int32_t graph_heads(const graph *g, edge_id heads[GRAPH_MAX_OUTPUTS]);
 int32_t graph_consumers(const graph *g, edge_id e); /* nodes that read e, + 1 if an output  */
 
 #endif

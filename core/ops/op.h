@@ -48,6 +48,7 @@ typedef struct kernel_binding {
 
 struct autodiff;
 struct graph_builder;
+struct loss_terms;
 
 typedef struct op {
     const char *name;            /* in model files: "conv2d" */
@@ -59,6 +60,7 @@ typedef struct op {
     bool internal;               /* made by autodiff or lowering: never in a model file        */
     bool over_ranks;             /* a sum over the ranks of a training, in 0 to out 0, same shape: no kernel, describe is NULL */
     bool straight_through;       /* out 0 stands for in 0: a parameter read through it gets its gradient unchanged */
+    uint32_t head_in;            /* bits: inputs that are the network's raw predictions (graph_heads); 0: it is no head */
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
@@ -77,6 +79,9 @@ typedef struct op {
     int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
     /* Attributes that count channels, after pruning gave in[1] this shape (depthwise groups). NULL: there are none. */
     void (*cut)(void *attr, shape weight);
+    /* Training: appends what this node is trained by, from inputs for labels that it makes, and its terms; its own forward is for inference
+     * alone. grad_scale and loss_scale as of a task's add_loss (core/task/task.h). NULL: nothing. */
+    status (*add_loss)(graph *g, const node *n, double grad_scale, edge_id loss_scale, struct loss_terms *terms);
     const struct op_onnx *onnx; /* onnx.h; NULL: ONNX has no such operator */
 } op;
 

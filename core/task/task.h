@@ -81,6 +81,9 @@ typedef struct task {
     /* fit.c: fits it to features of the training images. *fitted false: it keeps its values, and the log says why. NULL: never. */
     status (*fit_head)(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 
+    /* outputs.c: E_MODEL, with `what`, unless the outputs of a network in evaluation mode are this task's. */
+    status (*check)(const graph *g, int64_t class_count, const char *what);
+
     /* score.c: judging. */
     int32_t (*figures)(const task_setting *t, figure f[FIGURE_MAX]); /* how many */
     status (*score_create)(task_score **s, const task_setting *t, int64_t worst); /* worst: how many of the worst mistakes are kept */

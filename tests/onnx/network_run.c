@@ -45,7 +45,7 @@ static status scores_of(context *c, graph *g, const char *name, const float *ima
     float *scores = ARENA_ARRAY(&c->memory, float, COUNT * CLASSES);
     if (!scores) return FAIL_MEMORY(COUNT * CLASSES * 4);
     TRY(runner_create(&r, g, c->dev, COUNT));
-    status result = runner_run(r, scores, images, COUNT);
+    status result = runner_run(r, (float *const[]){scores}, images, COUNT);
     runner_destroy(r);
     return result == OK ? save(c, name, scores, COUNT * CLASSES) : result;
 }
@@ -216,11 +216,11 @@ static status run_images(context *c, graph *g, const char *images, const char *o
     runner *r;
     TRY(file_read_all(&c->memory, images, 1 << 30, &bytes, &size));
     TRY(runner_create(&r, g, c->dev, 32));
-    int64_t per_image = shape_count(runner_input(r)), classes = runner_classes(r), n = (int64_t)size / 4 / per_image;
+    int64_t per_image = shape_count(runner_input(r)), classes = runner_output(r, 0).dim[1], n = (int64_t)size / 4 / per_image;
     float *scores = ARENA_ARRAY(&c->memory, float, n *classes);
     status result = scores ? OK : FAIL_MEMORY(n * classes * 4);
     for (int64_t i = 0; result == OK && i < n; i += 32)
-        result = runner_run(r, scores + i * classes, (const float *)bytes + i * per_image, n - i < 32 ? n - i : 32);
+        result = runner_run(r, (float *const[]){scores + i * classes}, (const float *)bytes + i * per_image, n - i < 32 ? n - i : 32);
     runner_destroy(r);
     return result == OK ? file_write_all(out, scores, (size_t)(n * classes) * 4) : result;
 }

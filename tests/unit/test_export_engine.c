@@ -120,8 +120,8 @@ static void test_same_scores(void **state)
         float one[IMAGES * NET_CLASSES], many[IMAGES * NET_CLASSES];
         GOOD(engine_load(&e, f->path[i]));
         GOOD(runner_create(&r, &e.graph, f->dev, 4));
-        GOOD(runner_run(r, many, f->images.pixels, IMAGES));
-        for (int64_t k = 0; k < IMAGES; k++) GOOD(runner_run(r, one + k * NET_CLASSES, f->images.pixels + k * NET_IMAGE, 1));
+        GOOD(runner_run(r, (float *const[]){many}, f->images.pixels, IMAGES));
+        for (int64_t k = 0; k < IMAGES; k++) GOOD(runner_run(r, (float *const[]){one + k * NET_CLASSES}, f->images.pixels + k * NET_IMAGE, 1));
         if (i == 1) assert_memory_equal(one, many, sizeof one); /* integers */
         for (int k = 0; k < IMAGES * NET_CLASSES; k++) assert_true(fabsf(one[k] - many[k]) <= 1e-4f * (1 + fabsf(many[k])));
         runner_destroy(r);
@@ -145,7 +145,7 @@ static void test_cut_batch(void **state)
         for (int k = 0; k < 2; k++) {
             api.cache_bytes = k == 0 ? 0 : 30 << 10;
             GOOD(runner_create(&r, &e.graph, &dev, IMAGES));
-            for (int again = 0; again < 2; again++) GOOD(runner_run(r, scores[k], f->images.pixels, IMAGES));
+            for (int again = 0; again < 2; again++) GOOD(runner_run(r, (float *const[]){scores[k]}, f->images.pixels, IMAGES));
             runner_destroy(r);
             GOOD(graph_resize_batch(&e.graph, IMAGES));
             GOOD(slices_choose(&cut, &e.graph, api.cache_bytes));
@@ -246,7 +246,7 @@ static void test_half(void **state)
     run_plan(&plain.graph, f->dev, f->images.pixels, expected);
     run_plan(&e.graph, f->dev, f->images.pixels, half);
     GOOD(runner_create(&r, &e.graph, f->dev, 4));
-    GOOD(runner_run(r, wide, f->images.pixels, IMAGES));
+    GOOD(runner_run(r, (float *const[]){wide}, f->images.pixels, IMAGES));
     double n = (double)e.graph.node_count;
     assert_true(score_error(half, expected) > 0 && score_error(half, expected) < n * 0x1p-11);
     assert_true(score_error(wide, expected) > 0 && score_error(wide, expected) < n * 0x1p-11);

@@ -41,7 +41,7 @@ static void scores_of(const model *m, const uint8_t *pixels, float *scores)
     assert_int_equal(export_float_graph(&g, &m->graph), OK);
     assert_int_equal(device_open(&dev, SPEC_DEVICE_CPU, 0, 1, NULL), OK);
     assert_int_equal(runner_create(&r, &g, dev, 1), OK);
-    assert_int_equal(runner_run(r, scores, image, 1), OK);
+    assert_int_equal(runner_run(r, (float *const[]){scores}, image, 1), OK);
     runner_destroy(r);
     device_close(dev);
     graph_free(&g);

@@ -70,7 +70,7 @@ static void scores_of(fixture *f, const graph *from, const float *images, int64_
     GOOD(pass_inference(&inference, from));
     GOOD(pass_lower(&g, &inference, false));
     GOOD(runner_create(&r, &g, f->dev, n));
-    GOOD(runner_run(r, scores, images, n));
+    GOOD(runner_run(r, (float *const[]){scores}, images, n));
     runner_destroy(r);
     graph_free(&g);
     graph_free(&inference);

@@ -37,6 +37,8 @@ status classify_fresh_head(graph *g, int64_t classes, uint64_t seed);
 bool classify_is_head(const graph *g, int32_t output, const char *name);
 /* fit.c */
 status classify_fit_head(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
+/* outputs.c */
+status classify_check(const graph *g, int64_t class_count, const char *what);
 /* score.c */
 int32_t classify_figures(const task_setting *t, figure f[FIGURE_MAX]);
 status classify_score_create(task_score **s, const task_setting *t, int64_t worst);

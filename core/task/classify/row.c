@@ -10,6 +10,7 @@ const task task_classification = {
     .fresh_head = classify_fresh_head,
     .is_head = classify_is_head,
     .fit_head = classify_fit_head,
+    .check = classify_check,
     .figures = classify_figures,
     .score_create = classify_score_create,
     .score_destroy = classify_score_destroy,
