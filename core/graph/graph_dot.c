@@ -161,8 +161,7 @@ status graph_write_dot(const graph *g, const char *title, const char *path)
     writer w = {.g = g};
     TRY(edge_uses_init(&w.uses, g));
     status result = OK;
-    w.box = malloc(((size_t)g->node_count + 1) * sizeof *w.box);
-    if (!w.box) TRY_OUT(FAIL_MEMORY((size_t)g->node_count * sizeof *w.box));
+    TRY_ALLOC_OUT(w.box, heap_alloc_array(g->node_count + 1, sizeof *w.box));
     TRY_OUT(file_writer_open(&w.out, path));
     TRY_OUT(put_graph(&w, title));
     TRY_OUT(file_writer_commit(&w.out));

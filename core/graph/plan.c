@@ -18,17 +18,17 @@ static status copy_structure(plan *p, const graph *g)
     c->edge_capacity = g->edge_count;
     c->nodes = arena_memdup(a, g->nodes, (size_t)g->node_count * sizeof *g->nodes);
     c->edges = arena_memdup(a, g->edges, (size_t)g->edge_count * sizeof *g->edges);
-    if (!c->nodes || !c->edges) return FAIL_MEMORY((size_t)g->edge_count * sizeof *g->edges);
+    if (!c->nodes || !c->edges) return E_MEMORY;
     for (int64_t i = 0; i < g->node_count; i++) {
         node *n = &c->nodes[i];
         n->name = arena_strdup(a, n->name);
         if (n->attr) n->attr = arena_memdup(a, n->attr, n->op->attr_bytes);
-        if (!n->name || (g->nodes[i].attr && !n->attr)) return FAIL_MEMORY(n->op->attr_bytes);
+        if (!n->name || (g->nodes[i].attr && !n->attr)) return E_MEMORY;
     }
     for (int64_t i = 0; i < g->edge_count; i++) {
         c->edges[i].name = arena_strdup(a, c->edges[i].name);
         c->edges[i].data = NULL;
-        if (!c->edges[i].name) return FAIL_MEMORY(strlen(g->edges[i].name));
+        if (!c->edges[i].name) return E_MEMORY;
     }
     return OK;
 }
@@ -94,7 +94,7 @@ static status prepare_steps(plan *p, const graph *g, const plan_options *o)
     p->steps = ARENA_ARRAY(&p->memory, plan_step, g->node_count);
     p->variant = ARENA_ARRAY(&p->memory, const char *, g->node_count);
     p->rows = ARENA_ARRAY(&p->memory, plan_profile_row, g->node_count);
-    if (!p->steps || !p->variant || !p->rows) return FAIL_MEMORY((size_t)g->node_count * sizeof(plan_step));
+    if (!p->steps || !p->variant || !p->rows) return E_MEMORY;
     for (node_id n = p->first_node; n < p->end_node; n++) {
         if (g->nodes[n].op->alias || plan_narrow_has(p, g->nodes[n].out[0])) continue;
         plan_step *s = &p->steps[p->step_count++];
@@ -227,8 +227,7 @@ static status allocate(plan *p, const graph *g, const plan_options *o)
     TRY(buffer_init(&p->activations, p->dev, (size_t)(p->use.activation_bytes + p->use.scratch_bytes), "activations"));
     TRY(buffer_init(&p->packed, p->dev, (size_t)(p->use.packed_bytes - plan_narrow_bytes(p)), "packed weights"));
     TRY(buffer_init(&p->constants, p->dev, (size_t)p->use.const_bytes, "constants"));
-    p->edge_data = ARENA_ARRAY(&p->memory, void *, g->edge_count);
-    if (!p->edge_data) return FAIL_MEMORY((size_t)g->edge_count * sizeof(void *));
+    TRY_ALLOC(p->edge_data, ARENA_ARRAY(&p->memory, void *, g->edge_count));
     TRY(plan_narrow_allocate(p));
     TRY(locate_edges(p, g));
     bind_calls(p);
@@ -250,8 +249,8 @@ static status allocate_or_explain(plan *p, const graph *g, const plan_options *o
 /* Everything but the device's memory. */
 static status prepare(plan **out, const graph *g, device *dev, const plan_options *o)
 {
-    plan *p = calloc(1, sizeof *p);
-    if (!p) return FAIL_MEMORY(sizeof *p);
+    plan *p;
+    TRY_ALLOC(p, heap_alloc_array(1, sizeof *p));
     p->dev = dev;
     p->keep_activations = o->keep_activations;
     p->profile = o->profile;

@@ -65,7 +65,7 @@ static status read_metadata(safetensors *st, const json *meta)
     if (meta->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: __metadata__ is no object", st->what);
     st->meta_key = ARENA_ARRAY(&st->memory, const char *, meta->count);
     st->meta_value = ARENA_ARRAY(&st->memory, const char *, meta->count);
-    if (!st->meta_key || !st->meta_value) return FAIL_MEMORY((size_t)meta->count * sizeof(char *));
+    if (!st->meta_key || !st->meta_value) return E_MEMORY;
     for (int64_t i = 0; i < meta->count; i++) {
         st->meta_key[i] = meta->keys[i];
         st->meta_value[i] = json_string(meta->items[i]);
@@ -108,7 +108,7 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
     if (root->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: the header is no JSON object", st->what);
     st->tensors = ARENA_ARRAY(&st->memory, safetensor, root->count);
     st->by_name = ARENA_ARRAY(&st->memory, const safetensor *, root->count);
-    if (!st->tensors || !st->by_name) return FAIL_MEMORY((size_t)root->count * sizeof(safetensor));
+    if (!st->tensors || !st->by_name) return E_MEMORY;
     for (int64_t i = 0; i < root->count; i++) {
         if (strcmp(root->keys[i], "__metadata__") == 0) {
             TRY(read_metadata(st, root->items[i]));
@@ -145,7 +145,7 @@ status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, co
     st->what = arena_strdup(&st->memory, what);
     st->header = bytes;
     st->header_bytes = SAFETENSORS_LENGTH_BYTES + (size_t)length;
-    if (!st->what) TRY_OUT(FAIL_MEMORY(strlen(what)));
+    if (!st->what) TRY_OUT(E_MEMORY);
     TRY_OUT(json_parse(&st->memory, (const char *)text, (size_t)length, what, &root));
     TRY_OUT(read_header(st, root, data, (int64_t)(bytes + count - data)));
     return OK;
@@ -197,8 +197,8 @@ static status check_header(const safetensors *st, const json *sums)
     const uint8_t *at = memmem(st->header, st->header_bytes, SAFETENSORS_MARK, mark);
     if (!stated || strlen(stated) != 32 || !at || (size_t)(st->header + st->header_bytes - at) < mark + 32)
         return FAIL(E_MODEL, "%s: the header has no checksum: the file is damaged", st->what);
-    uint8_t *copy = malloc(st->header_bytes);
-    if (!copy) return FAIL_MEMORY(st->header_bytes);
+    uint8_t *copy;
+    TRY_ALLOC(copy, heap_alloc(st->header_bytes));
     memcpy(copy, st->header, st->header_bytes);
     memset(copy + (at - st->header) + mark, '0', 32);
     char actual[33];

@@ -152,11 +152,11 @@ static status gradient_bias(autodiff *a, const node *n, edge_id ddst, edge_id db
     shape y = a->g->edges[ddst].shape;
     bool linear = y.rank == 2;
     shape ones_shape = linear ? shape_2(y.dim[0], 1) : shape_4(y.dim[0], y.dim[1], y.dim[2], 1);
-    char *name = arena_printf(&a->g->memory, "%s/ones", n->name);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&a->g->memory, "%s/ones", n->name));
     dtype type = a->g->edges[ddst].type;
     edge_id ones = graph_edge(a->g, name, EDGE_CONST, type, ones_shape);
-    if (ones == EDGE_NONE) return FAIL_MEMORY(shape_count(ones_shape) * (int64_t)dtype_bytes(type));
+    if (ones == EDGE_NONE) return E_MEMORY;
     for (int64_t i = 0; i < shape_count(ones_shape); i++) dtype_store(a->g->edges[ones].data, type, i, 1.0);
     conv2d_grad_attr attr = {.conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1}, .src = ones_shape, .linear = linear,
         .weight = shape_4(y.dim[y.rank - 1], 1, 1, 1)};

@@ -63,7 +63,7 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 static status add_range(graph *g, const node *n, const char *suffix, const fake_quant_attr *attr, edge_id x, edge_id *range)
 {
     char *name = arena_printf(&g->memory, "%s/%s", n->name, suffix);
-    return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : FAIL_MEMORY(64);
+    return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : E_MEMORY;
 }
 
 /* In training the range follows the data before it is used; one that is no state is given and stays. */
@@ -100,8 +100,8 @@ status quantised_weight(graph_builder *b, const node *n, edge_id weight, edge_id
     edge_id w, range = EDGE_NEW, out[] = {EDGE_NEW};
     TRY(builder_edge(b, weight, &w));
     TRY(add_range(b->dst, n, "weight_range", &attr, w, &range));
-    char *name = arena_printf(&b->dst->memory, "%s/weight_image", n->name);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&b->dst->memory, "%s/weight_image", n->name));
     TRY(graph_add_to(b->dst, &op_fake_quant, name, &attr, (edge_id[]){w, range}, 2, n->block, out));
     *image = out[0];
     return OK;

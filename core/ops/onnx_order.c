@@ -24,7 +24,7 @@ status onnx_node(onnx_call *c, const op *o, const char *suffix, const void *attr
 {
     const char *base = suffix ? arena_printf(c->memory, "%s/%s", c->name, suffix) : c->name, *name = base;
     for (int32_t copy = 2; name && graph_find_node(c->g, name) != NODE_NONE; copy++) name = arena_printf(c->memory, "%s.%d", base, copy);
-    if (!name) return FAIL_MEMORY(64);
+    if (!name) return E_MEMORY;
     return graph_add(c->g, o, name, attr, in, in_count, 0, e);
 }
 
@@ -72,8 +72,8 @@ static status constant_edge(onnx_call *c, onnx_value *v)
     const onnx_tensor *t = v->constant;
     int64_t count = shape_count(t->shape);
     if (!dtype_is_float(t->type)) return onnx_fail(c, "'%s' is a constant of %s, expected floats", v->name, dtype_name(t->type));
-    float *values = ARENA_ARRAY(c->memory, float, count);
-    if (!values) return FAIL_MEMORY(count * 4);
+    float *values;
+    TRY_ALLOC(values, ARENA_ARRAY(c->memory, float, count));
     for (int64_t i = 0; i < count; i++) values[i] = (float)dtype_load(t->data, t->type, i);
     TRY(onnx_param(c, t->name, "constant", EDGE_CONST, LAYOUT_PLAIN, t->shape, values, &v->edge));
     v->shape = t->shape;
@@ -211,8 +211,7 @@ int64_t onnx_channels(const onnx_value *v) { return v->shape.rank > 1 ? v->shape
 
 status onnx_repeat(onnx_call *c, float value, int64_t count, float **values)
 {
-    *values = ARENA_ARRAY(c->memory, float, count);
-    if (!*values) return FAIL_MEMORY(count * 4);
+    TRY_ALLOC(*values, ARENA_ARRAY(c->memory, float, count));
     for (int64_t i = 0; i < count; i++) (*values)[i] = value;
     return OK;
 }
@@ -278,8 +277,8 @@ status onnx_reshape(onnx_call *c, onnx_value *v, shape s)
     if (!shape_count_checked(v->shape, &have) || !shape_count_checked(s, &want) || have != want)
         return onnx_fail(c, "%s and %s differ in elements", from, to);
     if (v->constant) {
-        onnx_tensor *t = ARENA_NEW(c->memory, onnx_tensor);
-        if (!t) return FAIL_MEMORY(sizeof *t);
+        onnx_tensor *t;
+        TRY_ALLOC(t, ARENA_NEW(c->memory, onnx_tensor));
         *t = *v->constant;
         t->shape = s;
         return onnx_put_const(c, t);

@@ -99,8 +99,8 @@ status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_
     *count = shape_count(t->shape);
     if (t->type != DTYPE_I64 && t->type != DTYPE_I32) return onnx_fail(c, "input %d is %s, expected integers", i, dtype_name(t->type));
     if (*count > most) return onnx_fail(c, "input %d has %lld values, expected at most %lld", i, (long long)*count, (long long)most);
-    int64_t *copy = ARENA_ARRAY(c->memory, int64_t, *count);
-    if (!copy) return FAIL_MEMORY(*count * 8);
+    int64_t *copy;
+    TRY_ALLOC(copy, ARENA_ARRAY(c->memory, int64_t, *count));
     for (int64_t k = 0; k < *count; k++) copy[k] = t->type == DTYPE_I64 ? ((const int64_t *)t->data)[k] : ((const int32_t *)t->data)[k];
     *values = copy;
     return OK;
@@ -131,8 +131,8 @@ status onnx_floats(const onnx_call *c, int32_t i, const float **values, shape *s
     *values = t->data;
     if (t->type == DTYPE_F32) return OK;
     if (!dtype_is_float(t->type)) return onnx_fail(c, "input %d is %s, expected floats", i, dtype_name(t->type));
-    float *copy = ARENA_ARRAY(c->memory, float, count);
-    if (!copy) return FAIL_MEMORY(count * 4);
+    float *copy;
+    TRY_ALLOC(copy, ARENA_ARRAY(c->memory, float, count));
     for (int64_t k = 0; k < count; k++) copy[k] = (float)dtype_load(t->data, t->type, k);
     *values = copy;
     return OK;
@@ -166,7 +166,7 @@ status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind 
         if (same_values(&c->g->edges[*e], kind, layout, s, values)) return OK;
         name = arena_printf(c->memory, "%s.%d", base, copy);
     }
-    if (!name) return FAIL_MEMORY(64);
+    if (!name) return E_MEMORY;
     *e = graph_edge(c->g, name, kind, DTYPE_F32, s);
     if (*e == EDGE_NONE) return onnx_fail(c, "%s: %s", suffix, status_message());
     c->g->edges[*e].layout = layout;

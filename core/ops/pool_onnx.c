@@ -109,8 +109,8 @@ static status write_axis(onnx_sink *s, const node *n, int32_t axis, const char *
     TRY(onnx_ints_out(s, base, "axis", (int64_t[]){axis}, 1, &axes));
     for (int64_t i = 0; i < count; i++) {
         int64_t begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
-        const char *part = arena_printf(&s->memory, "%s/%lld", base, (long long)i);
-        if (!part) return FAIL_MEMORY(64);
+        const char *part;
+        TRY_ALLOC(part, arena_printf(&s->memory, "%s/%lld", base, (long long)i));
         TRY(onnx_ints_out(s, part, "begin", &begin, 1, &bounds[0]));
         TRY(onnx_ints_out(s, part, "end", &end, 1, &bounds[1]));
         TRY(onnx_name(s, part, "slice", &cut));
