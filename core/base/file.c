@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -137,7 +138,7 @@ static status read_up_to(const char *path, int fd, uint8_t *data, size_t limit, 
 
 static status too_large(const char *path, int64_t max_bytes)
 {
-    return FAIL(E_DATA, "%s: larger than the limit of %lld bytes", path, (long long)max_bytes);
+    return FAIL(E_DATA, "%s: larger than the limit of %" PRId64 " bytes", path, max_bytes);
 }
 
 /* A pipe has no size: read until it ends or exceeds the limit. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ hash128 hash128_of(const void *data, size_t bytes)
 
 void hash128_hex(hash128 h, char text[33])
 {
-    snprintf(text, 33, "%016llx%016llx", (unsigned long long)h.high, (unsigned long long)h.low);
+    snprintf(text, 33, "%016" PRIx64 "%016" PRIx64, h.high, h.low);
 }
 
 status hash128_of_file(const char *path, hash128 *h)

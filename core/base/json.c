@@ -190,9 +190,9 @@ static status explain(yajl_handle handle, parser *p, const char *text, size_t by
     int64_t line = 1;
     for (size_t i = 0; i < at; i++) line += text[i] == '\n';
     if (p->problem[0])
-        return FAIL(E_MODEL, "%s: line %lld, byte %zu: bad JSON: %s", what, (long long)line, at, p->problem);
+        return FAIL(E_MODEL, "%s: line %" PRId64 ", byte %zu: bad JSON: %s", what, line, at, p->problem);
     unsigned char *reason = yajl_get_error(handle, 0, (const unsigned char *)text, bytes);
-    status code = FAIL(E_MODEL, "%s: line %lld, byte %zu: bad JSON: %.*s", what, (long long)line, at,
+    status code = FAIL(E_MODEL, "%s: line %" PRId64 ", byte %zu: bad JSON: %.*s", what, line, at,
                        reason ? (int)strcspn((char *)reason, "\n") : 0, reason ? (char *)reason : "");
     if (reason) yajl_free_error(handle, reason);
     return code;
@@ -377,7 +377,7 @@ void json_put_string(json_writer *w, const char *value)
 void json_put_int(json_writer *w, int64_t value)
 {
     char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
+    snprintf(text, sizeof text, "%" PRId64, value);
     append_value(w, text);
 }
 

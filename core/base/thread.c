@@ -32,7 +32,7 @@ static void record_failure(thread_pool *pool, int64_t index, status code)
     free(pool->failure_text);
     pool->failure = code;
     pool->failed_index = index;
-    pool->failure_text = strdup(status_message());
+    pool->failure_text = heap_printf("%s", status_message());
 }
 
 /* Takes items until none is left. Called and left with the lock held. Items are handed out in order, so every item below

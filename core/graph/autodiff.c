@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/graph/transform.h"
@@ -30,7 +31,7 @@ status autodiff_add(autodiff *a, edge_id e, edge_id gradient)
     edge_id sum;
     int32_t block = x->producer == NODE_NONE ? 0 : g->nodes[x->producer].block;
     char *name;
-    TRY_ALLOC(name, arena_printf(&g->memory, "%s/sum%lld", x->name, (long long)a->sums++));
+    TRY_ALLOC(name, arena_printf(&g->memory, "%s/sum%" PRId64, x->name, a->sums++));
     TRY(graph_add(g, &op_add, name, &plain, (edge_id[]){a->grad[e], gradient}, 2, block, &sum));
     a->grad[e] = sum;
     return OK;

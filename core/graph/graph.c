@@ -1,5 +1,6 @@
 #include "core/graph/graph.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,8 @@ static status check_inputs(const graph *g, const node *n, int64_t position)
         edge_id e = n->in[i];
         if (e == EDGE_NONE && i >= o->in_min) continue;
         if (e < 0 || e >= g->edge_count)
-            return FAIL(E_MODEL, "node '%s' (%s): input %d is missing (edge %d of %lld)", n->name, o->name, i, e, (long long)g->edge_count);
+            return FAIL(E_MODEL, "node '%s' (%s): input %d is missing (edge %d of %" PRId64 ")", n->name, o->name, i,
+                e, g->edge_count);
         if (g->edges[e].producer >= position)
             return FAIL(E_MODEL, "node '%s' (%s): input '%s' is made later, by node %d", n->name, o->name, g->edges[e].name,
                 g->edges[e].producer);

@@ -1,5 +1,6 @@
 #include "core/graph/model.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,8 +168,8 @@ static status read_graph(model *m, arena *a, const safetensors *st)
     }
     TRY(graph_json_value_bytes(root, &value_bytes));
     if (value_bytes > tensor_bytes)
-        return FAIL(E_MODEL, "%s: the graph's parameters take %lld bytes, the file holds %lld", st->what, (long long)value_bytes,
-            (long long)tensor_bytes);
+        return FAIL(E_MODEL, "%s: the graph's parameters take %" PRId64 " bytes, the file holds %" PRId64, st->what,
+            value_bytes, tensor_bytes);
     TRY(graph_read_json(&m->graph, root));
     for (int64_t i = 0; i < m->graph.edge_count; i++) {
         edge *e = &m->graph.edges[i];
@@ -177,7 +178,7 @@ static status read_graph(model *m, arena *a, const safetensors *st)
         TRY(read_values(st, e));
     }
     if (tensors != expected)
-        return FAIL(E_MODEL, "%s: %lld tensors, its graph has %lld", st->what, (long long)tensors, (long long)expected);
+        return FAIL(E_MODEL, "%s: %" PRId64 " tensors, its graph has %" PRId64, st->what, tensors, expected);
     return OK;
 }
 
@@ -203,7 +204,7 @@ static status check_model(const model *m, const char *what)
             p->height, p->channels);
     int64_t logits = out.rank > 0 ? out.dim[out.rank - 1] : 1;
     if (m->class_count > 0 && m->class_count != logits)
-        return FAIL(E_MODEL, "%s: %lld class names for %lld outputs", what, (long long)m->class_count, (long long)logits);
+        return FAIL(E_MODEL, "%s: %" PRId64 " class names for %" PRId64 " outputs", what, m->class_count, logits);
     return OK;
 }
 

@@ -1,6 +1,7 @@
 #include "core/device/tuning.h"
 #include "core/graph/plan_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,13 +150,13 @@ static status refuse_memory(const plan *p, int64_t needed, int64_t available, co
     int64_t growing = m->activation_bytes + m->scratch_bytes, left = available - (needed - growing);
     int64_t fits = left > 0 ? (int64_t)((double)left / ((double)growing / (double)batch)) : 0;
     char advice[128];
-    if (fits > 0) snprintf(advice, sizeof advice, "about batch %lld would fit", (long long)fits);
+    if (fits > 0) snprintf(advice, sizeof advice, "about batch %" PRId64 " would fit", fits);
     else snprintf(advice, sizeof advice, "no batch size fits: use a smaller network or input");
     return FAIL(E_MEMORY,
-        "batch %lld needs %s, %s %s\n"
+        "batch %" PRId64 " needs %s, %s %s\n"
         "    weights        %s\n    gradients      %s\n    statistics     %s\n    activations    %s\n"
         "    scratch        %s\n    packed weights %s\n    constants      %s\n%s",
-        (long long)batch, part[0], whose, part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], advice);
+        batch, part[0], whose, part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], advice);
 }
 
 static status check_memory(const plan *p, const plan_options *o)

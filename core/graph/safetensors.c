@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,8 @@ static status read_shape(const safetensors *st, safetensor *t, const json *dims,
 {
     if (!dims || dims->type != JSON_ARRAY) return FAIL(E_MODEL, "%s: %s: shape is no list", st->what, t->name);
     if (dims->count > SHAPE_MAX_RANK)
-        return FAIL(E_MODEL, "%s: %s has %lld dimensions: at most %d are supported", st->what, t->name, (long long)dims->count,
-            SHAPE_MAX_RANK);
+        return FAIL(E_MODEL, "%s: %s has %" PRId64 " dimensions: at most %d are supported", st->what, t->name,
+            dims->count, SHAPE_MAX_RANK);
     t->shape.rank = (int32_t)dims->count;
     for (int32_t i = 0; i < t->shape.rank; i++)
         if (!json_int(json_at(dims, i), &t->shape.dim[i]) || t->shape.dim[i] < 0)
@@ -49,10 +50,12 @@ static status read_tensor(const safetensors *st, safetensor *t, const json *entr
     if (!offsets || offsets->count != 2 || !json_int(json_at(offsets, 0), &begin) || !json_int(json_at(offsets, 1), &end))
         return FAIL(E_MODEL, "%s: %s: data_offsets are no pair of numbers", st->what, t->name);
     if (begin < 0 || end < begin || end > data_bytes)
-        return FAIL(E_MODEL, "%s: %s: bytes %lld to %lld lie outside the %lld of the file: it is cut off or damaged", st->what,
-            t->name, (long long)begin, (long long)end, (long long)data_bytes);
+        return FAIL(E_MODEL,
+            "%s: %s: bytes %" PRId64 " to %" PRId64 " lie outside the %" PRId64 " of the file: it is cut off or damaged",
+            st->what, t->name, begin, end, data_bytes);
     if (end - begin != count * (int64_t)dtype_bytes(t->type))
-        return FAIL(E_MODEL, "%s: %s: %lld bytes do not fit its shape and type", st->what, t->name, (long long)(end - begin));
+        return FAIL(E_MODEL, "%s: %s: %" PRId64 " bytes do not fit its shape and type", st->what, t->name,
+            end - begin);
     t->data = data + begin;
     t->bytes = (size_t)(end - begin);
     return OK;
@@ -99,7 +102,8 @@ static status check_cover(const safetensors *st, const uint8_t *data, int64_t da
         next += st->tensors[i].bytes;
     }
     if (next != data + data_bytes)
-        return FAIL(E_MODEL, "%s: %lld bytes behind the last tensor", st->what, (long long)(data + data_bytes - next));
+        return FAIL(E_MODEL, "%s: %" PRId64 " bytes behind the last tensor", st->what,
+            (int64_t)(data + data_bytes - next));
     return OK;
 }
 
@@ -133,11 +137,12 @@ status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, co
     uint64_t length = 0;
     for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) length |= (uint64_t)bytes[i] << (8 * i);
     if (length > SAFETENSORS_MAX_HEADER)
-        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
-            (unsigned long long)length, SAFETENSORS_MAX_HEADER);
+        return FAIL(E_MODEL, "%s: a header of %" PRIu64 " bytes: no safetensors file, or damaged (limit %d)", what,
+            length, SAFETENSORS_MAX_HEADER);
     if (length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
-            (unsigned long long)length, count);
+        return FAIL(E_MODEL,
+            "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+            length, count);
     const uint8_t *text = bytes + SAFETENSORS_LENGTH_BYTES, *data = text + length;
     if (length < 2 || text[0] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     status result = OK;
@@ -219,7 +224,7 @@ status safetensors_verify(const safetensors *st)
     TRY_OUT(json_parse(&a, text, strlen(text), st->what, &sums));
     TRY_OUT(check_header(st, sums));
     if (sums->count != st->count + 1)
-        TRY_OUT(FAIL(E_MODEL, "%s: %lld tensors, %lld checksums", st->what, (long long)st->count, (long long)sums->count - 1));
+        TRY_OUT(FAIL(E_MODEL, "%s: %" PRId64 " tensors, %" PRId64 " checksums", st->what, st->count, sums->count - 1));
     /* The checksums stand in the order of the tensors; looking each one up would be quadratic. */
     for (int64_t i = 0; i < st->count; i++) {
         const safetensor *t = safetensors_find(st, sums->keys[i + 1]);

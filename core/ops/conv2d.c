@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 
 #include "core/graph/transform.h"
@@ -67,15 +68,17 @@ static status infer(graph *g, node *n)
     TRY(infer_rank(g, n, WEIGHT, 4, 4));
     shape x = infer_in(g, n, X)->shape, w = infer_in(g, n, WEIGHT)->shape;
     if (x.dim[3] % a->groups != 0 || w.dim[0] % a->groups != 0)
-        return infer_fail(n, "groups = %d divides not both %lld input and %lld output channels", a->groups, (long long)x.dim[3],
-            (long long)w.dim[0]);
+        return infer_fail(n, "groups = %d divides not both %" PRId64 " input and %" PRId64 " output channels",
+            a->groups, x.dim[3], w.dim[0]);
     if (w.dim[3] != x.dim[3] / a->groups)
-        return infer_fail(n, "weight has %lld input channels per group, expected %lld / %d", (long long)w.dim[3], (long long)x.dim[3], a->groups);
+        return infer_fail(n, "weight has %" PRId64 " input channels per group, expected %" PRId64 " / %d", w.dim[3],
+            x.dim[3], a->groups);
     conv2d_desc d = {0};
     set_desc(&d, a, x, w, false);
     if (d.oh < 1 || d.ow < 1)
-        return infer_fail(n, "the %dx%d window (dilation %dx%d) is larger than the padded %lldx%lld input", d.kh, d.kw, d.dil_h, d.dil_w,
-            (long long)d.ih, (long long)d.iw);
+        return infer_fail(n,
+            "the %dx%d window (dilation %dx%d) is larger than the padded %" PRId64 "x%" PRId64 " input", d.kh, d.kw,
+            d.dil_h, d.dil_w, d.ih, d.iw);
     dtype type;
     TRY(infer_types(g, n, a, d.oc, &type));
     shape out = shape_4(d.n, d.oh, d.ow, d.oc);
@@ -304,7 +307,8 @@ static status linear_infer(graph *g, node *n)
     TRY(infer_rank(g, n, WEIGHT, 4, 4));
     shape x = infer_in(g, n, X)->shape, w = infer_in(g, n, WEIGHT)->shape;
     int64_t oc = w.dim[0], features = shape_count(w) / oc, given = shape_count(x) / x.dim[0];
-    if (features != given) return infer_fail(n, "weight takes %lld features, the input has %lld", (long long)features, (long long)given);
+    if (features != given)
+        return infer_fail(n, "weight takes %" PRId64 " features, the input has %" PRId64, features, given);
     if (x.rank == 3) return infer_fail(n, "input has 3 dimensions, expected [n, features] or [n, h, w, c]");
     conv2d_attr conv = unit_conv;
     conv.out_type = a->out_type;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/ops/onnx.h"
@@ -32,7 +33,7 @@ static status read_conv(onnx_call *c)
     TRY(onnx_image(c, v, &in[0]));
     TRY(onnx_read_window(c, v, (int32_t[]){(int32_t)s.dim[2], (int32_t)s.dim[3]}, &w));
     TRY(onnx_int(c, "group", 1, &groups));
-    if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %lld", (long long)groups);
+    if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %" PRId64, groups);
     TRY(turn_weight(c, values, s, &turned));
     TRY(onnx_param(c, weight->name, "weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(s.dim[0], s.dim[2], s.dim[3], s.dim[1]), turned, &in[1]));
     if (c->in_count > 2 && c->in[2]) TRY(onnx_vector(c, 2, "bias", EDGE_PARAM, s.dim[0], &in[2]));
@@ -67,7 +68,8 @@ static status linear_bias(onnx_call *c, int32_t i, int64_t oc, float beta, edge_
     TRY(onnx_floats(c, i, &values, &s));
     int64_t count = shape_count(s);
     if (count != 1 && (count != oc || s.dim[s.rank - 1] != oc))
-        return onnx_fail(c, "a bias of %lld values (input %d), expected 1 or one for each of %lld outputs", (long long)count, i, (long long)oc);
+        return onnx_fail(c,
+            "a bias of %" PRId64 " values (input %d), expected 1 or one for each of %" PRId64 " outputs", count, i, oc);
     float *bias;
     TRY_ALLOC(bias, ARENA_ARRAY(c->memory, float, oc));
     for (int64_t k = 0; k < oc; k++) bias[k] = beta * values[count == 1 ? 0 : k];
@@ -86,7 +88,7 @@ static status check_product(const onnx_call *c, const onnx_value *v, int64_t fea
 {
     if (v->shape.rank != 2 || b.rank != 2) return onnx_fail(c, "factors of %d and %d dimensions, expected 2", v->shape.rank, b.rank);
     if (features != b_features || shape_count(b) < 1)
-        return onnx_fail(c, "the weight takes %lld features, the input has %lld", (long long)b_features, (long long)features);
+        return onnx_fail(c, "the weight takes %" PRId64 " features, the input has %" PRId64, b_features, features);
     return OK;
 }
 

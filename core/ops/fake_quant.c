@@ -1,6 +1,9 @@
 /* fake_quant: an engine's integers in training. A range belongs to the tensor and is a state like running statistics; convolutions and
  * linear layers that read a fake-quantised tensor have their weights fake-quantised in lowering (quantised_weight). */
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
@@ -21,7 +24,7 @@ static status check_type(const graph *g, const node *n, int32_t i)
 static status check_rows(const node *n, const edge *x, int64_t rows)
 {
     if (rows == 1 || rows == x->shape.dim[0]) return OK;
-    return infer_fail(n, "%lld ranges, expected 1 or %lld", (long long)rows, (long long)x->shape.dim[0]);
+    return infer_fail(n, "%" PRId64 " ranges, expected 1 or %" PRId64, rows, x->shape.dim[0]);
 }
 
 static void set_desc(const graph *g, const node *n, int32_t x, int64_t rows, kernel_binding *b)
