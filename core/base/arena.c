@@ -1,7 +1,10 @@
 #include "core/base/arena.h"
 
+#include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,13 @@ typedef struct arena_block {
     size_t bytes, used;
 } arena_block;
 
+/* The message of a failed allocation is made here, where the size is known. */
+static void *no_memory(size_t bytes)
+{
+    (void)FAIL_MEMORY(bytes);
+    return NULL;
+}
+
 /* calloc, so that large blocks are zero pages that cost nothing until they are touched. */
 static arena_block *block_new(size_t bytes)
 {
@@ -30,7 +40,7 @@ static arena_block *block_new(size_t bytes)
 
 void *arena_alloc(arena *a, size_t bytes)
 {
-    if (bytes > ARENA_MAX_BYTES) return NULL;
+    if (bytes > ARENA_MAX_BYTES) return no_memory(bytes);
     size_t need = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
     arena_block *head = a->head;
     if (!head || head->bytes - head->used < need) {
@@ -38,7 +48,7 @@ void *arena_alloc(arena *a, size_t bytes)
         if (grown < FIRST_BLOCK_BYTES) grown = FIRST_BLOCK_BYTES;
         if (grown > LARGEST_BLOCK_BYTES) grown = LARGEST_BLOCK_BYTES;
         arena_block *block = block_new(need > grown / 2 ? need : grown);
-        if (!block) return NULL;
+        if (!block) return no_memory(bytes);
         if (head && need > grown / 2) {
             /* A large request fills its block at once: keep filling the current one. */
             block->next = head->next;
@@ -55,11 +65,31 @@ void *arena_alloc(arena *a, size_t bytes)
     return memory;
 }
 
+static bool array_bytes(int64_t count, size_t item_bytes, size_t *bytes)
+{
+    if (count >= 0 && !__builtin_mul_overflow((size_t)count, item_bytes, bytes)) return true;
+    (void)FAIL(E_MEMORY, "out of memory: an array of %" PRId64 " items of %zu bytes does not fit", count, item_bytes);
+    return false;
+}
+
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes)
 {
     size_t bytes;
-    if (count < 0 || __builtin_mul_overflow((size_t)count, item_bytes, &bytes)) return NULL;
-    return arena_alloc(a, bytes);
+    return array_bytes(count, item_bytes, &bytes) ? arena_alloc(a, bytes) : NULL;
+}
+
+void *heap_alloc(size_t bytes)
+{
+    void *memory = bytes > ARENA_MAX_BYTES ? NULL : malloc(bytes ? bytes : 1);
+    return memory ? memory : no_memory(bytes);
+}
+
+void *heap_alloc_array(int64_t count, size_t item_bytes)
+{
+    size_t bytes;
+    if (!array_bytes(count, item_bytes, &bytes)) return NULL;
+    void *memory = bytes > ARENA_MAX_BYTES ? NULL : calloc(1, bytes ? bytes : 1);
+    return memory ? memory : no_memory(bytes);
 }
 
 void *arena_memdup(arena *a, const void *data, size_t bytes)
@@ -82,17 +112,34 @@ char *arena_strdup(arena *a, const char *text)
     return arena_memdup(a, text, strlen(text) + 1);
 }
 
+/* To memory of `a`, or of the heap where that is NULL. */
+static char *print(arena *a, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    if (length < 0) return no_memory(INT_MAX); /* longer than printf can say */
+    size_t bytes = (size_t)length + 1;
+    char *text = a ? arena_alloc(a, bytes) : heap_alloc(bytes);
+    if (text) vsnprintf(text, bytes, fmt, args);
+    return text;
+}
+
 char *arena_printf(arena *a, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    int length = vsnprintf(NULL, 0, fmt, args);
+    char *text = print(a, fmt, args);
     va_end(args);
-    if (length < 0) return NULL;
-    char *text = arena_alloc(a, (size_t)length + 1);
-    if (!text) return NULL;
+    return text;
+}
+
+char *heap_printf(const char *fmt, ...)
+{
+    va_list args;
     va_start(args, fmt);
-    vsnprintf(text, (size_t)length + 1, fmt, args);
+    char *text = print(NULL, fmt, args);
     va_end(args);
     return text;
 }
@@ -114,8 +161,7 @@ status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t ite
     if (grown < 8) grown = 8;
     size_t bytes;
     if (__builtin_mul_overflow((size_t)grown, item_bytes, &bytes) || bytes > ARENA_MAX_BYTES)
-        return FAIL(E_MEMORY, "out of memory: an array of %lld items of %zu bytes does not fit", (long long)needed,
-                    item_bytes);
+        return FAIL(E_MEMORY, "out of memory: an array of %" PRId64 " items of %zu bytes does not fit", needed, item_bytes);
     void *memory = realloc(*items, bytes);
     if (!memory) return FAIL_MEMORY(bytes);
     size_t old_bytes = (size_t)*capacity * item_bytes;

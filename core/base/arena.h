@@ -2,9 +2,12 @@
  *
  * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes. Not thread-safe.
  *
+ * Whatever allocates here fails by giving NULL, when the machine is out of memory or the size overflows, and has then
+ * made the message that says how many bytes were asked for. TRY_ALLOC assigns and propagates E_MEMORY with it.
+ *
  *     arena a = {0};
- *     float *row = ARENA_ARRAY(&a, float, width);
- *     if (!row) { ... }            // only when the machine is out of memory or the size overflows
+ *     float *row;
+ *     TRY_ALLOC(row, ARENA_ARRAY(&a, float, width));
  *     arena_free(&a);
  */
 #ifndef GRAFT_BASE_ARENA_H
@@ -20,10 +23,10 @@ typedef struct arena {
     size_t used_bytes; /* handed out so far */
 } arena;
 
-/* `bytes` zeroed bytes; NULL when out of memory. Zero bytes give a valid unique pointer. */
+/* `bytes` zeroed bytes. Zero bytes give a valid unique pointer. */
 void *arena_alloc(arena *a, size_t bytes);
 
-/* count * item_bytes, NULL also when the product overflows or count is negative. */
+/* count * item_bytes; NULL also when count is negative. */
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes);
 
 char *arena_strdup(arena *a, const char *text);
@@ -34,6 +37,17 @@ void *arena_memdup(arena *a, const void *data, size_t bytes);
 /* Releases everything; the arena is empty and usable again. */
 void arena_free(arena *a);
 
+/* From the heap, for free(): uninitialised bytes, zeroed items, a text. Zero bytes give a valid unique pointer. */
+void *heap_alloc(size_t bytes);
+void *heap_alloc_array(int64_t count, size_t item_bytes);
+char *heap_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#define TRY_ALLOC(pointer, allocation) do { if (!((pointer) = (allocation))) return E_MEMORY; } while (0)
+/* The same where resources are held (TRY_OUT). */
+#define TRY_ALLOC_OUT(pointer, allocation) do { if (!((pointer) = (allocation))) TRY_OUT(E_MEMORY); } while (0)
+
+#define HEAP_NEW(type) ((type *)heap_alloc_array(1, sizeof(type)))
+#define HEAP_ARRAY(type, count) ((type *)heap_alloc_array((int64_t)(count), sizeof(type)))
 #define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
 #define ARENA_ARRAY(a, type, count) ((type *)arena_alloc_array((a), (int64_t)(count), sizeof(type)))
 

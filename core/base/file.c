@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -24,11 +25,8 @@ status file_writer_open(file_writer *w, const char *path)
     /* Renaming over a device or a folder would replace it. */
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return FAIL(E_IO, "%s: cannot write: not a regular file", path);
-    w->path = strdup(path);
-    if (!w->path || asprintf(&w->temp_path, "%s.tmp.%ld", path, (long)getpid()) < 0) {
-        w->temp_path = NULL;
-        TRY_OUT(FAIL_MEMORY(strlen(path) + 32));
-    }
+    TRY_ALLOC_OUT(w->path, heap_printf("%s", path));
+    TRY_ALLOC_OUT(w->temp_path, heap_printf("%s.tmp.%ld", path, (long)getpid()));
     w->stream = fopen(w->temp_path, "wbe");
     if (!w->stream) TRY_OUT(FAIL(E_IO, "%s: cannot create: %s", w->path, strerror(errno)));
 out:
@@ -59,8 +57,8 @@ status file_writer_printf(file_writer *w, const char *fmt, ...)
 static status sync_parent(const char *path)
 {
     const char *base = path_base(path);
-    char *folder = base == path ? strdup(".") : strndup(path, (size_t)(base - path));
-    if (!folder) return FAIL_MEMORY(strlen(path));
+    char *folder;
+    TRY_ALLOC(folder, base == path ? heap_printf(".") : heap_printf("%.*s", (int)(base - path), path));
     status result = OK;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* Some file systems refuse to sync a folder (EINVAL); then there is nothing more to do. */
@@ -140,7 +138,7 @@ static status read_up_to(const char *path, int fd, uint8_t *data, size_t limit, 
 
 static status too_large(const char *path, int64_t max_bytes)
 {
-    return FAIL(E_DATA, "%s: larger than the limit of %lld bytes", path, (long long)max_bytes);
+    return FAIL(E_DATA, "%s: larger than the limit of %" PRId64 " bytes", path, max_bytes);
 }
 
 /* A pipe has no size: read until it ends or exceeds the limit. */
@@ -158,8 +156,8 @@ static status read_pipe(arena *a, const char *path, int fd, int64_t max_bytes, v
         if (used > max_bytes) TRY_OUT(too_large(path, max_bytes));
         if (got < CHUNK) break;
     }
-    uint8_t *copy = arena_alloc(a, (size_t)used + 1);
-    if (!copy) TRY_OUT(FAIL_MEMORY(used));
+    uint8_t *copy;
+    TRY_ALLOC_OUT(copy, arena_alloc(a, (size_t)used + 1));
     memcpy(copy, buffer, (size_t)used);
     *data = copy;
     *bytes = (size_t)used;
@@ -181,8 +179,8 @@ status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data,
         goto out;
     }
     if (info.st_size > max_bytes) TRY_OUT(too_large(path, max_bytes));
-    uint8_t *memory = arena_alloc(a, (size_t)info.st_size + 1);
-    if (!memory) TRY_OUT(FAIL_MEMORY(info.st_size));
+    uint8_t *memory;
+    TRY_ALLOC_OUT(memory, arena_alloc(a, (size_t)info.st_size + 1));
     TRY_OUT(read_up_to(path, fd, memory, (size_t)info.st_size, bytes));
     *data = memory;
 out:
@@ -245,8 +243,8 @@ status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns)
 
 status dir_make(const char *path)
 {
-    char *copy = strdup(path);
-    if (!copy) return FAIL_MEMORY(strlen(path));
+    char *copy;
+    TRY_ALLOC(copy, heap_printf("%s", path));
     status result = OK;
     /* From the left, one parent at a time. */
     for (char *end = copy; *end;) {
@@ -286,13 +284,13 @@ status dir_list(arena *a, const char *path, char ***names, int64_t *count)
         if (!entry) break;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         TRY_OUT(array_reserve(&list, &capacity, used + 1, sizeof(char *)));
-        char *name = arena_strdup(a, entry->d_name);
-        if (!name) TRY_OUT(FAIL_MEMORY(strlen(entry->d_name)));
+        char *name;
+        TRY_ALLOC_OUT(name, arena_strdup(a, entry->d_name));
         ((char **)list)[used++] = name;
     }
     if (used) qsort(list, (size_t)used, sizeof(char *), by_bytes);
-    char **copy = ARENA_ARRAY(a, char *, used);
-    if (!copy) TRY_OUT(FAIL_MEMORY((size_t)used * sizeof(char *)));
+    char **copy;
+    TRY_ALLOC_OUT(copy, ARENA_ARRAY(a, char *, used));
     if (used) memcpy(copy, list, (size_t)used * sizeof(char *));
     *names = copy;
     *count = used;

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#include "core/base/arena.h"
 
 enum { READ_BYTES = 1 << 18 };
 
@@ -28,17 +31,18 @@ hash128 hash128_of(const void *data, size_t bytes)
 
 void hash128_hex(hash128 h, char text[33])
 {
-    snprintf(text, 33, "%016llx%016llx", (unsigned long long)h.high, (unsigned long long)h.low);
+    snprintf(text, 33, "%016" PRIx64 "%016" PRIx64, h.high, h.low);
 }
 
 status hash128_of_file(const char *path, hash128 *h)
 {
     status result = OK;
     XXH3_state_t *state = XXH3_createState();
-    char *buffer = malloc(READ_BYTES);
+    char *buffer = heap_alloc(READ_BYTES);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) TRY_OUT(FAIL(E_IO, "%s: cannot open: %s", path, strerror(errno)));
-    if (!state || !buffer) TRY_OUT(FAIL_MEMORY(READ_BYTES));
+    if (!state) TRY_OUT(FAIL(E_MEMORY, "%s: out of memory for its checksum", path));
+    if (!buffer) TRY_OUT(E_MEMORY);
     XXH3_128bits_reset(state);
     for (;;) {
         ssize_t got = read(fd, buffer, READ_BYTES);

@@ -1,5 +1,6 @@
 #include "core/base/json.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,7 +151,7 @@ static int by_text(const void *a, const void *b)
 /* Sorted, because comparing every pair of a hostile object would take hours. */
 static int refuse_duplicates(parser *p, const char **keys, int64_t count)
 {
-    const char **sorted = count ? malloc((size_t)count * sizeof *sorted) : NULL;
+    const char **sorted = count ? HEAP_ARRAY(const char *, count) : NULL;
     if (count && !sorted) return stop_memory(p);
     if (count) {
         memcpy(sorted, keys, (size_t)count * sizeof *sorted);
@@ -189,9 +190,9 @@ static status explain(yajl_handle handle, parser *p, const char *text, size_t by
     int64_t line = 1;
     for (size_t i = 0; i < at; i++) line += text[i] == '\n';
     if (p->problem[0])
-        return FAIL(E_MODEL, "%s: line %lld, byte %zu: bad JSON: %s", what, (long long)line, at, p->problem);
+        return FAIL(E_MODEL, "%s: line %" PRId64 ", byte %zu: bad JSON: %s", what, line, at, p->problem);
     unsigned char *reason = yajl_get_error(handle, 0, (const unsigned char *)text, bytes);
-    status code = FAIL(E_MODEL, "%s: line %lld, byte %zu: bad JSON: %.*s", what, (long long)line, at,
+    status code = FAIL(E_MODEL, "%s: line %" PRId64 ", byte %zu: bad JSON: %.*s", what, line, at,
                        reason ? (int)strcspn((char *)reason, "\n") : 0, reason ? (char *)reason : "");
     if (reason) yajl_free_error(handle, reason);
     return code;
@@ -207,10 +208,11 @@ status json_parse(arena *a, const char *text, size_t bytes, const char *what, js
     *root = NULL;
     if (bytes > MAX_BYTES)
         return FAIL(E_MODEL, "%s: JSON of %zu bytes is longer than the limit of %d", what, bytes, MAX_BYTES);
-    parser *p = calloc(1, sizeof *p);
-    yajl_handle handle = p ? yajl_alloc(&callbacks, NULL, p) : NULL;
+    parser *p;
+    TRY_ALLOC(p, HEAP_NEW(parser));
+    yajl_handle handle = yajl_alloc(&callbacks, NULL, p);
     status result = OK;
-    if (!handle) TRY_OUT(FAIL_MEMORY(sizeof *p));
+    if (!handle) TRY_OUT(FAIL(E_MEMORY, "%s: out of memory while reading JSON of %zu bytes", what, bytes));
     p->memory = a;
     yajl_status state = yajl_parse(handle, (const unsigned char *)text, bytes);
     if (state == yajl_status_ok) state = yajl_complete_parse(handle);
@@ -218,7 +220,7 @@ status json_parse(arena *a, const char *text, size_t bytes, const char *what, js
     *root = p->root;
 out:
     if (handle) yajl_free(handle);
-    for (int32_t i = 0; p && i < p->depth; i++) {
+    for (int32_t i = 0; i < p->depth; i++) {
         free(p->stack[i].items);
         free(p->stack[i].keys);
     }
@@ -375,7 +377,7 @@ void json_put_string(json_writer *w, const char *value)
 void json_put_int(json_writer *w, int64_t value)
 {
     char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
+    snprintf(text, sizeof text, "%" PRId64, value);
     append_value(w, text);
 }
 
@@ -396,14 +398,19 @@ void json_put_null(json_writer *w)
     append_value(w, "null");
 }
 
+static status no_memory(const json_writer *w)
+{
+    return FAIL(E_MEMORY, "out of memory while writing JSON of %" PRId64 " bytes", w->length);
+}
+
 status json_writer_finish(json_writer *w, const char **text, size_t *bytes)
 {
     *text = NULL;
     *bytes = 0;
-    if (w->failed) return FAIL(E_MEMORY, "out of memory while writing JSON of %lld bytes", (long long)w->length);
+    if (w->failed) return no_memory(w);
     if (w->depth != 0) return FAIL(E_INTERNAL, "JSON ends with %d open brackets", (int)w->depth);
     if (!w->text) append(w, "", 0);
-    if (w->failed) return FAIL_MEMORY(1);
+    if (w->failed) return no_memory(w);
     *text = w->text;
     *bytes = (size_t)w->length;
     return OK;

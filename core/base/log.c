@@ -1,5 +1,6 @@
 #include "core/base/log.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -132,11 +133,11 @@ void format_duration(double seconds, char text[32])
         snprintf(text, 32, "-");
         return;
     }
-    long long whole = (long long)(seconds + 0.5);
+    int64_t whole = (int64_t)(seconds + 0.5);
     if (seconds < 59.95) snprintf(text, 32, "%.1fs", seconds);
-    else if (whole < 3600) snprintf(text, 32, "%lldm %02llds", whole / 60, whole % 60);
-    else if (whole < 86400) snprintf(text, 32, "%lldh %02lldm", whole / 3600, whole % 3600 / 60);
-    else snprintf(text, 32, "%lldd %02lldh", whole / 86400, whole % 86400 / 3600);
+    else if (whole < 3600) snprintf(text, 32, "%" PRId64 "m %02" PRId64 "s", whole / 60, whole % 60);
+    else if (whole < 86400) snprintf(text, 32, "%" PRId64 "h %02" PRId64 "m", whole / 3600, whole % 3600 / 60);
+    else snprintf(text, 32, "%" PRId64 "d %02" PRId64 "h", whole / 86400, whole % 86400 / 3600);
 }
 
 void format_bytes(double bytes, char text[32])

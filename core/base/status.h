@@ -6,7 +6,7 @@
  *
  *     status spec_check_batch(int64_t batch)
  *     {
- *         if (batch < 1) return FAIL(E_USAGE, "train.batch_size = %lld: expected 1 or more", (long long)batch);
+ *         if (batch < 1) return FAIL(E_USAGE, "train.batch_size = %" PRId64 ": expected 1 or more", batch);
  *         return OK;
  *     }
  *

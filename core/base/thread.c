@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/arena.h"
+
 struct thread_pool {
     pthread_mutex_t lock;
     pthread_cond_t start, done;
@@ -30,7 +32,7 @@ static void record_failure(thread_pool *pool, int64_t index, status code)
     free(pool->failure_text);
     pool->failure = code;
     pool->failed_index = index;
-    pool->failure_text = strdup(status_message());
+    pool->failure_text = heap_printf("%s", status_message());
 }
 
 /* Takes items until none is left. Called and left with the lock held. Items are handed out in order, so every item below
@@ -69,15 +71,15 @@ status pool_create(thread_pool **result, int32_t threads)
 {
     *result = NULL;
     if (threads < 1) return FAIL(E_INTERNAL, "thread pool of %d threads: expected 1 or more", (int)threads);
-    thread_pool *pool = calloc(1, sizeof *pool);
-    if (!pool) return FAIL_MEMORY(sizeof *pool);
+    thread_pool *pool;
+    TRY_ALLOC(pool, heap_alloc_array(1, sizeof *pool));
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
-    pool->workers = calloc((size_t)threads, sizeof *pool->workers);
+    pool->workers = heap_alloc_array(threads, sizeof *pool->workers);
     if (!pool->workers) {
         pool_destroy(pool);
-        return FAIL_MEMORY((size_t)threads * sizeof *pool->workers);
+        return E_MEMORY;
     }
     for (int32_t i = 0; i < threads - 1; i++) {
         int error = pthread_create(&pool->workers[i], NULL, worker_main, pool);

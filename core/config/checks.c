@@ -1,4 +1,5 @@
 /* What options mean together. A setting that another one makes meaningless is an error, not ignored. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,8 +90,9 @@ static status check_channels(config *c, const char *key, const float_list *list)
     bool custom = c->spec.data.preprocess == PREPROCESS_CUSTOM;
     if (!sure(c, "data.preprocess,data.mean,data.std,model.channels,")) return OK;
     if (custom && list->count != c->spec.model.channels)
-        return config_complain(c, "data", key, NULL, "data.preprocess = custom needs %lld numbers, one per channel",
-                               (long long)c->spec.model.channels);
+        return config_complain(c, "data", key, NULL,
+                               "data.preprocess = custom needs %" PRId64 " numbers, one per channel",
+                               c->spec.model.channels);
     if (!custom && list->count)
         return config_complain(c, "data", key, NULL, "would be ignored: it needs data.preprocess = custom");
     return OK;

@@ -266,11 +266,11 @@ status config_read_text(config *c, const char *text, size_t bytes, const char *n
     ini_source s = {.c = c, .text = text, .bytes = bytes};
     status result = OK;
     s.name = arena_strdup(&c->memory, name);
-    s.seen = calloc((size_t)option_count, sizeof *s.seen);
+    s.seen = heap_alloc_array(option_count, sizeof *s.seen);
     /* A line never grows. */
-    s.logical = malloc(bytes + 4);
-    s.value = malloc(bytes + 4);
-    if (!s.name || !s.seen || !s.logical || !s.value) TRY_OUT(FAIL_MEMORY(2 * bytes));
+    s.logical = heap_alloc(bytes + 4);
+    s.value = heap_alloc(bytes + 4);
+    if (!s.name || !s.seen || !s.logical || !s.value) TRY_OUT(E_MEMORY);
     if (bytes > MAX_FILE_BYTES) {
         complain(&s, NULL, "longer than 1 MiB: this is no spec file");
     } else if (bytes >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) {
@@ -299,8 +299,8 @@ status config_read_file(config *c, const char *path)
         result = config_read_text(c, text, bytes, path);
     } else if (result == E_DATA) {
         config_error none = {0};
-        char *name = arena_strdup(&c->memory, path);
-        if (!name) TRY_OUT(FAIL_MEMORY(strlen(path)));
+        char *name;
+        TRY_ALLOC_OUT(name, arena_strdup(&c->memory, path));
         result = config_add_error(c, (config_place){.file = name}, &none, "longer than 1 MiB: this is no spec file");
     }
 out:

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,8 +132,8 @@ static void range_text(const option *o, char text[80])
     number_text(o->min, low);
     number_text(o->max, high);
     if (o->type == OPTION_INT) { /* 1e+09 is no text for an integer */
-        snprintf(low, sizeof low, "%lld", (long long)o->min);
-        snprintf(high, sizeof high, "%lld", (long long)o->max);
+        snprintf(low, sizeof low, "%" PRId64, (int64_t)o->min);
+        snprintf(high, sizeof high, "%" PRId64, (int64_t)o->max);
     }
     snprintf(text, 80, "from %s to %s", low, high);
 }

@@ -1,4 +1,5 @@
 /* Values of options: from text into struct spec and back. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,7 @@ char *value_text(const option *o, const spec *s, arena *a)
     case OPTION_INT: {
         int64_t value = *(const int64_t *)place;
         if (value == 0 && o->zero_word) return arena_strdup(a, o->zero_word);
-        return arena_printf(a, "%lld", (long long)value);
+        return arena_printf(a, "%" PRId64, value);
     }
     case OPTION_FLOAT:
         number_text(*(const double *)place, number);

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/graph/transform.h"
@@ -11,8 +12,8 @@ bool autodiff_wants(const autodiff *a, edge_id e)
 status autodiff_node(autodiff *a, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count,
     edge_id *out)
 {
-    char *name = arena_printf(&a->g->memory, "%s/%s", n->name, suffix);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&a->g->memory, "%s/%s", n->name, suffix));
     return graph_add_to(a->g, o, name, attr, in, in_count, n->block, out);
 }
 
@@ -29,8 +30,8 @@ status autodiff_add(autodiff *a, edge_id e, edge_id gradient)
     binary_attr plain = {0};
     edge_id sum;
     int32_t block = x->producer == NODE_NONE ? 0 : g->nodes[x->producer].block;
-    char *name = arena_printf(&g->memory, "%s/sum%lld", x->name, (long long)a->sums++);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&g->memory, "%s/sum%" PRId64, x->name, a->sums++));
     TRY(graph_add(g, &op_add, name, &plain, (edge_id[]){a->grad[e], gradient}, 2, block, &sum));
     a->grad[e] = sum;
     return OK;
@@ -54,7 +55,7 @@ status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad)
     if (p.kind != EDGE_PARAM) return FAIL(E_INTERNAL, "'%s' is used as a weight, but is no parameter: no gradient", p.name);
     if (p.grad == EDGE_NONE) {
         edge_id made = graph_edge(g, p.name, EDGE_GRAD, p.type, p.shape);
-        if (made == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
+        if (made == EDGE_NONE) return E_MEMORY;
         g->edges[made].layout = p.layout;
         g->edges[param].grad = made;
     }
@@ -73,8 +74,8 @@ static status collect_params(autodiff *a)
         TRY(autodiff_param_grad(a, e, &grad));
         if (a->grad[e] == EDGE_NONE) continue;
         edge_id out[] = {grad};
-        char *name = arena_printf(&g->memory, "%s/accumulate", g->edges[e].name);
-        if (!name) return FAIL_MEMORY(64);
+        char *name;
+        TRY_ALLOC(name, arena_printf(&g->memory, "%s/accumulate", g->edges[e].name));
         TRY(graph_add_to(g, &op_add, name, &plain, (edge_id[]){grad, a->grad[e]}, 2, 0, out));
     }
     return OK;
@@ -122,10 +123,10 @@ static status seed(autodiff *a, edge_id loss)
     if (a->seed != EDGE_NONE && (a->g->edges[a->seed].type != type || !shape_equal(a->g->edges[a->seed].shape, l->shape)))
         return FAIL(E_INTERNAL, "graph_backward: '%s' has another type or shape than the first loss", l->name);
     if (a->seed != EDGE_NONE) return autodiff_add(a, loss, a->seed);
-    char *name = arena_printf(&a->g->memory, "%s/seed", l->name);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&a->g->memory, "%s/seed", l->name));
     a->seed = graph_edge(a->g, name, EDGE_CONST, type, l->shape);
-    if (a->seed == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
+    if (a->seed == EDGE_NONE) return E_MEMORY;
     dtype_store(a->g->edges[a->seed].data, type, 0, 1.0);
     a->grad[loss] = a->seed;
     return OK;
@@ -139,10 +140,10 @@ status graph_backward(graph *g, const edge_id *losses, int32_t loss_count, const
         if (losses[i] < 0 || losses[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", losses[i]);
     for (int32_t i = 0; i < want_count; i++)
         if (wants[i] < 0 || wants[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", wants[i]);
-    a.grad = malloc((size_t)g->edge_count * sizeof *a.grad);
-    a.wants = malloc((size_t)g->edge_count * sizeof *a.wants);
+    a.grad = heap_alloc_array(g->edge_count, sizeof *a.grad);
+    a.wants = heap_alloc_array(g->edge_count, sizeof *a.wants);
     status result = OK;
-    if (!a.grad || !a.wants) TRY_OUT(FAIL_MEMORY((size_t)g->edge_count * sizeof *a.grad));
+    if (!a.grad || !a.wants) TRY_OUT(E_MEMORY);
     mark_wanted(&a, forward_nodes, wants, want_count);
     for (int32_t i = 0; i < loss_count; i++)
         if (a.wants[losses[i]]) TRY_OUT(seed(&a, losses[i]));

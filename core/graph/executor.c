@@ -1,4 +1,5 @@
 /* Running a plan: nothing here allocates while a step runs. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +9,12 @@
 static status check_bytes(const plan *p, edge_id e, size_t bytes)
 {
     const graph *g = &p->graph;
-    if (e < 0 || e >= g->edge_count) return FAIL(E_INTERNAL, "edge %d of %lld", e, (long long)g->edge_count);
+    if (e < 0 || e >= g->edge_count) return FAIL(E_INTERNAL, "edge %d of %" PRId64, e, g->edge_count);
     if ((int64_t)bytes == plan_edge_bytes(g, e)) return OK;
     char text[128];
     shape_text(g->edges[e].shape, text);
-    return FAIL(E_INTERNAL, "%s is %s %s: expected %lld bytes, got %zu", g->edges[e].name, dtype_name(g->edges[e].type), text,
-        (long long)plan_edge_bytes(g, e), bytes);
+    return FAIL(E_INTERNAL, "%s is %s %s: expected %" PRId64 " bytes, got %zu", g->edges[e].name,
+        dtype_name(g->edges[e].type), text, plan_edge_bytes(g, e), bytes);
 }
 
 status plan_set_input(plan *p, edge_id input, const void *host, size_t bytes)

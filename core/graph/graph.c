@@ -1,5 +1,6 @@
 #include "core/graph/graph.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +29,10 @@ static status add_edge(graph *g, const char *name, edge_kind kind, dtype type, s
     if (g->edge_count >= INT32_MAX) return FAIL(E_MODEL, "graph has 2^31 edges: no model needs that");
     TRY(array_reserve((void **)&g->edges, &g->edge_capacity, g->edge_count + 1, sizeof(edge)));
     edge item = {.kind = kind, .type = type, .shape = s, .producer = NODE_NONE, .grad = EDGE_NONE};
-    item.name = arena_strdup(&g->memory, name);
-    if (!item.name) return FAIL_MEMORY(strlen(name) + 1);
+    TRY_ALLOC(item.name, arena_strdup(&g->memory, name));
     if (kind == EDGE_PARAM || kind == EDGE_STATE || kind == EDGE_CONST) {
         size_t bytes = (size_t)shape_count(s) * dtype_bytes(type);
-        item.data = arena_alloc(&g->memory, bytes);
-        if (!item.data) return FAIL_MEMORY(bytes);
+        TRY_ALLOC(item.data, arena_alloc(&g->memory, bytes));
     }
     *e = (edge_id)g->edge_count;
     g->edges[g->edge_count++] = item;
@@ -80,7 +79,7 @@ status graph_output_auxiliary(graph *g, edge_id e)
 static status make_output(graph *g, const node *n, int32_t slot, node_id producer, edge_id *e)
 {
     char *name = slot == 0 ? arena_strdup(&g->memory, n->name) : arena_printf(&g->memory, "%s:%d", n->name, slot);
-    if (!name) return FAIL_MEMORY(strlen(n->name) + 16);
+    if (!name) return E_MEMORY;
     TRY(add_edge(g, name, EDGE_ACTIVATION, DTYPE_F32, (shape){0}, e));
     g->edges[*e].producer = producer;
     g->edges[*e].producer_slot = slot;
@@ -97,7 +96,8 @@ static status check_inputs(const graph *g, const node *n, int64_t position)
         edge_id e = n->in[i];
         if (e == EDGE_NONE && i >= o->in_min) continue;
         if (e < 0 || e >= g->edge_count)
-            return FAIL(E_MODEL, "node '%s' (%s): input %d is missing (edge %d of %lld)", n->name, o->name, i, e, (long long)g->edge_count);
+            return FAIL(E_MODEL, "node '%s' (%s): input %d is missing (edge %d of %" PRId64 ")", n->name, o->name, i,
+                e, g->edge_count);
         if (g->edges[e].producer >= position)
             return FAIL(E_MODEL, "node '%s' (%s): input '%s' is made later, by node %d", n->name, o->name, g->edges[e].name,
                 g->edges[e].producer);
@@ -135,13 +135,11 @@ static status append_node(graph *g, node *n, const void *attr, edge_id *out)
 {
     const op *o = n->op;
     node_id id = (node_id)g->node_count;
-    n->name = arena_strdup(&g->memory, n->name);
-    if (!n->name) return FAIL_MEMORY(64);
+    TRY_ALLOC(n->name, arena_strdup(&g->memory, n->name));
     if (o->attr_bytes > 0) {
         if (!attr) return FAIL(E_INTERNAL, "node '%s' (%s): attributes are missing", n->name, o->name);
         TRY(op_check_attr(o, attr, n->name));
-        n->attr = arena_memdup(&g->memory, attr, o->attr_bytes);
-        if (!n->attr) return FAIL_MEMORY(o->attr_bytes);
+        TRY_ALLOC(n->attr, arena_memdup(&g->memory, attr, o->attr_bytes));
     }
     TRY(check_inputs(g, n, id));
     for (int32_t i = 0; i < o->out_count; i++) {
@@ -282,8 +280,8 @@ void graph_free(graph *g)
 static status resize(graph *g, edge_id e, shape s, int64_t batch)
 {
     size_t bytes = (size_t)g->edge_count * sizeof(edge);
-    edge *before = malloc(bytes);
-    if (!before) return FAIL_MEMORY(bytes);
+    edge *before;
+    TRY_ALLOC(before, heap_alloc(bytes));
     memcpy(before, g->edges, bytes);
     if (e != EDGE_NONE) g->edges[e].shape = s;
     for (int32_t i = 0; e == EDGE_NONE && i < g->input_count; i++)
@@ -320,7 +318,7 @@ static status copy_edge(graph *dst, const edge *src)
     size_t bytes = e.data ? (size_t)shape_count(e.shape) * dtype_bytes(e.type) : 0;
     e.name = arena_strdup(&dst->memory, src->name);
     if (src->data) e.data = arena_memdup(&dst->memory, src->data, bytes);
-    if (!e.name || (src->data && !e.data)) return FAIL_MEMORY(bytes);
+    if (!e.name || (src->data && !e.data)) return E_MEMORY;
     dst->edges[dst->edge_count++] = e;
     return OK;
 }
@@ -334,7 +332,7 @@ static status copy_contents(graph *dst, const graph *src)
         node n = src->nodes[i];
         n.name = arena_strdup(&dst->memory, n.name);
         if (n.attr) n.attr = arena_memdup(&dst->memory, n.attr, n.op->attr_bytes);
-        if (!n.name || (n.op->attr_bytes > 0 && !n.attr)) return FAIL_MEMORY(n.op->attr_bytes);
+        if (!n.name || (n.op->attr_bytes > 0 && !n.attr)) return E_MEMORY;
         dst->nodes[dst->node_count++] = n;
     }
     memcpy(dst->inputs, src->inputs, sizeof dst->inputs);
@@ -371,8 +369,8 @@ static const char *find_twice(const char **names, int64_t count)
 static status check_names(const graph *g)
 {
     int64_t count = g->node_count > g->edge_count ? g->node_count : g->edge_count, used = 0;
-    const char **names = calloc((size_t)count + 1, sizeof *names), *twice;
-    if (!names) return FAIL_MEMORY((size_t)count * sizeof *names);
+    const char **names = heap_alloc_array(count + 1, sizeof *names), *twice;
+    if (!names) return E_MEMORY;
     for (node_id n = 0; n < g->node_count; n++) names[used++] = g->nodes[n].name;
     twice = find_twice(names, used);
     used = 0;
@@ -449,8 +447,7 @@ status graph_check(const graph *g)
     TRY(check_ports(g));
     size_t bytes = (size_t)g->edge_count * sizeof(edge);
     graph shadow = *g;
-    shadow.edges = malloc(bytes + 1);
-    if (!shadow.edges) return FAIL_MEMORY(bytes);
+    TRY_ALLOC(shadow.edges, heap_alloc(bytes + 1));
     if (bytes > 0) memcpy(shadow.edges, g->edges, bytes);
     status s = OK;
     for (node_id n = 0; n < g->node_count && s == OK; n++) s = check_node(g, &shadow, n);

@@ -87,7 +87,7 @@ status graph_init(graph *g);
 void graph_free(graph *g); /* accepts a zeroed graph */
 
 /* New edges. Names are copied. data is allocated zeroed for PARAM, STATE and CONST. Dimensions lie in [1, 2^31), elements at most 2^40.
- * EDGE_NONE when that does not hold or memory is out (status_message says which). */
+ * EDGE_NONE when that does not hold or memory is out (status_message says which); who gives a valid shape passes E_MEMORY on. */
 edge_id graph_input(graph *g, const char *name, dtype type, shape s);
 edge_id graph_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s);
 status graph_output(graph *g, edge_id e);

@@ -1,5 +1,6 @@
 #include "core/graph/graph_dot.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ static status put_text(writer *w, const char *text)
 static status put_shape(writer *w, shape s)
 {
     for (int32_t i = s.rank > 1 ? 1 : 0; i < s.rank; i++)
-        TRY(file_writer_printf(&w->out, "%s%lld", i > (s.rank > 1) ? "x" : "", (long long)s.dim[i]));
+        TRY(file_writer_printf(&w->out, "%s%" PRId64, i > (s.rank > 1) ? "x" : "", s.dim[i]));
     return OK;
 }
 
@@ -50,8 +51,8 @@ static status put_attributes(writer *w, const node *n)
     }
     const edge *weight = n->in_count > 1 && n->in[1] != EDGE_NONE ? &w->g->edges[n->in[1]] : NULL;
     if (n->op->coupling == COUPLE_WEIGHT && weight && weight->shape.rank == 4)
-        TRY(file_writer_printf(&w->out, " %lldx%lld, %lld", (long long)weight->shape.dim[1], (long long)weight->shape.dim[2],
-            (long long)weight->shape.dim[0]));
+        TRY(file_writer_printf(&w->out, " %" PRId64 "x%" PRId64 ", %" PRId64, weight->shape.dim[1],
+            weight->shape.dim[2], weight->shape.dim[0]));
     if ((f = find_field(n, "stride")) && *(const int32_t *)(base + f->offset) > 1)
         TRY(file_writer_printf(&w->out, ", stride %d", *(const int32_t *)(base + f->offset)));
     if ((f = find_field(n, "groups")) && *(const int32_t *)(base + f->offset) > 1)
@@ -161,8 +162,7 @@ status graph_write_dot(const graph *g, const char *title, const char *path)
     writer w = {.g = g};
     TRY(edge_uses_init(&w.uses, g));
     status result = OK;
-    w.box = malloc(((size_t)g->node_count + 1) * sizeof *w.box);
-    if (!w.box) TRY_OUT(FAIL_MEMORY((size_t)g->node_count * sizeof *w.box));
+    TRY_ALLOC_OUT(w.box, heap_alloc_array(g->node_count + 1, sizeof *w.box));
     TRY_OUT(file_writer_open(&w.out, path));
     TRY_OUT(put_graph(&w, title));
     TRY_OUT(file_writer_commit(&w.out));

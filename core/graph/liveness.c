@@ -114,7 +114,7 @@ status liveness_assign(live_block *blocks, int64_t count, live_result *r)
     work w = {.blocks = blocks, .count = count, .order = ARENA_ARRAY(&a, entry, 2 * count + 1),
         .offset = ARENA_ARRAY(&a, int64_t, count), .by_offset = ARENA_ARRAY(&a, entry, count)};
     int64_t *best = ARENA_ARRAY(&a, int64_t, count);
-    if (!w.order || !w.offset || !w.by_offset || !best) TRY_OUT(FAIL_MEMORY(count * (int64_t)sizeof(live_block)));
+    if (!w.order || !w.offset || !w.by_offset || !best) TRY_OUT(E_MEMORY);
     r->bound = lower_bound(blocks, count, w.order);
     r->end = -1;
     for (int order = 0; order < ORDERS && r->end != r->bound; order++) {

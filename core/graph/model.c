@@ -1,5 +1,6 @@
 #include "core/graph/model.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +29,10 @@ void model_free(model *m)
 
 status model_set_classes(model *m, const char *const *names, int64_t count)
 {
-    const char **copy = ARENA_ARRAY(&m->memory, const char *, count);
-    if (!copy) return FAIL_MEMORY((size_t)count * sizeof *copy);
+    const char **copy;
+    TRY_ALLOC(copy, ARENA_ARRAY(&m->memory, const char *, count));
     for (int64_t i = 0; i < count; i++) {
-        copy[i] = arena_strdup(&m->memory, names[i]);
-        if (!copy[i]) return FAIL_MEMORY(strlen(names[i]));
+        TRY_ALLOC(copy[i], arena_strdup(&m->memory, names[i]));
     }
     m->class_name = copy;
     m->class_count = count;
@@ -52,8 +52,8 @@ static status add_tensors(arena *a, const graph *g, safetensor *list, int64_t *c
         *t = (safetensor){.name = e->name, .type = e->type, .shape = layout_file_shape(e), .data = e->data};
         t->bytes = (size_t)shape_count(e->shape) * dtype_bytes(e->type);
         if (e->layout != LAYOUT_PLAIN) {
-            void *data = arena_alloc(a, t->bytes);
-            if (!data) return FAIL_MEMORY(t->bytes);
+            void *data;
+            TRY_ALLOC(data, arena_alloc(a, t->bytes));
             layout_to_file(e, data, e->data);
             t->data = data;
         }
@@ -62,7 +62,7 @@ static status add_tensors(arena *a, const graph *g, safetensor *list, int64_t *c
         t = &list[(*count)++];
         *t = (safetensor){.name = arena_printf(a, "%.*s%s", stem, e->name, tracked_suffix), .type = DTYPE_I64,
             .data = (const uint8_t *)&no_batches, .bytes = sizeof no_batches};
-        if (!t->name) return FAIL_MEMORY(strlen(e->name));
+        if (!t->name) return E_MEMORY;
     }
     return OK;
 }
@@ -94,8 +94,8 @@ status model_save(model *m, const char *path)
     const char *meta[2 * META_ENTRIES];
     int64_t count = 0, entries;
     status result = OK;
-    safetensor *list = ARENA_ARRAY(&a, safetensor, 2 * m->graph.edge_count);
-    if (!list) TRY_OUT(FAIL_MEMORY((size_t)m->graph.edge_count * sizeof *list));
+    safetensor *list;
+    TRY_ALLOC_OUT(list, ARENA_ARRAY(&a, safetensor, 2 * m->graph.edge_count));
     TRY_OUT(add_tensors(&a, &m->graph, list, &count));
     TRY_OUT(put_metadata(m, w, meta, &entries));
     TRY_OUT(safetensors_write(path, list, count, meta, entries, &m->file_hash));
@@ -110,7 +110,7 @@ status model_save_weights(const model *m, const char *path, const char *const *m
     arena a = {0};
     int64_t count = 0;
     safetensor *list = ARENA_ARRAY(&a, safetensor, 2 * m->graph.edge_count);
-    status result = list ? add_tensors(&a, &m->graph, list, &count) : FAIL_MEMORY((size_t)m->graph.edge_count * sizeof *list);
+    status result = list ? add_tensors(&a, &m->graph, list, &count) : E_MEMORY;
     if (result == OK) result = safetensors_write(path, list, count, meta, meta_count, file_hash);
     arena_free(&a);
     return result;
@@ -150,8 +150,8 @@ static status read_values(const safetensors *st, edge *e)
         memcpy(e->data, t->data, t->bytes);
         return OK;
     }
-    void *aligned = malloc(t->bytes); /* the mapping may not be */
-    if (!aligned) return FAIL_MEMORY(t->bytes);
+    void *aligned; /* the mapping may not be */
+    TRY_ALLOC(aligned, heap_alloc(t->bytes));
     memcpy(aligned, t->data, t->bytes);
     layout_from_file(e, e->data, aligned);
     free(aligned);
@@ -169,8 +169,8 @@ static status read_graph(model *m, arena *a, const safetensors *st)
     }
     TRY(graph_json_value_bytes(root, &value_bytes));
     if (value_bytes > tensor_bytes)
-        return FAIL(E_MODEL, "%s: the graph's parameters take %lld bytes, the file holds %lld", st->what, (long long)value_bytes,
-            (long long)tensor_bytes);
+        return FAIL(E_MODEL, "%s: the graph's parameters take %" PRId64 " bytes, the file holds %" PRId64, st->what,
+            value_bytes, tensor_bytes);
     TRY(graph_read_json(&m->graph, root));
     for (int64_t i = 0; i < m->graph.edge_count; i++) {
         edge *e = &m->graph.edges[i];
@@ -179,7 +179,7 @@ static status read_graph(model *m, arena *a, const safetensors *st)
         TRY(read_values(st, e));
     }
     if (tensors != expected)
-        return FAIL(E_MODEL, "%s: %lld tensors, its graph has %lld", st->what, (long long)tensors, (long long)expected);
+        return FAIL(E_MODEL, "%s: %" PRId64 " tensors, its graph has %" PRId64, st->what, tensors, expected);
     return OK;
 }
 
@@ -187,8 +187,8 @@ static status read_classes(model *m, arena *a, const safetensors *st)
 {
     json *list;
     TRY(parse_meta(a, st, "graft.classes", JSON_ARRAY, &list));
-    const char **names = ARENA_ARRAY(a, const char *, list->count);
-    if (!names) return FAIL_MEMORY((size_t)list->count * sizeof *names);
+    const char **names;
+    TRY_ALLOC(names, ARENA_ARRAY(a, const char *, list->count));
     for (int64_t i = 0; i < list->count; i++)
         if (!(names[i] = json_string(list->items[i]))) return FAIL(E_MODEL, "%s: a class name is no text", st->what);
     return model_set_classes(m, names, list->count);
@@ -205,7 +205,7 @@ static status check_model(const model *m, const char *what)
             p->height, p->channels);
     int64_t logits = out.rank > 0 ? out.dim[out.rank - 1] : 1;
     if (!*m->task && m->class_count > 0 && m->class_count != logits)
-        return FAIL(E_MODEL, "%s: %lld class names for %lld outputs", what, (long long)m->class_count, (long long)logits);
+        return FAIL(E_MODEL, "%s: %" PRId64 " class names for %" PRId64 " outputs", what, m->class_count, logits);
     return OK;
 }
 
@@ -227,7 +227,7 @@ static status read_parts(model *m, arena *a, const safetensors *st)
     m->spec_text = arena_strdup(&m->memory, text);
     text = safetensors_meta(st, "graft.task");
     m->task = arena_strdup(&m->memory, text ? text : "");
-    if (!m->info_json || !m->spec_text || !m->task) return FAIL_MEMORY(1);
+    if (!m->info_json || !m->spec_text || !m->task) return E_MEMORY;
     return check_model(m, st->what);
 }
 

@@ -17,7 +17,7 @@
  *
  *     model m;
  *     TRY(model_load(&m, "best.safetensors"));
- *     printf("%lld classes\n", (long long)m.class_count);
+ *     printf("%" PRId64 " classes\n", m.class_count);
  *     TRY_OUT(model_save(&m, "copy.safetensors"));
  * out:
  *     model_free(&m);

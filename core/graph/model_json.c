@@ -99,8 +99,8 @@ static status number_edges(const graph *g, int64_t *number)
 
 status graph_write_json(const graph *g, json_writer *w)
 {
-    int64_t *number = calloc((size_t)g->edge_count + 1, sizeof *number);
-    if (!number) return FAIL_MEMORY((size_t)g->edge_count * sizeof *number);
+    int64_t *number;
+    TRY_ALLOC(number, heap_alloc_array(g->edge_count + 1, sizeof *number));
     status result = OK;
     TRY_OUT(number_edges(g, number));
     json_begin_object(w);
@@ -368,8 +368,7 @@ status graph_read_json(graph *g, const json *root)
     if (!edges || edges->type != JSON_ARRAY || !nodes || nodes->type != JSON_ARRAY)
         TRY_OUT(FAIL(E_MODEL, "graph: edges or nodes are no list"));
     map.capacity = edges->count + nodes->count * NODE_MAX_OUT;
-    map.edge = calloc((size_t)map.capacity + 1, sizeof *map.edge);
-    if (!map.edge) TRY_OUT(FAIL_MEMORY((size_t)map.capacity * sizeof *map.edge));
+    TRY_ALLOC_OUT(map.edge, heap_alloc_array(map.capacity + 1, sizeof *map.edge));
     TRY_OUT(read_graph(g, &map, edges, nodes, root));
 out:
     free(map.edge);

@@ -12,9 +12,9 @@ static status convert(edge *e, const safetensor *t)
 {
     int64_t count = shape_count(e->shape);
     size_t bytes = (size_t)count * dtype_bytes(e->type);
-    void *typed = malloc(bytes ? bytes : 1), *aligned = malloc(t->bytes ? t->bytes : 1);
+    void *typed = heap_alloc(bytes), *aligned = heap_alloc(t->bytes);
     status result = OK;
-    if (!typed || !aligned) TRY_OUT(FAIL_MEMORY(bytes));
+    if (!typed || !aligned) TRY_OUT(E_MEMORY);
     memcpy(aligned, t->data, t->bytes);
     if (t->type == e->type) memcpy(typed, aligned, bytes);
     else
@@ -28,7 +28,7 @@ out:
 
 static status add_text(const char **list, int64_t *count, const char *text)
 {
-    if (!text) return FAIL_MEMORY(1);
+    if (!text) return E_MEMORY;
     list[(*count)++] = text;
     return OK;
 }
@@ -56,8 +56,7 @@ typedef struct tensor_index {
 static status index_tensors(tensor_index *x, arena *a, const safetensor *tensors, int64_t count)
 {
     x->count = count;
-    x->by_name = ARENA_ARRAY(a, const safetensor *, count);
-    if (!x->by_name) return FAIL_MEMORY((size_t)count * sizeof *x->by_name);
+    TRY_ALLOC(x->by_name, ARENA_ARRAY(a, const safetensor *, count));
     for (int64_t i = 0; i < count; i++) x->by_name[i] = &tensors[i];
     if (count) qsort(x->by_name, (size_t)count, sizeof *x->by_name, by_name);
     return OK;
@@ -101,8 +100,8 @@ static bool is_counter(const char *name)
 static status list_unexpected(const graph *g, const safetensor *tensors, int64_t count, transfer_report *r)
 {
     int64_t known = 0;
-    const char **names = ARENA_ARRAY(&r->memory, const char *, g->edge_count);
-    if (!names) return FAIL_MEMORY((size_t)g->edge_count * sizeof *names);
+    const char **names;
+    TRY_ALLOC(names, ARENA_ARRAY(&r->memory, const char *, g->edge_count));
     for (int64_t i = 0; i < g->edge_count; i++)
         if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) names[known++] = g->edges[i].name;
     if (known) qsort(names, (size_t)known, sizeof *names, by_text);
@@ -123,7 +122,7 @@ static status transfer(graph *g, const safetensor *tensors, int64_t count, trans
     r->missing = ARENA_ARRAY(a, const char *, g->edge_count);
     r->reshaped = ARENA_ARRAY(a, const char *, g->edge_count);
     r->unexpected = ARENA_ARRAY(a, const char *, count);
-    if (!r->loaded || !r->missing || !r->reshaped || !r->unexpected) return FAIL_MEMORY((size_t)g->edge_count * sizeof(char *));
+    if (!r->loaded || !r->missing || !r->reshaped || !r->unexpected) return E_MEMORY;
     for (int64_t i = 0; i < g->edge_count; i++)
         if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) TRY(transfer_edge(&index, &g->edges[i], r));
     return list_unexpected(g, tensors, count, r);

@@ -27,8 +27,7 @@ static status add_entry(store_layout *l, arena *a, const edge *e)
     store_entry *s = &l->entries[l->count];
     *s = (store_entry){.shape = e->shape, .type = e->type, .frozen = e->frozen};
     s->block = e->type != l->type ? BLOCK_OTHER : e->kind == EDGE_PARAM ? BLOCK_WEIGHTS : BLOCK_STATE;
-    s->name = arena_strdup(a, e->name);
-    if (!s->name) return FAIL_MEMORY(strlen(e->name));
+    TRY_ALLOC(s->name, arena_strdup(a, e->name));
     s->bytes = shape_count(e->shape) * (int64_t)dtype_bytes(e->type);
     s->offset_bytes = l->bytes[s->block];
     l->bytes[s->block] += (s->bytes + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
@@ -52,7 +51,7 @@ status store_layout_make(store_layout *l, arena *a, const graph *g)
     l->entries = ARENA_ARRAY(a, store_entry, count);
     l->by_name = ARENA_ARRAY(a, const store_entry *, count);
     l->info = ARENA_ARRAY(a, param_info, count);
-    if (!l->entries || !l->by_name || !l->info) return FAIL_MEMORY((size_t)count * sizeof(store_entry));
+    if (!l->entries || !l->by_name || !l->info) return E_MEMORY;
     for (int64_t i = 0; i < g->edge_count; i++)
         if (is_kept(&g->edges[i])) TRY(add_entry(l, a, &g->edges[i]));
     if (count) qsort(l->by_name, (size_t)count, sizeof *l->by_name, by_name);
@@ -66,8 +65,8 @@ status param_store_create(param_store **out, const graph *g, device *dev, bool w
 {
     static const char *const what[BLOCK_COUNT] = {"weights", "running statistics", "integer weights"};
     *out = NULL;
-    param_store *s = calloc(1, sizeof *s);
-    if (!s) return FAIL_MEMORY(sizeof *s);
+    param_store *s;
+    TRY_ALLOC(s, heap_alloc_array(1, sizeof *s));
     s->dev = dev;
     status result = OK;
     TRY_OUT(store_layout_make(&s->layout, &s->memory, g));

@@ -34,9 +34,9 @@ static status new_param(graph_builder *b, const node *n, const char *suffix, con
     edge_id *made)
 {
     char *name = keep ? arena_strdup(&b->dst->memory, keep) : arena_printf(&b->dst->memory, "%s.%s", n->name, suffix);
-    if (!name) return FAIL_MEMORY(64);
+    if (!name) return E_MEMORY;
     *made = graph_edge(b->dst, name, EDGE_PARAM, type, s);
-    if (*made == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(s) * dtype_bytes(type));
+    if (*made == EDGE_NONE) return E_MEMORY;
     if (like) b->dst->edges[*made].layout = like->layout;
     return OK;
 }
@@ -88,9 +88,9 @@ status pass_fold_batchnorm(graph *dst, const graph *src)
     graph_builder b = {0};
     edge_uses u = {0};
     status result = OK;
-    bool *folded = calloc((size_t)src->node_count + 1, sizeof *folded);
+    bool *folded = heap_alloc_array(src->node_count + 1, sizeof *folded);
     TRY_OUT(builder_init(&b, dst, src));
-    if (!folded) TRY_OUT(FAIL_MEMORY((size_t)src->node_count));
+    if (!folded) TRY_OUT(E_MEMORY);
     TRY_OUT(edge_uses_init(&u, src));
     for (node_id n = 0; n < src->node_count; n++) {
         node_id layer = foldable(src, &u, &src->nodes[n]);

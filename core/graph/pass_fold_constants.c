@@ -25,7 +25,7 @@ static status run_kernel(folder *f, const kernel *k, kernel_call *call)
     size_t packed = k->packed_bytes ? k->packed_bytes(call->desc, call->state) : 0;
     call->scratch = arena_alloc(&f->memory, scratch);
     call->packed = arena_alloc(&f->memory, packed);
-    if (!call->scratch || !call->packed) return FAIL_MEMORY(scratch + packed);
+    if (!call->scratch || !call->packed) return E_MEMORY;
     if (packed > 0) TRY(k->pack(call));
     return k->run(call);
 }
@@ -45,7 +45,7 @@ static status compute(folder *f, const node *n)
         const edge *e = &src->edges[b.out[i]];
         size_t bytes = (size_t)shape_count(e->shape) * dtype_bytes(e->type);
         call.out[i] = f->value[b.out[i]] = arena_alloc(&f->memory, bytes);
-        if (!call.out[i]) return FAIL_MEMORY(bytes);
+        if (!call.out[i]) return E_MEMORY;
     }
     const kernel *k;
     TRY(kernel_select(&k, b.op, BACKEND_REF, &b.desc, NULL, NULL));
@@ -62,7 +62,7 @@ static status need(folder *f, edge_id e)
     if (e == EDGE_NONE || b->map[e] != EDGE_NONE || !f->value[e] || b->src->edges[e].kind != EDGE_ACTIVATION) return OK;
     const edge *old = &b->src->edges[e];
     edge_id made = graph_edge(b->dst, old->name, EDGE_CONST, old->type, old->shape);
-    if (made == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(old->shape) * dtype_bytes(old->type));
+    if (made == EDGE_NONE) return E_MEMORY;
     b->dst->edges[made].scale = old->scale;
     memcpy(b->dst->edges[made].data, f->value[e], (size_t)shape_count(old->shape) * dtype_bytes(old->type));
     b->map[e] = made;
@@ -86,8 +86,7 @@ status pass_fold_constants(graph *dst, const graph *src)
     folder f = {0};
     status result = OK;
     TRY_OUT(builder_init(&f.b, dst, src));
-    f.value = calloc((size_t)src->edge_count + 1, sizeof *f.value);
-    if (!f.value) TRY_OUT(FAIL_MEMORY((size_t)src->edge_count * sizeof *f.value));
+    TRY_ALLOC_OUT(f.value, heap_alloc_array(src->edge_count + 1, sizeof *f.value));
     for (edge_id e = 0; e < src->edge_count; e++) f.value[e] = src->edges[e].data;
     for (node_id n = 0; n < src->node_count; n++) TRY_OUT(step(&f, n));
     for (int32_t i = 0; i < src->output_count; i++) TRY_OUT(need(&f, src->outputs[i]));

@@ -31,11 +31,11 @@ status pass_fuse_epilogues(graph *dst, const graph *src)
 {
     graph_builder b = {0};
     status result = OK;
-    size_t count = (size_t)src->node_count + 1;
-    fusion *conv = calloc(count, sizeof *conv), *linear = calloc(count, sizeof *linear);
-    bool *in_conv = calloc(count, sizeof *in_conv), *in_linear = calloc(count, sizeof *in_linear);
+    int64_t count = src->node_count + 1;
+    fusion *conv = HEAP_ARRAY(fusion, count), *linear = HEAP_ARRAY(fusion, count);
+    bool *in_conv = HEAP_ARRAY(bool, count), *in_linear = HEAP_ARRAY(bool, count);
     TRY_OUT(builder_init(&b, dst, src));
-    if (!conv || !linear || !in_conv || !in_linear) TRY_OUT(FAIL_MEMORY(count * sizeof *conv));
+    if (!conv || !linear || !in_conv || !in_linear) TRY_OUT(E_MEMORY);
     TRY_OUT(fusion_find(src, &op_conv2d, false, conv, in_conv));
     TRY_OUT(fusion_find(src, &op_linear, false, linear, in_linear));
     for (node_id n = 0; n < src->node_count; n++) {

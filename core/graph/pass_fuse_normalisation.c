@@ -187,10 +187,10 @@ status pass_fuse_transforms(graph *dst, const graph *src, backend which, double 
     graph_builder b = {0};
     edge_uses u = {0};
     status result = OK;
-    bool *gone = calloc((size_t)src->node_count + 1, sizeof *gone);
+    bool *gone = heap_alloc_array(src->node_count + 1, sizeof *gone);
     TRY_OUT(builder_init(&b, dst, src));
     TRY_OUT(edge_uses_init(&u, src));
-    if (!gone) TRY_OUT(FAIL_MEMORY((size_t)src->node_count));
+    if (!gone) TRY_OUT(E_MEMORY);
     for (node_id id = 0; id < src->node_count; id++) {
         int64_t bytes;
         gone[id] = can_go(src, &u, id, which, most_products, &bytes);

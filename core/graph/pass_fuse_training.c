@@ -23,10 +23,10 @@ status pass_fuse_training(graph *dst, const graph *src)
 {
     graph_builder b = {0};
     status result = OK;
-    fusion *fused = calloc((size_t)src->node_count + 1, sizeof *fused);
-    bool *inside = calloc((size_t)src->node_count + 1, sizeof *inside);
+    fusion *fused = heap_alloc_array(src->node_count + 1, sizeof *fused);
+    bool *inside = heap_alloc_array(src->node_count + 1, sizeof *inside);
     TRY_OUT(builder_init(&b, dst, src));
-    if (!fused || !inside) TRY_OUT(FAIL_MEMORY((size_t)src->node_count * sizeof *fused));
+    if (!fused || !inside) TRY_OUT(E_MEMORY);
     TRY_OUT(fusion_find(src, &op_batchnorm, true, fused, inside));
     for (node_id n = 0; n < src->node_count; n++) {
         if (inside[n]) continue;

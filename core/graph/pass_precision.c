@@ -21,7 +21,7 @@ static status cast_fixed(caster *c, edge_id e, const char *name, edge_id *out)
 {
     graph *g = c->b.dst;
     *out = graph_edge(g, name, EDGE_CONST, c->type, g->edges[e].shape);
-    if (*out == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(g->edges[e].shape) * dtype_bytes(c->type));
+    if (*out == EDGE_NONE) return E_MEMORY;
     const edge *from = &g->edges[e];
     for (int64_t i = 0; i < shape_count(from->shape); i++)
         dtype_store(g->edges[*out].data, c->type, i, dtype_load(from->data, from->type, i));
@@ -36,8 +36,8 @@ static status take(caster *c, edge_id src_edge, bool narrow, int32_t block, edge
     dtype have = g->edges[*out].type, want = narrow ? c->type : DTYPE_F32;
     if ((have != DTYPE_F32 && have != c->type) || have == want) return OK;
     if (c->cast[src_edge] == EDGE_NONE) {
-        char *name = arena_printf(&g->memory, "%s/%s", g->edges[*out].name, dtype_names[want]);
-        if (!name) return FAIL_MEMORY(64);
+        char *name;
+        TRY_ALLOC(name, arena_printf(&g->memory, "%s/%s", g->edges[*out].name, dtype_names[want]));
         if (narrow && is_fixed(&g->edges[*out])) TRY(cast_fixed(c, *out, name, &c->cast[src_edge]));
         else TRY(graph_add(g, &op_cast, name, &(cast_attr){want}, out, 1, block, &c->cast[src_edge]));
     }
@@ -96,8 +96,7 @@ status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute c
     status result = OK;
     if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16) return FAIL(E_INTERNAL, "activations cannot be %s", dtype_name(type));
     TRY_OUT(builder_init(&c.b, dst, src));
-    c.cast = malloc(((size_t)src->edge_count + 1) * sizeof *c.cast);
-    if (!c.cast) TRY_OUT(FAIL_MEMORY((size_t)src->edge_count * sizeof *c.cast));
+    TRY_ALLOC_OUT(c.cast, heap_alloc_array(src->edge_count + 1, sizeof *c.cast));
     for (edge_id e = 0; e < src->edge_count; e++) c.cast[e] = EDGE_NONE;
     for (node_id n = 0; n < src->node_count; n++) TRY_OUT(step(&c, &src->nodes[n]));
     TRY_OUT(finish(&c));

@@ -28,9 +28,9 @@ static status copy_needed(graph *dst, const graph *view)
 {
     graph_builder b = {0};
     status result = OK;
-    bool *needed = calloc((size_t)view->edge_count + 1, sizeof *needed), *alive = calloc((size_t)view->node_count + 1, sizeof *alive);
+    bool *needed = heap_alloc_array(view->edge_count + 1, sizeof *needed), *alive = heap_alloc_array(view->node_count + 1, sizeof *alive);
     TRY_OUT(builder_init(&b, dst, view));
-    if (!needed || !alive) TRY_OUT(FAIL_MEMORY((size_t)view->edge_count));
+    if (!needed || !alive) TRY_OUT(E_MEMORY);
     mark(view, needed, alive);
     for (node_id n = 0; n < view->node_count; n++)
         if (alive[n]) TRY_OUT(copy_alive(&b, needed, n));
@@ -72,10 +72,10 @@ status pass_drop_auxiliary(graph *dst, const graph *src)
     graph view = *src; /* borrows all of src */
     view.output_count -= src->auxiliary_count;
     view.auxiliary_count = 0;
-    bool *needed = calloc((size_t)src->edge_count + 1, sizeof *needed), *alive = calloc((size_t)src->node_count + 1, sizeof *alive);
+    bool *needed = heap_alloc_array(src->edge_count + 1, sizeof *needed), *alive = heap_alloc_array(src->node_count + 1, sizeof *alive);
     *dst = (graph){0};
     status result = OK;
-    if (!needed || !alive) TRY_OUT(FAIL_MEMORY((size_t)src->edge_count));
+    if (!needed || !alive) TRY_OUT(E_MEMORY);
     mark(&view, needed, alive);
     keep_inputs(&view, src, alive);
     TRY_OUT(copy_needed(dst, &view));

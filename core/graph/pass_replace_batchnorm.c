@@ -16,10 +16,10 @@ static bool replaceable(const graph *g, const node *n)
 
 static status new_param(graph_builder *b, const node *n, const char *suffix, shape s, param_layout layout, dtype type, edge_id *e)
 {
-    char *name = arena_printf(&b->dst->memory, "%s.%s", n->name, suffix);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&b->dst->memory, "%s.%s", n->name, suffix));
     *e = graph_edge(b->dst, name, EDGE_PARAM, type, s);
-    if (*e == EDGE_NONE) return FAIL_MEMORY(shape_count(s) * (int64_t)dtype_bytes(type));
+    if (*e == EDGE_NONE) return E_MEMORY;
     b->dst->edges[*e].layout = layout;
     return OK;
 }

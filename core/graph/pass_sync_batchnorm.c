@@ -2,6 +2,9 @@
  * is what one rank would have summed, so that their results are those of one rank with the whole batch but for rounding; the ranks' batches
  * may differ in size. Gradients of gamma and beta are this rank's part: like every parameter's, ranks add them later. */
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/internal.h"
 
 enum { GRAD_STATS = 2, GRAD_GAMMA = 1, GRAD_BETA = 2 };
@@ -22,7 +25,8 @@ static status count_all(const sharing *s, const node *n, bn_step_attr *a)
     *a = *(const bn_step_attr *)n->attr;
     int64_t count = (int64_t)a->count;
     if (count % s->here != 0)
-        return FAIL(E_INTERNAL, "node '%s': %lld values per channel of %lld images", n->name, (long long)count, (long long)s->here);
+        return FAIL(E_INTERNAL, "node '%s': %" PRId64 " values per channel of %" PRId64 " images", n->name, count,
+            s->here);
     a->count = (double)(count / s->here) * (double)s->everywhere;
     return OK;
 }
@@ -30,8 +34,8 @@ static status count_all(const sharing *s, const node *n, bn_step_attr *a)
 static status add_named(const sharing *s, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in,
     int32_t in_count, edge_id *out)
 {
-    char *name = arena_printf(&s->b->dst->memory, "%s/%s", n->name, suffix);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&s->b->dst->memory, "%s/%s", n->name, suffix));
     return graph_add_to(s->b->dst, o, name, attr, in, in_count, n->block, out);
 }
 
@@ -85,7 +89,8 @@ status pass_sync_batchnorm(graph *dst, const graph *src, int64_t here, int64_t e
     graph_builder b = {0};
     const sharing s = {&b, here, everywhere};
     status result = OK;
-    if (here < 1 || everywhere < here) return FAIL(E_INTERNAL, "a batch of %lld of %lld images", (long long)here, (long long)everywhere);
+    if (here < 1 || everywhere < here)
+        return FAIL(E_INTERNAL, "a batch of %" PRId64 " of %" PRId64 " images", here, everywhere);
     TRY_OUT(builder_init(&b, dst, src));
     for (node_id id = 0; id < src->node_count; id++) {
         const node *n = &src->nodes[id];

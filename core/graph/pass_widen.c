@@ -13,7 +13,7 @@ static status widen_values(graph_builder *b, edge_id src_edge)
 {
     const edge *from = &b->src->edges[src_edge];
     edge_id made = graph_edge(b->dst, from->name, from->kind, DTYPE_F32, from->shape);
-    if (made == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(from->shape) * sizeof(float));
+    if (made == EDGE_NONE) return E_MEMORY;
     edge *to = &b->dst->edges[made];
     to->layout = from->layout;
     to->frozen = from->frozen;

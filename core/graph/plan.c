@@ -1,6 +1,7 @@
 #include "core/device/tuning.h"
 #include "core/graph/plan_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,17 @@ static status copy_structure(plan *p, const graph *g)
     c->edge_capacity = g->edge_count;
     c->nodes = arena_memdup(a, g->nodes, (size_t)g->node_count * sizeof *g->nodes);
     c->edges = arena_memdup(a, g->edges, (size_t)g->edge_count * sizeof *g->edges);
-    if (!c->nodes || !c->edges) return FAIL_MEMORY((size_t)g->edge_count * sizeof *g->edges);
+    if (!c->nodes || !c->edges) return E_MEMORY;
     for (int64_t i = 0; i < g->node_count; i++) {
         node *n = &c->nodes[i];
         n->name = arena_strdup(a, n->name);
         if (n->attr) n->attr = arena_memdup(a, n->attr, n->op->attr_bytes);
-        if (!n->name || (g->nodes[i].attr && !n->attr)) return FAIL_MEMORY(n->op->attr_bytes);
+        if (!n->name || (g->nodes[i].attr && !n->attr)) return E_MEMORY;
     }
     for (int64_t i = 0; i < g->edge_count; i++) {
         c->edges[i].name = arena_strdup(a, c->edges[i].name);
         c->edges[i].data = NULL;
-        if (!c->edges[i].name) return FAIL_MEMORY(strlen(g->edges[i].name));
+        if (!c->edges[i].name) return E_MEMORY;
     }
     return OK;
 }
@@ -94,7 +95,7 @@ static status prepare_steps(plan *p, const graph *g, const plan_options *o)
     p->steps = ARENA_ARRAY(&p->memory, plan_step, g->node_count);
     p->variant = ARENA_ARRAY(&p->memory, const char *, g->node_count);
     p->rows = ARENA_ARRAY(&p->memory, plan_profile_row, g->node_count);
-    if (!p->steps || !p->variant || !p->rows) return FAIL_MEMORY((size_t)g->node_count * sizeof(plan_step));
+    if (!p->steps || !p->variant || !p->rows) return E_MEMORY;
     for (node_id n = p->first_node; n < p->end_node; n++) {
         if (g->nodes[n].op->alias || plan_narrow_has(p, g->nodes[n].out[0])) continue;
         plan_step *s = &p->steps[p->step_count++];
@@ -149,13 +150,13 @@ static status refuse_memory(const plan *p, int64_t needed, int64_t available, co
     int64_t growing = m->activation_bytes + m->scratch_bytes, left = available - (needed - growing);
     int64_t fits = left > 0 ? (int64_t)((double)left / ((double)growing / (double)batch)) : 0;
     char advice[128];
-    if (fits > 0) snprintf(advice, sizeof advice, "about batch %lld would fit", (long long)fits);
+    if (fits > 0) snprintf(advice, sizeof advice, "about batch %" PRId64 " would fit", fits);
     else snprintf(advice, sizeof advice, "no batch size fits: use a smaller network or input");
     return FAIL(E_MEMORY,
-        "batch %lld needs %s, %s %s\n"
+        "batch %" PRId64 " needs %s, %s %s\n"
         "    weights        %s\n    gradients      %s\n    statistics     %s\n    activations    %s\n"
         "    scratch        %s\n    packed weights %s\n    constants      %s\n%s",
-        (long long)batch, part[0], whose, part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], advice);
+        batch, part[0], whose, part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], advice);
 }
 
 static status check_memory(const plan *p, const plan_options *o)
@@ -227,8 +228,7 @@ static status allocate(plan *p, const graph *g, const plan_options *o)
     TRY(buffer_init(&p->activations, p->dev, (size_t)(p->use.activation_bytes + p->use.scratch_bytes), "activations"));
     TRY(buffer_init(&p->packed, p->dev, (size_t)(p->use.packed_bytes - plan_narrow_bytes(p)), "packed weights"));
     TRY(buffer_init(&p->constants, p->dev, (size_t)p->use.const_bytes, "constants"));
-    p->edge_data = ARENA_ARRAY(&p->memory, void *, g->edge_count);
-    if (!p->edge_data) return FAIL_MEMORY((size_t)g->edge_count * sizeof(void *));
+    TRY_ALLOC(p->edge_data, ARENA_ARRAY(&p->memory, void *, g->edge_count));
     TRY(plan_narrow_allocate(p));
     TRY(locate_edges(p, g));
     bind_calls(p);
@@ -250,8 +250,8 @@ static status allocate_or_explain(plan *p, const graph *g, const plan_options *o
 /* Everything but the device's memory. */
 static status prepare(plan **out, const graph *g, device *dev, const plan_options *o)
 {
-    plan *p = calloc(1, sizeof *p);
-    if (!p) return FAIL_MEMORY(sizeof *p);
+    plan *p;
+    TRY_ALLOC(p, heap_alloc_array(1, sizeof *p));
     p->dev = dev;
     p->keep_activations = o->keep_activations;
     p->profile = o->profile;

@@ -23,8 +23,7 @@ status plan_narrow_find(plan *p, const store_layout *l, const plan_options *o)
     plan_narrow *w = &p->narrow;
     int64_t first = INT64_MAX, last = 0;
     w->type = DTYPE_COUNT;
-    w->offset_bytes = ARENA_ARRAY(&p->memory, int64_t, g->edge_count);
-    if (!w->offset_bytes) return FAIL_MEMORY((size_t)g->edge_count * sizeof *w->offset_bytes);
+    TRY_ALLOC(w->offset_bytes, ARENA_ARRAY(&p->memory, int64_t, g->edge_count));
     for (edge_id e = 0; e < g->edge_count; e++) w->offset_bytes[e] = -1;
     for (node_id n = 0; n < g->node_count; n++) {
         const store_entry *e = cast_weight(g, l, &g->nodes[n], &w->type);

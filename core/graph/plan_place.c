@@ -98,7 +98,7 @@ status plan_place_edges(plan *p)
     p->edge_block = ARENA_ARRAY(&p->memory, int32_t, g->edge_count);
     p->blocks = ARENA_ARRAY(&p->memory, live_block, g->edge_count + p->step_count);
     if (!last_use || !p->edge_root || !p->edge_block || !p->blocks)
-        return FAIL_MEMORY((size_t)g->edge_count * sizeof(live_block));
+        return E_MEMORY;
     find_roots(p, last_use);
     for (edge_id e = 0; e < g->edge_count; e++) p->edge_block[e] = -1;
     place_inputs(p);

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,8 @@ static status read_shape(const safetensors *st, safetensor *t, const json *dims,
 {
     if (!dims || dims->type != JSON_ARRAY) return FAIL(E_MODEL, "%s: %s: shape is no list", st->what, t->name);
     if (dims->count > SHAPE_MAX_RANK)
-        return FAIL(E_MODEL, "%s: %s has %lld dimensions: at most %d are supported", st->what, t->name, (long long)dims->count,
-            SHAPE_MAX_RANK);
+        return FAIL(E_MODEL, "%s: %s has %" PRId64 " dimensions: at most %d are supported", st->what, t->name,
+            dims->count, SHAPE_MAX_RANK);
     t->shape.rank = (int32_t)dims->count;
     for (int32_t i = 0; i < t->shape.rank; i++)
         if (!json_int(json_at(dims, i), &t->shape.dim[i]) || t->shape.dim[i] < 0)
@@ -49,10 +50,12 @@ static status read_tensor(const safetensors *st, safetensor *t, const json *entr
     if (!offsets || offsets->count != 2 || !json_int(json_at(offsets, 0), &begin) || !json_int(json_at(offsets, 1), &end))
         return FAIL(E_MODEL, "%s: %s: data_offsets are no pair of numbers", st->what, t->name);
     if (begin < 0 || end < begin || end > data_bytes)
-        return FAIL(E_MODEL, "%s: %s: bytes %lld to %lld lie outside the %lld of the file: it is cut off or damaged", st->what,
-            t->name, (long long)begin, (long long)end, (long long)data_bytes);
+        return FAIL(E_MODEL,
+            "%s: %s: bytes %" PRId64 " to %" PRId64 " lie outside the %" PRId64 " of the file: it is cut off or damaged",
+            st->what, t->name, begin, end, data_bytes);
     if (end - begin != count * (int64_t)dtype_bytes(t->type))
-        return FAIL(E_MODEL, "%s: %s: %lld bytes do not fit its shape and type", st->what, t->name, (long long)(end - begin));
+        return FAIL(E_MODEL, "%s: %s: %" PRId64 " bytes do not fit its shape and type", st->what, t->name,
+            end - begin);
     t->data = data + begin;
     t->bytes = (size_t)(end - begin);
     return OK;
@@ -65,7 +68,7 @@ static status read_metadata(safetensors *st, const json *meta)
     if (meta->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: __metadata__ is no object", st->what);
     st->meta_key = ARENA_ARRAY(&st->memory, const char *, meta->count);
     st->meta_value = ARENA_ARRAY(&st->memory, const char *, meta->count);
-    if (!st->meta_key || !st->meta_value) return FAIL_MEMORY((size_t)meta->count * sizeof(char *));
+    if (!st->meta_key || !st->meta_value) return E_MEMORY;
     for (int64_t i = 0; i < meta->count; i++) {
         st->meta_key[i] = meta->keys[i];
         st->meta_value[i] = json_string(meta->items[i]);
@@ -99,7 +102,8 @@ static status check_cover(const safetensors *st, const uint8_t *data, int64_t da
         next += st->tensors[i].bytes;
     }
     if (next != data + data_bytes)
-        return FAIL(E_MODEL, "%s: %lld bytes behind the last tensor", st->what, (long long)(data + data_bytes - next));
+        return FAIL(E_MODEL, "%s: %" PRId64 " bytes behind the last tensor", st->what,
+            (int64_t)(data + data_bytes - next));
     return OK;
 }
 
@@ -108,7 +112,7 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
     if (root->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: the header is no JSON object", st->what);
     st->tensors = ARENA_ARRAY(&st->memory, safetensor, root->count);
     st->by_name = ARENA_ARRAY(&st->memory, const safetensor *, root->count);
-    if (!st->tensors || !st->by_name) return FAIL_MEMORY((size_t)root->count * sizeof(safetensor));
+    if (!st->tensors || !st->by_name) return E_MEMORY;
     for (int64_t i = 0; i < root->count; i++) {
         if (strcmp(root->keys[i], "__metadata__") == 0) {
             TRY(read_metadata(st, root->items[i]));
@@ -133,11 +137,12 @@ status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, co
     uint64_t length = 0;
     for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) length |= (uint64_t)bytes[i] << (8 * i);
     if (length > SAFETENSORS_MAX_HEADER)
-        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
-            (unsigned long long)length, SAFETENSORS_MAX_HEADER);
+        return FAIL(E_MODEL, "%s: a header of %" PRIu64 " bytes: no safetensors file, or damaged (limit %d)", what,
+            length, SAFETENSORS_MAX_HEADER);
     if (length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
-            (unsigned long long)length, count);
+        return FAIL(E_MODEL,
+            "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+            length, count);
     const uint8_t *text = bytes + SAFETENSORS_LENGTH_BYTES, *data = text + length;
     if (length < 2 || text[0] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     status result = OK;
@@ -145,7 +150,7 @@ status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, co
     st->what = arena_strdup(&st->memory, what);
     st->header = bytes;
     st->header_bytes = SAFETENSORS_LENGTH_BYTES + (size_t)length;
-    if (!st->what) TRY_OUT(FAIL_MEMORY(strlen(what)));
+    if (!st->what) TRY_OUT(E_MEMORY);
     TRY_OUT(json_parse(&st->memory, (const char *)text, (size_t)length, what, &root));
     TRY_OUT(read_header(st, root, data, (int64_t)(bytes + count - data)));
     return OK;
@@ -197,8 +202,8 @@ static status check_header(const safetensors *st, const json *sums)
     const uint8_t *at = memmem(st->header, st->header_bytes, SAFETENSORS_MARK, mark);
     if (!stated || strlen(stated) != 32 || !at || (size_t)(st->header + st->header_bytes - at) < mark + 32)
         return FAIL(E_MODEL, "%s: the header has no checksum: the file is damaged", st->what);
-    uint8_t *copy = malloc(st->header_bytes);
-    if (!copy) return FAIL_MEMORY(st->header_bytes);
+    uint8_t *copy;
+    TRY_ALLOC(copy, heap_alloc(st->header_bytes));
     memcpy(copy, st->header, st->header_bytes);
     memset(copy + (at - st->header) + mark, '0', 32);
     char actual[33];
@@ -219,7 +224,7 @@ status safetensors_verify(const safetensors *st)
     TRY_OUT(json_parse(&a, text, strlen(text), st->what, &sums));
     TRY_OUT(check_header(st, sums));
     if (sums->count != st->count + 1)
-        TRY_OUT(FAIL(E_MODEL, "%s: %lld tensors, %lld checksums", st->what, (long long)st->count, (long long)sums->count - 1));
+        TRY_OUT(FAIL(E_MODEL, "%s: %" PRId64 " tensors, %" PRId64 " checksums", st->what, st->count, sums->count - 1));
     /* The checksums stand in the order of the tensors; looking each one up would be quadratic. */
     for (int64_t i = 0; i < st->count; i++) {
         const safetensor *t = safetensors_find(st, sums->keys[i + 1]);

@@ -99,7 +99,7 @@ static status finish_header(arena *a, const char *path, const char *text, size_t
         return FAIL(E_MODEL, "%s: a header of %zu bytes: the format allows %d", path, length, SAFETENSORS_MAX_HEADER);
     *header_bytes = SAFETENSORS_LENGTH_BYTES + length;
     uint8_t *h = *header = arena_alloc(a, *header_bytes);
-    if (!h) return FAIL_MEMORY(*header_bytes);
+    if (!h) return E_MEMORY;
     for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) h[i] = (uint8_t)(length >> (8 * i));
     memset(h + SAFETENSORS_LENGTH_BYTES, ' ', length);
     memcpy(h + SAFETENSORS_LENGTH_BYTES, text, bytes);
@@ -139,8 +139,8 @@ status safetensors_write(const char *path, const safetensor *tensors, int64_t co
     const char *text;
     size_t bytes, header_bytes = 0;
     uint8_t *header = NULL;
-    const safetensor **sorted = ARENA_ARRAY(&a, const safetensor *, count);
-    if (!sorted) TRY_OUT(FAIL_MEMORY((size_t)count * sizeof *sorted));
+    const safetensor **sorted;
+    TRY_ALLOC_OUT(sorted, ARENA_ARRAY(&a, const safetensor *, count));
     for (int64_t i = 0; i < count; i++) sorted[i] = &tensors[i];
     if (count) qsort(sorted, (size_t)count, sizeof *sorted, by_size_and_name);
     TRY_OUT(check_tensors(path, sorted, count));

@@ -7,13 +7,12 @@ status builder_init(graph_builder *b, graph *dst, const graph *src)
 {
     TRY(graph_init(dst));
     *b = (graph_builder){.dst = dst, .src = src};
-    b->map = malloc(((size_t)src->edge_count + 1) * sizeof *b->map);
-    if (!b->map) return FAIL_MEMORY((size_t)src->edge_count * sizeof *b->map);
+    TRY_ALLOC(b->map, heap_alloc_array(src->edge_count + 1, sizeof *b->map));
     for (edge_id e = 0; e < src->edge_count; e++) b->map[e] = EDGE_NONE;
     for (int32_t i = 0; i < src->input_count; i++) {
         const edge *e = &src->edges[src->inputs[i]];
         edge_id made = graph_input(dst, e->name, e->type, e->shape);
-        if (made == EDGE_NONE) return FAIL_MEMORY(sizeof *e);
+        if (made == EDGE_NONE) return E_MEMORY;
         dst->edges[made].scale = e->scale;
         b->map[src->inputs[i]] = made;
     }
@@ -30,7 +29,7 @@ static status copy_valued(graph_builder *b, edge_id src_edge)
 {
     const edge *e = &b->src->edges[src_edge];
     edge_id made = graph_edge(b->dst, e->name, e->kind, e->type, e->shape);
-    if (made == EDGE_NONE) return FAIL_MEMORY((size_t)shape_count(e->shape) * dtype_bytes(e->type));
+    if (made == EDGE_NONE) return E_MEMORY;
     edge *copy = &b->dst->edges[made];
     copy->layout = e->layout;
     copy->frozen = e->frozen;
@@ -127,11 +126,11 @@ out:
 
 status edge_uses_init(edge_uses *u, const graph *g)
 {
-    size_t count = (size_t)g->edge_count + 1;
-    *u = (edge_uses){.count = calloc(count, sizeof *u->count), .reader = malloc(count * sizeof *u->reader)};
+    int64_t count = g->edge_count + 1;
+    *u = (edge_uses){.count = heap_alloc_array(count, sizeof *u->count), .reader = heap_alloc_array(count, sizeof *u->reader)};
     if (!u->count || !u->reader) {
         edge_uses_free(u);
-        return FAIL_MEMORY(count * sizeof *u->count);
+        return E_MEMORY;
     }
     for (edge_id e = 0; e < g->edge_count; e++) u->reader[e] = NODE_NONE;
     for (node_id n = 0; n < g->node_count; n++) {

@@ -37,7 +37,7 @@ static status hard_sigmoid(onnx_call *c, onnx_value *v, float slope, float shift
 {
     int64_t channels = onnx_channels(v);
     float *scale = ARENA_ARRAY(c->memory, float, channels), *offset = ARENA_ARRAY(c->memory, float, channels);
-    if (!scale || !offset) return FAIL_MEMORY(channels * 8);
+    if (!scale || !offset) return E_MEMORY;
     for (int64_t i = 0; i < channels; i++) scale[i] = slope, offset[i] = shift;
     TRY(onnx_affine(c, v, scale, offset, true));
     edge_id line = c->out[0]->edge;

@@ -43,8 +43,8 @@ static status infer(graph *g, node *n)
 static status step_node(graph *g, const node *n, const op *o, const char *suffix, const bn_step_attr *a, const edge_id *in,
     int32_t in_count, edge_id *out)
 {
-    char *name = arena_printf(&g->memory, "%s/%s", n->name, suffix);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&g->memory, "%s/%s", n->name, suffix));
     return graph_add_to(g, o, name, a, in, in_count, n->block, out);
 }
 

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 
 #include "core/graph/transform.h"
@@ -67,15 +68,17 @@ static status infer(graph *g, node *n)
     TRY(infer_rank(g, n, WEIGHT, 4, 4));
     shape x = infer_in(g, n, X)->shape, w = infer_in(g, n, WEIGHT)->shape;
     if (x.dim[3] % a->groups != 0 || w.dim[0] % a->groups != 0)
-        return infer_fail(n, "groups = %d divides not both %lld input and %lld output channels", a->groups, (long long)x.dim[3],
-            (long long)w.dim[0]);
+        return infer_fail(n, "groups = %d divides not both %" PRId64 " input and %" PRId64 " output channels",
+            a->groups, x.dim[3], w.dim[0]);
     if (w.dim[3] != x.dim[3] / a->groups)
-        return infer_fail(n, "weight has %lld input channels per group, expected %lld / %d", (long long)w.dim[3], (long long)x.dim[3], a->groups);
+        return infer_fail(n, "weight has %" PRId64 " input channels per group, expected %" PRId64 " / %d", w.dim[3],
+            x.dim[3], a->groups);
     conv2d_desc d = {0};
     set_desc(&d, a, x, w, false);
     if (d.oh < 1 || d.ow < 1)
-        return infer_fail(n, "the %dx%d window (dilation %dx%d) is larger than the padded %lldx%lld input", d.kh, d.kw, d.dil_h, d.dil_w,
-            (long long)d.ih, (long long)d.iw);
+        return infer_fail(n,
+            "the %dx%d window (dilation %dx%d) is larger than the padded %" PRId64 "x%" PRId64 " input", d.kh, d.kw,
+            d.dil_h, d.dil_w, d.ih, d.iw);
     dtype type;
     TRY(infer_types(g, n, a, d.oc, &type));
     shape out = shape_4(d.n, d.oh, d.ow, d.oc);
@@ -152,11 +155,11 @@ static status gradient_bias(autodiff *a, const node *n, edge_id ddst, edge_id db
     shape y = a->g->edges[ddst].shape;
     bool linear = y.rank == 2;
     shape ones_shape = linear ? shape_2(y.dim[0], 1) : shape_4(y.dim[0], y.dim[1], y.dim[2], 1);
-    char *name = arena_printf(&a->g->memory, "%s/ones", n->name);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&a->g->memory, "%s/ones", n->name));
     dtype type = a->g->edges[ddst].type;
     edge_id ones = graph_edge(a->g, name, EDGE_CONST, type, ones_shape);
-    if (ones == EDGE_NONE) return FAIL_MEMORY(shape_count(ones_shape) * (int64_t)dtype_bytes(type));
+    if (ones == EDGE_NONE) return E_MEMORY;
     for (int64_t i = 0; i < shape_count(ones_shape); i++) dtype_store(a->g->edges[ones].data, type, i, 1.0);
     conv2d_grad_attr attr = {.conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1}, .src = ones_shape, .linear = linear,
         .weight = shape_4(y.dim[y.rank - 1], 1, 1, 1)};
@@ -304,7 +307,8 @@ static status linear_infer(graph *g, node *n)
     TRY(infer_rank(g, n, WEIGHT, 4, 4));
     shape x = infer_in(g, n, X)->shape, w = infer_in(g, n, WEIGHT)->shape;
     int64_t oc = w.dim[0], features = shape_count(w) / oc, given = shape_count(x) / x.dim[0];
-    if (features != given) return infer_fail(n, "weight takes %lld features, the input has %lld", (long long)features, (long long)given);
+    if (features != given)
+        return infer_fail(n, "weight takes %" PRId64 " features, the input has %" PRId64, features, given);
     if (x.rank == 3) return infer_fail(n, "input has 3 dimensions, expected [n, features] or [n, h, w, c]");
     conv2d_attr conv = unit_conv;
     conv.out_type = a->out_type;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/ops/onnx.h"
@@ -9,8 +10,7 @@ static status turn_weight(onnx_call *c, const float *from, shape s, float **to)
 {
     int64_t count, pixels = s.dim[2] * s.dim[3], channels = s.dim[1];
     if (!shape_count_checked(s, &count) || count < 1) return onnx_fail(c, "its weight is empty");
-    *to = ARENA_ARRAY(c->memory, float, count);
-    if (!*to) return FAIL_MEMORY(count * 4);
+    TRY_ALLOC(*to, ARENA_ARRAY(c->memory, float, count));
     for (int64_t o = 0; o < s.dim[0]; o++)
         for (int64_t p = 0; p < pixels; p++)
             for (int64_t i = 0; i < channels; i++) (*to)[(o * pixels + p) * channels + i] = from[(o * channels + i) * pixels + p];
@@ -21,7 +21,7 @@ static status read_conv(onnx_call *c)
 {
     onnx_value *v, *weight;
     const float *values;
-    float *turned;
+    float *turned = NULL;
     shape s;
     onnx_window w;
     int64_t groups;
@@ -33,7 +33,7 @@ static status read_conv(onnx_call *c)
     TRY(onnx_image(c, v, &in[0]));
     TRY(onnx_read_window(c, v, (int32_t[]){(int32_t)s.dim[2], (int32_t)s.dim[3]}, &w));
     TRY(onnx_int(c, "group", 1, &groups));
-    if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %lld", (long long)groups);
+    if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %" PRId64, groups);
     TRY(turn_weight(c, values, s, &turned));
     TRY(onnx_param(c, weight->name, "weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(s.dim[0], s.dim[2], s.dim[3], s.dim[1]), turned, &in[1]));
     if (c->in_count > 2 && c->in[2]) TRY(onnx_vector(c, 2, "bias", EDGE_PARAM, s.dim[0], &in[2]));
@@ -49,8 +49,8 @@ static status read_conv(onnx_call *c)
 static status linear_weight(onnx_call *c, const onnx_value *v, const float *b, int64_t oc, int64_t features, bool turned, float alpha, edge_id *e)
 {
     int64_t ch = v->chw[0] > 0 ? v->chw[0] : features, height = v->chw[0] > 0 ? v->chw[1] : 1, width = v->chw[0] > 0 ? v->chw[2] : 1, at = 0;
-    float *rows = ARENA_ARRAY(c->memory, float, oc *features);
-    if (!rows) return FAIL_MEMORY(oc * features * 4);
+    float *rows;
+    TRY_ALLOC(rows, ARENA_ARRAY(c->memory, float, oc *features));
     for (int64_t o = 0; o < oc; o++)
         for (int64_t p = 0; p < height * width; p++)
             for (int64_t i = 0; i < ch; i++) {
@@ -68,9 +68,10 @@ static status linear_bias(onnx_call *c, int32_t i, int64_t oc, float beta, edge_
     TRY(onnx_floats(c, i, &values, &s));
     int64_t count = shape_count(s);
     if (count != 1 && (count != oc || s.dim[s.rank - 1] != oc))
-        return onnx_fail(c, "a bias of %lld values (input %d), expected 1 or one for each of %lld outputs", (long long)count, i, (long long)oc);
-    float *bias = ARENA_ARRAY(c->memory, float, oc);
-    if (!bias) return FAIL_MEMORY(oc * 4);
+        return onnx_fail(c,
+            "a bias of %" PRId64 " values (input %d), expected 1 or one for each of %" PRId64 " outputs", count, i, oc);
+    float *bias;
+    TRY_ALLOC(bias, ARENA_ARRAY(c->memory, float, oc));
     for (int64_t k = 0; k < oc; k++) bias[k] = beta * values[count == 1 ? 0 : k];
     return onnx_param(c, count == oc && beta == 1 ? c->in[i]->name : NULL, "bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(oc), bias, e);
 }
@@ -87,7 +88,7 @@ static status check_product(const onnx_call *c, const onnx_value *v, int64_t fea
 {
     if (v->shape.rank != 2 || b.rank != 2) return onnx_fail(c, "factors of %d and %d dimensions, expected 2", v->shape.rank, b.rank);
     if (features != b_features || shape_count(b) < 1)
-        return onnx_fail(c, "the weight takes %lld features, the input has %lld", (long long)b_features, (long long)features);
+        return onnx_fail(c, "the weight takes %" PRId64 " features, the input has %" PRId64, b_features, features);
     return OK;
 }
 
@@ -176,7 +177,7 @@ static status weight_out(onnx_sink *s, layer *l, shape sh, const void *values)
     int64_t channels = sh.dim[0];
     float in_scale = s->g->edges[l->n->in[X]].scale, *scales = ARENA_ARRAY(&s->memory, float, channels);
     int8_t *zeros = ARENA_ARRAY(&s->memory, int8_t, channels);
-    if (!scales || !zeros) return FAIL_MEMORY(channels * 5);
+    if (!scales || !zeros) return E_MEMORY;
     for (int64_t i = 0; i < channels; i++) scales[i] = (float)(unit_of(s, l, i) / (double)in_scale);
     TRY(onnx_const_out(s, name, ".weight_quantised", w->type, sh, values, &integers));
     TRY(onnx_const_out(s, name, ".weight_scale", DTYPE_F32, shape_1(channels), scales, &scale));
@@ -222,7 +223,7 @@ static status conv_weight(onnx_sink *s, layer *l)
     int64_t pixels = w->shape.dim[1] * w->shape.dim[2], channels = w->shape.dim[3], count = shape_count(w->shape);
     char *values = arena_alloc_array(&s->memory, count, dtype_bytes(w->type));
     bool inside = l->n->in[X] == s->g->inputs[0] && s->input_scale, reversed = inside && s->input_reversed;
-    if (!values) return FAIL_MEMORY(count * 4);
+    if (!values) return E_MEMORY;
     for (int64_t o = 0; o < w->shape.dim[0]; o++)
         for (int64_t i = 0; i < channels; i++)
             for (int64_t p = 0; p < pixels; p++) {
@@ -274,8 +275,8 @@ static status linear_weight_out(onnx_sink *s, layer *l, shape flat)
     int64_t oc = w->shape.dim[0], features = shape_count(w->shape) / oc;
     int64_t channels = flat.rank == 4 ? flat.dim[3] : features, pixels = features / channels;
     size_t size = dtype_bytes(w->type);
-    char *values = arena_alloc_array(&s->memory, oc * features, size);
-    if (!values) return FAIL_MEMORY(oc * features * 4);
+    char *values;
+    TRY_ALLOC(values, arena_alloc_array(&s->memory, oc * features, size));
     for (int64_t o = 0; o < oc; o++)
         for (int64_t p = 0; p < pixels; p++)
             for (int64_t i = 0; i < channels; i++)

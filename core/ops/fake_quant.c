@@ -1,6 +1,9 @@
 /* fake_quant: an engine's integers in training. A range belongs to the tensor and is a state like running statistics; convolutions and
  * linear layers that read a fake-quantised tensor have their weights fake-quantised in lowering (quantised_weight). */
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
@@ -21,7 +24,7 @@ static status check_type(const graph *g, const node *n, int32_t i)
 static status check_rows(const node *n, const edge *x, int64_t rows)
 {
     if (rows == 1 || rows == x->shape.dim[0]) return OK;
-    return infer_fail(n, "%lld ranges, expected 1 or %lld", (long long)rows, (long long)x->shape.dim[0]);
+    return infer_fail(n, "%" PRId64 " ranges, expected 1 or %" PRId64, rows, x->shape.dim[0]);
 }
 
 static void set_desc(const graph *g, const node *n, int32_t x, int64_t rows, kernel_binding *b)
@@ -63,7 +66,7 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 static status add_range(graph *g, const node *n, const char *suffix, const fake_quant_attr *attr, edge_id x, edge_id *range)
 {
     char *name = arena_printf(&g->memory, "%s/%s", n->name, suffix);
-    return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : FAIL_MEMORY(64);
+    return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : E_MEMORY;
 }
 
 /* In training the range follows the data before it is used; one that is no state is given and stays. */
@@ -100,8 +103,8 @@ status quantised_weight(graph_builder *b, const node *n, edge_id weight, edge_id
     edge_id w, range = EDGE_NEW, out[] = {EDGE_NEW};
     TRY(builder_edge(b, weight, &w));
     TRY(add_range(b->dst, n, "weight_range", &attr, w, &range));
-    char *name = arena_printf(&b->dst->memory, "%s/weight_image", n->name);
-    if (!name) return FAIL_MEMORY(64);
+    char *name;
+    TRY_ALLOC(name, arena_printf(&b->dst->memory, "%s/weight_image", n->name));
     TRY(graph_add_to(b->dst, &op_fake_quant, name, &attr, (edge_id[]){w, range}, 2, n->block, out));
     *image = out[0];
     return OK;

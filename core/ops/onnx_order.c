@@ -1,4 +1,5 @@
 /* Where the values of an ONNX node lie: orders of dimensions, results, shapes, windows. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ status onnx_node(onnx_call *c, const op *o, const char *suffix, const void *attr
 {
     const char *base = suffix ? arena_printf(c->memory, "%s/%s", c->name, suffix) : c->name, *name = base;
     for (int32_t copy = 2; name && graph_find_node(c->g, name) != NODE_NONE; copy++) name = arena_printf(c->memory, "%s.%d", base, copy);
-    if (!name) return FAIL_MEMORY(64);
+    if (!name) return E_MEMORY;
     return graph_add(c->g, o, name, attr, in, in_count, 0, e);
 }
 
@@ -72,8 +73,8 @@ static status constant_edge(onnx_call *c, onnx_value *v)
     const onnx_tensor *t = v->constant;
     int64_t count = shape_count(t->shape);
     if (!dtype_is_float(t->type)) return onnx_fail(c, "'%s' is a constant of %s, expected floats", v->name, dtype_name(t->type));
-    float *values = ARENA_ARRAY(c->memory, float, count);
-    if (!values) return FAIL_MEMORY(count * 4);
+    float *values;
+    TRY_ALLOC(values, ARENA_ARRAY(c->memory, float, count));
     for (int64_t i = 0; i < count; i++) values[i] = (float)dtype_load(t->data, t->type, i);
     TRY(onnx_param(c, t->name, "constant", EDGE_CONST, LAYOUT_PLAIN, t->shape, values, &v->edge));
     v->shape = t->shape;
@@ -211,8 +212,7 @@ int64_t onnx_channels(const onnx_value *v) { return v->shape.rank > 1 ? v->shape
 
 status onnx_repeat(onnx_call *c, float value, int64_t count, float **values)
 {
-    *values = ARENA_ARRAY(c->memory, float, count);
-    if (!*values) return FAIL_MEMORY(count * 4);
+    TRY_ALLOC(*values, ARENA_ARRAY(c->memory, float, count));
     for (int64_t i = 0; i < count; i++) (*values)[i] = value;
     return OK;
 }
@@ -227,8 +227,9 @@ status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, float **va
     int32_t at = s.rank - (v->shape.rank - 1); /* its dimension that meets axis 1 */
     bool fits = count == channels && v->shape.rank > 1 && at >= 0 && at < s.rank && s.dim[at] == channels && s.rank <= v->shape.rank;
     if (count != 1 && !fits)
-        return onnx_fail(c, "a constant of %lld values (input %d): only one value, or one for each of %lld channels, is supported",
-            (long long)count, i, (long long)channels);
+        return onnx_fail(c,
+            "a constant of %" PRId64 " values (input %d): only one value, or one for each of %" PRId64
+            " channels, is supported", count, i, channels);
     if (s.rank > v->shape.rank) return onnx_fail(c, "a constant of more dimensions than the other input");
     TRY(onnx_repeat(c, from[0], channels, values));
     for (int64_t k = 0; count > 1 && k < channels; k++) (*values)[k] = from[k];
@@ -241,7 +242,8 @@ status onnx_affine(onnx_call *c, onnx_value *v, const float *scale, const float 
     edge_id in[3], y;
     int32_t axis[SHAPE_MAX_RANK];
     int64_t channels = onnx_channels(v);
-    if (channels > INT32_MAX || v->shape.rank < 1) return onnx_fail(c, "%lld channels of %d dimensions", (long long)channels, v->shape.rank);
+    if (channels > INT32_MAX || v->shape.rank < 1)
+        return onnx_fail(c, "%" PRId64 " channels of %d dimensions", channels, v->shape.rank);
     onnx_order_last(v->shape.rank, v->shape.rank > 1 ? 1 : 0, axis);
     TRY(onnx_arrange(c, v, axis, &in[0]));
     shape s = c->g->edges[in[0]].shape;
@@ -278,8 +280,8 @@ status onnx_reshape(onnx_call *c, onnx_value *v, shape s)
     if (!shape_count_checked(v->shape, &have) || !shape_count_checked(s, &want) || have != want)
         return onnx_fail(c, "%s and %s differ in elements", from, to);
     if (v->constant) {
-        onnx_tensor *t = ARENA_NEW(c->memory, onnx_tensor);
-        if (!t) return FAIL_MEMORY(sizeof *t);
+        onnx_tensor *t;
+        TRY_ALLOC(t, ARENA_NEW(c->memory, onnx_tensor));
         *t = *v->constant;
         t->shape = s;
         return onnx_put_const(c, t);
@@ -316,9 +318,12 @@ static status window_ints(onnx_call *c, const char *name, int64_t most, int64_t 
     int64_t given;
     TRY(onnx_ints(c, name, &values, &given));
     if (given == 0) return OK;
-    if (given != count) return onnx_fail(c, "%s has %lld values, expected %lld: two spatial dimensions", name, (long long)given, (long long)count);
+    if (given != count)
+        return onnx_fail(c, "%s has %" PRId64 " values, expected %" PRId64 ": two spatial dimensions", name, given,
+            count);
     for (int64_t i = 0; i < count; i++) {
-        if (values[i] < 0 || values[i] > most) return onnx_fail(c, "%s = %lld, expected 0 to %lld", name, (long long)values[i], (long long)most);
+        if (values[i] < 0 || values[i] > most)
+            return onnx_fail(c, "%s = %" PRId64 ", expected 0 to %" PRId64, name, values[i], most);
         to[i] = (int32_t)values[i];
     }
     return OK;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,7 +80,7 @@ status onnx_need(const onnx_call *c, int32_t i, onnx_value **v)
 status onnx_axis(const onnx_call *c, int64_t given, int32_t rank, int32_t *axis)
 {
     int64_t from_front = given < 0 ? given + rank : given;
-    if (from_front < 0 || from_front >= rank) return onnx_fail(c, "axis %lld of %d dimensions", (long long)given, rank);
+    if (from_front < 0 || from_front >= rank) return onnx_fail(c, "axis %" PRId64 " of %d dimensions", given, rank);
     *axis = (int32_t)from_front;
     return OK;
 }
@@ -98,9 +99,10 @@ status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_
     TRY(need_constant(c, i, &t));
     *count = shape_count(t->shape);
     if (t->type != DTYPE_I64 && t->type != DTYPE_I32) return onnx_fail(c, "input %d is %s, expected integers", i, dtype_name(t->type));
-    if (*count > most) return onnx_fail(c, "input %d has %lld values, expected at most %lld", i, (long long)*count, (long long)most);
-    int64_t *copy = ARENA_ARRAY(c->memory, int64_t, *count);
-    if (!copy) return FAIL_MEMORY(*count * 8);
+    if (*count > most)
+        return onnx_fail(c, "input %d has %" PRId64 " values, expected at most %" PRId64, i, *count, most);
+    int64_t *copy;
+    TRY_ALLOC(copy, ARENA_ARRAY(c->memory, int64_t, *count));
     for (int64_t k = 0; k < *count; k++) copy[k] = t->type == DTYPE_I64 ? ((const int64_t *)t->data)[k] : ((const int32_t *)t->data)[k];
     *values = copy;
     return OK;
@@ -110,7 +112,8 @@ status onnx_const_scalar(const onnx_call *c, int32_t i, double *value)
 {
     const onnx_tensor *t;
     TRY(need_constant(c, i, &t));
-    if (shape_count(t->shape) != 1) return onnx_fail(c, "input %d has %lld values, expected 1", i, (long long)shape_count(t->shape));
+    if (shape_count(t->shape) != 1)
+        return onnx_fail(c, "input %d has %" PRId64 " values, expected 1", i, shape_count(t->shape));
     *value = dtype_load(t->data, t->type, 0);
     return OK;
 }
@@ -131,8 +134,8 @@ status onnx_floats(const onnx_call *c, int32_t i, const float **values, shape *s
     *values = t->data;
     if (t->type == DTYPE_F32) return OK;
     if (!dtype_is_float(t->type)) return onnx_fail(c, "input %d is %s, expected floats", i, dtype_name(t->type));
-    float *copy = ARENA_ARRAY(c->memory, float, count);
-    if (!copy) return FAIL_MEMORY(count * 4);
+    float *copy;
+    TRY_ALLOC(copy, ARENA_ARRAY(c->memory, float, count));
     for (int64_t k = 0; k < count; k++) copy[k] = (float)dtype_load(t->data, t->type, k);
     *values = copy;
     return OK;
@@ -166,7 +169,7 @@ status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind 
         if (same_values(&c->g->edges[*e], kind, layout, s, values)) return OK;
         name = arena_printf(c->memory, "%s.%d", base, copy);
     }
-    if (!name) return FAIL_MEMORY(64);
+    if (!name) return E_MEMORY;
     *e = graph_edge(c->g, name, kind, DTYPE_F32, s);
     if (*e == EDGE_NONE) return onnx_fail(c, "%s: %s", suffix, status_message());
     c->g->edges[*e].layout = layout;
@@ -180,6 +183,7 @@ status onnx_vector(onnx_call *c, int32_t i, const char *suffix, edge_kind kind, 
     shape s;
     TRY(onnx_floats(c, i, &values, &s));
     if (shape_count(s) != count)
-        return onnx_fail(c, "%s (input %d) has %lld values, expected %lld", suffix, i, (long long)shape_count(s), (long long)count);
+        return onnx_fail(c, "%s (input %d) has %" PRId64 " values, expected %" PRId64, suffix, i, shape_count(s),
+            count);
     return onnx_param(c, c->in[i]->name, suffix, kind, LAYOUT_PLAIN, shape_1(count), values, e);
 }

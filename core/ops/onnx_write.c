@@ -33,7 +33,7 @@ shape onnx_out_shape(shape s)
 status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name)
 {
     *name = arena_printf(&s->memory, *part == '.' ? "%s%s" : "%s/%s", base, part);
-    return *name ? OK : FAIL_MEMORY(64);
+    return *name ? OK : E_MEMORY;
 }
 
 status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name)
@@ -43,7 +43,7 @@ status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype ty
     size_t bytes = (size_t)shape_count(sh) * dtype_bytes(type);
     onnx_tensor *t = &s->tensors[s->tensor_count];
     *t = (onnx_tensor){.name = *name, .type = type, .shape = sh, .data = arena_memdup(&s->memory, data, bytes)};
-    if (!t->data) return FAIL_MEMORY(bytes);
+    if (!t->data) return E_MEMORY;
     s->tensor_count++;
     return OK;
 }

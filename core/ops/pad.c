@@ -1,4 +1,7 @@
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 
 static const op_field fields[] = {
@@ -19,8 +22,8 @@ static status infer(graph *g, node *n)
         if (i >= s.rank) continue;
         int64_t size = s.dim[i] + a->before[i] + a->after[i]; /* all within 32 bits */
         if (size < 1)
-            return infer_fail(n, "pads %lld and %lld leave nothing of dimension %d, which is %lld", (long long)a->before[i],
-                (long long)a->after[i], i, (long long)s.dim[i]);
+            return infer_fail(n, "pads %" PRId64 " and %" PRId64 " leave nothing of dimension %d, which is %" PRId64,
+                a->before[i], a->after[i], i, s.dim[i]);
         s.dim[i] = size;
     }
     if (x->type == DTYPE_I64 || x->type == DTYPE_I32) return infer_fail(n, "input is %s", dtype_name(x->type));

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/ops/onnx.h"
@@ -25,7 +26,7 @@ static status read_pad(onnx_call *c)
         if (c->in_count > 2 && c->in[2]) TRY(onnx_const_scalar(c, 2, &value));
     }
     int32_t rank = v->shape.rank;
-    if (count != 2 * rank) return onnx_fail(c, "%lld pads for %d dimensions", (long long)count, rank);
+    if (count != 2 * rank) return onnx_fail(c, "%" PRId64 " pads for %d dimensions", count, rank);
     pad_attr a = {.value = (float)value};
     TRY(onnx_ordered(c, v, &x));
     for (int32_t i = 0; i < rank; i++) a.before[i] = pads[v->axis[i]], a.after[i] = pads[rank + v->axis[i]];

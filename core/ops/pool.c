@@ -1,4 +1,7 @@
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
@@ -73,8 +76,10 @@ static status infer(graph *g, node *n)
     pool_desc d;
     set_desc(&d, a, x->shape, type);
     if (d.oh < 1 || d.ow < 1)
-        return infer_fail(n, "the %dx%d window is larger than the padded %lldx%lld input", d.kh, d.kw, (long long)d.ih, (long long)d.iw);
-    if (d.ih > INT32_MAX / d.iw) return infer_fail(n, "input of %lldx%lld pixels: positions exceed 32 bits", (long long)d.ih, (long long)d.iw);
+        return infer_fail(n, "the %dx%d window is larger than the padded %" PRId64 "x%" PRId64 " input", d.kh, d.kw,
+            d.ih, d.iw);
+    if (d.ih > INT32_MAX / d.iw)
+        return infer_fail(n, "input of %" PRId64 "x%" PRId64 " pixels: positions exceed 32 bits", d.ih, d.iw);
     shape out = shape_4(d.n, d.oh, d.ow, d.c);
     TRY(infer_out(g, n, 0, type, out));
     if (integer) TRY(infer_out_scale(g, n, 0, scale));

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/ops/onnx.h"
@@ -105,12 +106,13 @@ static status write_axis(onnx_sink *s, const node *n, int32_t axis, const char *
     int64_t size = s->g->edges[n->in[0]].shape.dim[axis - 1], count = a->adaptive[axis - 2];
     const char *axes, *bounds[2], *cut, *in[ONNX_OUT_IN];
     onnx_out_node *o;
-    if (count > ONNX_OUT_IN) return onnx_write_fail(n, "%lld adaptive windows of different sizes, at most %d", (long long)count, ONNX_OUT_IN);
+    if (count > ONNX_OUT_IN)
+        return onnx_write_fail(n, "%" PRId64 " adaptive windows of different sizes, at most %d", count, ONNX_OUT_IN);
     TRY(onnx_ints_out(s, base, "axis", (int64_t[]){axis}, 1, &axes));
     for (int64_t i = 0; i < count; i++) {
         int64_t begin = i * size / count, end = ((i + 1) * size + count - 1) / count;
-        const char *part = arena_printf(&s->memory, "%s/%lld", base, (long long)i);
-        if (!part) return FAIL_MEMORY(64);
+        const char *part;
+        TRY_ALLOC(part, arena_printf(&s->memory, "%s/%" PRId64, base, i));
         TRY(onnx_ints_out(s, part, "begin", &begin, 1, &bounds[0]));
         TRY(onnx_ints_out(s, part, "end", &end, 1, &bounds[1]));
         TRY(onnx_name(s, part, "slice", &cut));

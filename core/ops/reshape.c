@@ -1,4 +1,7 @@
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 
 static const op_field fields[] = {
@@ -15,7 +18,9 @@ static status infer(graph *g, node *n)
     float scale = x->scale;
     for (int32_t i = 0; i < a->rank; i++) {
         s.dim[i] = i == 0 && a->dim[0] == -1 && x->shape.rank > 0 ? x->shape.dim[0] : a->dim[i];
-        if (s.dim[i] < 1) return infer_fail(n, "dim[%d] = %lld, expected 1 or more (or -1 for the batch, dim[0])", i, (long long)a->dim[i]);
+        if (s.dim[i] < 1)
+            return infer_fail(n, "dim[%d] = %" PRId64 ", expected 1 or more (or -1 for the batch, dim[0])", i,
+                a->dim[i]);
     }
     int64_t count = 0;
     if (!shape_count_checked(s, &count) || count != shape_count(x->shape)) {

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/ops/onnx.h"
@@ -20,11 +21,11 @@ static status read_reshape(onnx_call *c)
         if (dim[i] == 0 && !allow_zero) s.dim[i] = i < v->shape.rank ? v->shape.dim[i] : -2;
         if (dim[i] == -1 && open < 0) open = i;
         else if (s.dim[i] < 0 || __builtin_mul_overflow(known, s.dim[i], &known))
-            return onnx_fail(c, "dimension %d of the new shape is %lld", i, (long long)dim[i]);
+            return onnx_fail(c, "dimension %d of the new shape is %" PRId64, i, dim[i]);
     }
     if (!shape_count_checked(v->shape, &have)) return onnx_fail(c, "its input is too large");
     if (open >= 0 && (known < 1 || have % known != 0))
-        return onnx_fail(c, "%lld elements cannot be divided by %lld", (long long)have, (long long)known);
+        return onnx_fail(c, "%" PRId64 " elements cannot be divided by %" PRId64, have, known);
     if (open >= 0) s.dim[open] = have / known;
     return onnx_reshape(c, v, s);
 }
@@ -36,7 +37,7 @@ static status read_flatten(onnx_call *c)
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_int(c, "axis", 1, &axis));
     if (axis < 0) axis += v->shape.rank;
-    if (axis < 0 || axis > v->shape.rank) return onnx_fail(c, "axis %lld of %d dimensions", (long long)axis, v->shape.rank);
+    if (axis < 0 || axis > v->shape.rank) return onnx_fail(c, "axis %" PRId64 " of %d dimensions", axis, v->shape.rank);
     shape s = shape_2(1, 1);
     for (int32_t i = 0; i < v->shape.rank; i++) s.dim[i >= axis] *= v->shape.dim[i];
     return onnx_reshape(c, v, s);
@@ -54,7 +55,8 @@ static status read_squeeze(onnx_call *c)
     for (int64_t i = 0; i < count; i++) {
         int32_t axis;
         TRY(onnx_axis(c, axes[i], v->shape.rank, &axis));
-        if (v->shape.dim[axis] != 1) return onnx_fail(c, "axis %d has %lld entries, expected 1", axis, (long long)v->shape.dim[axis]);
+        if (v->shape.dim[axis] != 1)
+            return onnx_fail(c, "axis %d has %" PRId64 " entries, expected 1", axis, v->shape.dim[axis]);
         gone[axis] = true;
     }
     for (int32_t i = 0; i < v->shape.rank; i++)
@@ -70,7 +72,8 @@ static status read_unsqueeze(onnx_call *c)
     bool added[SHAPE_MAX_RANK] = {false};
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_axes(c, "axes", 1, &axes, &count));
-    if (count > SHAPE_MAX_RANK - v->shape.rank) return onnx_fail(c, "%lld new dimensions beside %d", (long long)count, v->shape.rank);
+    if (count > SHAPE_MAX_RANK - v->shape.rank)
+        return onnx_fail(c, "%" PRId64 " new dimensions beside %d", count, v->shape.rank);
     shape s = {.rank = v->shape.rank + (int32_t)count};
     for (int64_t i = 0; i < count; i++) {
         int32_t axis;

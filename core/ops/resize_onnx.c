@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -89,7 +90,7 @@ static status read_sizes(onnx_call *c, const float **scales, const int64_t **siz
     } else {
         TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, sizes, &count));
     }
-    return count == 4 ? OK : onnx_fail(c, "%lld scales or sizes, expected 4: only images are supported", (long long)count);
+    return count == 4 ? OK : onnx_fail(c, "%" PRId64 " scales or sizes, expected 4: only images are supported", count);
 }
 
 static status read_name(onnx_call *c, const char *attribute, const char *const *names, int absent, int *value)
@@ -134,9 +135,10 @@ static status read_resize(onnx_call *c)
         TRY(new_size(c, v, i, scales, sizes, &rule[i]));
         if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
         if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
-            return onnx_fail(c, "%s with %s%s%s from %lld to %lld reads other pixels than ours", bilinear ? "linear" : "nearest",
+            return onnx_fail(c, "%s with %s%s%s from %" PRId64 " to %" PRId64 " reads other pixels than ours",
+                bilinear ? "linear" : "nearest",
                 coordinate_names[rule[i].coordinates], bilinear ? "" : ", ", bilinear ? "" : nearest_names[rule[i].nearest],
-                (long long)rule[i].in, (long long)rule[i].out);
+                rule[i].in, rule[i].out);
     }
     resize_attr a = {.bilinear = bilinear, .align_corners = corners};
     int64_t factor = rule[2].out / rule[2].in;

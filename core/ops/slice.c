@@ -1,4 +1,7 @@
 #include "core/graph/transform.h"
+
+#include <inttypes.h>
+
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
@@ -24,8 +27,9 @@ static status out_shape(const node *n, const slice_attr *a, shape *s)
         }
         int64_t step = step_of(a, i), size = a->size[i] ? a->size[i] : (s->dim[i] - a->begin[i] + step - 1) / step;
         if (size < 1 || a->begin[i] + (size - 1) * step >= s->dim[i])
-            return infer_fail(n, "%lld elements from %lld with step %lld exceed dimension %d, which is %lld", (long long)size,
-                (long long)a->begin[i], (long long)step, i, (long long)s->dim[i]);
+            return infer_fail(n,
+                "%" PRId64 " elements from %" PRId64 " with step %" PRId64 " exceed dimension %d, which is %" PRId64,
+                size, a->begin[i], step, i, s->dim[i]);
         s->dim[i] = size;
     }
     return OK;

@@ -1,5 +1,7 @@
 #include "core/ops/onnx.h"
 
+#include <inttypes.h>
+
 /* ---------------------------------------------------------------------------------------------------- reading */
 
 typedef struct range {
@@ -27,7 +29,7 @@ static status add_slice(onnx_call *c, onnx_value *v, const range *r, const char 
 static status cut_axis(const onnx_call *c, const onnx_value *v, int32_t axis, int64_t start, int64_t end, int64_t step, range *r)
 {
     int64_t size = v->shape.dim[axis];
-    if (step < 1 || step > INT32_MAX) return onnx_fail(c, "a step of %lld, expected 1 or more", (long long)step);
+    if (step < 1 || step > INT32_MAX) return onnx_fail(c, "a step of %" PRId64 ", expected 1 or more", step);
     int64_t first = clamp(start < 0 ? start + size : start, 0, size), last = clamp(end < 0 ? end + size : end, 0, size);
     if (last <= first) return onnx_fail(c, "nothing is left of dimension %d", axis);
     if (first == 0 && last == size && step == 1) return OK;
@@ -85,13 +87,14 @@ static status read_split(onnx_call *c)
     TRY(onnx_axes(c, "split", 1, &sizes, &count));
     int64_t total = v->shape.dim[axis];
     if (c->out_count < 1) return onnx_fail(c, "it has no output");
-    if (count ? count != c->out_count : total % c->out_count != 0) return onnx_fail(c, "%lld sizes for %d outputs", (long long)count, c->out_count);
+    if (count ? count != c->out_count : total % c->out_count != 0)
+        return onnx_fail(c, "%" PRId64 " sizes for %d outputs", count, c->out_count);
     for (int32_t i = 0; i < c->out_count; i++) {
         range r[SHAPE_MAX_RANK];
         for (int32_t k = 0; k < SHAPE_MAX_RANK; k++) r[k] = (range){.size = -1};
         int64_t size = count ? sizes[i] : total / c->out_count;
         if (size < 1 || size > total - at)
-            return onnx_fail(c, "part %d has %lld of the %lld that are left", i, (long long)size, (long long)(total - at));
+            return onnx_fail(c, "part %d has %" PRId64 " of the %" PRId64 " that are left", i, size, total - at);
         r[axis] = (range){at, size, 1};
         at += size;
         char suffix[32];

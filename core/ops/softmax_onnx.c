@@ -1,5 +1,7 @@
 #include "core/ops/onnx.h"
 
+#include <inttypes.h>
+
 /* ---------------------------------------------------------------------------------------------------- reading */
 
 /* Before opset 13 all dimensions from the axis on were one: the same when only one of them is longer than 1. */
@@ -11,7 +13,7 @@ static status old_axis(const onnx_call *c, const onnx_value *v, int32_t *axis)
         long_ones++;
         *axis = i;
     }
-    return long_ones > 1 ? onnx_fail(c, "over several dimensions at once (opset %lld)", (long long)c->opset) : OK;
+    return long_ones > 1 ? onnx_fail(c, "over several dimensions at once (opset %" PRId64 ")", c->opset) : OK;
 }
 
 static status read_softmax(onnx_call *c)

@@ -1,5 +1,7 @@
 #include "core/ops/onnx.h"
 
+#include <inttypes.h>
+
 /* ---------------------------------------------------------------------------------------------------- reading */
 
 /* Nothing moves: the value's dimensions get other numbers. */
@@ -13,7 +15,7 @@ static status read_transpose(onnx_call *c)
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_ints(c, "perm", &perm, &count));
     rank = v->shape.rank;
-    if (count && count != rank) return onnx_fail(c, "perm has %lld entries for %d dimensions", (long long)count, rank);
+    if (count && count != rank) return onnx_fail(c, "perm has %" PRId64 " entries for %d dimensions", count, rank);
     for (int32_t i = 0; i < rank; i++) to[i] = -1;
     for (int32_t i = 0; i < rank; i++) {
         int64_t from = count ? perm[i] : rank - 1 - i;

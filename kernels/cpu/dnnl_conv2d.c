@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/arena.h"
+
 status dnnl_conv2d_check(dnnl_status_t code, const char *call)
 {
     if (code == dnnl_success) return OK;
@@ -121,7 +123,7 @@ dnnl_status_t dnnl_conv2d_describe(dnnl_primitive_desc_t *pd, dnnl_engine_t engi
 /* Scales whose values do not matter yet: layout and implementation depend on their presence only. */
 static float *placeholder_scales(const conv2d_desc *d)
 {
-    float *scale = malloc((size_t)d->oc * sizeof *scale);
+    float *scale = HEAP_ARRAY(float, d->oc);
     for (int64_t i = 0; scale && i < d->oc; i++) scale[i] = 0.5f;
     return scale;
 }
@@ -239,8 +241,8 @@ static status create(dnnl_conv2d *c, kernel_op op, const conv2d_desc *d)
 
 status dnnl_conv2d_create(dnnl_conv2d **state, kernel_op op, const conv2d_desc *d)
 {
-    dnnl_conv2d *c = calloc(1, sizeof *c);
-    if (!c) return FAIL_MEMORY(sizeof *c);
+    dnnl_conv2d *c;
+    TRY_ALLOC(c, HEAP_NEW(dnnl_conv2d));
     status result = create(c, op, d);
     if (result == OK)
         *state = c;

@@ -1,6 +1,7 @@
 /* gpu.c: the imaginary GPU's properties, and errors. */
 #include "kernels/simt/gpu.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,7 +103,8 @@ static cudaError_t known_device(int device)
 {
     int64_t count = gpu_setting("GRAFT_SIMT_DEVICES", 1);
     if (count < 1) return gpu_error(cudaErrorNoDevice, "no CUDA-capable device is detected");
-    if (device < 0 || device >= count) return gpu_error(cudaErrorInvalidDevice, "invalid device ordinal %d of %lld", device, (long long)count);
+    if (device < 0 || device >= count)
+        return gpu_error(cudaErrorInvalidDevice, "invalid device ordinal %d of %" PRId64, device, count);
     return cudaSuccess;
 }
 

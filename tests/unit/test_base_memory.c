@@ -104,6 +104,49 @@ static void arena_texts(void **state)
     arena_free(&a);
 }
 
+static status ask_for(arena *a, int64_t count)
+{
+    double *numbers;
+    TRY_ALLOC(numbers, ARENA_ARRAY(a, double, count));
+    return numbers[0] == 0 ? OK : E_INTERNAL;
+}
+
+static status ask_the_heap(int64_t count)
+{
+    status result = OK;
+    double *numbers;
+    TRY_ALLOC_OUT(numbers, HEAP_ARRAY(double, count));
+    result = numbers[count - 1] == 0 ? OK : E_INTERNAL;
+out:
+    free(numbers);
+    return result;
+}
+
+/* 2^38 doubles are 2^41 bytes, more than an allocation may have; the number is written out here. */
+static void what_was_asked_for_is_told(void **state)
+{
+    (void)state;
+    arena a = {0};
+    assert_int_equal(ask_for(&a, 3), OK);
+    assert_int_equal(ask_for(&a, INT64_C(1) << 38), E_MEMORY);
+    assert_string_equal(status_message(), "out of memory: could not allocate 2199023255552 bytes");
+    assert_int_equal(ask_for(&a, INT64_MAX), E_MEMORY);
+    assert_string_equal(status_message(), "out of memory: an array of 9223372036854775807 items of 8 bytes does not fit");
+    assert_int_equal(ask_the_heap(3), OK);
+    assert_int_equal(ask_the_heap(INT64_C(1) << 38), E_MEMORY);
+    assert_string_equal(status_message(), "out of memory: could not allocate 2199023255552 bytes");
+    assert_int_equal(ask_the_heap(-1), E_MEMORY);
+    assert_string_equal(status_message(), "out of memory: an array of -1 items of 8 bytes does not fit");
+    assert_null(heap_alloc((size_t)1 << 42));
+    assert_string_equal(status_message(), "out of memory: could not allocate 4398046511104 bytes");
+    arena_free(&a);
+    char *text = heap_printf("%s.%d", "layer", 12), *nothing = heap_alloc(0);
+    assert_string_equal(text, "layer.12");
+    assert_non_null(nothing);
+    free(text);
+    free(nothing);
+}
+
 static void array_grows_zeroed(void **state)
 {
     (void)state;
@@ -142,6 +185,7 @@ int main(void)
         cmocka_unit_test(status_keeps_the_first_place),  cmocka_unit_test(status_cuts_endless_messages),
         cmocka_unit_test(arena_aligns_and_zeroes),       cmocka_unit_test(arena_keeps_the_current_block),
         cmocka_unit_test(arena_refuses_overflow),        cmocka_unit_test(arena_texts),
+        cmocka_unit_test(what_was_asked_for_is_told),
         cmocka_unit_test(array_grows_zeroed),            cmocka_unit_test(array_refuses_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
