@@ -1,6 +1,7 @@
 #include "core/train/records.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,8 +143,7 @@ static status open_files(records *r, const char *folder, int64_t resume_step)
         TRY_OUT(parse_csv(r, text, resume_step));
     }
     TRY_OUT(rewrite_csv(r));
-    r->csv = fopen(path, "a");
-    if (!r->csv) TRY_OUT(FAIL(E_IO, "%s: %s", path, strerror(errno)));
+    TRY_OUT(file_open_stream(path, O_WRONLY | O_APPEND, "a", &r->csv));
     TRY_OUT(tensorboard_open(&r->events, events, (double)time(NULL)));
 out:
     arena_free(&memory);
