@@ -120,7 +120,8 @@ out:
     return result;
 }
 
-static status make_image(const loader *l, float *dst, picture *raw, int64_t index, int64_t key)
+/* *damaged: not the image is bad, but the file that holds it. */
+static status make_image(const loader *l, float *dst, picture *raw, int64_t index, int64_t key, bool *damaged)
 {
     arena memory = {0};
     image im = {0};
@@ -130,7 +131,9 @@ static status make_image(const loader *l, float *dst, picture *raw, int64_t inde
     decode_options options = base_options(l);
     augmentation a;
     int32_t width, height;
-    TRY_OUT(dataset_encoded(l->o.data, index, &memory, &bytes, &count));
+    result = dataset_encoded(l->o.data, index, &memory, &bytes, &count);
+    *damaged = result == E_DATA && l->o.data->reader->sealed;
+    if (result != OK) goto out;
     if (bytes) {
         TRY_OUT(image_probe(bytes, count, &options, &width, &height, NULL));
     } else {
@@ -182,6 +185,8 @@ static void count_replacement(loader *l, int64_t index, const char *reason)
         log_warn(l->o.log, "%s: %s; another image takes its place", l->o.data->samples[index].name, reason);
 }
 
+static bool is_unreadable(status code) { return code == E_DATA || code == E_IO; }
+
 /* Fills item i, with a replacement when the sample cannot be read. */
 static status make_item(loader *l, batch *b, int64_t i)
 {
@@ -190,16 +195,17 @@ static status make_item(loader *l, batch *b, int64_t i)
     int64_t index = b->sample_index[i], candidate = index, state = 0;
     float *dst = b->images + i * p->height * p->width * p->channels;
     picture *raw = b->pictures ? &b->pictures[i] : NULL;
-    status code = is_bad(l, index) ? E_DATA : make_image(l, dst, raw, index, b->sample_keys[i]);
-    if (code == E_DATA || code == E_IO) {
+    bool damaged = false;
+    status code = is_bad(l, index) ? E_DATA : make_image(l, dst, raw, index, b->sample_keys[i], &damaged);
+    if (is_unreadable(code) && !damaged) {
         char *reason = strdup(is_bad(l, index) ? l->o.bad[index] : status_message());
-        for (int tries = 0; (code == E_DATA || code == E_IO) && tries < MAX_REPLACEMENTS; tries++) {
+        for (int tries = 0; is_unreadable(code) && !damaged && tries < MAX_REPLACEMENTS; tries++) {
             candidate = next_candidate(l, index, &state);
             if (candidate < 0) break;
-            code = make_image(l, dst, raw, candidate, b->sample_keys[i]);
+            code = make_image(l, dst, raw, candidate, b->sample_keys[i], &damaged);
         }
         if (code == OK) count_replacement(l, index, reason ? reason : "unreadable");
-        else if (code == E_DATA || code == E_IO)
+        else if (is_unreadable(code) && !damaged)
             code = FAIL(E_DATA, "%s: %s; and none of the images tried in its place can be read", ds->samples[index].name,
                 reason ? reason : "unreadable");
         free(reason);
