@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/folder_lock.h"
 #include "core/data/readers/packed.h"
 #include "core/data/readers/readers.h"
 
@@ -124,6 +125,7 @@ static status write_all(packer *p, const dataset *const parts[3])
 static bool is_ours(const char *name)
 {
     static const char *const names[] = {PACKED_FILE, PACKED_LMDB_FILE};
+    if (strcmp(name, FOLDER_LOCK_FILE) == 0) return true;
     for (int i = 0; i < 2; i++) {
         size_t length = strlen(names[i]);
         if (strncmp(name, names[i], length) == 0 && (!name[length] || strncmp(name + length, ".tmp.", 5) == 0)) return true;
@@ -141,7 +143,6 @@ static status check_target(const char *path, arena *a)
     bool ours = count == 0;
     /* What a killed run left, data.pack.tmp.*, is ours too. */
     for (int64_t i = 0; i < count; i++) ours = ours || is_ours(names[i]);
-    if (ours) dir_sweep(path);
     return ours ? OK : FAIL(E_IO, "%s: a folder with other files in it; choose a new name for the packed data set", path);
 }
 
@@ -165,12 +166,15 @@ status dataset_pack(const char *path, const dataset *train, const dataset *val, 
 {
     arena memory = {0};
     packer p = {.log = l};
+    folder_lock lock = {0};
     status result = OK;
     const dataset *parts[3] = {train, val, test};
     for (int i = 0; i < 3; i++)
         if (parts[i] && parts[i]->count == 0) parts[i] = NULL;
     if (!parts[0] && !parts[1] && !parts[2]) return FAIL(E_DATA, "%s: nothing to pack", path);
     TRY_OUT(check_target(path, &memory));
+    TRY_OUT(folder_lock_take(&lock, path, "choose another folder with --output", l));
+    dir_sweep(path);
     TRY_OUT(check_space(path, parts));
     char *file = path_join(&memory, path, PACKED_FILE), *old = path_join(&memory, path, PACKED_LMDB_FILE);
     if (!file || !old) TRY_OUT(FAIL_MEMORY(strlen(path)));
@@ -179,6 +183,7 @@ status dataset_pack(const char *path, const dataset *train, const dataset *val, 
     unlink(old);
 out:
     file_writer_abort(&p.w);
+    folder_lock_release(&lock);
     free(p.directory);
     arena_free(&memory);
     return result;

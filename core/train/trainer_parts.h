@@ -8,6 +8,7 @@
 #ifndef GRAFT_TRAIN_TRAINER_PARTS_H
 #define GRAFT_TRAIN_TRAINER_PARTS_H
 
+#include "core/base/folder_lock.h"
 #include "core/data/loader.h"
 #include "core/device/device.h"
 #include "core/dist/comm.h"
@@ -27,6 +28,7 @@ typedef struct trainer {
     trainer_summary *summary;
     spec spec;               /* the caller's, with the batch size resolved */
     const char *folder;      /* train.output */
+    folder_lock lock;        /* of it, held by rank 0 */
     logger *log;
     arena memory;
 

@@ -421,14 +421,23 @@ static void average_with_start(trainer *t, int64_t steps)
     if (transfer_is_on(&t->spec) && part > 0) t->spec.train.ema_decay = steps > 0 ? pow(part, 1 / (double)steps) : part;
 }
 
+/* Nobody else writes to the folder from here on. The other ranks wait, so that a run that is refused leaves no trace in it. */
+static status take_folder(trainer *t)
+{
+    TRY(dir_make(t->folder));
+    if (t->comm.rank == 0) TRY(folder_lock_take(&t->lock, t->folder, "choose another folder with train.output=...", t->log));
+    TRY(comm_barrier(&t->comm));
+    dir_sweep(t->folder);
+    return OK;
+}
+
 /* Data first: a scan of a million files must not happen while other ranks wait in a collective. */
 status trainer_setup(trainer *t)
 {
     TRY(check_spec(t));
-    TRY(dir_make(t->folder));
-    dir_sweep(t->folder);
-    TRY(open_data(t));
     TRY(comm_init(&t->comm));
+    TRY(take_folder(t));
+    TRY(open_data(t));
     TRY(open_model(t));
     TRY(open_device(t));
     TRY(fit_head(t));
@@ -478,5 +487,6 @@ void trainer_teardown(trainer *t)
     lint_report_free(&t->val_lint);
     dataset_close(&t->train_data);
     dataset_close(&t->val_data);
+    folder_lock_release(&t->lock);
     arena_free(&t->memory);
 }
