@@ -42,6 +42,8 @@ static void print_summary(const cli_context *c, const trainer_summary *s)
     if (s->best_step >= 0)
         cli_print(c, "best: top-1 %.2f %% at step %lld: %s\n", 100 * s->best_accuracy, (long long)s->best_step, s->best_path);
     if (s->bad_steps > 0) cli_print(c, "%lld updates were refused because of NaN or Inf\n", (long long)s->bad_steps);
+    if (s->replaced_images > 0)
+        cli_print(c, "%lld images could not be read although they could at the start: others took their place\n", (long long)s->replaced_images);
     cli_print(c, "last: %s\nreport: %s\n", s->last_path, s->report_path);
 }
 

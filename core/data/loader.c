@@ -32,6 +32,7 @@ struct loader {
     int64_t order_epoch; /* -1: none                */
     uint8_t *warned;     /* [count], replacements that were reported */
     int64_t steps, replaced;
+    bool lost;           /* nothing that was tried could be read */
     pthread_t *threads;
     int32_t thread_count;
 
@@ -67,7 +68,7 @@ static void open_batch(loader *l)
     order_of(l, l->next_epoch);
     b->epoch = l->next_epoch;
     b->step = l->next_step;
-    b->count = 0;
+    b->count = b->replaced = 0;
     for (int64_t i = 0; i < b->n; i++) {
         int64_t position = (b->step * b->n + i) * l->o.world + l->o.rank;
         bool real = training(l) || position < count;
@@ -174,15 +175,23 @@ static int64_t next_candidate(const loader *l, int64_t index, int64_t *state)
     return -1;
 }
 
-static void count_replacement(loader *l, int64_t index, const char *reason)
+static void count_replacement(loader *l, batch *b, int64_t i, int64_t index, const char *reason)
 {
     pthread_mutex_lock(&l->lock);
     l->replaced++;
+    b->replaced += i < b->count && !is_bad(l, index);
     bool first = !l->warned[index];
     l->warned[index] = 1;
     pthread_mutex_unlock(&l->lock);
     if (first && !is_bad(l, index)) /* lint has named what is bad */
         log_warn(l->o.log, "%s: %s; another image takes its place", l->o.data->samples[index].name, reason);
+}
+
+static void note_loss(loader *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->lost = true;
+    pthread_mutex_unlock(&l->lock);
 }
 
 static bool is_unreadable(status code) { return code == E_DATA || code == E_IO; }
@@ -204,10 +213,12 @@ static status make_item(loader *l, batch *b, int64_t i)
             if (candidate < 0) break;
             code = make_image(l, dst, raw, candidate, b->sample_keys[i], &damaged);
         }
-        if (code == OK) count_replacement(l, index, reason ? reason : "unreadable");
-        else if (is_unreadable(code) && !damaged)
+        if (code == OK) count_replacement(l, b, i, index, reason ? reason : "unreadable");
+        else if (is_unreadable(code) && !damaged) {
+            note_loss(l);
             code = FAIL(E_DATA, "%s: %s; and none of the images tried in its place can be read", ds->samples[index].name,
                 reason ? reason : "unreadable");
+        }
         free(reason);
     }
     if (code != OK) return code;
@@ -457,4 +468,13 @@ int64_t loader_replaced_count(const loader *l)
     int64_t count = l->replaced;
     pthread_mutex_unlock(lock);
     return count;
+}
+
+bool loader_is_lost(const loader *l)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&l->lock;
+    pthread_mutex_lock(lock);
+    bool lost = l->lost;
+    pthread_mutex_unlock(lock);
+    return lost;
 }

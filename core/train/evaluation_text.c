@@ -72,6 +72,7 @@ status evaluation_print(const evaluation *e, FILE *stream, const char *const *cl
     if (m->count > 0) snprintf(loss, sizeof loss, "%.4f", metrics_loss(m));
     fprintf(stream, "%lld images  loss %s  top-1 %s %%  top-%lld %s %%\n\n", (long long)m->count, loss,
         percent(metrics_accuracy(m), top1), (long long)m->top_k, percent(metrics_accuracy_top_k(m), top_k));
+    if (e->replaced) fprintf(stream, "  %lld of them took the place of images that could not be read\n\n", (long long)e->replaced);
     fprintf(stream, "  %-24s %9s %9s %9s %9s\n", "class", "precision", "recall", "F1", "support");
     if (m->classes > max_rows) TRY(print_weakest(stream, m, class_name, max_rows));
     for (int64_t c = 0; c < m->classes && m->classes <= max_rows; c++) {
@@ -114,6 +115,8 @@ void evaluation_write(const evaluation *e, json_writer *w, const char *const *cl
     json_begin_object(w);
     json_key(w, "images");
     json_put_int(w, m->count);
+    json_key(w, "replaced");
+    json_put_int(w, e->replaced);
     put(w, "loss", metrics_loss(m));
     put(w, "accuracy_top1", metrics_accuracy(m));
     snprintf(key, sizeof key, "accuracy_top%lld", (long long)m->top_k);

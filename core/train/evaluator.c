@@ -89,9 +89,12 @@ static void all_sums(metrics *m, double *sums, bool back)
     if (m->confusion) add_counts(sums, m->confusion, m->classes * m->classes, &at, back);
 }
 
-static status sum_over_ranks(metrics *m, comm *c)
+static status sum_over_ranks(metrics *m, int64_t *replaced, comm *c)
 {
     if (!c || c->world < 2) return OK;
+    double lost = (double)*replaced;
+    TRY(comm_all_reduce_host(c, &lost, 1));
+    *replaced = (int64_t)lost;
     int64_t count = 4 + 3 * m->classes + (m->confusion ? m->classes * m->classes : 0);
     double *sums = malloc((size_t)count * sizeof *sums);
     if (!sums) return FAIL_MEMORY(count * sizeof *sums);
@@ -115,6 +118,7 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
     double start = clock_seconds(), waited = loader_wait_seconds(l);
     metrics_reset(&e->metrics);
     e->worst_count = 0;
+    e->replaced = 0;
     TRY(loader_seek(l, 0, 0));
     for (;;) {
         const batch *b;
@@ -124,12 +128,13 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
         TRY(grow_logits(e, b->n));
         TRY(o->predict(o->context, b, e->logits));
         metrics_add(&e->metrics, e->logits, b->labels, b->count);
+        e->replaced += b->replaced;
         look_for_mistakes(e, b);
         show_progress(e, o, clock_seconds() - start);
     }
     e->seconds = clock_seconds() - start;
     e->wait_seconds = loader_wait_seconds(l) - waited;
-    return sum_over_ranks(&e->metrics, o->comm);
+    return sum_over_ranks(&e->metrics, &e->replaced, o->comm);
 }
 
 status plan_predict(void *predictor, const batch *b, float *logits)

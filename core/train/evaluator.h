@@ -39,6 +39,7 @@ typedef struct evaluation {
     int64_t logits_rows;
     mistake *worst;        /* [worst_count], greatest loss first   */
     int64_t worst_count, worst_capacity;
+    int64_t replaced;      /* images that could not be read: others took their place, and are judged twice */
     double seconds;        /* of the last run */
     double wait_seconds;   /* of it, waiting for data */
 } evaluation;

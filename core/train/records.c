@@ -11,7 +11,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 
-enum { MAX_CSV_BYTES = 1 << 30, FIRST_COLUMNS = 3 /* step, epoch, time_s */ };
+enum { MAX_CSV_BYTES = 1 << 30, FIRST_COLUMNS = 3 /* step, epoch, time_s */, COLUMNS_BEFORE = RECORD_COUNT - 1 /* of earlier builds */ };
 
 static const char *const record_tags[RECORD_COUNT] = {
 #define X(name, tag) tag,
@@ -39,10 +39,10 @@ static const char *const *tags_of(records *r)
     return r->tags;
 }
 
-static void print_header(records *r, FILE *stream)
+static void print_header(records *r, int columns, FILE *stream)
 {
     fputs("step,epoch,time_s", stream);
-    for (int i = 0; i < RECORD_COUNT; i++) fprintf(stream, ",%s", r->tag[i]);
+    for (int i = 0; i < columns; i++) fprintf(stream, ",%s", r->tag[i]);
     fputc('\n', stream);
 }
 
@@ -60,21 +60,22 @@ static void print_row(const record *row, FILE *stream)
 }
 
 /* One line, cut at its commas in place. */
-static status parse_row(const char *path, char *line, int64_t number, record *row)
+static status parse_row(const char *path, char *line, int columns, int64_t number, record *row)
 {
     char *field[FIRST_COLUMNS + RECORD_COUNT];
     int count = 0;
     for (char *next = line; next;) {
         char *comma = strchr(next, ',');
         if (comma) *comma = 0;
-        if (count == FIRST_COLUMNS + RECORD_COUNT) count++;
-        if (count > FIRST_COLUMNS + RECORD_COUNT) break;
+        if (count == FIRST_COLUMNS + columns) count++;
+        if (count > FIRST_COLUMNS + columns) break;
         field[count++] = next;
         next = comma ? comma + 1 : NULL;
     }
-    bool good = count == FIRST_COLUMNS + RECORD_COUNT && text_to_int(field[0], &row->step) &&
+    bool good = count == FIRST_COLUMNS + columns && text_to_int(field[0], &row->step) &&
                 text_to_number(field[1], &row->epoch) && text_to_number(field[2], &row->seconds);
-    for (int i = 0; good && i < RECORD_COUNT; i++) {
+    for (int i = columns; i < RECORD_COUNT; i++) row->value[i] = NAN;
+    for (int i = 0; good && i < columns; i++) {
         const char *text = field[FIRST_COLUMNS + i];
         row->value[i] = NAN;
         if (strcmp(text, "inf") == 0) row->value[i] = INFINITY;
@@ -92,24 +93,34 @@ static status keep_row(records *r, const record *row)
     return OK;
 }
 
+static status has_header(records *r, const char *text, int columns, bool *same)
+{
+    char expected[1024];
+    FILE *memory = fmemopen(expected, sizeof expected, "w");
+    if (!memory) return FAIL_MEMORY(sizeof expected);
+    print_header(r, columns, memory);
+    fclose(memory);
+    expected[strcspn(expected, "\n")] = 0;
+    *same = strcmp(text, expected) == 0;
+    return OK;
+}
+
 static status parse_csv(records *r, char *text, int64_t resume_step)
 {
     int64_t number = 1;
     char *line = strchr(text, '\n');
     if (!line) return OK; /* torn within the header: starts anew */
     *line++ = 0;
-    char expected[1024];
-    FILE *memory = fmemopen(expected, sizeof expected, "w");
-    if (!memory) return FAIL_MEMORY(sizeof expected);
-    print_header(r, memory);
-    fclose(memory);
-    expected[strcspn(expected, "\n")] = 0;
-    if (strcmp(text, expected) != 0)
+    int columns = RECORD_COUNT;
+    bool same;
+    TRY(has_header(r, text, columns, &same));
+    if (!same) TRY(has_header(r, text, columns = COLUMNS_BEFORE, &same));
+    if (!same)
         return FAIL(E_DATA, "%s: has other columns than this run would write; move the file away and resume again", r->csv_path);
     for (char *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = 0;
         record row;
-        TRY(parse_row(r->csv_path, line, ++number, &row));
+        TRY(parse_row(r->csv_path, line, columns, ++number, &row));
         if (row.step > resume_step) break;
         TRY(keep_row(r, &row));
     }
@@ -121,7 +132,7 @@ static status rewrite_csv(records *r)
     status result = OK;
     file_writer w;
     TRY(file_writer_open(&w, r->csv_path));
-    print_header(r, w.stream);
+    print_header(r, RECORD_COUNT, w.stream);
     for (int64_t i = 0; i < r->count; i++) print_row(&r->rows[i], w.stream);
     TRY_OUT(file_writer_commit(&w));
 out:

@@ -18,7 +18,8 @@
 #include "core/base/status.h"
 #include "core/train/tensorboard.h"
 
-/* X(name, tag). The tag of TOP_K has the k behind it. */
+/* X(name, tag). The tag of TOP_K has the k behind it. REPLACED: images, since the row before, that could not be read and that others took the
+ * place of; runs of earlier builds have no such column. */
 #define RECORD_COLUMNS(X)                                                                                              \
     X(TRAIN_LOSS, "train/loss")                                                                                        \
     X(TRAIN_ACCURACY, "train/accuracy")                                                                                \
@@ -29,7 +30,8 @@
     X(VAL_TOP_K, "val/accuracy_top")                                                                                   \
     X(RATE, "lr/group0")                                                                                               \
     X(IMAGES_PER_SECOND, "perf/images_per_second")                                                                     \
-    X(DATA_WAIT, "perf/data_wait")
+    X(DATA_WAIT, "perf/data_wait")                                                                                     \
+    X(REPLACED, "data/replaced")
 
 typedef enum record_column {
 #define X(name, tag) RECORD_##name,

@@ -268,6 +268,8 @@ static void put_head(FILE *f, const report_data *r)
     if (p->best_step >= 0)
         fprintf(f, "; best top-1 %.2f %% at step %lld", 100 * p->best_accuracy, (long long)p->best_step);
     if (p->bad_total > 0) fprintf(f, "; <b>%lld updates refused (NaN or Inf)</b>", (long long)p->bad_total);
+    if (p->replaced > 0)
+        fprintf(f, "; <b>%lld images could not be read although they could at the start, and others took their place</b>", (long long)p->replaced);
     fputs(".</p>\n", f);
 }
 

@@ -95,7 +95,9 @@ static const void *batch_data(const batch *b, int input)
 
 static void keep_labels(step_io *io, const batch *b)
 {
-    memcpy(io->slot[io->fed++ % STEP_SLOTS].labels, b->labels, (size_t)io->n * sizeof *b->labels);
+    step_slot *s = &io->slot[io->fed++ % STEP_SLOTS];
+    memcpy(s->labels, b->labels, (size_t)io->n * sizeof *b->labels);
+    s->replaced = b->replaced;
 }
 
 static void fill_table(step_io *io, const batch *b)
@@ -168,16 +170,16 @@ status step_io_set_inputs(step_io *io, plan *p, const batch *b)
 
 status step_io_feed(step_io *io)
 {
-    const batch *b;
+    if (!io->next) TRY(step_io_prefetch(io));
+    const batch *b = io->next;
     if (io->overlapped) {
-        if (!io->next) TRY(step_io_prefetch(io));
         TRY(take_staged(io));
         /* Its memory is the loader's again once it has been read. */
         TRY(io->dev->api->event_sync(io->dev, io->arrived));
         io->next = NULL;
         return OK;
     }
-    TRY(loader_next(io->loader, &b));
+    io->next = NULL;
     TRY(step_io_set_inputs(io, io->plan, b));
     keep_labels(io, b);
     return OK;
@@ -187,8 +189,12 @@ status step_io_prefetch(step_io *io)
 {
     device *dev = io->dev;
     const batch *b;
-    if (!io->overlapped || io->next) return OK;
+    if (io->next) return OK;
     TRY(loader_next(io->loader, &b));
+    if (!io->overlapped) {
+        io->next = b;
+        return OK;
+    }
     device_range_push(dev, "copy batch");
     TRY(dev->api->event_wait(dev, io->taken, io->copy_stream));
     TRY(stage(io, b, io->copy_stream));
@@ -216,7 +222,7 @@ status step_io_receive(step_io *io, step_result *r)
     if (io->received >= io->sent) BUG("step_io_receive out of order");
     TRY(io->dev->api->event_sync(io->dev, s->event));
     io->received++;
-    *r = (step_result){.loss = *s->loss, .logits = s->logits, .labels = s->labels, .n = io->n};
+    *r = (step_result){.loss = *s->loss, .logits = s->logits, .labels = s->labels, .n = io->n, .replaced = s->replaced};
     return OK;
 }
 
@@ -224,5 +230,5 @@ status step_io_drop(step_io *io)
 {
     if (!io->next) return OK;
     io->next = NULL;
-    return io->dev->api->stream_sync(io->dev, io->copy_stream);
+    return io->overlapped ? io->dev->api->stream_sync(io->dev, io->copy_stream) : OK;
 }

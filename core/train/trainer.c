@@ -25,6 +25,7 @@ static void count_batch(trainer *t, const step_result *r, train_window *w)
     }
     w->images += r->n;
     w->loss_sum += r->loss;
+    w->replaced += r->replaced;
     w->batches++;
 }
 
@@ -51,9 +52,24 @@ static status run_batches(trainer *t, train_window *w)
     return OK;
 }
 
+/* Whether `failed` means that the data have gone since lint, or since this session's first batch. */
+static bool data_have_gone(const trainer *t, status failed, const loader *l)
+{
+    return failed == E_DATA && loader_is_lost(l) && (t->spec.data.lint || t->session_images > 0);
+}
+
 static status finish_batches(trainer *t, train_window *w)
 {
-    if (t->progress.step + 1 < t->total_steps) TRY(step_io_prefetch(&t->io));
+    if (t->progress.step + 1 < t->total_steps) {
+        status result = step_io_prefetch(&t->io);
+        /* That the next batch cannot be made is no failure of this update. */
+        if (data_have_gone(t, result, t->loader)) {
+            t->data_lost = true;
+            snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+        } else {
+            TRY(result);
+        }
+    }
     return receive_batch(t, w);
 }
 
@@ -67,14 +83,16 @@ static void merge(train_window *sum, const train_window *w)
     sum->images += w->images;
     sum->correct += w->correct;
     sum->updates += w->updates;
+    sum->replaced += w->replaced;
 }
 
 /* What all ranks have seen: their sums are equal from here on, and a checkpoint's hold for every rank. */
 static status sum_window(trainer *t, train_window *w)
 {
-    double sums[4] = {w->loss_sum, (double)w->batches, (double)w->images, (double)w->correct};
+    double sums[6] = {w->loss_sum, (double)w->batches, (double)w->images, (double)w->correct, (double)w->replaced, t->data_lost};
     if (t->comm.world < 2) return OK;
-    TRY(comm_all_reduce_host(&t->comm, sums, 4));
+    TRY(comm_all_reduce_host(&t->comm, sums, 6));
+    w->replaced = (int64_t)sums[4], t->data_lost = sums[5] > 0;
     w->loss_sum = sums[0], w->batches = (int64_t)sums[1], w->images = (int64_t)sums[2], w->correct = (int64_t)sums[3];
     return OK;
 }
@@ -121,13 +139,44 @@ static status judge_update(trainer *t, train_window *w)
     return optimiser_average_state(&t->optimiser);
 }
 
+static int64_t epochs_at(const trainer *t, int64_t step)
+{
+    if (step >= t->total_steps) return t->spec.train.epochs;
+    return step * t->spec.train.accumulate / t->batches_per_epoch;
+}
+
+/* Images that lint found good and that could not be read now. */
+static void count_replaced(trainer *t, int64_t replaced, int64_t *sum, const dataset *data, const char *what)
+{
+    double allowed = t->spec.data.max_bad_fraction;
+    t->progress.replaced += replaced;
+    *sum += replaced;
+    if (t->data_lost || (double)*sum <= allowed * (double)data->count) return;
+    t->data_lost = true;
+    snprintf(t->data_text, sizeof t->data_text, "%lld of %lld %s images could not be read and others took their place (data.max_bad_fraction "
+        "allows %.3g %%)", (long long)*sum, (long long)data->count, what, 100 * allowed);
+}
+
+/* A batch that cannot be made within an update: what the update has done so far is undone. Ranks in their collectives cannot be told
+ * but by leaving. */
+static status give_up_update(trainer *t, status failed)
+{
+    if (!data_have_gone(t, failed, t->loader)) return failed;
+    snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+    if (t->comm.world > 1)
+        return FAIL(E_TEMPORARY, "the data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+    t->data_lost = true;
+    return optimiser_restore_state(&t->optimiser);
+}
+
 static status one_update(trainer *t)
 {
     train_progress *p = &t->progress;
     double start = clock_seconds(), waited = loader_wait_seconds(t->loader);
     train_window w = {0};
     TRY(optimiser_begin(&t->optimiser));
-    TRY(run_batches(t, &w));
+    status fed = run_batches(t, &w);
+    if (fed != OK) return give_up_update(t, fed);
     double rate = schedule_rate(&t->spec.schedule, p->step, t->total_steps, t->comm.world);
     TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
     TRY(finish_batches(t, &w));
@@ -136,6 +185,8 @@ static status one_update(trainer *t)
     status result = judge_update(t, &w);
     p->step++;
     p->closed = false;
+    count_replaced(t, w.replaced, &t->epoch_replaced, &t->train_data, "training");
+    if (epochs_at(t, p->step) > epochs_at(t, p->step - 1)) t->epoch_replaced = 0;
     double seconds = clock_seconds() - start;
     p->window.seconds += seconds;
     p->window.wait_seconds += loader_wait_seconds(t->loader) - waited;
@@ -145,12 +196,6 @@ static status one_update(trainer *t)
 }
 
 /* ------------------------------------------------------------------------------------------------ epochs and rows */
-
-static int64_t epochs_at(const trainer *t, int64_t step)
-{
-    if (step >= t->total_steps) return t->spec.train.epochs;
-    return step * t->spec.train.accumulate / t->batches_per_epoch;
-}
 
 static bool epoch_ends(const trainer *t)
 {
@@ -182,6 +227,7 @@ static status add_row(trainer *t, bool evaluated)
         v[RECORD_IMAGES_PER_SECOND] = (double)w->images / w->seconds;
         v[RECORD_DATA_WAIT] = w->wait_seconds / w->seconds;
     }
+    v[RECORD_REPLACED] = (double)w->replaced;
     if (p->step > 0) v[RECORD_RATE] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
     if (evaluated) {
         v[RECORD_VAL_LOSS] = metrics_loss(m);
@@ -203,6 +249,24 @@ static status share_statistics(trainer *t)
     return comm_broadcast(&t->comm, state, count * (int64_t)sizeof(float), 0, t->dev->stream);
 }
 
+/* A validation without its images says nothing: it is done again when they are back. */
+static status judge_evaluation_data(trainer *t, status result)
+{
+    int64_t replaced = 0;
+    if (data_have_gone(t, result, t->eval_loader)) {
+        snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+        t->data_lost = t->comm.world < 2; /* others are in their collectives */
+    } else if (result == OK) {
+        t->progress.window.replaced += t->evaluation.replaced;
+        count_replaced(t, t->evaluation.replaced, &replaced, &t->val_data, "validation");
+        if (!t->data_lost) return OK;
+    } else {
+        return result;
+    }
+    t->evaluated = false;
+    return FAIL(E_TEMPORARY, "the validation data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+}
+
 static status evaluate(trainer *t)
 {
     plan_predictor predictor = {t->eval_plan, &t->eval_graph};
@@ -213,7 +277,7 @@ static status evaluate(trainer *t)
     status result = evaluation_run(&t->evaluation, t->eval_loader, &o);
     TRY(optimiser_swap_ema(&t->optimiser));
     t->evaluated = result == OK;
-    return result;
+    return judge_evaluation_data(t, result);
 }
 
 /* A NaN is never better. */
@@ -332,6 +396,16 @@ static status stop_here(trainer *t, int signal_number)
         (long long)t->total_steps, t->folder);
 }
 
+static status stop_without_data(trainer *t)
+{
+    char text[sizeof t->data_text];
+    snprintf(text, sizeof text, "%s", t->data_text[0] ? t->data_text : "another rank could not read its images");
+    TRY(step_io_drop(&t->io));
+    TRY(trainer_save(t));
+    return FAIL(E_TEMPORARY, "stopped at step %lld of %lld, because images cannot be read any more: %s; a checkpoint is saved in %s: when "
+        "they are back, go on with --resume", (long long)t->progress.step, (long long)t->total_steps, text, t->folder);
+}
+
 static status run(trainer *t)
 {
     train_progress *p = &t->progress;
@@ -342,8 +416,10 @@ static status run(trainer *t)
         p->seconds += now - last;
         last = now;
         int signal_number = trainer_asked_to_stop(t);
+        if (t->data_lost) return stop_without_data(t);
         status result = signal_number ? E_INTERRUPTED : close_update(t);
         if (result == E_INTERRUPTED) return stop_here(t, signal_number ? signal_number : trainer_asked_to_stop(t));
+        if (t->data_lost) return stop_without_data(t);
         TRY(result);
         show_progress(t);
         if (t->options->stop_at > 0 && p->step >= t->options->stop_at) break;
@@ -358,6 +434,7 @@ static void finish_summary(trainer *t)
     const train_progress *p = &t->progress;
     s->step = p->step;
     s->bad_steps = p->bad_total;
+    s->replaced_images = p->replaced;
     s->seconds = p->seconds;
     s->images_per_second = t->session_train_seconds > 0 ? (double)t->session_images / t->session_train_seconds : NAN;
     s->best_step = p->best_step;
@@ -422,6 +499,7 @@ void trainer_summary_write(const trainer_summary *s, json_writer *w)
     put_int(w, "total_steps", s->total_steps);
     put_int(w, "epochs", s->epochs);
     put_int(w, "bad_steps", s->bad_steps);
+    put_int(w, "replaced_images", s->replaced_images);
     put_int(w, "train_images", s->train_images);
     put_int(w, "val_images", s->val_images);
     put_int(w, "classes", s->classes);

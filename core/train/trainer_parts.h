@@ -59,6 +59,9 @@ typedef struct trainer {
     double session_start, session_train_seconds, report_time;
     int64_t session_images;
     train_window last_window; /* of the row before: shown until the new one holds something */
+    int64_t epoch_replaced;   /* images of this epoch, of all ranks, that others took the place of */
+    bool data_lost;           /* the same on all ranks: the run stops here */
+    char data_text[1024];     /* why, as far as this rank knows */
     int64_t saved_step;       /* of the last checkpoint; -1: none in this session */
     step_state last_result;
 } trainer;

@@ -11,7 +11,7 @@ static bool may_differ(const char *key)
 {
     static const char *const free_keys[] = {"train.output", "train.log_period", "train.epochs", "train.checkpoint_period",
         "train.memory_limit", "train.patience", "train.early_stopping", "train.max_bad_steps", "data.threads", "data.prefetch",
-        "data.cache", "data.lint", "train.threads", "train.batch_size", NULL};
+        "data.cache", "data.lint", "data.max_bad_fraction", "train.threads", "train.batch_size", NULL};
     /* The sections of other commands. */
     if (strncmp(key, "prune.", 6) == 0 || strncmp(key, "export.", 7) == 0 || strncmp(key, "infer.", 6) == 0) return true;
     for (int i = 0; free_keys[i]; i++)

@@ -61,4 +61,60 @@ for victim in 0 1; do
     ok "which is said" grep -q "rank $victim of 2 (process *$stopped) was stopped for 20 s" "$work/stopped.txt"
     says 0 "resumed at step" run "stopped$victim" --ranks=2 --resume train.epochs=1
 done
+
+# Data that go: alone, and with two ranks, which agree.
+for ranks in 1 2; do
+    cp -r "$work/data" "$work/going"
+    how=exec run "going$ranks" --ranks=$ranks data.root="$work/going" train.epochs=5000 >"$work/going.txt" 2>&1 &
+    parent=$!
+    ok "a run of $ranks" started "going$ranks"
+    rm "$work/going"/train/*/1*
+    wait $parent
+    ok "stops with exit code 75" test $? = 75
+    ok "says why" grep -qE "images can.*not be read|data have gone" "$work/going.txt"
+    ok "and leaves a checkpoint" test -e "$work/going$ranks/last.state"
+    rm -r "$work/going"
+done
+
+# A packed file that is cut off, or changed, under a run.
+packed() { "$graft" convert "$work/data" -o "$work/$1"; }
+for how_damaged in cut change; do
+    packed "$how_damaged.packed" >"$work/pack.txt" 2>&1
+    how=exec run "$how_damaged" data.root="$work/$how_damaged.packed" train.epochs=5000 >"$work/damaged.txt" 2>&1 &
+    parent=$!
+    ok "a run on a packed data set" started $how_damaged
+    if [ $how_damaged = cut ]; then truncate -s 20000 "$work/cut.packed/data.pack"
+    else printf changed | dd of="$work/change.packed/data.pack" bs=1 seek=2000 conv=notrunc 2>/dev/null; fi
+    wait $parent
+    ok "$how_damaged: exit code 3" test $? = 3
+    ok "says: $how_damaged" grep -qE "cut off while it was in use|does not fit its checksum" "$work/damaged.txt"
+done
+model=$work/shared/last.safetensors
+for name in cut change; do
+    says 3 "$name.packed/data.pack" run x data.root="$work/$name.packed"
+    says 3 "$name.packed" "$graft" convert "$work/$name.packed" --lint
+    says 3 "$name.packed/data.pack" "$graft" convert "$work/$name.packed" -o "$work/again"
+    says 3 "$name.packed/data.pack" "$graft" evaluate "$model" -d "$work/$name.packed" --part train
+    says 3 "$name.packed/data.pack" "$graft" export "$model" -o "$work/x.engine" --precision int8 -d "$work/$name.packed"
+    says 3 "$([ $name = cut ] && echo cut.packed/data.pack || echo "1 of 48 images could not be read")" "$graft" infer "$model" "$work/$name.packed#train"
+done
+
+# A pipe instead of data.
+mkfifo "$work/pipe"
+printf '/dev/zero,a\n%s,b\n' "$work/pipe" >"$work/list.csv"
+says 3 "2 of 2 images" timeout 60 "$graft" convert "$work/list.csv" --lint
+says 3 "a pipe, socket or device" timeout 60 "$graft" infer "$model" "$work/pipe"
+
+# A full disk: a small one, where this may be mounted.
+mkdir "$work/small"
+if mount -t tmpfs -o size=64k none "$work/small" 2>/dev/null; then
+    says 9 "no space left" "$graft" convert "$work/data" -o "$work/small/packed"
+    dd if=/dev/urandom of="$work/small/big" bs=1k count=40 2>/dev/null
+    says 9 "No space left" "$graft" convert /usr/share/datasets/fashion-mnist -o "$work/small/other"
+    umount "$work/small"
+else
+    skip "a full disk" "nothing may be mounted here"
+fi
+says 9 "File too large" bash -c "ulimit -f 8; exec '$graft' convert '$work/data' -o '$work/limited'"
+ok "nothing half written is left" test -z "$(ls "$work/limited")"
 tap_end
