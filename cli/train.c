@@ -136,6 +136,11 @@ static status run(cli_context *c)
     if (rank > 0 || !cli_is_given(c, "--ranks")) return result;
     char *why = result == OK ? NULL : strdup(status_message());
     status others = comm_shm_wait();
+    /* That another rank was lost may be tried again, but not what that one could not do. */
+    if (result == E_TEMPORARY && others != OK && others != E_TEMPORARY) {
+        free(why);
+        return others;
+    }
     if (why) result = FAIL(result, "%s", why);
     free(why);
     return result == OK ? others : result;

@@ -361,7 +361,7 @@ static void forget(shm_region *r, pid_t child)
 
 status comm_shm_wait(void)
 {
-    int ended, bad = 0, fd, rank, world;
+    int ended, bad = 0, code = 0, fd, rank, world;
     int32_t looks[COMM_SHM_MAX_RANKS] = {0};
     const char *text = getenv(variable);
     void *region = NULL;
@@ -373,11 +373,13 @@ status comm_shm_wait(void)
         if (child > 0) {
             forget(region, child);
             bad += !WIFEXITED(ended) || WEXITSTATUS(ended) != 0;
+            if (WIFEXITED(ended) && WEXITSTATUS(ended) > 0 && WEXITSTATUS(ended) <= E_IO) code = WEXITSTATUS(ended);
             continue;
         }
         end_the_stopped(region, looks);
         nanosleep(&(struct timespec){.tv_nsec = NAP_MS * 1000000L}, NULL);
     }
     if (region) munmap(region, region_bytes(world));
+    if (code) return FAIL((status)code, "another rank ended with exit code %d: its own message says why", code);
     return bad ? FAIL(E_TEMPORARY, "%d of the other ranks ended with a failure", bad) : OK;
 }

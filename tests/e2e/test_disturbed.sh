@@ -18,7 +18,7 @@ run() { # FOLDER words...; how=exec: in the place of the shell that runs it, so 
         train.output="$work/$folder" "$@"
 }
 started() { # FOLDER: until its first checkpoint
-    for _ in $(seq 600); do [ -e "$work/$1/last.state" ] && return; sleep 0.05; done
+    for _ in $(seq 2400); do [ -e "$work/$1/last.state" ] && return; sleep 0.05; done
     return 1
 }
 
@@ -89,6 +89,13 @@ for how_damaged in cut change; do
     ok "$how_damaged: exit code 3" test $? = 3
     ok "says: $how_damaged" grep -qE "cut off while it was in use|does not fit its checksum" "$work/damaged.txt"
 done
+packed ranks.packed >"$work/pack.txt" 2>&1
+how=exec run ranks --ranks=2 data.root="$work/ranks.packed" train.epochs=5000 >"$work/damaged.txt" 2>&1 &
+parent=$!
+ok "two ranks on a packed data set" started ranks
+truncate -s 20000 "$work/ranks.packed/data.pack"
+wait $parent
+ok "exit code 3, whichever rank finds out" test $? = 3
 model=$work/shared/last.safetensors
 for name in cut change; do
     says 3 "$name.packed/data.pack" run x data.root="$work/$name.packed"
