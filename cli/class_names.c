@@ -75,7 +75,7 @@ status class_names_read(arena *a, const char *file_and_column, const char ***nam
         path = arena_strndup(a, file_and_column, (size_t)(colon - file_and_column));
         if (!path) return FAIL_MEMORY(strlen(file_and_column));
     }
-    TRY(file_read_all(a, path, MAX_BYTES, &text, &bytes));
+    TRY(file_read_regular(a, path, MAX_BYTES, &text, &bytes));
     if (bytes && memchr(text, 0, bytes)) return FAIL(E_DATA, "%s: a 0 byte: this is no text", path);
     csv_row *rows = NULL;
     int64_t row_count = 0;

@@ -30,8 +30,8 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
     put_int(w, "classes", parts[0].class_count);
 }
 
-/* Every bad image with its reason. *bad_count grows. */
-static status lint_part(cli_context *c, const dataset *ds, const char *part, int64_t *bad_count)
+/* Every bad image with its reason. *bad_count and *damaged_count grow. */
+static status lint_part(cli_context *c, const dataset *ds, const char *part, int64_t *bad_count, int64_t *damaged_count)
 {
     lint_report report = {0};
     int64_t printed = 0;
@@ -47,22 +47,26 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
     }
     if (printed > BAD_PRINTED) cli_print(c, "... and %lld more (--json lists all)\n", (long long)(printed - BAD_PRINTED));
     *bad_count += report.bad_count;
+    *damaged_count += report.damaged_count;
     lint_report_free(&report);
     return result;
 }
 
 static status lint(cli_context *c, const dataset parts[PARTS])
 {
-    int64_t bad = 0, total = 0;
+    int64_t bad = 0, damaged = 0, total = 0;
     json_key(&c->result, "bad");
     json_begin_array(&c->result);
     for (int i = 0; i < PARTS; i++) {
-        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad));
+        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad, &damaged));
         total += parts[i].count;
     }
     json_end_array(&c->result);
     put_int(&c->result, "bad_count", bad);
     cli_print(c, "%lld of %lld images can't be read\n", (long long)bad, (long long)total);
+    if (damaged)
+        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again",
+            c->config.spec.data.root, (long long)damaged, (long long)total);
     double fraction = total ? (double)bad / (double)total : 0, most = c->config.spec.data.max_bad_fraction;
     if (fraction > most)
         return FAIL(E_DATA, "%.2f %% of the images are bad: a run refuses to start above data.max_bad_fraction = %g", 100 * fraction,
@@ -101,7 +105,7 @@ const cli_command command_convert = {
     .arguments = "[SOURCE]",
     .most = 1,
     .first_target = "data.root",
-    .description = "Packs any data set that Graft reads into one LMDB file, which opens at once however many images it holds. Files are copied as they "
+    .description = "Packs any data set that Graft reads into one file with checksums, which opens at once however many images it holds. Files are copied as they "
                    "are, raw records become PNG. A data set without a validation part is split as training would split it "
                    "(data.val_fraction, train.seed), for good.",
     .spec = CLI_SPEC_FINISHED,

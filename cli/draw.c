@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,12 +40,14 @@ status draw_graph(const graph *g, const char *title, const char *path)
     if (strcmp(ending, "dot") == 0) return graph_write_dot(g, title, path);
     for (int i = 0; i < 3; i++) {
         if (strcmp(ending, kinds[i]) != 0) continue;
-        char source[4096];
-        if ((size_t)snprintf(source, sizeof source, "%s%s.dot.%ld", path[0] == '-' ? "./" : "", path, (long)getpid()) >= sizeof source)
+        char plain[4096], *source;
+        if ((size_t)snprintf(plain, sizeof plain, "%s%s", path[0] == '-' ? "./" : "", path) >= sizeof plain)
             return FAIL(E_USAGE, "%s: the name is too long", path);
-        TRY(graph_write_dot(g, title, source));
-        status result = run_dot(kinds[i], source, path);
+        TRY(file_temp_name(plain, &source));
+        status result = graph_write_dot(g, title, source);
+        if (result == OK) result = run_dot(kinds[i], source, path);
         unlink(source);
+        free(source);
         return result;
     }
     return FAIL(E_USAGE, "%s: expected a file ending in .svg, .png, .pdf or .dot", path);

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/contact_sheet.h"
 #include "cli/network.h"
+#include "core/base/folder_lock.h"
 #include "core/base/thread.h"
 
 enum { MOST_TOP = 1000 };
@@ -30,6 +31,7 @@ typedef struct job {
     float *input, *score;   /* [batch, h, w, c], [batch, classes]      */
     int32_t *order;         /* [classes]                               */
     const char *folder;     /* of --output, or NULL                    */
+    folder_lock lock;       /* of it                                   */
     file_writer csv;
     contact_sheet sheet;
     int64_t total, done, unreadable;
@@ -211,6 +213,7 @@ static status open_network(job *j, const char *path)
 static status open_output(job *j)
 {
     TRY(dir_make(j->folder));
+    TRY(folder_lock_take(&j->lock, j->folder, "choose another folder with --output", &j->c->log));
     TRY(file_writer_open(&j->csv, path_join(&j->c->memory, j->folder, "result.csv")));
     TRY(file_writer_printf(&j->csv, "path,class,confidence"));
     for (int64_t k = 2; k <= j->top; k++) TRY(file_writer_printf(&j->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
@@ -271,6 +274,7 @@ out:
     for (int64_t i = 0; i < opened; i++) dataset_close(&sets[i]);
     if (j.error) drop_images(&j);
     file_writer_abort(&j.csv);
+    folder_lock_release(&j.lock);
     contact_sheet_free(&j.sheet);
     pool_destroy(j.pool);
     network_close(&j.net);

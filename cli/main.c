@@ -1,6 +1,7 @@
 /* The program: finds the command, runs it, prints the final error or the JSON result, and exits with the status. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,6 +192,7 @@ int main(int count, char **words)
     static const sig_atomic_t never = 0;
     cli_context c = {.stop = &never};
     if (!keep_streams()) return E_IO;
+    signal(SIGXFSZ, SIG_IGN); /* writing more than a limit allows (ulimit -f) fails as on a full disk */
     openmp_wait_briefly(words);
     memory_keep_freed();
     log_init(&c.log, stderr, LOG_INFO, 0);

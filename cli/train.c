@@ -48,6 +48,8 @@ static void print_summary(const cli_context *c, const trainer_summary *s)
         cli_print(c, "best: %s %s at step %lld: %s\n", s->figure[0].label, figure_text(&s->figure[0], s->best_criterion, text),
             (long long)s->best_step, s->best_path);
     if (s->bad_steps > 0) cli_print(c, "%lld updates were refused because of NaN or Inf\n", (long long)s->bad_steps);
+    if (s->replaced_images > 0)
+        cli_print(c, "%lld images could not be read although they could at the start: others took their place\n", (long long)s->replaced_images);
     cli_print(c, "last: %s\nreport: %s\n", s->last_path, s->report_path);
 }
 
@@ -140,6 +142,11 @@ static status run(cli_context *c)
     if (rank > 0 || !cli_is_given(c, "--ranks")) return result;
     char *why = result == OK ? NULL : strdup(status_message());
     status others = comm_shm_wait();
+    /* That another rank was lost may be tried again, but not what that one could not do. */
+    if (result == E_TEMPORARY && others != OK && others != E_TEMPORARY) {
+        free(why);
+        return others;
+    }
     if (why) result = FAIL(result, "%s", why);
     free(why);
     return result == OK ? others : result;

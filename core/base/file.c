@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -16,6 +17,28 @@
 #include "core/base/text.h"
 
 /* ---------------------------------------------------------------------------------------------------- writing */
+
+status file_temp_name(const char *path, char **name)
+{
+    uint64_t random;
+    *name = NULL;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) return FAIL(E_IO, "%s: no random numbers: %s", path, strerror(errno));
+    if (asprintf(name, "%s.tmp.%ld.%016llx", path, (long)getpid(), (unsigned long long)random) >= 0) return OK;
+    *name = NULL;
+    return FAIL_MEMORY(strlen(path) + 48);
+}
+
+status file_open_stream(const char *path, int flags, const char *mode, FILE **stream)
+{
+    int fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0666);
+    *stream = fd >= 0 ? fdopen(fd, mode) : NULL;
+    if (*stream) return OK;
+    int error = errno;
+    if (fd >= 0) close(fd);
+    status failed = FAIL(E_IO, "%s: cannot write: %s", path, strerror(error));
+    errno = error;
+    return failed;
+}
 
 status file_writer_open(file_writer *w, const char *path)
 {
@@ -26,9 +49,9 @@ status file_writer_open(file_writer *w, const char *path)
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return FAIL(E_IO, "%s: cannot write: not a regular file", path);
     TRY_ALLOC_OUT(w->path, heap_printf("%s", path));
-    TRY_ALLOC_OUT(w->temp_path, heap_printf("%s.tmp.%ld", path, (long)getpid()));
-    w->stream = fopen(w->temp_path, "wbe");
-    if (!w->stream) TRY_OUT(FAIL(E_IO, "%s: cannot create: %s", w->path, strerror(errno)));
+    TRY_OUT(file_temp_name(path, &w->temp_path));
+    if (file_open_stream(w->temp_path, O_WRONLY | O_CREAT | O_EXCL, "wb", &w->stream) != OK)
+        TRY_OUT(FAIL(E_IO, "%s: cannot create: %s", w->path, strerror(errno)));
 out:
     if (result != OK) file_writer_abort(w);
     return result;
@@ -110,10 +133,10 @@ out:
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
-/* Opens for reading; folders are refused here because open() accepts them. */
-static status open_input(const char *path, int *fd, struct stat *info)
+/* Opens for reading; folders are refused here because open() accepts them. `blocking` false: a pipe without a writer opens at once. */
+static status open_input(const char *path, bool blocking, int *fd, struct stat *info)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (blocking ? 0 : O_NONBLOCK));
     if (*fd < 0) return FAIL(E_IO, "%s: cannot open: %s", path, strerror(errno));
     int error = fstat(*fd, info) != 0 ? errno : S_ISDIR(info->st_mode) ? EISDIR : 0;
     if (!error) return OK;
@@ -166,6 +189,16 @@ out:
     return result;
 }
 
+static status read_regular(arena *a, const char *path, int fd, const struct stat *info, int64_t max_bytes, void **data, size_t *bytes)
+{
+    if (info->st_size > max_bytes) return too_large(path, max_bytes);
+    uint8_t *memory = arena_alloc(a, (size_t)info->st_size + 1);
+    if (!memory) return FAIL_MEMORY(info->st_size);
+    TRY(read_up_to(path, fd, memory, (size_t)info->st_size, bytes));
+    *data = memory;
+    return OK;
+}
+
 status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes)
 {
     int fd;
@@ -173,19 +206,76 @@ status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data,
     status result = OK;
     *data = NULL;
     *bytes = 0;
-    TRY(open_input(path, &fd, &info));
+    TRY(open_input(path, true, &fd, &info));
     if (!S_ISREG(info.st_mode)) {
         result = read_pipe(a, path, fd, max_bytes, data, bytes);
         goto out;
     }
-    if (info.st_size > max_bytes) TRY_OUT(too_large(path, max_bytes));
-    uint8_t *memory;
-    TRY_ALLOC_OUT(memory, arena_alloc(a, (size_t)info.st_size + 1));
-    TRY_OUT(read_up_to(path, fd, memory, (size_t)info.st_size, bytes));
-    *data = memory;
+    TRY_OUT(read_regular(a, path, fd, &info, max_bytes, data, bytes));
 out:
     close(fd);
     return result;
+}
+
+static status not_regular(const char *path)
+{
+    return FAIL(E_DATA, "%s: a pipe, socket or device instead of a file", path);
+}
+
+/* Looked at before it is opened, because opening a device may do something, and after, because it may have been replaced. */
+static status open_regular(const char *path, int *fd, struct stat *info)
+{
+    if (file_is_stream(path)) return not_regular(path);
+    TRY(open_input(path, false, fd, info));
+    if (S_ISREG(info->st_mode)) return OK;
+    close(*fd);
+    return not_regular(path);
+}
+
+status file_read_regular(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes)
+{
+    int fd;
+    struct stat info;
+    *data = NULL;
+    *bytes = 0;
+    TRY(open_regular(path, &fd, &info));
+    status result = read_regular(a, path, fd, &info, max_bytes, data, bytes);
+    close(fd);
+    return result;
+}
+
+status file_input_open(file_input *f, const char *path)
+{
+    struct stat info;
+    *f = (file_input){0};
+    TRY(open_regular(path, &f->fd, &info));
+    f->bytes = info.st_size;
+    f->mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+    f->path = strdup(path);
+    if (f->path) return OK;
+    close(f->fd);
+    return FAIL_MEMORY(strlen(path));
+}
+
+status file_input_read(const file_input *f, int64_t offset, void *data, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = pread(f->fd, (uint8_t *)data + done, bytes - done, (off_t)(offset + (int64_t)done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return FAIL(E_IO, "%s: cannot read: %s", f->path, strerror(errno));
+        if (got == 0)
+            return FAIL(E_DATA, "%s: cut off while it was in use: ends at byte %lld, had %lld", f->path,
+                (long long)(offset + (int64_t)done), (long long)f->bytes);
+        done += (size_t)got;
+    }
+    return OK;
+}
+
+void file_input_close(file_input *f)
+{
+    if (f->path) close(f->fd);
+    free(f->path);
+    *f = (file_input){0};
 }
 
 status file_map_open(file_map *m, const char *path)
@@ -194,7 +284,7 @@ status file_map_open(file_map *m, const char *path)
     struct stat info;
     status result = OK;
     *m = (file_map){0};
-    TRY(open_input(path, &fd, &info));
+    TRY(open_input(path, false, &fd, &info));
     if (!S_ISREG(info.st_mode)) TRY_OUT(FAIL(E_IO, "%s: cannot map: not a regular file", path));
     if (info.st_size > 0) {
         void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -327,15 +417,29 @@ status file_free_bytes(const char *folder, int64_t *bytes)
     return OK;
 }
 
+/* The process that NAME.tmp.PID.RANDOM belongs to (NAME.tmp.PID: so earlier versions named them); 0: another kind of name. */
+static int64_t owner_of(const char *name)
+{
+    const char *mark = strstr(name, ".tmp.");
+    char digits[16];
+    int64_t pid;
+    size_t length = mark ? strcspn(mark + 5, ".") : sizeof digits;
+    if (length >= sizeof digits) return 0;
+    const char *rest = mark + 5 + length;
+    if (*rest && (strlen(rest) != 17 || strspn(rest + 1, "0123456789abcdef") != 16)) return 0;
+    snprintf(digits, sizeof digits, "%.*s", (int)length, mark + 5);
+    return text_to_int(digits, &pid) && pid >= 1 && pid <= INT32_MAX ? pid : 0;
+}
+
 void dir_sweep(const char *path)
 {
     arena a = {0};
     char **names;
-    int64_t count = 0, pid;
+    int64_t count = 0;
     if (dir_list(&a, path, &names, &count) != OK) count = 0;
     for (int64_t i = 0; i < count; i++) {
-        const char *mark = strstr(names[i], ".tmp.");
-        if (!mark || !text_to_int(mark + 5, &pid) || pid < 1 || pid > INT32_MAX) continue;
+        int64_t pid = owner_of(names[i]);
+        if (!pid) continue;
         const char *file = path_join(&a, path, names[i]);
         if (file && kill((pid_t)pid, 0) != 0 && errno == ESRCH) unlink(file);
     }

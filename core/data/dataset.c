@@ -57,7 +57,7 @@ static status read_names(arena *a, const char *path, const char ***names, int64_
 {
     void *text;
     size_t bytes;
-    TRY(file_read_all(a, path, 1 << 20, &text, &bytes));
+    TRY(file_read_regular(a, path, 1 << 20, &text, &bytes));
     *names = ARENA_ARRAY(a, const char *, bytes + 1);
     if (!*names) return FAIL_MEMORY(bytes * sizeof **names);
     *count = 0;

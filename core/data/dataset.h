@@ -68,6 +68,8 @@ typedef struct dataset_reader {
     /* Raw pixels as an image with options->channels channels. NULL: samples are files. Thread-safe. */
     status (*raw)(const dataset *ds, int64_t index, const decode_options *options, image *im);
     void (*close)(dataset *ds); /* may be NULL; called on half-opened data sets too */
+    /* One file with checksums: when `encoded` gives E_DATA the file is damaged as a whole, and nothing takes the sample's place. */
+    bool sealed;
 } dataset_reader;
 
 extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the order of probing */
@@ -107,13 +109,14 @@ typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
     int64_t count, bad_count, cached_count;
+    int64_t damaged_count; /* of the bad ones: samples of a sealed file that do not fit their checksums */
 } lint_report;
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
-/* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad. */
+/* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
 void lint_report_free(lint_report *report);
 
-/* Writes a packed data set (LMDB folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are
+/* Writes a packed data set (a folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are
  * (raw pixels of IDX and CIFAR as PNG), classes and labels beside them. Parts may be NULL. */
 status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, logger *l);
 

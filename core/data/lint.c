@@ -76,7 +76,7 @@ static status table_read(verdict_table *t, const char *path, const spec_data *o)
     status result = OK;
     char settings[128];
     /* An unreadable cache is no cache. */
-    if (!path || file_read_all(&memory, path, MAX_CACHE_BYTES, &text, &bytes) != OK) text = NULL, bytes = 0;
+    if (!path || file_read_regular(&memory, path, MAX_CACHE_BYTES, &text, &bytes) != OK) text = NULL, bytes = 0;
     int64_t lines = 1;
     for (size_t i = 0; i < bytes; i++) lines += ((char *)text)[i] == '\n';
     TRY_OUT(table_init(t, lines));
@@ -139,6 +139,20 @@ typedef struct lint_job {
     int64_t done, todo_count;
 } lint_job;
 
+/* Not the image is bad, but the file that holds it. Leaves the thread's message as it is. */
+static bool is_damaged(const dataset *ds, int64_t index)
+{
+    if (!ds->reader->sealed) return false;
+    arena memory = {0};
+    const uint8_t *bytes;
+    size_t count;
+    char *text = arena_strdup(&memory, status_message());
+    bool damaged = dataset_encoded(ds, index, &memory, &bytes, &count) == E_DATA;
+    (void)FAIL(E_DATA, "%s", text ? text : "unreadable");
+    arena_free(&memory);
+    return damaged;
+}
+
 static status lint_sample(void *context, int64_t item)
 {
     lint_job *job = context;
@@ -147,6 +161,7 @@ static status lint_sample(void *context, int64_t item)
     status code = dataset_decode(job->ds, index, &job->options, &im), result = OK;
     image_free(&im);
     if (code != OK && code != E_DATA && code != E_IO) return code;
+    bool damaged = code == E_DATA && is_damaged(job->ds, index);
     pthread_mutex_lock(&job->lock);
     if (code != OK) {
         const char *text = status_message(), *name = job->ds->samples[index].name;
@@ -156,6 +171,7 @@ static status lint_sample(void *context, int64_t item)
         for (char *c = copy; c && *c; c++)
             if (*c == '\t' || *c == '\n') *c = ' ';
         job->report->reason[index] = copy;
+        job->report->damaged_count += damaged;
         if (!copy) result = FAIL_MEMORY(strlen(text));
     }
     job->done++;
@@ -182,7 +198,8 @@ static status use_cache(const dataset *ds, const verdict_table *t, lint_report *
     for (int64_t i = 0; i < ds->count; i++) {
         const sample *s = &ds->samples[i];
         const verdict *v = table_find(t, s->name);
-        if (!v->name || v->bytes != s->bytes || v->mtime_ns != s->mtime_ns) {
+        bool again = v->name && v->reason && ds->reader->sealed; /* the cache does not know what was wrong with it */
+        if (!v->name || again || v->bytes != s->bytes || v->mtime_ns != s->mtime_ns) {
             todo[(*todo_count)++] = i;
             continue;
         }
@@ -239,6 +256,9 @@ status lint_report_judge(const lint_report *report, const dataset *ds, const spe
     }
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
     const char *more = report->bad_count > listed ? "\n  ..." : "";
+    if (report->damaged_count)
+        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s%s", ds->path,
+            (long long)report->damaged_count, (long long)ds->count, text, more);
     if (fraction > allowed)
         return FAIL(E_DATA, "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
                             "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);

@@ -32,6 +32,7 @@ struct loader {
     int64_t order_epoch; /* -1: none                */
     uint8_t *warned;     /* [count], replacements that were reported */
     int64_t steps, replaced;
+    bool lost;           /* nothing that was tried could be read */
     pthread_t *threads;
     int32_t thread_count;
 
@@ -69,7 +70,7 @@ static void open_batch(loader *l)
     order_of(l, l->next_epoch);
     b->epoch = l->next_epoch;
     b->step = l->next_step;
-    b->count = 0;
+    b->count = b->replaced = 0;
     for (int64_t i = 0; i < b->n; i++) {
         int64_t position = (b->step * b->n + i) * l->o.world + l->o.rank;
         bool real = training(l) || position < count;
@@ -149,7 +150,8 @@ static item_place item_of(const loader *l, const batch *b, int64_t i)
     return t;
 }
 
-static status make_image(const loader *l, const item_place *t, int64_t index, int64_t key)
+/* *damaged: not the image is bad, but the file that holds it. */
+static status make_image(const loader *l, const item_place *t, int64_t index, int64_t key, bool *damaged)
 {
     arena memory = {0};
     image im = {0};
@@ -159,7 +161,9 @@ static status make_image(const loader *l, const item_place *t, int64_t index, in
     decode_options options = base_options(l);
     augmentation a;
     int32_t width, height;
-    TRY_OUT(dataset_encoded(l->o.data, index, &memory, &bytes, &count));
+    result = dataset_encoded(l->o.data, index, &memory, &bytes, &count);
+    *damaged = result == E_DATA && l->o.data->reader->sealed;
+    if (result != OK) goto out;
     if (bytes) {
         TRY_OUT(image_probe(bytes, count, &options, &width, &height, NULL));
     } else {
@@ -204,10 +208,11 @@ static int64_t next_candidate(const loader *l, int64_t index, int64_t *state)
     return -1;
 }
 
-static void count_replacement(loader *l, int64_t index, const char *reason)
+static void count_replacement(loader *l, batch *b, int64_t i, int64_t index, const char *reason)
 {
     pthread_mutex_lock(&l->lock);
     l->replaced++;
+    b->replaced += i < b->count && !is_bad(l, index);
     bool first = !l->warned[index];
     l->warned[index] = 1;
     pthread_mutex_unlock(&l->lock);
@@ -215,24 +220,36 @@ static void count_replacement(loader *l, int64_t index, const char *reason)
         log_warn(l->o.log, "%s: %s; another image takes its place", l->o.data->samples[index].name, reason);
 }
 
+static void note_loss(loader *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->lost = true;
+    pthread_mutex_unlock(&l->lock);
+}
+
+static bool is_unreadable(status code) { return code == E_DATA || code == E_IO; }
+
 /* Fills item i, with a replacement when the sample cannot be read. */
 static status make_item(loader *l, batch *b, int64_t i)
 {
     const dataset *ds = l->o.data;
     int64_t index = b->sample_index[i], candidate = index, state = 0;
     const item_place t = item_of(l, b, i);
-    status code = is_bad(l, index) ? E_DATA : make_image(l, &t, index, b->sample_keys[i]);
-    if (code == E_DATA || code == E_IO) {
+    bool damaged = false;
+    status code = is_bad(l, index) ? E_DATA : make_image(l, &t, index, b->sample_keys[i], &damaged);
+    if (is_unreadable(code) && !damaged) {
         char *reason = strdup(is_bad(l, index) ? l->o.bad[index] : status_message());
-        for (int tries = 0; (code == E_DATA || code == E_IO) && tries < MAX_REPLACEMENTS; tries++) {
+        for (int tries = 0; is_unreadable(code) && !damaged && tries < MAX_REPLACEMENTS; tries++) {
             candidate = next_candidate(l, index, &state);
             if (candidate < 0) break;
-            code = make_image(l, &t, candidate, b->sample_keys[i]);
+            code = make_image(l, &t, candidate, b->sample_keys[i], &damaged);
         }
-        if (code == OK) count_replacement(l, index, reason ? reason : "unreadable");
-        else if (code == E_DATA || code == E_IO)
+        if (code == OK) count_replacement(l, b, i, index, reason ? reason : "unreadable");
+        else if (is_unreadable(code) && !damaged) {
+            note_loss(l);
             code = FAIL(E_DATA, "%s: %s; and none of the images tried in its place can be read", ds->samples[index].name,
                 reason ? reason : "unreadable");
+        }
         free(reason);
     }
     if (code != OK) return code;
@@ -490,4 +507,13 @@ int64_t loader_replaced_count(const loader *l)
     int64_t count = l->replaced;
     pthread_mutex_unlock(lock);
     return count;
+}
+
+bool loader_is_lost(const loader *l)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&l->lock;
+    pthread_mutex_lock(lock);
+    bool lost = l->lost;
+    pthread_mutex_unlock(lock);
+    return lost;
 }

@@ -34,6 +34,7 @@ typedef struct batch {
     int64_t *sample_index;  /* [n], index in the data set (after replacement)      */
     int64_t n;              /* batch size                                          */
     int64_t count;          /* real samples; the rest is padding                   */
+    int64_t replaced;       /* of them: images in the place of others that could not be read and are not among loader_options.bad */
     int64_t epoch, step;    /* position of this batch                              */
 } batch;
 
@@ -71,5 +72,7 @@ status loader_seek(loader *l, int64_t epoch, int64_t step);
 status loader_next(loader *l, const batch **b);
 double loader_wait_seconds(const loader *l); /* time loader_next has waited so far */
 int64_t loader_replaced_count(const loader *l);
+/* Whether loader_next has failed, or will, because an image and all that were tried in its place could not be read. */
+bool loader_is_lost(const loader *l);
 
 #endif

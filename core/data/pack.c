@@ -1,74 +1,63 @@
 /* Writes packed data sets: readers/packed.h. The file grows under a temporary name and takes its place at the end. */
-#include <lmdb.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
-#include "core/base/hash.h"
-#include "core/base/json.h"
+#include "core/base/folder_lock.h"
 #include "core/data/readers/packed.h"
 #include "core/data/readers/readers.h"
 
-enum { SAMPLES_PER_COMMIT = 1000 };
-
 typedef struct packer {
-    const char *path; /* of the file being written */
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi db;
-    int64_t pending;
+    file_writer w;
+    uint8_t *directory;
+    int64_t count, capacity; /* bytes of the directory */
     logger *log;
 } packer;
 
-static status lmdb_status(const packer *p, int code)
+static status add_bytes(packer *p, const void *data, int64_t bytes)
 {
-    return code == 0 ? OK : FAIL(E_IO, "%s: cannot write: %s", p->path, mdb_strerror(code));
-}
-
-static status begin(packer *p)
-{
-    TRY(lmdb_status(p, mdb_txn_begin(p->env, NULL, 0, &p->txn)));
-    return lmdb_status(p, mdb_dbi_open(p->txn, NULL, 0, &p->db));
-}
-
-static status commit(packer *p)
-{
-    MDB_txn *txn = p->txn;
-    p->txn = NULL;
-    p->pending = 0;
-    return lmdb_status(p, mdb_txn_commit(txn));
-}
-
-static status put(packer *p, const char *key, const void *data, size_t bytes)
-{
-    MDB_val k = {strlen(key), (void *)(uintptr_t)key}, v = {bytes, (void *)(uintptr_t)data};
-    TRY(lmdb_status(p, mdb_put(p->txn, p->db, &k, &v, 0)));
-    if (++p->pending < SAMPLES_PER_COMMIT) return OK;
-    TRY(commit(p));
-    return begin(p);
-}
-
-typedef struct index_text {
-    uint8_t *bytes;
-    int64_t count, capacity;
-} index_text;
-
-static status add_entry(index_text *index, const sample *s, uint64_t hash)
-{
-    int64_t name_bytes = (int64_t)strlen(s->name);
-    TRY(array_reserve((void **)&index->bytes, &index->capacity, index->count + PACKED_ENTRY_BYTES + name_bytes, 1));
-    uint8_t *to = index->bytes + index->count;
-    for (int i = 0; i < 4; i++) to[i] = (uint8_t)((uint32_t)s->class_index >> 8 * i);
-    for (int i = 0; i < 4; i++) to[4 + i] = (uint8_t)((uint32_t)name_bytes >> 8 * i);
-    for (int i = 0; i < 8; i++) to[8 + i] = (uint8_t)(hash >> 8 * i);
-    memcpy(to + PACKED_ENTRY_BYTES, s->name, (size_t)name_bytes);
-    index->count += PACKED_ENTRY_BYTES + name_bytes;
+    TRY(array_reserve((void **)&p->directory, &p->capacity, p->count + bytes, 1));
+    if (bytes) memcpy(p->directory + p->count, data, (size_t)bytes);
+    p->count += bytes;
     return OK;
 }
 
-static status put_sample(packer *p, const dataset *ds, int64_t i, const char *part, index_text *index)
+static status add_number(packer *p, uint64_t value, int bytes)
+{
+    uint8_t text[8];
+    packed_store(text, value, bytes);
+    return add_bytes(p, text, bytes);
+}
+
+static status add_classes(packer *p, const dataset *ds)
+{
+    TRY(add_number(p, ds->numbered ? PACKED_NUMBERED : 0, 4));
+    TRY(add_number(p, (uint64_t)ds->class_count, 4));
+    for (int64_t i = 0; i < ds->class_count; i++) {
+        size_t bytes = strlen(ds->class_name[i]);
+        TRY(add_number(p, bytes, 4));
+        TRY(add_bytes(p, ds->class_name[i], (int64_t)bytes));
+    }
+    return OK;
+}
+
+static status add_entry(packer *p, const sample *s, const void *data, size_t bytes)
+{
+    size_t name_bytes = strlen(s->name);
+    TRY(add_number(p, PACKED_ENTRY_BYTES + name_bytes, 4));
+    TRY(add_number(p, name_bytes, 4));
+    TRY(add_number(p, (uint32_t)s->class_index, 4));
+    TRY(add_number(p, 0, 4));
+    TRY(add_number(p, (uint64_t)p->w.written_bytes, 8));
+    TRY(add_number(p, bytes, 8));
+    TRY(add_number(p, hash64(data, bytes), 8));
+    return add_bytes(p, s->name, (int64_t)name_bytes);
+}
+
+static status put_sample(packer *p, const dataset *ds, int64_t i)
 {
     arena memory = {0};
     image im = {0};
@@ -83,10 +72,8 @@ static status put_sample(packer *p, const dataset *ds, int64_t i, const char *pa
         TRY_OUT(image_encode_png(&im, &png, &count));
         bytes = png;
     }
-    char key[PACKED_KEY_BYTES];
-    snprintf(key, sizeof key, "%s/%010lld", part, (long long)i);
-    TRY_OUT(add_entry(index, &ds->samples[i], hash64(bytes, count)));
-    TRY_OUT(put(p, key, bytes, count));
+    TRY_OUT(add_entry(p, &ds->samples[i], bytes, count));
+    TRY_OUT(file_writer_write(&p->w, bytes, count));
 out:
     free(png);
     image_free(&im);
@@ -96,59 +83,54 @@ out:
 
 static status put_part(packer *p, const dataset *ds, const char *part)
 {
-    index_text index = {0};
-    status result = OK;
-    char key[PACKED_KEY_BYTES];
     for (int64_t i = 0; i < ds->count; i++) {
-        TRY_OUT(put_sample(p, ds, i, part, &index));
+        TRY(put_sample(p, ds, i));
         log_progress(p->log, i + 1 == ds->count, "packing %s: %lld of %lld", part, (long long)i + 1, (long long)ds->count);
     }
-    snprintf(key, sizeof key, "%s/index", part);
-    TRY_OUT(put(p, key, index.bytes ? index.bytes : (const uint8_t *)"", (size_t)index.count));
-out:
-    free(index.bytes);
-    return result;
+    return OK;
 }
 
-static status put_meta(packer *p, const dataset *const parts[3])
+/* The directory, and the header over the place that was left for it. */
+static status finish(packer *p, const dataset *const parts[3])
 {
-    json_writer w = {0};
+    uint8_t head[PACKED_HEADER_BYTES] = PACKED_MAGIC;
+    int64_t directory_at = p->w.written_bytes;
+    hash128 sum = hash128_of(p->directory, (size_t)p->count);
+    TRY(file_writer_write(&p->w, p->directory, (size_t)p->count));
+    packed_store(head + 8, PACKED_VERSION, 4);
+    packed_store(head + 12, PACKED_HEADER_BYTES, 4);
+    packed_store(head + 16, (uint64_t)p->w.written_bytes, 8);
+    packed_store(head + 24, (uint64_t)directory_at, 8);
+    packed_store(head + 32, (uint64_t)p->count, 8);
+    packed_store(head + 40, sum.low, 8);
+    packed_store(head + 48, sum.high, 8);
+    for (int i = 0; i < 3; i++) packed_store(head + 56 + 8 * i, parts[i] ? (uint64_t)parts[i]->count : 0, 8);
+    packed_store(head + 88, hash64(head, 88), 8);
+    if (fseek(p->w.stream, 0, SEEK_SET) != 0) return FAIL(E_IO, "%s: cannot write: %s", p->w.path, strerror(errno));
+    return file_writer_write(&p->w, head, sizeof head);
+}
+
+static status write_all(packer *p, const dataset *const parts[3])
+{
+    static const uint8_t place[PACKED_HEADER_BYTES];
     const dataset *first = parts[0] ? parts[0] : parts[1] ? parts[1] : parts[2];
-    const char *text;
-    size_t bytes;
-    json_begin_object(&w);
-    json_key(&w, "format"), json_put_string(&w, PACKED_FORMAT);
-    json_key(&w, "version"), json_put_int(&w, PACKED_VERSION);
-    json_key(&w, "numbered"), json_put_bool(&w, first->numbered);
-    json_key(&w, "classes");
-    json_begin_array(&w);
-    for (int64_t i = 0; i < first->class_count; i++) json_put_string(&w, first->class_name[i]);
-    json_end_array(&w);
-    json_key(&w, "parts");
-    json_begin_object(&w);
-    for (int i = 0; i < 3; i++) {
-        if (!parts[i]) continue;
-        json_key(&w, part_name((dataset_part)i));
-        json_begin_object(&w);
-        json_key(&w, "count"), json_put_int(&w, parts[i]->count);
-        json_end_object(&w);
-    }
-    json_end_object(&w);
-    json_end_object(&w);
-    status result = json_writer_finish(&w, &text, &bytes);
-    if (result == OK) result = put(p, "meta", text, bytes);
-    json_writer_free(&w);
-    return result;
+    TRY(file_writer_write(&p->w, place, sizeof place));
+    TRY(add_classes(p, first));
+    for (int i = 0; i < 3; i++)
+        if (parts[i]) TRY(put_part(p, parts[i], part_name((dataset_part)i)));
+    TRY(finish(p, parts));
+    return file_writer_commit(&p->w);
 }
 
-/* Upper bound of the file: LMDB wants to know it, the file itself grows as it is written. Encoding raw pixels adds little. */
-static size_t map_bytes(const dataset *const parts[3])
+static bool is_ours(const char *name)
 {
-    size_t bytes = (size_t)64 << 20;
-    for (int i = 0; i < 3; i++)
-        for (int64_t k = 0; parts[i] && k < parts[i]->count; k++)
-            bytes += (size_t)parts[i]->samples[k].bytes * 5 / 4 + 2 * strlen(parts[i]->samples[k].name) + 16384;
-    return (bytes + 4095) & ~(size_t)4095;
+    static const char *const names[] = {PACKED_FILE, PACKED_LMDB_FILE};
+    if (strcmp(name, FOLDER_LOCK_FILE) == 0) return true;
+    for (int i = 0; i < 2; i++) {
+        size_t length = strlen(names[i]);
+        if (strncmp(name, names[i], length) == 0 && (!name[length] || strncmp(name + length, ".tmp.", 5) == 0)) return true;
+    }
+    return false;
 }
 
 static status check_target(const char *path, arena *a)
@@ -159,49 +141,50 @@ static status check_target(const char *path, arena *a)
     if (!file_is_dir(path)) return FAIL(E_IO, "%s: exists and is no folder", path);
     TRY(dir_list(a, path, &names, &count));
     bool ours = count == 0;
-    /* What a killed run left, data.mdb.tmp.PID, is ours too. */
-    for (int64_t i = 0; i < count; i++)
-        ours = ours || strcmp(names[i], PACKED_FILE) == 0 || strncmp(names[i], PACKED_FILE ".tmp.", sizeof PACKED_FILE ".tmp." - 1) == 0;
-    if (ours) dir_sweep(path);
+    /* What a killed run left, data.pack.tmp.*, is ours too. */
+    for (int64_t i = 0; i < count; i++) ours = ours || is_ours(names[i]);
     return ours ? OK : FAIL(E_IO, "%s: a folder with other files in it; choose a new name for the packed data set", path);
 }
 
-static status write_all(packer *p, const dataset *const parts[3])
+/* Files keep their size; what raw records will have as PNG is not known before. */
+static status check_space(const char *path, const dataset *const parts[3])
 {
-    TRY(lmdb_status(p, mdb_env_create(&p->env)));
-    TRY(lmdb_status(p, mdb_env_set_mapsize(p->env, map_bytes(parts))));
-    TRY(lmdb_status(p, mdb_env_open(p->env, p->path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0644)));
-    TRY(begin(p));
+    int64_t free_bytes;
+    double needed = PACKED_HEADER_BYTES;
     for (int i = 0; i < 3; i++)
-        if (parts[i]) TRY(put_part(p, parts[i], part_name((dataset_part)i)));
-    TRY(put_meta(p, parts));
-    TRY(commit(p));
-    return lmdb_status(p, mdb_env_sync(p->env, 1));
+        for (int64_t k = 0; parts[i] && parts[i]->reader->encoded && k < parts[i]->count; k++)
+            needed += (double)parts[i]->samples[k].bytes + PACKED_ENTRY_BYTES + (double)strlen(parts[i]->samples[k].name);
+    TRY(file_free_bytes(path, &free_bytes));
+    if ((double)free_bytes >= needed) return OK;
+    char have[32], want[32];
+    format_bytes((double)free_bytes, have);
+    format_bytes(needed, want);
+    return FAIL(E_IO, "%s: no space left: the packed data set needs %s, %s are free; free some space or choose another disk", path, want, have);
 }
 
 status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, logger *l)
 {
     arena memory = {0};
     packer p = {.log = l};
+    folder_lock lock = {0};
     status result = OK;
     const dataset *parts[3] = {train, val, test};
     for (int i = 0; i < 3; i++)
         if (parts[i] && parts[i]->count == 0) parts[i] = NULL;
     if (!parts[0] && !parts[1] && !parts[2]) return FAIL(E_DATA, "%s: nothing to pack", path);
     TRY_OUT(check_target(path, &memory));
-    char *temporary = arena_printf(&memory, "%s/" PACKED_FILE ".tmp.%ld", path, (long)getpid());
-    char *file = arena_printf(&memory, "%s/" PACKED_FILE, path);
-    if (!temporary || !file) TRY_OUT(FAIL_MEMORY(strlen(path)));
-    p.path = temporary;
-    unlink(temporary);
+    TRY_OUT(folder_lock_take(&lock, path, "choose another folder with --output", l));
+    dir_sweep(path);
+    TRY_OUT(check_space(path, parts));
+    char *file = path_join(&memory, path, PACKED_FILE), *old = path_join(&memory, path, PACKED_LMDB_FILE);
+    if (!file || !old) TRY_OUT(FAIL_MEMORY(strlen(path)));
+    TRY_OUT(file_writer_open(&p.w, file));
     TRY_OUT(write_all(&p, parts));
-    mdb_env_close(p.env);
-    p.env = NULL;
-    if (rename(temporary, file) != 0) TRY_OUT(FAIL(E_IO, "%s: cannot rename to %s", temporary, file));
+    unlink(old);
 out:
-    if (p.txn) mdb_txn_abort(p.txn);
-    if (p.env) mdb_env_close(p.env);
-    if (result != OK && p.path) unlink(p.path);
+    file_writer_abort(&p.w);
+    folder_lock_release(&lock);
+    free(p.directory);
     arena_free(&memory);
     return result;
 }

@@ -14,15 +14,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/process.h"
+
 /* "FD:RANK:WORLD" in the environment says where a process belongs. */
 static const char variable[] = "GRAFT_SHM_RANK";
-enum { SLOT_BYTES = 1 << 20, PATIENCE_MS = 100 };
+enum { SLOT_BYTES = 1 << 20, PATIENCE_MS = 100, NAP_MS = 10 };
+/* A rank that others have seen stopped (SIGSTOP, a terminal's ^Z for it alone) so often, once per PATIENCE_MS, is given up: after 20 s. Who is
+ * stopped together with it sees nothing. */
+enum { STOPPED_LOOKS = 200 };
+enum { RANK_ABSENT, RANK_JOINED, RANK_LEFT };
 
 /* What all ranks have mapped: this, then a slot per rank, then the sum. */
 typedef struct shm_region {
     _Atomic uint32_t arrived, turn; /* of the barrier: how many wait, how often it has opened */
     _Atomic uint32_t broken;        /* 1 + the rank that was lost or gave up; 0: all is well  */
-    _Atomic uint32_t joined[COMM_SHM_MAX_RANKS];
+    _Atomic uint32_t stopped;       /* 1: it was stopped                                      */
+    _Atomic uint32_t joined[COMM_SHM_MAX_RANKS]; /* RANK_ABSENT, ...                          */
+    _Atomic int32_t pid[COMM_SHM_MAX_RANKS];
     pthread_mutex_t alive[COMM_SHM_MAX_RANKS]; /* robust; held by a rank that has joined until its process ends */
 } shm_region;
 
@@ -30,6 +38,7 @@ typedef struct shm_state {
     shm_region *region;
     size_t bytes;
     char *slot[COMM_SHM_MAX_RANKS], *sum; /* SLOT_BYTES each */
+    int32_t stopped_looks[COMM_SHM_MAX_RANKS]; /* in a row, by this rank */
 } shm_state;
 
 static size_t header_bytes(void) { return (sizeof(shm_region) + 4095) / 4096 * 4096; }
@@ -47,6 +56,9 @@ static status broken(const comm *c)
 {
     const shm_state *s = c->state;
     int rank = (int)atomic_load(&s->region->broken) - 1;
+    if (atomic_load(&s->region->stopped))
+        return FAIL(E_TEMPORARY, "rank %d of %d (process %d) was stopped for %d s: the run ends; --resume goes on from the last checkpoint", rank,
+            (int)c->world, (int)atomic_load(&s->region->pid[rank]), STOPPED_LOOKS * PATIENCE_MS / 1000);
     return FAIL(E_TEMPORARY, "rank %d of %d has ended: the others stop too (its own message says why); --resume goes on from the last checkpoint",
         rank, (int)c->world);
 }
@@ -63,14 +75,41 @@ static void mark_broken(shm_region *r, int32_t rank)
     wake_all(&r->turn);
 }
 
-/* A process that has ended leaves its mutex to whoever asks first. */
+static bool is_stopped(pid_t pid)
+{
+    process_info info;
+    return process_look(pid, &info) && info.state == 'T';
+}
+
+/* Given up, it is woken: it finds the run broken and ends as the others do. */
+static void look_for_the_stopped(shm_state *s, int32_t rank)
+{
+    shm_region *r = s->region;
+    pid_t pid = atomic_load(&r->pid[rank]);
+    s->stopped_looks[rank] = is_stopped(pid) ? s->stopped_looks[rank] + 1 : 0;
+    if (s->stopped_looks[rank] < STOPPED_LOOKS) return;
+    if (!atomic_load(&r->broken)) atomic_store(&r->stopped, 1);
+    mark_broken(r, rank);
+    kill(pid, SIGCONT);
+}
+
+/* A process that has ended leaves its mutex to whoever asks first. One that has left will not come to the barrier either. */
 static void look_for_the_dead(const comm *c)
 {
-    shm_region *r = ((shm_state *)c->state)->region;
+    shm_state *s = c->state;
+    shm_region *r = s->region;
     for (int32_t i = 0; i < c->world; i++) {
-        if (i == c->rank || !atomic_load(&r->joined[i])) continue; /* rank 0 looks after who has not joined yet */
+        uint32_t joined = atomic_load(&r->joined[i]);
+        if (i == c->rank || joined == RANK_ABSENT) continue; /* rank 0 looks after who has not joined yet */
+        if (joined == RANK_LEFT) {
+            mark_broken(r, i);
+            continue;
+        }
         int code = pthread_mutex_trylock(&r->alive[i]);
-        if (code == EBUSY) continue;
+        if (code == EBUSY) {
+            look_for_the_stopped(s, i);
+            continue;
+        }
         if (code == 0 || code == EOWNERDEAD) pthread_mutex_unlock(&r->alive[i]);
         mark_broken(r, i);
     }
@@ -185,6 +224,7 @@ static void shm_abort(comm *c, const char *why)
 static void shm_free(comm *c)
 {
     shm_state *s = c->state;
+    atomic_store(&s->region->joined[c->rank], RANK_LEFT);
     munmap(s->region, s->bytes);
     free(s);
 }
@@ -219,6 +259,7 @@ status comm_shm_init(comm *c)
     }
     s->region = region;
     s->bytes = region_bytes(world);
+    atomic_store(&s->region->joined[rank], RANK_JOINED);
     for (int32_t i = 0; i <= world; i++) {
         char *slot = (char *)region + header_bytes() + (size_t)i * SLOT_BYTES;
         if (i < world) s->slot[i] = slot;
@@ -256,7 +297,8 @@ static status take_rank(shm_region *r, int fd, int32_t rank, int32_t world)
     if (setenv(variable, text, 1) != 0) return FAIL_MEMORY(sizeof text);
     int code = pthread_mutex_lock(&r->alive[rank]);
     if (code) return FAIL(E_INTERNAL, "rank %d: its mutex: %s", (int)rank, strerror(code));
-    atomic_store(&r->joined[rank], 1);
+    atomic_store(&r->pid[rank], (int32_t)getpid());
+    atomic_store(&r->joined[rank], RANK_JOINED);
     return OK;
 }
 
@@ -300,14 +342,44 @@ status comm_shm_launch(int32_t world, int32_t *rank)
     return result;
 }
 
+/* Stopped children would be waited for without end: this rank is done, so nothing but their exit codes is left of them. */
+static void end_the_stopped(const shm_region *r, int32_t looks[COMM_SHM_MAX_RANKS])
+{
+    for (int32_t i = 1; i < COMM_SHM_MAX_RANKS; i++) {
+        pid_t pid = atomic_load(&r->pid[i]);
+        looks[i] = pid && is_stopped(pid) ? looks[i] + 1 : 0;
+        if (looks[i] == STOPPED_LOOKS * PATIENCE_MS / NAP_MS) kill(pid, SIGKILL);
+    }
+}
+
+/* Its number may be another process's from now on. */
+static void forget(shm_region *r, pid_t child)
+{
+    for (int32_t i = 1; r && i < COMM_SHM_MAX_RANKS; i++)
+        if (atomic_load(&r->pid[i]) == child) atomic_store(&r->pid[i], 0);
+}
+
 status comm_shm_wait(void)
 {
-    int ended, bad = 0;
+    int ended, bad = 0, code = 0, fd, rank, world;
+    int32_t looks[COMM_SHM_MAX_RANKS] = {0};
+    const char *text = getenv(variable);
+    void *region = NULL;
+    if (text && sscanf(text, "%d:%d:%d", &fd, &rank, &world) == 3) TRY(map_region(fd, world, &region));
     for (;;) {
-        pid_t child = wait(&ended);
+        pid_t child = waitpid(-1, &ended, region ? WNOHANG : 0);
         if (child < 0 && errno == EINTR) continue;
         if (child < 0) break;
-        bad += !WIFEXITED(ended) || WEXITSTATUS(ended) != 0;
+        if (child > 0) {
+            forget(region, child);
+            bad += !WIFEXITED(ended) || WEXITSTATUS(ended) != 0;
+            if (WIFEXITED(ended) && WEXITSTATUS(ended) > 0 && WEXITSTATUS(ended) <= E_IO) code = WEXITSTATUS(ended);
+            continue;
+        }
+        end_the_stopped(region, looks);
+        nanosleep(&(struct timespec){.tv_nsec = NAP_MS * 1000000L}, NULL);
     }
+    if (region) munmap(region, region_bytes(world));
+    if (code) return FAIL((status)code, "another rank ended with exit code %d: its own message says why", code);
     return bad ? FAIL(E_TEMPORARY, "%d of the other ranks ended with a failure", bad) : OK;
 }

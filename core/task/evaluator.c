@@ -81,10 +81,11 @@ static void show_progress(const evaluation *e, const evaluation_options *o, doub
 
 static status merge(evaluation *e, comm *c)
 {
-    double images = (double)e->images;
+    double sums[2] = {(double)e->images, (double)e->replaced};
     if (!c || c->world < 2) return OK;
-    TRY(comm_all_reduce_host(c, &images, 1));
-    e->images = (int64_t)images;
+    TRY(comm_all_reduce_host(c, sums, 2));
+    e->images = (int64_t)sums[0];
+    e->replaced = (int64_t)sums[1];
     return e->setting.task->score_merge(e->score, c);
 }
 
@@ -93,7 +94,7 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
     const task *t = e->setting.task;
     double start = clock_seconds(), waited = loader_wait_seconds(l);
     t->score_reset(e->score);
-    e->images = 0;
+    e->images = e->replaced = 0;
     TRY(loader_seek(l, 0, 0));
     for (;;) {
         const batch *b;
@@ -104,6 +105,7 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
         TRY(o->run(o->context, b, e->output));
         TRY(t->score_add(e->score, b, (const float *const *)e->output));
         e->images += b->count;
+        e->replaced += b->replaced;
         show_progress(e, o, clock_seconds() - start);
     }
     e->seconds = clock_seconds() - start;
@@ -128,6 +130,8 @@ status plan_predict(void *context, const batch *b, float *const *output)
 
 status evaluation_print(const evaluation *e, FILE *stream, int64_t max_rows)
 {
+    if (e->replaced)
+        fprintf(stream, "%lld images could not be read, and others took their place\n", (long long)e->replaced);
     return e->setting.task->score_print(e->score, stream, max_rows);
 }
 
@@ -135,6 +139,8 @@ void evaluation_write(const evaluation *e, json_writer *w)
 {
     json_begin_object(w);
     e->setting.task->score_write(e->score, w);
+    json_key(w, "replaced");
+    json_put_int(w, e->replaced);
     json_key(w, "images_per_second");
     json_put_number(w, e->seconds > 0 ? (double)e->images / e->seconds : NAN);
     json_end_object(w);

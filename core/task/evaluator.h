@@ -27,6 +27,7 @@ typedef struct evaluation {
     int32_t order[FIGURE_MAX];          /* in which figures are shown and logged: the watched one first */
     double value[FIGURE_MAX];           /* of the last run */
     int64_t images;                     /* judged by the last run, by all ranks */
+    int64_t replaced;                   /* of these: could not be read, others took their place and are judged twice */
     double seconds;                     /* of the last run */
     double wait_seconds;                /* of it, waiting for data */
     float *output[GRAPH_MAX_OUTPUTS];   /* [rows, each[k]] */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,17 +31,17 @@ static status copy_file(const char *from, const char *to)
 /* `to` becomes a second name of `from` in one rename. */
 static status link_over(const char *from, const char *to)
 {
-    char temp[PATH_CAPACITY + 32];
-    snprintf(temp, sizeof temp, "%s.tmp.%d", to, (int)getpid());
-    if (unlink(temp) != 0 && errno != ENOENT) return FAIL(E_IO, "%s: %s", temp, strerror(errno));
-    if (link(from, temp) != 0) return copy_file(from, to);
-    if (rename(temp, to) != 0) {
-        status failed = FAIL(E_IO, "%s: %s", to, strerror(errno));
-        unlink(temp);
-        return failed;
+    char *temp;
+    status result = OK;
+    TRY(file_temp_name(to, &temp));
+    if (link(from, temp) != 0) {
+        free(temp);
+        return copy_file(from, to);
     }
+    if (rename(temp, to) != 0) result = FAIL(E_IO, "%s: %s", to, strerror(errno));
     unlink(temp); /* rename leaves both names when they already are one file */
-    return OK;
+    free(temp);
+    return result;
 }
 
 static status sync_folder(const char *folder)

@@ -1,6 +1,7 @@
 #include "core/train/records.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ void record_columns_init(record_columns *c, const loss_terms *terms, const evalu
     c->rate = add_column(c, "lr/", "group0");
     c->images_per_second = add_column(c, "perf/", "images_per_second");
     c->data_wait = add_column(c, "perf/", "data_wait");
+    c->replaced = add_column(c, "data/", "replaced");
 }
 
 /* `r` may have been moved since it was opened. */
@@ -46,10 +48,10 @@ static const char *const *tags_of(records *r)
     return r->tags;
 }
 
-static void print_header(records *r, FILE *stream)
+static void print_header(records *r, int columns, FILE *stream)
 {
     fputs("step,epoch,time_s", stream);
-    for (int i = 0; i < r->columns.count; i++) fprintf(stream, ",%s", r->columns.tag[i]);
+    for (int i = 0; i < columns; i++) fprintf(stream, ",%s", r->columns.tag[i]);
     fputc('\n', stream);
 }
 
@@ -67,10 +69,10 @@ static void print_row(const record *row, int32_t columns, FILE *stream)
 }
 
 /* One line, cut at its commas in place. */
-static status parse_row(const records *r, char *line, int64_t number, record *row)
+static status parse_row(const records *r, char *line, int columns, int64_t number, record *row)
 {
     char *field[FIRST_COLUMNS + RECORD_MAX];
-    int count = 0, expected = FIRST_COLUMNS + r->columns.count;
+    int count = 0, expected = FIRST_COLUMNS + columns;
     for (char *next = line; next;) {
         char *comma = strchr(next, ',');
         if (comma) *comma = 0;
@@ -82,7 +84,7 @@ static status parse_row(const records *r, char *line, int64_t number, record *ro
     bool good = count == expected && text_to_int(field[0], &row->step) &&
                 text_to_number(field[1], &row->epoch) && text_to_number(field[2], &row->seconds);
     records_clear(row->value);
-    for (int i = 0; good && i < r->columns.count; i++) {
+    for (int i = 0; good && i < columns; i++) {
         const char *text = field[FIRST_COLUMNS + i];
         if (strcmp(text, "inf") == 0) row->value[i] = INFINITY;
         else if (text[0]) good = text_to_number(text, &row->value[i]);
@@ -99,24 +101,34 @@ static status keep_row(records *r, const record *row)
     return OK;
 }
 
+static status has_header(records *r, const char *text, int columns, bool *same)
+{
+    char expected[2048];
+    FILE *memory = fmemopen(expected, sizeof expected, "w");
+    if (!memory) return FAIL_MEMORY(sizeof expected);
+    print_header(r, columns, memory);
+    fclose(memory);
+    expected[strcspn(expected, "\n")] = 0;
+    *same = strcmp(text, expected) == 0;
+    return OK;
+}
+
 static status parse_csv(records *r, char *text, int64_t resume_step)
 {
     int64_t number = 1;
     char *line = strchr(text, '\n');
     if (!line) return OK; /* torn within the header: starts anew */
     *line++ = 0;
-    char expected[2048];
-    FILE *memory = fmemopen(expected, sizeof expected, "w");
-    if (!memory) return FAIL_MEMORY(sizeof expected);
-    print_header(r, memory);
-    fclose(memory);
-    expected[strcspn(expected, "\n")] = 0;
-    if (strcmp(text, expected) != 0)
+    int columns = r->columns.count;
+    bool same;
+    TRY(has_header(r, text, columns, &same));
+    if (!same) TRY(has_header(r, text, --columns, &same)); /* an earlier build's, without data/replaced */
+    if (!same)
         return FAIL(E_DATA, "%s: has other columns than this run would write; move the file away and resume again", r->csv_path);
     for (char *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = 0;
         record row;
-        TRY(parse_row(r, line, ++number, &row));
+        TRY(parse_row(r, line, columns, ++number, &row));
         if (row.step > resume_step) break;
         TRY(keep_row(r, &row));
     }
@@ -128,7 +140,7 @@ static status rewrite_csv(records *r)
     status result = OK;
     file_writer w;
     TRY(file_writer_open(&w, r->csv_path));
-    print_header(r, w.stream);
+    print_header(r, r->columns.count, w.stream);
     for (int64_t i = 0; i < r->count; i++) print_row(&r->rows[i], r->columns.count, w.stream);
     TRY_OUT(file_writer_commit(&w));
 out:
@@ -150,8 +162,7 @@ static status open_files(records *r, const char *folder, int64_t resume_step)
         TRY_OUT(parse_csv(r, text, resume_step));
     }
     TRY_OUT(rewrite_csv(r));
-    r->csv = fopen(path, "a");
-    if (!r->csv) TRY_OUT(FAIL(E_IO, "%s: %s", path, strerror(errno)));
+    TRY_OUT(file_open_stream(path, O_WRONLY | O_APPEND, "a", &r->csv));
     TRY_OUT(tensorboard_open(&r->events, events, (double)time(NULL)));
 out:
     arena_free(&memory);

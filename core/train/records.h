@@ -22,7 +22,7 @@
 #include "core/task/evaluator.h"
 #include "core/train/tensorboard.h"
 
-enum { RECORD_MAX = TERM_MAX + FIGURE_MAX + 5 };
+enum { RECORD_MAX = TERM_MAX + FIGURE_MAX + 6 };
 
 /* Which column holds what; -1: none. */
 typedef struct record_columns {
@@ -32,6 +32,7 @@ typedef struct record_columns {
     int32_t penalty, grad_norm;
     int32_t figure[FIGURE_MAX];   /* of each figure, in evaluation.order               */
     int32_t rate, images_per_second, data_wait;
+    int32_t replaced;             /* images, since the row before, whose place others took; earlier builds' runs lack it */
 } record_columns;
 
 void record_columns_init(record_columns *c, const loss_terms *terms, const evaluation *e);

@@ -167,6 +167,8 @@ static void put_head(page *out, const report_data *r)
     if (p->best_step >= 0)
         fprintf(f, "; best %s %s at step %lld", r->figure[0].label, figure_text(&r->figure[0], p->best_criterion, best), (long long)p->best_step);
     if (p->bad_total > 0) fprintf(f, "; <b>%lld updates refused (NaN or Inf)</b>", (long long)p->bad_total);
+    if (p->replaced > 0)
+        fprintf(f, "; <b>%lld images could not be read although they could at the start, and others took their place</b>", (long long)p->replaced);
     fputs(".</p>\n", f);
 }
 

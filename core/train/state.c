@@ -38,7 +38,9 @@ static const char state_magic[8] = "GRAFTSTA";
 /* Those that files of earlier builds lack. */
 #define PROGRESS_OPTIONAL(X)                                                                                           \
     X(number, "loss_scale", loss_scale)                                                                                \
-    X(int, "scale_good", scale_good)
+    X(int, "scale_good", scale_good)                                                                                   \
+    X(int, "replaced", replaced)                                                                                       \
+    X(int, "window_replaced", window.replaced)
 
 /* JSON has no infinities: null stands for +inf (a loss not seen yet, or one that overflowed). */
 static bool get_int(const json *value, int64_t *result) { return json_int(value, result); }

@@ -32,6 +32,7 @@ typedef struct train_window {
     double term[TERM_MAX];        /* sums over batches, as trainable.terms         */
     double penalty_sum, norm_sum; /* of the updates that counted                   */
     int64_t batches, images, updates;
+    int64_t replaced;             /* images that could not be read; evaluation's too */
     double seconds, wait_seconds;
 } train_window;
 
@@ -52,6 +53,7 @@ typedef struct train_progress {
     train_window window;
     double loss_scale;          /* f16: the present one; else 1 (0: not set yet)      */
     int64_t scale_good;         /* f16: good updates since it changed                 */
+    int64_t replaced;           /* images that could not be read although they could at the start, and others took their place */
 } train_progress;
 
 enum { STATE_MAX_BLOCKS = 8, STATE_MAX_LISTS = 4 };

@@ -147,7 +147,7 @@ static status take_staged(step_io *io)
     TRY(dev->api->event_wait(dev, io->arrived, dev->stream));
     TRY(unstage(io, io->plan));
     TRY(dev->api->event_record(dev, io->taken, dev->stream));
-    io->fed++;
+    io->slot[io->fed++ % STEP_SLOTS].replaced = io->next->replaced;
     return OK;
 }
 
@@ -166,18 +166,18 @@ status step_io_set_inputs(step_io *io, plan *p, const batch *b)
 
 status step_io_feed(step_io *io)
 {
-    const batch *b;
+    if (!io->next) TRY(step_io_prefetch(io));
+    const batch *b = io->next;
     if (io->overlapped) {
-        if (!io->next) TRY(step_io_prefetch(io));
         TRY(take_staged(io));
         /* Its memory is the loader's again once it has been read. */
         TRY(io->dev->api->event_sync(io->dev, io->arrived));
         io->next = NULL;
         return OK;
     }
-    TRY(loader_next(io->loader, &b));
+    io->next = NULL;
     TRY(step_io_set_inputs(io, io->plan, b));
-    io->fed++;
+    io->slot[io->fed++ % STEP_SLOTS].replaced = b->replaced;
     return OK;
 }
 
@@ -185,8 +185,12 @@ status step_io_prefetch(step_io *io)
 {
     device *dev = io->dev;
     const batch *b;
-    if (!io->overlapped || io->next) return OK;
+    if (io->next) return OK;
     TRY(loader_next(io->loader, &b));
+    if (!io->overlapped) {
+        io->next = b;
+        return OK;
+    }
     device_range_push(dev, "copy batch");
     TRY(dev->api->event_wait(dev, io->taken, io->copy_stream));
     TRY(stage(io, b, io->copy_stream));
@@ -214,7 +218,7 @@ status step_io_receive(step_io *io, step_result *r)
     if (io->received >= io->sent) BUG("step_io_receive out of order");
     TRY(io->dev->api->event_sync(io->dev, s->event));
     io->received++;
-    *r = (step_result){.n = io->n};
+    *r = (step_result){.n = io->n, .replaced = s->replaced};
     for (int32_t i = 0; i < io->terms.count; i++) r->term[i] = s->term[i];
     return OK;
 }
@@ -223,5 +227,5 @@ status step_io_drop(step_io *io)
 {
     if (!io->next) return OK;
     io->next = NULL;
-    return io->dev->api->stream_sync(io->dev, io->copy_stream);
+    return io->overlapped ? io->dev->api->stream_sync(io->dev, io->copy_stream) : OK;
 }

@@ -1,7 +1,8 @@
 /* step_io.h: what goes into a training step and what comes out of it, without holding up the device.
  *
  * Where copies overlap with computing (a GPU), the next batch travels on a stream of its own into a second set of inputs while the step
- * runs, and results are read from pinned memory when they have arrived. On the CPU a batch is copied when it is asked for.
+ * runs, and results are read from pinned memory when they have arrived. On the CPU a batch is copied when it is fed; prefetching only waits
+ * until it is there, so that data that have gone are noticed between two steps.
  *
  *     step_io io;
  *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader, NULL));
@@ -29,12 +30,13 @@ enum { STEP_INPUTS = 2 + LABEL_MAX, STEP_SLOTS = 2 };
 /* Of one batch: the values of trainable.terms. */
 typedef struct step_result {
     double term[TERM_MAX];
-    int64_t n;
+    int64_t n, replaced; /* replaced: as in the batch */
 } step_result;
 
 typedef struct step_slot {
     double *term; /* [TERM_MAX], pinned */
     void *event;  /* they have arrived  */
+    int64_t replaced;
 } step_slot;
 
 typedef struct step_io {
@@ -51,7 +53,7 @@ typedef struct step_io {
     bool overlapped;
     void *copy_stream, *arrived, *taken; /* events: the staged batch is there; has been taken */
     buffer staged;                /* inputs one behind the other, then the pictures' table */
-    const batch *next;            /* staged or under way; NULL: none */
+    const batch *next;            /* staged, under way, or on the CPU fetched; NULL: none */
     /* Where the device warps raw pictures: */
     const kernel *warp;           /* NULL: the loader does */
     image_warp_desc warp_desc;

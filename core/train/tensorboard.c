@@ -1,7 +1,9 @@
 #include "core/train/tensorboard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -151,16 +153,18 @@ status tensorboard_open(tensorboard *tb, const char *folder, double wall_time)
     if (gethostname(host, sizeof host - 1) != 0 || !host[0]) strcpy(host, "localhost");
     for (char *c = host; *c; c++)
         if (*c == '/') *c = '-';
-    arena names = {0};
-    char *path = arena_printf(&names, "%s/events.out.tfevents.%010lld.%s.%d", folder, (long long)wall_time, host, (int)getpid());
-    if (path) tb->path = strdup(path);
-    arena_free(&names);
-    if (!tb->path) return FAIL_MEMORY(256);
-    tb->stream = fopen(tb->path, "ab");
-    if (!tb->stream) {
-        status failed = FAIL(E_IO, "%s: %s", tb->path, strerror(errno));
-        tensorboard_close(tb);
-        return failed;
+    status result = OK;
+    /* A process may start twice within a second: then the next number is free. */
+    for (int number = 0; !tb->stream; number++) {
+        free(tb->path);
+        if (asprintf(&tb->path, "%s/events.out.tfevents.%010lld.%s.%d.%d", folder, (long long)wall_time, host, (int)getpid(), number) < 0)
+            tb->path = NULL;
+        if (!tb->path) return FAIL_MEMORY(256);
+        result = file_open_stream(tb->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, "ab", &tb->stream);
+        if (result != OK && (errno != EEXIST || number == 1000)) {
+            tensorboard_close(tb);
+            return result;
+        }
     }
     uint8_t bytes[64];
     return write_record(tb, bytes, tensorboard_version_record(bytes, sizeof bytes, wall_time));

@@ -1,6 +1,6 @@
 /* tensorboard.h: scalars as a TensorBoard event file.
  *
- * File `events.out.tfevents.<seconds>.<host>.<pid>`. Record: u64 length, u32 masked CRC32C of the length, data, u32 masked
+ * File `events.out.tfevents.<seconds>.<host>.<pid>.<n>`. Record: u64 length, u32 masked CRC32C of the length, data, u32 masked
  * CRC32C of the data, little-endian; mask(c) = ((c >> 15) | (c << 17)) + 0xa282ead8. Data: protobuf Event { 1 wall_time double,
  * 2 step int64, 3 file_version string, 5 summary { repeated 1 value { 1 tag string, 2 simple_value float } } }. The first
  * record is file_version "brain.Event:2". Every record is flushed; a resumed run opens a new file, which TensorBoard merges.

@@ -19,6 +19,7 @@ static status receive_batch(trainer *t, train_window *w)
     TRY(step_io_receive(&t->io, &r));
     for (int32_t i = 0; i < TERM_MAX; i++) w->term[i] += r.term[i];
     w->images += r.n;
+    w->replaced += r.replaced;
     w->batches++;
     return OK;
 }
@@ -38,9 +39,24 @@ static status run_batches(trainer *t, train_window *w)
     return OK;
 }
 
+/* Whether `failed` means that the data have gone since lint, or since this session's first batch. */
+static bool data_have_gone(const trainer *t, status failed, const loader *l)
+{
+    return failed == E_DATA && loader_is_lost(l) && (t->spec.data.lint || t->session_images > 0);
+}
+
 static status finish_batches(trainer *t, train_window *w)
 {
-    if (t->progress.step + 1 < t->total_steps) TRY(step_io_prefetch(&t->io));
+    if (t->progress.step + 1 < t->total_steps) {
+        status result = step_io_prefetch(&t->io);
+        /* That the next batch cannot be made is no failure of this update. */
+        if (data_have_gone(t, result, t->loader)) {
+            t->data_lost = true;
+            snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+        } else {
+            TRY(result);
+        }
+    }
     return receive_batch(t, w);
 }
 
@@ -53,18 +69,21 @@ static void merge(train_window *sum, const train_window *w)
     sum->batches += w->batches;
     sum->images += w->images;
     sum->updates += w->updates;
+    sum->replaced += w->replaced;
 }
 
 /* What all ranks have seen: their sums are equal from here on, and a checkpoint's hold for every rank. */
 static status sum_window(trainer *t, train_window *w)
 {
-    double sums[2 + TERM_MAX] = {(double)w->batches, (double)w->images};
+    double sums[4 + TERM_MAX] = {(double)w->batches, (double)w->images, (double)w->replaced, t->data_lost};
     if (t->comm.world < 2) return OK;
-    memcpy(sums + 2, w->term, sizeof w->term);
-    TRY(comm_all_reduce_host(&t->comm, sums, 2 + TERM_MAX));
+    memcpy(sums + 4, w->term, sizeof w->term);
+    TRY(comm_all_reduce_host(&t->comm, sums, 4 + TERM_MAX));
     w->batches = (int64_t)sums[0];
     w->images = (int64_t)sums[1];
-    memcpy(w->term, sums + 2, sizeof w->term);
+    w->replaced = (int64_t)sums[2];
+    t->data_lost = sums[3] > 0;
+    memcpy(w->term, sums + 4, sizeof w->term);
     return OK;
 }
 
@@ -110,13 +129,44 @@ static status judge_update(trainer *t, train_window *w)
     return optimiser_average_state(&t->optimiser);
 }
 
+static int64_t epochs_at(const trainer *t, int64_t step)
+{
+    if (step >= t->total_steps) return t->spec.train.epochs;
+    return step * t->spec.train.accumulate / t->batches_per_epoch;
+}
+
+/* Images that lint found good and that could not be read now. */
+static void count_replaced(trainer *t, int64_t replaced, int64_t *sum, const dataset *data, const char *what)
+{
+    double allowed = t->spec.data.max_bad_fraction;
+    t->progress.replaced += replaced;
+    *sum += replaced;
+    if (t->data_lost || (double)*sum <= allowed * (double)data->count) return;
+    t->data_lost = true;
+    snprintf(t->data_text, sizeof t->data_text, "%lld of %lld %s images could not be read and others took their place (data.max_bad_fraction "
+        "allows %.3g %%)", (long long)*sum, (long long)data->count, what, 100 * allowed);
+}
+
+/* A batch that cannot be made within an update: what the update has done so far is undone. Ranks in their collectives cannot be told
+ * but by leaving. */
+static status give_up_update(trainer *t, status failed)
+{
+    if (!data_have_gone(t, failed, t->loader)) return failed;
+    snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+    if (t->comm.world > 1)
+        return FAIL(E_TEMPORARY, "the data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+    t->data_lost = true;
+    return optimiser_restore_state(&t->optimiser);
+}
+
 static status one_update(trainer *t)
 {
     train_progress *p = &t->progress;
     double start = clock_seconds(), waited = loader_wait_seconds(t->loader);
     train_window w = {0};
     TRY(optimiser_begin(&t->optimiser));
-    TRY(run_batches(t, &w));
+    status fed = run_batches(t, &w);
+    if (fed != OK) return give_up_update(t, fed);
     double rate = schedule_rate(&t->spec.schedule, p->step, t->total_steps, t->comm.world);
     TRY(optimiser_step(&t->optimiser, &t->comm, rate, p->applied + 1));
     TRY(finish_batches(t, &w));
@@ -125,6 +175,8 @@ static status one_update(trainer *t)
     status result = judge_update(t, &w);
     p->step++;
     p->closed = false;
+    count_replaced(t, w.replaced, &t->epoch_replaced, &t->train_data, "training");
+    if (epochs_at(t, p->step) > epochs_at(t, p->step - 1)) t->epoch_replaced = 0;
     double seconds = clock_seconds() - start;
     p->window.seconds += seconds;
     p->window.wait_seconds += loader_wait_seconds(t->loader) - waited;
@@ -134,12 +186,6 @@ static status one_update(trainer *t)
 }
 
 /* ------------------------------------------------------------------------------------------------ epochs and rows */
-
-static int64_t epochs_at(const trainer *t, int64_t step)
-{
-    if (step >= t->total_steps) return t->spec.train.epochs;
-    return step * t->spec.train.accumulate / t->batches_per_epoch;
-}
 
 static bool epoch_ends(const trainer *t)
 {
@@ -177,6 +223,7 @@ static status add_row(trainer *t, bool evaluated)
         v[c->images_per_second] = (double)w->images / w->seconds;
         v[c->data_wait] = w->wait_seconds / w->seconds;
     }
+    v[c->replaced] = (double)w->replaced;
     if (p->step > 0) v[c->rate] = schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world);
     for (int32_t i = 0; evaluated && i < t->evaluation.figure_count; i++) v[c->figure[i]] = t->evaluation.value[i];
     t->last_window = *w;
@@ -194,6 +241,24 @@ static status share_statistics(trainer *t)
     return comm_broadcast(&t->comm, state, count * (int64_t)sizeof(float), 0, t->dev->stream);
 }
 
+/* A validation without its images says nothing: it is done again when they are back. */
+static status judge_evaluation_data(trainer *t, status result)
+{
+    int64_t replaced = 0;
+    if (data_have_gone(t, result, t->eval_loader)) {
+        snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
+        t->data_lost = t->comm.world < 2; /* others are in their collectives */
+    } else if (result == OK) {
+        t->progress.window.replaced += t->evaluation.replaced;
+        count_replaced(t, t->evaluation.replaced, &replaced, &t->val_data, "validation");
+        if (!t->data_lost) return OK;
+    } else {
+        return result;
+    }
+    t->evaluated = false;
+    return FAIL(E_TEMPORARY, "the validation data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+}
+
 static status evaluate(trainer *t)
 {
     evaluation_options o = {.run = plan_predict, .context = t->eval_plan, .stop = trainer_asked_to_stop, .stop_context = t,
@@ -203,7 +268,7 @@ static status evaluate(trainer *t)
     status result = evaluation_run(&t->evaluation, t->eval_loader, &o);
     TRY(optimiser_swap_ema(&t->optimiser));
     t->evaluated = result == OK;
-    return result;
+    return judge_evaluation_data(t, result);
 }
 
 /* A NaN is never better. */
@@ -330,6 +395,16 @@ static status stop_here(trainer *t, int signal_number)
         (long long)t->total_steps, t->folder);
 }
 
+static status stop_without_data(trainer *t)
+{
+    char text[sizeof t->data_text];
+    snprintf(text, sizeof text, "%s", t->data_text[0] ? t->data_text : "another rank could not read its images");
+    TRY(step_io_drop(&t->io));
+    TRY(trainer_save(t));
+    return FAIL(E_TEMPORARY, "stopped at step %lld of %lld, because images cannot be read any more: %s; a checkpoint is saved in %s: when "
+        "they are back, go on with --resume", (long long)t->progress.step, (long long)t->total_steps, text, t->folder);
+}
+
 static status run(trainer *t)
 {
     train_progress *p = &t->progress;
@@ -340,8 +415,10 @@ static status run(trainer *t)
         p->seconds += now - last;
         last = now;
         int signal_number = trainer_asked_to_stop(t);
+        if (t->data_lost) return stop_without_data(t);
         status result = signal_number ? E_INTERRUPTED : close_update(t);
         if (result == E_INTERRUPTED) return stop_here(t, signal_number ? signal_number : trainer_asked_to_stop(t));
+        if (t->data_lost) return stop_without_data(t);
         TRY(result);
         show_progress(t);
         if (t->options->stop_at > 0 && p->step >= t->options->stop_at) break;
@@ -364,6 +441,7 @@ static void finish_summary(trainer *t)
     const train_progress *p = &t->progress;
     s->step = p->step;
     s->bad_steps = p->bad_total;
+    s->replaced_images = p->replaced;
     s->seconds = p->seconds;
     s->images_per_second = t->session_train_seconds > 0 ? (double)t->session_images / t->session_train_seconds : NAN;
     s->best_step = p->best_step;
@@ -429,6 +507,7 @@ void trainer_summary_write(const trainer_summary *s, json_writer *w)
     put_int(w, "total_steps", s->total_steps);
     put_int(w, "epochs", s->epochs);
     put_int(w, "bad_steps", s->bad_steps);
+    put_int(w, "replaced_images", s->replaced_images);
     put_int(w, "train_images", s->train_images);
     put_int(w, "val_images", s->val_images);
     put_int(w, "classes", s->classes);

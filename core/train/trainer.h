@@ -9,7 +9,8 @@
  *     TRY(trainer_run(&(trainer_options){.spec = &c.spec, .spec_text = text, .build = models_build, .log = log}, &done));
  *
  * E_USAGE for what the spec asks and cannot be had; E_DATA; E_MEMORY with the largest batch that fits; E_DIVERGED after
- * train.max_bad_steps refused updates in a row; E_INTERRUPTED or E_TERMINATED after a signal, when a checkpoint has been saved.
+ * train.max_bad_steps refused updates in a row; E_TEMPORARY when more than data.max_bad_fraction of an epoch's images have gone while the
+ * run went on, after a checkpoint has been saved, or when another rank was lost; E_INTERRUPTED or E_TERMINATED after a signal, when a checkpoint has been saved.
  */
 #ifndef GRAFT_TRAIN_TRAINER_H
 #define GRAFT_TRAIN_TRAINER_H
@@ -39,6 +40,7 @@ typedef struct trainer_options {
 
 typedef struct trainer_summary {
     int64_t step, total_steps, epochs, bad_steps;
+    int64_t replaced_images; /* could not be read although they could at the start; evaluation's too */
     int64_t train_images, val_images, classes, batch_size, parameters;
     double seconds, images_per_second; /* all sessions; of this session's training alone */
     loss_terms terms;                  /* of a step; edges mean nothing here             */

@@ -8,6 +8,7 @@
 #ifndef GRAFT_TRAIN_TRAINER_PARTS_H
 #define GRAFT_TRAIN_TRAINER_PARTS_H
 
+#include "core/base/folder_lock.h"
 #include "core/data/loader.h"
 #include "core/device/device.h"
 #include "core/dist/comm.h"
@@ -27,6 +28,7 @@ typedef struct trainer {
     trainer_summary *summary;
     spec spec;               /* the caller's, with the batch size resolved */
     const char *folder;      /* train.output */
+    folder_lock lock;        /* of it, held by rank 0 */
     logger *log;
     arena memory;
 
@@ -59,6 +61,9 @@ typedef struct trainer {
     double session_start, session_train_seconds, report_time;
     int64_t session_images;
     train_window last_window; /* of the row before: shown until the new one holds something */
+    int64_t epoch_replaced;   /* images of this epoch, of all ranks, that others took the place of */
+    bool data_lost;           /* the same on all ranks: the run stops here */
+    char data_text[1024];     /* why, as far as this rank knows */
     int64_t saved_step;       /* of the last checkpoint; -1: none in this session */
     step_state last_result;
 } trainer;

@@ -426,14 +426,23 @@ static status open_records(trainer *t)
     return t->comm.rank == 0 ? records_open(&t->records, t->folder, &columns, t->resuming ? t->progress.step : -1) : OK;
 }
 
+/* Nobody else writes to the folder from here on. The other ranks wait, so that a run that is refused leaves no trace in it. */
+static status take_folder(trainer *t)
+{
+    TRY(dir_make(t->folder));
+    if (t->comm.rank == 0) TRY(folder_lock_take(&t->lock, t->folder, "choose another folder with train.output=...", t->log));
+    TRY(comm_barrier(&t->comm));
+    dir_sweep(t->folder);
+    return OK;
+}
+
 /* Data first: a scan of a million files must not happen while other ranks wait in a collective. */
 status trainer_setup(trainer *t)
 {
     TRY(check_spec(t));
-    TRY(dir_make(t->folder));
-    dir_sweep(t->folder);
-    TRY(open_data(t));
     TRY(comm_init(&t->comm));
+    TRY(take_folder(t));
+    TRY(open_data(t));
     TRY(open_model(t));
     TRY(open_device(t));
     TRY(fit_head(t));
@@ -482,5 +491,6 @@ void trainer_teardown(trainer *t)
     lint_report_free(&t->val_lint);
     dataset_close(&t->train_data);
     dataset_close(&t->val_data);
+    folder_lock_release(&t->lock);
     arena_free(&t->memory);
 }

@@ -147,3 +147,13 @@ def onnx_seeds():
 
 
 onnx_seeds()
+
+# A packed data set; fuzz_packed.c makes its checksums right.
+pack_records = [pictures[5], pictures[0], b""]
+pack_body, pack_directory = b"".join(pack_records), struct.pack("<II", 0, 2) + b"".join(struct.pack("<I", len(n)) + n for n in (b"ant", b"bee"))
+pack_at = 96
+for i, record in enumerate(pack_records):
+    pack_directory += struct.pack("<IIiIQQQ", 42, 2, i - 1, 0, pack_at, len(record), 0) + b"n%d" % i
+    pack_at += len(record)
+put("fuzz_packed", 0, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", 1, 96, pack_at + len(pack_directory), pack_at, len(pack_directory), 0, 0, 1, 1, 1, 0, 0) +
+    pack_body + pack_directory)

@@ -29,7 +29,7 @@ fuzz() { # source
     artifact=$work/artifacts/$name-
     mkdir -p "$seeds"
     clang -std=c11 -O1 -g -I. -D_GNU_SOURCE -fsanitize=fuzzer,$sanitizers -fno-sanitize-recover=undefined "$1" "$work/build/libgraft-all.a" \
-        -linih -lyajl -lxxhash -ljpeg -llmdb -lprotobuf-c -lz -lm -lpthread -o "$work/$name" >"$work/$name.log" 2>&1 || return 1
+        -linih -lyajl -lxxhash -ljpeg -lprotobuf-c -lz -lm -lpthread -o "$work/$name" >"$work/$name.log" 2>&1 || return 1
     FUZZ_SEEDS=$seeds "$work/$name" "$seeds" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
         -artifact_prefix="$artifact" >>"$work/$name.log" 2>&1
 }

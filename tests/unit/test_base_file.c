@@ -208,6 +208,83 @@ static void folders(void **state)
     arena_free(&a);
 }
 
+/* Names of temporary files: PID and 16 hexadecimal digits, other ones every time; nothing is written through a link. */
+static void temporary_names(void **state)
+{
+    (void)state;
+    arena a = {0};
+    const char *path = name_in(&a, "temporary/model"), *other = name_in(&a, "temporary/other");
+    char first[512] = "", pattern[64], **names;
+    int64_t count;
+    FILE *stream;
+    assert_int_equal(dir_make(name_in(&a, "temporary")), OK);
+    snprintf(pattern, sizeof pattern, "model.tmp.%ld.", (long)getpid());
+    for (int round = 0; round < 2; round++) {
+        file_writer w;
+        assert_int_equal(file_writer_open(&w, path), OK);
+        assert_int_equal(dir_list(&a, name_in(&a, "temporary"), &names, &count), OK);
+        assert_int_equal(count, 1);
+        assert_memory_equal(names[0], pattern, strlen(pattern));
+        const char *random = names[0] + strlen(pattern);
+        assert_true(strlen(random) == 16 && strspn(random, "0123456789abcdef") == 16);
+        assert_string_not_equal(random, first);
+        snprintf(first, sizeof first, "%s", random);
+        file_writer_abort(&w);
+    }
+    assert_int_equal(file_write_all(other, "kept", 4), OK);
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(file_open_stream(path, O_WRONLY | O_APPEND, "a", &stream), E_IO);
+    assert_int_equal(file_open_stream(path, O_WRONLY | O_CREAT | O_EXCL, "w", &stream), E_IO);
+    assert_int_equal(file_write_all(path, "new", 3), OK); /* takes the link's place */
+    void *data;
+    size_t bytes;
+    assert_int_equal(file_read_all(&a, other, 100, &data, &bytes), OK);
+    assert_true(bytes == 4 && memcmp(data, "kept", 4) == 0);
+    const char *left = name_in(&a, "temporary/a.tmp.2147483647.0123456789abcdef"), *mine = name_in(&a, "temporary/a.tmp.2147483647.old");
+    assert_int_equal(file_write_all(left, "", 0), OK);
+    assert_int_equal(file_write_all(mine, "", 0), OK);
+    dir_sweep(name_in(&a, "temporary"));
+    assert_true(!file_exists(left) && file_exists(mine));
+    arena_free(&a);
+}
+
+/* A pipe without a writer would be waited for without end. */
+static void data_is_regular(void **state)
+{
+    (void)state;
+    arena a = {0};
+    file_input in;
+    file_map m;
+    void *data;
+    size_t bytes;
+    char part[4];
+    const char *pipe_path = name_in(&a, "pipe"), *path = name_in(&a, "input");
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    const char *const refused[] = {pipe_path, "/dev/zero", "/dev/null"};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(file_read_regular(&a, refused[i], 100, &data, &bytes), E_DATA);
+        assert_non_null(strstr(status_message(), "a pipe, socket or device instead of a file"));
+        assert_int_equal(file_input_open(&in, refused[i]), E_DATA);
+        assert_int_equal(file_map_open(&m, refused[i]), E_IO);
+    }
+    assert_int_equal(file_read_regular(&a, folder, 100, &data, &bytes), E_IO);
+    assert_int_equal(file_write_all(path, "0123456789", 10), OK);
+    assert_int_equal(file_read_regular(&a, path, 10, &data, &bytes), OK);
+    assert_true(bytes == 10 && strcmp(data, "0123456789") == 0);
+    assert_int_equal(file_read_regular(&a, path, 9, &data, &bytes), E_DATA);
+    assert_int_equal(file_input_open(&in, path), OK);
+    assert_true(in.bytes == 10 && in.mtime_ns > 0);
+    assert_int_equal(file_input_read(&in, 6, part, 4), OK);
+    assert_memory_equal(part, "6789", 4);
+    assert_int_equal(truncate(path, 8), 0);
+    assert_int_equal(file_input_read(&in, 4, part, 4), OK);
+    assert_int_equal(file_input_read(&in, 6, part, 4), E_DATA);
+    assert_non_null(strstr(status_message(), "cut off while it was in use: ends at byte 8, had 10"));
+    file_input_close(&in);
+    file_input_close(&in);
+    arena_free(&a);
+}
+
 static void path_parts(void **state)
 {
     (void)state;
@@ -258,6 +335,7 @@ int main(void)
         cmocka_unit_test(full_disk_is_reported),       cmocka_unit_test(reading_limits),
         cmocka_unit_test(mapping),                     cmocka_unit_test(folders),
         cmocka_unit_test(path_parts),                  cmocka_unit_test(hashes),
+        cmocka_unit_test(temporary_names),             cmocka_unit_test(data_is_regular),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -260,6 +260,47 @@ static void test_bad_samples_are_replaced(void **state)
     assert_int_equal(loader_create(&l, &o), E_INTERNAL);
 }
 
+/* A packed file that is changed or cut off while batches are made from it: the first record that is touched is E_DATA, and nothing takes its
+ * place, not even when data.max_bad_fraction would let it go. */
+static void test_damage_is_not_replaced(void **state)
+{
+    (void)state;
+    const char *packed = test_path("damaged.packed"), *file = test_path("damaged.packed/data.pack");
+    void *data;
+    size_t count;
+    assert_ok(dataset_pack(packed, &ds, NULL, NULL, NULL));
+    assert_ok(file_read_all(&test_memory, file, 1 << 24, &data, &count));
+    for (int cut = 0; cut < 2; cut++) {
+        spec_data d = data_options;
+        loader_options o = base_options();
+        dataset set;
+        loader *l;
+        const batch *b;
+        status code = OK;
+        d.root = packed;
+        assert_ok(dataset_open_parts(&d, 1, NULL, &set, NULL, NULL));
+        o.data = &set;
+        o.prefetch = 1;
+        assert_ok(loader_create(&l, &o));
+        assert_ok(loader_next(l, &b));
+        if (cut) {
+            assert_int_equal(truncate(file, (off_t)(count / 2)), 0);
+        } else {
+            for (size_t i = 0; i < count; i += 100) ((uint8_t *)data)[i] ^= 1;
+            FILE *f = fopen(file, "r+b"); /* in place: its length stays */
+            assert_true(f && fwrite(data, 1, count, f) == count && fclose(f) == 0);
+            for (size_t i = 0; i < count; i += 100) ((uint8_t *)data)[i] ^= 1;
+        }
+        for (int i = 0; i < 20 && code == OK; i++) code = loader_next(l, &b);
+        assert_int_equal(code, E_DATA);
+        assert_non_null(strstr(status_message(), cut ? "cut off while it was in use" : "does not fit its checksum"));
+        assert_int_equal(loader_replaced_count(l), 0);
+        loader_destroy(l);
+        dataset_close(&set);
+        put_file(file, data, count);
+    }
+}
+
 static void test_balanced_and_weighted(void **state)
 {
     (void)state;
@@ -414,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_evaluation_in_order),
         cmocka_unit_test(test_evaluation_pixels),
         cmocka_unit_test(test_bad_samples_are_replaced),
+        cmocka_unit_test(test_damage_is_not_replaced),
         cmocka_unit_test(test_balanced_and_weighted),
         cmocka_unit_test(test_mixup),
         cmocka_unit_test(test_raw_pictures),

@@ -91,8 +91,8 @@ static void csv_survives_resume(void **state)
     records_close(&r);
     char *whole = read_csv(&a);
     static const char start[] = "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
-                                "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait\n1,0.1,1.500,1,,,,,,,,,\n"
-                                "2,0.2,1.500,0.5,,,,,,,,,\n";
+                                "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait,data/replaced\n1,0.1,1.500,1,,,,,,,,,,\n"
+                                "2,0.2,1.500,0.5,,,,,,,,,,\n";
     assert_memory_equal(whole, start, sizeof start - 1);
 
     /* Killed after step 5 with a torn line; the checkpoint was at 3. */
@@ -110,6 +110,24 @@ static void csv_survives_resume(void **state)
     arena_free(&a);
 }
 
+/* A run of an earlier build, which had no column data/replaced, is gone on with. */
+static void csv_of_before(void **state)
+{
+    (void)state;
+    arena a = {0};
+    records r;
+    const record_columns columns = columns_of(5);
+    static const char before[] = "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
+                                 "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait\n1,0.1,1.500,1,,,,,,,,,7\n";
+    assert_int_equal(file_write_all(path_join(&a, folder, "log.csv"), before, sizeof before - 1), OK);
+    assert_int_equal(records_open(&r, folder, &columns, 3), OK);
+    assert_int_equal(r.count, 1);
+    assert_true(r.rows[0].value[columns.data_wait] == 7 && isnan(r.rows[0].value[columns.replaced]));
+    records_close(&r);
+    assert_non_null(strstr(read_csv(&a), "perf/data_wait,data/replaced\n1,0.1,1.500,1,,,,,,,,,7,\n"));
+    arena_free(&a);
+}
+
 static void foreign_csv_is_refused(void **state)
 {
     (void)state;
@@ -122,7 +140,7 @@ static void foreign_csv_is_refused(void **state)
     records_close(&r);
     FILE *f = fopen(path_join(&a, folder, "log.csv"), "a");
     assert_non_null(f);
-    fputs("1,0.1,1.5,abc,,,,,,,,,\n", f);
+    fputs("1,0.1,1.5,abc,,,,,,,,,,\n", f);
     fclose(f);
     assert_int_equal(records_open(&r, folder, &columns, 9), E_DATA);
     assert_non_null(strstr(status_message(), "log.csv:2"));
@@ -147,7 +165,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_record_is_exact), cmocka_unit_test(scalar_record_is_exact), cmocka_unit_test(csv_survives_resume),
-        cmocka_unit_test(foreign_csv_is_refused),
+        cmocka_unit_test(csv_of_before), cmocka_unit_test(foreign_csv_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

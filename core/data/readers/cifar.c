@@ -8,10 +8,11 @@
 
 enum { SIDE = 32, PIXEL_BYTES = 3 * SIDE * SIDE, MAX_FILES = 64 };
 
+/* Records are read one by one, so that a file that is cut off meanwhile is an error. */
 typedef struct cifar_state {
-    file_map file[MAX_FILES];
-    int32_t file_count;
-    const uint8_t **pixels; /* [records] */
+    file_input file[MAX_FILES];
+    int64_t first[MAX_FILES]; /* number, over all files, of a file's first record */
+    int32_t file_count, label_bytes;
 } cifar_state;
 
 typedef struct cifar_files {
@@ -73,20 +74,22 @@ static bool probe(const char *path, dataset_part part)
 static status add_file(dataset *ds, const char *path, int32_t label_bytes, int32_t *greatest)
 {
     cifar_state *state = ds->state;
-    file_map *m = &state->file[state->file_count++];
-    TRY(file_map_open(m, path));
-    size_t record = (size_t)(label_bytes + PIXEL_BYTES);
-    if (m->bytes == 0 || m->bytes % record != 0)
-        return FAIL(E_DATA, "%s: %zu bytes are not a whole number of records of %zu bytes (truncated?)", path, m->bytes, record);
-    sample s = {.bytes = PIXEL_BYTES};
-    int64_t bytes;
+    file_input *f = &state->file[state->file_count];
+    state->first[state->file_count++] = ds->count;
+    TRY(file_input_open(f, path));
+    int64_t record = label_bytes + PIXEL_BYTES;
+    if (f->bytes == 0 || f->bytes % record != 0)
+        return FAIL(E_DATA, "%s: %lld bytes are not a whole number of records of %lld bytes (truncated?)", path, (long long)f->bytes,
+            (long long)record);
+    sample s = {.bytes = PIXEL_BYTES, .mtime_ns = f->mtime_ns};
     int32_t classes = label_bytes == 2 ? 100 : 10;
-    TRY(file_info(path, &bytes, &s.mtime_ns));
-    for (size_t at = 0; at < m->bytes; at += record) {
+    for (int64_t at = 0; at < f->bytes; at += record) {
         char name[4096];
-        snprintf(name, sizeof name, "%s#%zu", path, at / record);
+        uint8_t label;
+        TRY(file_input_read(f, at + label_bytes - 1, &label, 1));
+        snprintf(name, sizeof name, "%s#%lld", path, (long long)(at / record));
         s.name = name;
-        s.class_index = m->data[at + (size_t)label_bytes - 1];
+        s.class_index = label;
         if (s.class_index >= classes)
             return FAIL(E_DATA, "%s: label %d, expected 0 to %d", name, s.class_index, classes - 1);
         s.offset = ds->count; /* number of the record over all files */
@@ -106,13 +109,8 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     TRY(find_files(&files, &ds->memory, path, part));
     if (files.count == 0) return FAIL(E_DATA, "%s: no CIFAR records of the %s part", path, part_name(part));
     int32_t greatest = 0;
+    state->label_bytes = files.label_bytes;
     for (int32_t i = 0; i < files.count; i++) TRY(add_file(ds, files.path[i], files.label_bytes, &greatest));
-    state->pixels = ARENA_ARRAY(&ds->memory, const uint8_t *, ds->count);
-    if (!state->pixels) return FAIL_MEMORY((size_t)ds->count * sizeof *state->pixels);
-    int64_t sample_index = 0;
-    for (int32_t i = 0; i < files.count; i++)
-        for (size_t at = (size_t)files.label_bytes; at < state->file[i].bytes; at += (size_t)(files.label_bytes + PIXEL_BYTES))
-            state->pixels[sample_index++] = state->file[i].data + at;
     static const char *const names_10[] = {"batches.meta.txt", NULL}, *const names_100[] = {"fine_label_names.txt", NULL};
     char *folder = arena_strndup(&ds->memory, files.path[0], (size_t)(path_base(files.path[0]) - files.path[0]));
     if (!folder) return FAIL_MEMORY(strlen(files.path[0]));
@@ -122,13 +120,19 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
 static status read_raw(const dataset *ds, int64_t index, const decode_options *options, image *im)
 {
     const cifar_state *state = ds->state;
-    return image_from_raw(im, state->pixels[ds->samples[index].offset], SIDE, SIDE, 3, true, options);
+    uint8_t pixels[PIXEL_BYTES];
+    int32_t file = state->file_count - 1;
+    int64_t number = ds->samples[index].offset;
+    while (state->first[file] > number) file--;
+    int64_t at = (number - state->first[file]) * (state->label_bytes + PIXEL_BYTES) + state->label_bytes;
+    TRY(file_input_read(&state->file[file], at, pixels, sizeof pixels));
+    return image_from_raw(im, pixels, SIDE, SIDE, 3, true, options);
 }
 
 static void close_files(dataset *ds)
 {
     cifar_state *state = ds->state;
-    for (int32_t i = 0; state && i < state->file_count; i++) file_map_close(&state->file[i]);
+    for (int32_t i = 0; state && i < state->file_count; i++) file_input_close(&state->file[i]);
 }
 
 const dataset_reader reader_cifar = {"cifar", probe, open_part, NULL, read_raw, close_files};

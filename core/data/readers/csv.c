@@ -184,7 +184,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     int32_t file = 0, class_column = 1;
     char *table = table_path(&memory, path, part);
     if (!table) TRY_OUT(FAIL_MEMORY(strlen(path)));
-    TRY_OUT(file_read_all(&memory, table, MAX_TABLE_BYTES, &text, &bytes));
+    TRY_OUT(file_read_regular(&memory, table, MAX_TABLE_BYTES, &text, &bytes));
     TRY_OUT(csv_parse(&memory, text, bytes, table, &rows, &count));
     if (count > 0 && find_columns(&rows[0], &file, &class_column)) rows++, count--;
     if (count <= 0) TRY_OUT(FAIL(E_DATA, "%s: no rows", table));

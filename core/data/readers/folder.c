@@ -101,17 +101,9 @@ out:
 status read_sample_file(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count)
 {
     void *data;
-    TRY(file_read_all(a, ds->samples[index].name, MAX_IMAGE_FILE_BYTES, &data, count));
+    TRY(file_read_regular(a, ds->samples[index].name, MAX_IMAGE_FILE_BYTES, &data, count));
     *bytes = data;
     return OK;
 }
 
-/* Reading a pipe that lies in a folder would wait for ever. */
-static status read_listed_file(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count)
-{
-    const char *path = ds->samples[index].name;
-    if (file_is_stream(path)) return FAIL(E_DATA, "%s: a pipe, socket or device instead of a file", path);
-    return read_sample_file(ds, index, a, bytes, count);
-}
-
-const dataset_reader reader_folder = {"folder", probe, open_part, read_listed_file, NULL, NULL};
+const dataset_reader reader_folder = {"folder", probe, open_part, read_sample_file, NULL, NULL};

@@ -1,6 +1,7 @@
 /* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k or val.
  * Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -9,12 +10,21 @@
 
 enum { MAX_GZIP_RATIO = 1040, WINDOW_BITS_GZIP = 15 + 16 };
 
+enum { MAX_HEADER_BYTES = 4 + 4 * 4, MAX_PACKED_BYTES = INT32_MAX };
+
 typedef struct idx_state {
-    file_map images, labels;
-    idx_array pixels;
+    file_input images; /* plain files are read picture by picture, so that one that is cut off meanwhile is an error     */
+    idx_array pixels;  /* data NULL: in the file, behind its header; else inflated                                       */
 } idx_state;
 
 static int64_t header_bytes(int32_t rank) { return 4 + 4 * (int64_t)rank; }
+
+static status check_size(const idx_array *array, int64_t data_bytes, int64_t file_bytes, const char *name)
+{
+    int64_t have = file_bytes - header_bytes(array->rank);
+    if (data_bytes == have) return OK;
+    return FAIL(E_DATA, "%s: the header says %lld bytes of data, the file has %lld", name, (long long)data_bytes, (long long)have);
+}
 
 /* Checks the header and yields the size of all that must follow it. */
 static status read_header(const uint8_t *head, size_t count, const char *name, idx_array *out, int64_t *data_bytes)
@@ -87,9 +97,7 @@ status idx_parse(arena *a, const uint8_t *bytes, size_t count, const char *name,
     if (count > UINT32_MAX / 2) return FAIL(E_DATA, "%s: more than 2 GiB", name);
     if (count >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b) return parse_gzip(a, bytes, count, name, out);
     TRY(read_header(bytes, count, name, out, &data_bytes));
-    if (data_bytes != (int64_t)count - header_bytes(out->rank))
-        return FAIL(E_DATA, "%s: the header says %lld bytes of data, the file has %lld", name, (long long)data_bytes,
-            (long long)count - header_bytes(out->rank));
+    TRY(check_size(out, data_bytes, (int64_t)count, name));
     out->data = bytes + header_bytes(out->rank);
     return OK;
 }
@@ -132,9 +140,7 @@ static char *labels_beside(arena *a, const char *images)
 static status add_samples(dataset *ds, const char *images, const idx_array *labels)
 {
     const idx_state *state = ds->state;
-    sample s = {.bytes = state->pixels.dim[1] * state->pixels.dim[2]};
-    int64_t file_bytes;
-    TRY(file_info(images, &file_bytes, &s.mtime_ns));
+    sample s = {.bytes = state->pixels.dim[1] * state->pixels.dim[2], .mtime_ns = state->images.mtime_ns};
     int32_t greatest = 0;
     for (int64_t i = 0; i < state->pixels.dim[0]; i++) {
         char name[4096];
@@ -151,6 +157,36 @@ static status add_samples(dataset *ds, const char *images, const idx_array *labe
     return dataset_name_classes(ds, folder[0] ? folder : ".", files, greatest);
 }
 
+static status read_whole(arena *a, const char *path, idx_array *array)
+{
+    arena file = {0};
+    void *bytes;
+    size_t count;
+    status result = OK;
+    TRY_OUT(file_read_regular(&file, path, MAX_PACKED_BYTES, &bytes, &count));
+    TRY_OUT(idx_parse(a, bytes, count, path, array));
+    /* What was not inflated lies in the file's memory. */
+    size_t begin = (size_t)header_bytes(array->rank);
+    bool inside = array->data == (const uint8_t *)bytes + begin;
+    if (inside && !(array->data = arena_memdup(a, array->data, count - begin))) TRY_OUT(FAIL_MEMORY(count));
+out:
+    arena_free(&file);
+    return result;
+}
+
+static status open_images(dataset *ds, const char *path)
+{
+    idx_state *state = ds->state;
+    uint8_t head[MAX_HEADER_BYTES];
+    int64_t data_bytes;
+    TRY(file_input_open(&state->images, path));
+    size_t count = state->images.bytes < MAX_HEADER_BYTES ? (size_t)state->images.bytes : MAX_HEADER_BYTES;
+    TRY(file_input_read(&state->images, 0, head, count));
+    if (count >= 2 && head[0] == 0x1f && head[1] == 0x8b) return read_whole(&ds->memory, path, &state->pixels);
+    TRY(read_header(head, count, path, &state->pixels, &data_bytes));
+    return check_size(&state->pixels, data_bytes, state->images.bytes, path);
+}
+
 static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
 {
     (void)options;
@@ -161,15 +197,13 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     if (!images) return FAIL(E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, prefix_of(part));
     const char *label_file = labels_beside(&ds->memory, images);
     if (!label_file && part != PART_WHOLE) return FAIL(E_DATA, "%s: no labels-idx1 file beside it", images);
-    TRY(file_map_open(&state->images, images));
-    TRY(idx_parse(&ds->memory, state->images.data, state->images.bytes, images, &state->pixels));
+    TRY(open_images(ds, images));
     const int64_t *dim = state->pixels.dim;
     if (state->pixels.rank != 3 || dim[0] < 1 || dim[1] < 1 || dim[2] < 1 || dim[1] > 65536 || dim[2] > 65536)
         return FAIL(E_DATA, "%s: expected images of rank 3 with sides of 1 to 65536", images);
     idx_array labels = {0};
     if (label_file) {
-        TRY(file_map_open(&state->labels, label_file));
-        TRY(idx_parse(&ds->memory, state->labels.data, state->labels.bytes, label_file, &labels));
+        TRY(read_whole(&ds->memory, label_file, &labels));
         if (labels.rank != 1 || labels.dim[0] != dim[0])
             return FAIL(E_DATA, "%s: expected one label for each of the %lld images", label_file, (long long)dim[0]);
     }
@@ -179,16 +213,21 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
 static status read_raw(const dataset *ds, int64_t index, const decode_options *options, image *im)
 {
     const idx_state *state = ds->state;
-    return image_from_raw(im, state->pixels.data + ds->samples[index].offset, (int32_t)state->pixels.dim[2],
-        (int32_t)state->pixels.dim[1], 1, false, options);
+    const sample *s = &ds->samples[index];
+    int32_t width = (int32_t)state->pixels.dim[2], height = (int32_t)state->pixels.dim[1];
+    if (state->pixels.data) return image_from_raw(im, state->pixels.data + s->offset, width, height, 1, false, options);
+    uint8_t *pixels = malloc((size_t)s->bytes);
+    if (!pixels) return FAIL_MEMORY(s->bytes);
+    status result = file_input_read(&state->images, header_bytes(state->pixels.rank) + s->offset, pixels, (size_t)s->bytes);
+    if (result == OK) result = image_from_raw(im, pixels, width, height, 1, false, options);
+    free(pixels);
+    return result;
 }
 
 static void close_files(dataset *ds)
 {
     idx_state *state = ds->state;
-    if (!state) return;
-    file_map_close(&state->images);
-    file_map_close(&state->labels);
+    if (state) file_input_close(&state->images);
 }
 
 const dataset_reader reader_idx = {"idx", probe, open_part, NULL, read_raw, close_files};

@@ -1,191 +1,213 @@
-/* A packed data set: one LMDB file. See packed.h.
- *
- * The sizes and checksums of samples are checked; LMDB itself trusts the pages of its file, so packed data sets from strangers
- * deserve the same caution as programs from them (docs/FORMATS.md says so too). */
-#include <lmdb.h>
-#include <stdio.h>
+/* A packed data set: one file of image files. See packed.h. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/file.h"
-#include "core/base/hash.h"
-#include "core/base/json.h"
 #include "core/data/readers/packed.h"
 #include "core/data/readers/readers.h"
 
-enum { LMDB_MAGIC_AT = 16 };
-
 typedef struct record {
-    const uint8_t *bytes; /* in the map, valid while the transaction is open */
-    size_t count;
+    int64_t at, bytes;
     uint64_t hash;
 } record;
 
 typedef struct packed_state {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi db;
-    record *records;
+    file_input file;
+    record *records; /* [count] of the part */
 } packed_state;
 
-/* The first page of an LMDB file: its flags say "meta" and then comes the magic number. */
-static bool is_lmdb(const char *path)
+static bool holds(const char *path, const char *name)
 {
     arena memory = {0};
-    uint8_t head[LMDB_MAGIC_AT + 4] = {0};
-    static const uint8_t magic[4] = {0xde, 0xc0, 0xef, 0xbe};
-    char *file = path_join(&memory, path, PACKED_FILE);
-    FILE *stream = file && file_is_dir(path) ? fopen(file, "rbe") : NULL;
-    bool found = stream && fread(head, 1, sizeof head, stream) == sizeof head && memcmp(head + LMDB_MAGIC_AT, magic, 4) == 0;
-    if (stream) fclose(stream);
+    char *file = path_join(&memory, path, name);
+    bool found = file && file_exists(file) && !file_is_dir(file);
     arena_free(&memory);
     return found;
 }
 
-static status open_env(packed_state *state, const char *path)
+static status read_header(const file_input *f, packed_header *h)
 {
-    /* Without locks it works on read-only media and may be opened twice in a process; nobody writes to a finished one. */
-    int code = mdb_env_create(&state->env);
-    if (code == 0) code = mdb_env_open(state->env, path, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD, 0);
-    if (code == 0) code = mdb_txn_begin(state->env, NULL, MDB_RDONLY, &state->txn);
-    if (code == 0) code = mdb_dbi_open(state->txn, NULL, 0, &state->db);
-    return code == 0 ? OK : FAIL(E_DATA, "%s: not a readable packed data set: %s", path, mdb_strerror(code));
-}
-
-static void close_state(packed_state *state)
-{
-    if (state->txn) mdb_txn_abort(state->txn);
-    if (state->env) mdb_env_close(state->env);
-    *state = (packed_state){0};
-}
-
-static bool get(const packed_state *state, const char *key, MDB_val *value)
-{
-    MDB_val k = {strlen(key), (void *)(uintptr_t)key};
-    return mdb_get(state->txn, state->db, &k, value) == 0;
-}
-
-static status read_meta(const packed_state *state, arena *a, const char *path, json **meta)
-{
-    MDB_val value;
-    int64_t version;
-    if (!get(state, "meta", &value)) return FAIL(E_DATA, "%s: an LMDB file without \"meta\": not a packed data set", path);
-    TRY(json_parse(a, value.mv_data, value.mv_size, "meta of a packed data set", meta));
-    const char *format = json_string(json_get(*meta, "format"));
-    if (!format || strcmp(format, PACKED_FORMAT) != 0 || !json_int(json_get(*meta, "version"), &version))
-        return FAIL(E_DATA, "%s: \"meta\" is not that of a packed data set", path);
+    uint8_t head[PACKED_HEADER_BYTES];
+    if (f->bytes < PACKED_HEADER_BYTES)
+        return FAIL(E_DATA, "%s: %lld bytes are no packed data set (an interrupted copy?)", f->path, (long long)f->bytes);
+    TRY(file_input_read(f, 0, head, sizeof head));
+    if (memcmp(head, PACKED_MAGIC, 8) != 0) return FAIL(E_DATA, "%s: does not start as a packed data set does", f->path);
+    uint64_t version = packed_load(head + 8, 4);
     if (version != PACKED_VERSION)
-        return FAIL(E_DATA, "%s: version %lld of the format; this program reads version %d", path, (long long)version, PACKED_VERSION);
+        return FAIL(E_DATA, "%s: version %" PRIu64 " of the format; this program reads version %d", f->path, version, PACKED_VERSION);
+    if (packed_load(head + 12, 4) != PACKED_HEADER_BYTES || hash64(head, 88) != packed_load(head + 88, 8))
+        return FAIL(E_DATA, "%s: the header does not fit its checksum: the file is damaged, copy or pack it again", f->path);
+    h->file_bytes = (int64_t)packed_load(head + 16, 8);
+    h->directory_at = (int64_t)packed_load(head + 24, 8);
+    h->directory_bytes = (int64_t)packed_load(head + 32, 8);
+    h->directory_hash = (hash128){.low = packed_load(head + 40, 8), .high = packed_load(head + 48, 8)};
+    for (int i = 0; i < 3; i++) h->count[i] = (int64_t)packed_load(head + 56 + 8 * i, 8);
+    if (h->file_bytes != f->bytes)
+        return FAIL(E_DATA, "%s: has %lld bytes, its header says %lld: an interrupted copy? Copy or pack it again", f->path,
+            (long long)f->bytes, (long long)h->file_bytes);
+    bool fits = h->directory_at >= PACKED_HEADER_BYTES && h->directory_at <= f->bytes && h->directory_bytes == f->bytes - h->directory_at;
+    for (int i = 0; i < 3; i++) fits = fits && h->count[i] >= 0 && h->count[i] <= h->directory_bytes / PACKED_ENTRY_BYTES;
+    return fits ? OK : FAIL(E_DATA, "%s: the sizes in the header do not fit the file", f->path);
+}
+
+static status open_file(packed_state *state, const char *path, packed_header *h)
+{
+    arena memory = {0};
+    char *file = path_join(&memory, path, PACKED_FILE);
+    status result = file ? file_input_open(&state->file, file) : FAIL_MEMORY(strlen(path));
+    arena_free(&memory);
+    TRY(result);
+    return read_header(&state->file, h);
+}
+
+/* What is wrong with a file that is there, opening it says. */
+static bool probe(const char *path, dataset_part part)
+{
+    if (part == PART_WHOLE || !file_is_dir(path)) return false;
+    if (!holds(path, PACKED_FILE)) return holds(path, PACKED_LMDB_FILE);
+    packed_state state = {0};
+    packed_header h;
+    bool found = open_file(&state, path, &h) != OK || h.count[part] > 0;
+    file_input_close(&state.file);
+    return found;
+}
+
+/* ------------------------------------------------------------------------------------------------ the directory */
+
+typedef struct cursor {
+    const uint8_t *at, *end;
+    const char *file;
+} cursor;
+
+static status take(cursor *c, int64_t bytes, const uint8_t **data)
+{
+    *data = c->at;
+    if (bytes > c->end - c->at) return FAIL(E_DATA, "%s: the directory ends too early", c->file);
+    c->at += bytes;
     return OK;
 }
 
-static bool probe(const char *path, dataset_part part)
+static status take_name(cursor *c, arena *a, int64_t bytes, const char **name)
 {
-    if (part == PART_WHOLE || !is_lmdb(path)) return false;
+    const uint8_t *text;
+    TRY(take(c, bytes, &text));
+    if (bytes && memchr(text, 0, (size_t)bytes)) return FAIL(E_DATA, "%s: a name with a 0 byte in it", c->file);
+    *name = arena_strndup(a, (const char *)text, (size_t)bytes);
+    return *name ? OK : FAIL_MEMORY(bytes);
+}
+
+static status read_classes(dataset *ds, cursor *c)
+{
     arena memory = {0};
-    packed_state state = {0};
-    json *meta;
-    bool found = open_env(&state, path) == OK && read_meta(&state, &memory, path, &meta) == OK &&
-                 json_get(json_get(meta, "parts"), part_name(part));
-    close_state(&state);
+    const uint8_t *head;
+    status result = OK;
+    TRY(take(c, 8, &head));
+    uint64_t flags = packed_load(head, 4);
+    int64_t count = (int64_t)packed_load(head + 4, 4);
+    if (flags & ~(uint64_t)PACKED_NUMBERED) return FAIL(E_DATA, "%s: unknown flags %" PRIu64, c->file, flags);
+    if (count > (c->end - c->at) / 4) return FAIL(E_DATA, "%s: the directory ends too early", c->file);
+    const char **names = ARENA_ARRAY(&memory, const char *, count);
+    if (!names) return FAIL_MEMORY((size_t)count * sizeof *names);
+    for (int64_t i = 0; i < count; i++) {
+        const uint8_t *bytes;
+        TRY_OUT(take(c, 4, &bytes));
+        TRY_OUT(take_name(c, &memory, (int64_t)packed_load(bytes, 4), &names[i]));
+    }
+    ds->numbered = flags & PACKED_NUMBERED;
+    TRY_OUT(dataset_set_classes(ds, names, count));
+out:
     arena_free(&memory);
-    return found;
+    return result;
 }
 
-static status read_classes(dataset *ds, const char *path, const json *meta)
-{
-    const json *list = json_get(meta, "classes");
-    if (!list || list->type != JSON_ARRAY) return FAIL(E_DATA, "%s: \"meta\" has no list of classes", path);
-    const char **names = ARENA_ARRAY(&ds->memory, const char *, list->count);
-    if (!names) return FAIL_MEMORY((size_t)list->count * sizeof *names);
-    for (int64_t i = 0; i < list->count; i++)
-        if (!(names[i] = json_string(json_at(list, i)))) return FAIL(E_DATA, "%s: a class is no text", path);
-    json_bool(json_get(meta, "numbered"), &ds->numbered);
-    return dataset_set_classes(ds, names, list->count);
-}
-
-typedef struct index_cursor {
-    const uint8_t *at, *end;
-} index_cursor;
-
-static uint64_t take_number(index_cursor *c, int bytes)
-{
-    uint64_t value = 0;
-    for (int i = bytes - 1; i >= 0; i--) value = value << 8 | c->at[i];
-    c->at += bytes;
-    return value;
-}
-
-static status read_entry(dataset *ds, const char *path, const char *part, index_cursor *c, sample *s)
+/* Records follow one another without gaps, those of val behind those of train. *next: where the next one has to begin. */
+static status read_entry(dataset *ds, cursor *c, bool wanted, int64_t *next, int64_t records_end)
 {
     packed_state *state = ds->state;
-    if (c->end - c->at < PACKED_ENTRY_BYTES) return FAIL(E_DATA, "%s: the index of %s is cut short", path, part);
-    s->class_index = (int32_t)(uint32_t)take_number(c, 4);
-    size_t name_bytes = take_number(c, 4);
-    record *r = &state->records[ds->count];
-    r->hash = take_number(c, 8);
-    if (name_bytes > (size_t)(c->end - c->at)) return FAIL(E_DATA, "%s: the index of %s is cut short", path, part);
-    if (s->class_index < -1 || s->class_index >= ds->class_count)
-        return FAIL(E_DATA, "%s: sample %lld of %s has class %d of %lld", path, (long long)ds->count, part, s->class_index,
-            (long long)ds->class_count);
-    char key[PACKED_KEY_BYTES];
-    MDB_val value;
-    snprintf(key, sizeof key, "%s/%010lld", part, (long long)ds->count);
-    if (!get(state, key, &value)) return FAIL(E_DATA, "%s: no record %s", path, key);
-    r->bytes = value.mv_data;
-    r->count = value.mv_size;
-    char *name = arena_strndup(&ds->memory, (const char *)c->at, name_bytes);
-    if (!name) return FAIL_MEMORY(name_bytes);
-    c->at += name_bytes;
-    s->name = name;
-    s->bytes = (int64_t)r->count;
-    s->offset = ds->count;
-    return dataset_add_sample(ds, s);
+    const uint8_t *head;
+    arena unwanted = {0};
+    TRY(take(c, PACKED_ENTRY_BYTES, &head));
+    int64_t entry_bytes = (int64_t)packed_load(head, 4), name_bytes = (int64_t)packed_load(head + 4, 4);
+    record r = {(int64_t)packed_load(head + 16, 8), (int64_t)packed_load(head + 24, 8), packed_load(head + 32, 8)};
+    sample s = {.class_index = (int32_t)(uint32_t)packed_load(head + 8, 4), .bytes = r.bytes, .offset = ds->count,
+        .mtime_ns = state->file.mtime_ns};
+    if (entry_bytes != PACKED_ENTRY_BYTES + name_bytes || packed_load(head + 12, 4) != 0)
+        return FAIL(E_DATA, "%s: an entry of the directory has fields that version %d does not know", c->file, PACKED_VERSION);
+    if (r.at != *next || r.bytes < 0 || r.bytes > records_end - r.at)
+        return FAIL(E_DATA, "%s: the record at byte %" PRId64 " does not follow the one before it", c->file, r.at);
+    if (s.class_index < -1 || s.class_index >= ds->class_count)
+        return FAIL(E_DATA, "%s: a sample has class %d of %lld", c->file, s.class_index, (long long)ds->class_count);
+    *next = r.at + r.bytes;
+    status result = take_name(c, &unwanted, name_bytes, &s.name);
+    if (result == OK && wanted) {
+        state->records[ds->count] = r;
+        result = dataset_add_sample(ds, &s);
+    }
+    arena_free(&unwanted);
+    return result;
+}
+
+static status read_directory(dataset *ds, const uint8_t *bytes, const packed_header *h, dataset_part part)
+{
+    packed_state *state = ds->state;
+    cursor c = {bytes, bytes + h->directory_bytes, state->file.path};
+    int64_t next = PACKED_HEADER_BYTES;
+    TRY(read_classes(ds, &c));
+    if (!(state->records = ARENA_ARRAY(&ds->memory, record, h->count[part]))) return FAIL_MEMORY((size_t)h->count[part] * sizeof(record));
+    for (int k = 0; k < 3; k++)
+        for (int64_t i = 0; i < h->count[k]; i++) TRY(read_entry(ds, &c, k == (int)part, &next, h->directory_at));
+    if (c.at != c.end || next != h->directory_at) return FAIL(E_DATA, "%s: the directory does not fit the file", c.file);
+    return OK;
+}
+
+static status refuse_lmdb(const char *path)
+{
+    return FAIL(E_DATA, "%s/%s: packed by an earlier version, as LMDB, which cannot be read safely: a file that was cut off or changed would "
+        "end the program. Pack the data set again from where it came: graft convert SOURCE -o %s", path, PACKED_LMDB_FILE, path);
 }
 
 static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
 {
     (void)options;
+    packed_header h;
     packed_state *state = ARENA_NEW(&ds->memory, packed_state);
     if (!state) return FAIL_MEMORY(sizeof *state);
     ds->state = state;
-    TRY(open_env(state, path));
-    json *meta;
-    TRY(read_meta(state, &ds->memory, path, &meta));
-    TRY(read_classes(ds, path, meta));
-    int64_t count, file_bytes;
-    char key[PACKED_KEY_BYTES];
-    MDB_val value;
-    const json *entry = json_get(json_get(meta, "parts"), part_name(part));
-    snprintf(key, sizeof key, "%s/index", part_name(part));
-    if (!entry) return FAIL(E_DATA, "%s: has no %s part", path, part_name(part));
-    if (!json_int(json_get(entry, "count"), &count) || count < 0 || !get(state, key, &value) ||
-        count > (int64_t)(value.mv_size / PACKED_ENTRY_BYTES))
-        return FAIL(E_DATA, "%s: the index of %s does not fit its count", path, part_name(part));
-    if (!(state->records = ARENA_ARRAY(&ds->memory, record, count))) return FAIL_MEMORY((size_t)count * sizeof(record));
-    index_cursor c = {value.mv_data, (const uint8_t *)value.mv_data + value.mv_size};
-    char *file = path_join(&ds->memory, path, PACKED_FILE);
-    sample s = {0};
-    if (!file) return FAIL_MEMORY(strlen(path));
-    TRY(file_info(file, &file_bytes, &s.mtime_ns));
-    for (int64_t i = 0; i < count; i++) TRY(read_entry(ds, path, part_name(part), &c, &s));
-    return OK;
+    if (!holds(path, PACKED_FILE)) return refuse_lmdb(path);
+    TRY(open_file(state, path, &h));
+    if (h.count[part] == 0) return FAIL(E_DATA, "%s: has no %s part", path, part_name(part));
+    uint8_t *bytes = malloc((size_t)h.directory_bytes);
+    if (!bytes) return FAIL_MEMORY(h.directory_bytes);
+    status result = file_input_read(&state->file, h.directory_at, bytes, (size_t)h.directory_bytes);
+    hash128 found = hash128_of(bytes, (size_t)h.directory_bytes);
+    if (result == OK && (found.low != h.directory_hash.low || found.high != h.directory_hash.high))
+        result = FAIL(E_DATA, "%s: the directory does not fit its checksum: the file is damaged, copy or pack it again", state->file.path);
+    if (result == OK) result = read_directory(ds, bytes, &h, part);
+    free(bytes);
+    return result;
 }
 
 static status read_record(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count)
 {
-    (void)a;
     const packed_state *state = ds->state;
     const record *r = &state->records[ds->samples[index].offset];
-    if (hash64(r->bytes, r->count) != r->hash) return FAIL(E_DATA, "the record does not fit its checksum");
-    *bytes = r->bytes;
-    *count = r->count;
+    uint8_t *data = arena_alloc(a, (size_t)r->bytes);
+    if (!data) return FAIL_MEMORY(r->bytes);
+    TRY(file_input_read(&state->file, r->at, data, (size_t)r->bytes));
+    if (hash64(data, (size_t)r->bytes) != r->hash)
+        return FAIL(E_DATA, "%s: %s: the record does not fit its checksum: the file is damaged, copy or pack it again", state->file.path,
+            ds->samples[index].name);
+    *bytes = data;
+    *count = (size_t)r->bytes;
     return OK;
 }
 
 static void close_packed(dataset *ds)
 {
-    if (ds->state) close_state(ds->state);
+    packed_state *state = ds->state;
+    if (state) file_input_close(&state->file);
 }
 
-const dataset_reader reader_packed = {"packed", probe, open_part, read_record, NULL, close_packed};
+const dataset_reader reader_packed = {.name = "packed", .probe = probe, .open = open_part, .encoded = read_record, .close = close_packed,
+    .sealed = true};

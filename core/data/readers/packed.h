@@ -1,16 +1,42 @@
 /* packed.h: the packed data set's layout, shared by its reader and its writer (pack.c); docs/FORMATS.md has the same in words.
  *
- * An LMDB environment (PATH/data.mdb) whose unnamed database holds
- *   "meta"          JSON: {"format": "graft-packed", "version": 1, "classes": [...], "numbered": bool,
- *                   "parts": {"train": {"count": N}, ...}}
- *   "PART/index"    per sample, little-endian: i32 class, u32 bytes of its name, u64 XXH3 of its encoded bytes, the name
- *   "PART/%010d"    the encoded bytes of sample 0, 1, ...
+ * PATH/data.pack, every number little-endian: a header of PACKED_HEADER_BYTES, the records (image files as they are) one behind the
+ * other, and the directory (classes, then an entry per sample), which ends the file. Header and directory have checksums that are
+ * compared when the file is opened, a record has one that is compared whenever it is read: every byte is covered.
  */
 #ifndef GRAFT_DATA_PACKED_H
 #define GRAFT_DATA_PACKED_H
 
-#define PACKED_FORMAT "graft-packed"
-#define PACKED_FILE "data.mdb"
-enum { PACKED_VERSION = 1, PACKED_ENTRY_BYTES = 16, PACKED_KEY_BYTES = 32 };
+#include <stdint.h>
+
+#include "core/base/hash.h"
+
+#define PACKED_FILE "data.pack"
+#define PACKED_LMDB_FILE "data.mdb" /* what earlier versions wrote */
+#define PACKED_MAGIC "GRAFTPCK"
+enum {
+    PACKED_VERSION = 1,
+    PACKED_HEADER_BYTES = 96,
+    PACKED_ENTRY_BYTES = 40, /* in front of an entry's name */
+    PACKED_NUMBERED = 1      /* flag of the directory       */
+};
+
+typedef struct packed_header {
+    int64_t file_bytes, directory_at, directory_bytes;
+    int64_t count[3]; /* samples of train, val, test */
+    hash128 directory_hash;
+} packed_header;
+
+static inline void packed_store(uint8_t *to, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) to[i] = (uint8_t)(value >> 8 * i);
+}
+
+static inline uint64_t packed_load(const uint8_t *from, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = bytes - 1; i >= 0; i--) value = value << 8 | from[i];
+    return value;
+}
 
 #endif
