@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/inspect.h"
+#include "core/base/text.h"
 #include "core/onnx/onnx.h"
 #include "models/import/darknet.h"
 #include "models/import/match.h"
@@ -20,7 +21,7 @@ static void list_tensors(cli_context *c, const weights *w)
         char text[128];
         shape_text(t->shape, text);
         elements += shape_count(t->shape);
-        if (all) cli_print(c, "%-48s %-5s %s\n", t->name, dtype_name(t->type), text);
+        if (all) cli_print(c, "%-48s %-5s %s\n", text_printable(&c->memory, t->name), dtype_name(t->type), text);
         json_begin_object(&c->result);
         inspect_put_text(c, "name", t->name);
         inspect_put_text(c, "type", dtype_name(t->type));
@@ -69,7 +70,7 @@ static status inspect_named(cli_context *c, const char *path)
     json_key(&c->result, "metadata");
     json_begin_object(&c->result);
     for (int64_t i = 0; i < w.st.meta_count; i++) {
-        cli_print(c, "%s = %.200s\n", w.st.meta_key[i], w.st.meta_value[i]);
+        cli_print(c, "%s = %.200s\n", text_printable(&c->memory, w.st.meta_key[i]), text_printable(&c->memory, w.st.meta_value[i]));
         inspect_put_text(c, w.st.meta_key[i], w.st.meta_value[i]);
     }
     json_end_object(&c->result);
@@ -90,11 +91,12 @@ static status inspect_onnx(cli_context *c, const char *path)
     if (o.preprocess.height == 0) o.preprocess.height = 224;
     if (o.preprocess.channels == 0) o.preprocess.channels = 3;
     TRY(onnx_import(&m, path, &o, &r));
-    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes, *r.producer ? ", made by " : "", r.producer);
+    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes, *r.producer ? ", made by " : "",
+        text_printable(&c->memory, r.producer));
     inspect_put_text(c, "kind", "onnx");
     inspect_put_text(c, "producer", r.producer);
     inspect_put_int(c, "opset", r.opset);
-    for (int64_t i = 0; i < r.note_count; i++) cli_print(c, "note          %s\n", r.note[i]);
+    for (int64_t i = 0; i < r.note_count; i++) cli_print(c, "note          %s\n", text_printable(&c->memory, r.note[i]));
     if (m.class_count) {
         inspect_classes(c, m.class_name, m.class_count);
         inspect_preprocess(c, &m.preprocess);

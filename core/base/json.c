@@ -347,6 +347,7 @@ static void append_string(json_writer *w, const char *text)
         else if (*s == '\n') append(w, "\\n", 2);
         else if (*s == '\t') append(w, "\\t", 2);
         else if (*s < 0x20 || *s == 0x7f) append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", *s));
+        else if (*s == 0xc2 && s[1] < 0xa0) append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", s[1])); /* U+0080 to U+009F */
         else append(w, (const char *)s, length);
         s += length ? length : 1;
     }

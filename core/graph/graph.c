@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "core/ops/op.h"
 
 /* ---------------------------------------------------------------------------------------------------- edges */
@@ -28,7 +29,7 @@ static status add_edge(graph *g, const char *name, edge_kind kind, dtype type, s
     if (g->edge_count >= INT32_MAX) return FAIL(E_MODEL, "graph has 2^31 edges: no model needs that");
     TRY(array_reserve((void **)&g->edges, &g->edge_capacity, g->edge_count + 1, sizeof(edge)));
     edge item = {.kind = kind, .type = type, .shape = s, .producer = NODE_NONE, .grad = EDGE_NONE};
-    item.name = arena_strdup(&g->memory, name);
+    item.name = arena_strdup(&g->memory, text_printable(&g->memory, name));
     if (!item.name) return FAIL_MEMORY(strlen(name) + 1);
     if (kind == EDGE_PARAM || kind == EDGE_STATE || kind == EDGE_CONST) {
         size_t bytes = (size_t)shape_count(s) * dtype_bytes(type);
@@ -135,7 +136,7 @@ static status append_node(graph *g, node *n, const void *attr, edge_id *out)
 {
     const op *o = n->op;
     node_id id = (node_id)g->node_count;
-    n->name = arena_strdup(&g->memory, n->name);
+    n->name = arena_strdup(&g->memory, text_printable(&g->memory, n->name));
     if (!n->name) return FAIL_MEMORY(64);
     if (o->attr_bytes > 0) {
         if (!attr) return FAIL(E_INTERNAL, "node '%s' (%s): attributes are missing", n->name, o->name);

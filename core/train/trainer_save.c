@@ -69,7 +69,7 @@ static status compare_specs(const trainer *t, const char *old_text)
         used = used + (size_t)n < sizeof list ? used + (size_t)n : sizeof list - 1;
     }
     if (used == 0) return OK;
-    return FAIL(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
+    return FAIL_LINES(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
         "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors train.output=...",
         t->folder, list, t->folder);
 }
