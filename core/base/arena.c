@@ -28,12 +28,15 @@ static arena_block *block_new(size_t bytes)
     return block;
 }
 
-void *arena_alloc(arena *a, size_t bytes)
+static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment)
 {
     if (bytes > ARENA_MAX_BYTES) return NULL;
-    size_t need = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
+    size_t need = bytes ? bytes : 1;
     arena_block *head = a->head;
-    if (!head || head->bytes - head->used < need) {
+    if (head) head->used = round_up(head->used, alignment);
+    if (!head || head->bytes < head->used || head->bytes - head->used < need) {
         size_t grown = head ? head->bytes * 2 : FIRST_BLOCK_BYTES;
         if (grown < FIRST_BLOCK_BYTES) grown = FIRST_BLOCK_BYTES;
         if (grown > LARGEST_BLOCK_BYTES) grown = LARGEST_BLOCK_BYTES;
@@ -55,6 +58,12 @@ void *arena_alloc(arena *a, size_t bytes)
     return memory;
 }
 
+/* Whole lines of cache, so that vectors may be read beyond the last item. */
+void *arena_alloc(arena *a, size_t bytes)
+{
+    return bytes > ARENA_MAX_BYTES ? NULL : arena_alloc_packed(a, bytes ? round_up(bytes, ALIGNMENT) : ALIGNMENT, ALIGNMENT);
+}
+
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes)
 {
     size_t bytes;
@@ -72,14 +81,14 @@ void *arena_memdup(arena *a, const void *data, size_t bytes)
 char *arena_strndup(arena *a, const char *text, size_t length)
 {
     size_t used = strnlen(text, length);
-    char *copy = arena_alloc(a, used + 1);
+    char *copy = arena_alloc_packed(a, used + 1, 1);
     if (copy) memcpy(copy, text, used);
     return copy;
 }
 
 char *arena_strdup(arena *a, const char *text)
 {
-    return arena_memdup(a, text, strlen(text) + 1);
+    return arena_strndup(a, text, strlen(text));
 }
 
 char *arena_printf(arena *a, const char *fmt, ...)
@@ -89,7 +98,7 @@ char *arena_printf(arena *a, const char *fmt, ...)
     int length = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
     if (length < 0) return NULL;
-    char *text = arena_alloc(a, (size_t)length + 1);
+    char *text = arena_alloc_packed(a, (size_t)length + 1, 1);
     if (!text) return NULL;
     va_start(args, fmt);
     vsnprintf(text, (size_t)length + 1, fmt, args);

@@ -1,6 +1,6 @@
 /* arena.h: memory with one lifetime. Allocate freely, release everything at once.
  *
- * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes. Not thread-safe.
+ * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes (ARENA_NEW: as the type needs; texts: not at all). Not thread-safe.
  *
  *     arena a = {0};
  *     float *row = ARENA_ARRAY(&a, float, width);
@@ -23,6 +23,9 @@ typedef struct arena {
 /* `bytes` zeroed bytes; NULL when out of memory. Zero bytes give a valid unique pointer. */
 void *arena_alloc(arena *a, size_t bytes);
 
+/* The same aligned to `alignment`, a power of two up to 64, without room behind it: for many small things. Texts are packed so. */
+void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment);
+
 /* count * item_bytes, NULL also when the product overflows or count is negative. */
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes);
 
@@ -34,7 +37,7 @@ void *arena_memdup(arena *a, const void *data, size_t bytes);
 /* Releases everything; the arena is empty and usable again. */
 void arena_free(arena *a);
 
-#define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
+#define ARENA_NEW(a, type) ((type *)arena_alloc_packed((a), sizeof(type), _Alignof(type)))
 #define ARENA_ARRAY(a, type, count) ((type *)arena_alloc_array((a), (int64_t)(count), sizeof(type)))
 
 /* Heap array that grows by doubling: makes room for `needed` items (new room zeroed). *items may be NULL with

@@ -8,8 +8,8 @@
 
 #include "core/base/text.h"
 
-/* A safetensors header may have 100 MB; a million values are far beyond any model's. */
-enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 20, MAX_DEPTH = 64 };
+/* A safetensors header may have 100 MB; 262144 values are 26,000 tensors, and take some 40 MB here. */
+enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 18, MAX_DEPTH = 64 };
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
@@ -47,7 +47,7 @@ static int stop_memory(parser *p)
 static json *add(parser *p, json_type type)
 {
     if (++p->values > MAX_VALUES) {
-        stop(p, "more than 1048576 values");
+        stop(p, "more than 262144 values");
         return NULL;
     }
     json *value = ARENA_NEW(p->memory, json);
