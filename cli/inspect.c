@@ -14,6 +14,7 @@ static const cli_option options[] = {
     {"--layers", NULL, NULL, .help = "list every layer"},
     {"--graph", NULL, "FILE", .help = "draw the network: .svg, .png or .pdf by Graphviz, .dot without it"},
     {"--cfg", NULL, "FILE", .help = "darknet weights: the network's .cfg"},
+    {"--weights", NULL, "NAME", .help = "PyTorch, safetensors: which of several weights, as for graft import"},
     {.name = NULL},
 };
 

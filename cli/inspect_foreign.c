@@ -49,6 +49,9 @@ static status print_match(cli_context *c, weights *w, const char *path)
     if (result == OK) result = config_finish(&guess);
     if (result == OK) result = models_build(&g, &guess.spec.model, m.classes > 0 ? m.classes : 1);
     if (result == OK) {
+        if (*m.note) cli_print(c, "              %s\n", text_printable(&c->memory, m.note));
+        if (*w->prefix) cli_print(c, "prefix        %s\n", text_printable(&c->memory, w->prefix));
+        if (*m.head_note) cli_print(c, "              %s\n", text_printable(&c->memory, m.head_note));
         cli_print(c, "fits          %s: %lld of its %lld tensors by name%s%s, %lld classes\n", guess.spec.model.arch, (long long)m.matched,
             (long long)m.wanted, *m.names ? ", names of " : "", m.names, (long long)m.classes);
         inspect_put_text(c, "arch", guess.spec.model.arch);
@@ -63,8 +66,11 @@ static status print_match(cli_context *c, weights *w, const char *path)
 static status inspect_named(cli_context *c, const char *path)
 {
     weights w;
-    TRY(weights_open(&w, path));
+    TRY(weights_open(&w, path, cli_value(c, "--weights")));
     cli_print(c, "%s: %s, %lld tensors\n", path, weights_kind_name(w.kind), (long long)w.count);
+    if (w.group_count > 1)
+        cli_print(c, "weights       %s\n", text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
+    if (*w.note) cli_print(c, "              %s\n", text_printable(&c->memory, w.note));
     inspect_put_text(c, "kind", w.kind == WEIGHTS_PYTORCH ? "pytorch" : "safetensors");
     list_tensors(c, &w);
     json_key(&c->result, "metadata");

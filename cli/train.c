@@ -82,7 +82,7 @@ static status adopt_metadata(cli_context *c)
     if (!*path || !file_exists(path)) return OK; /* the trainer says so */
     TRY(weights_detect(path, &kind));
     if (kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_GRAFT) return OK;
-    TRY(weights_open(&w, path));
+    TRY(weights_open(&w, path, NULL));
     status result = weights_adopt_metadata(&w, &c->config);
     if (result == OK) weights_list_adopted(&c->config, &c->log);
     if (result == OK) result = adopt_network(c, &w);

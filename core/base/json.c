@@ -336,6 +336,14 @@ static size_t sequence_length(const unsigned char *s)
     return length;
 }
 
+/* Unicode number of a sequence of 1 to 3 bytes. */
+static uint32_t code_of(const unsigned char *s, size_t length)
+{
+    if (length == 1) return *s;
+    if (length == 2) return (uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f);
+    return (uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f);
+}
+
 static void append_string(json_writer *w, const char *text)
 {
     append(w, "\"", 1);
@@ -346,8 +354,8 @@ static void append_string(json_writer *w, const char *text)
         else if (*s == '"' || *s == '\\') append(w, (char[]){'\\', (char)*s}, 2);
         else if (*s == '\n') append(w, "\\n", 2);
         else if (*s == '\t') append(w, "\\t", 2);
-        else if (*s < 0x20 || *s == 0x7f) append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", *s));
-        else if (*s == 0xc2 && s[1] < 0xa0) append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", s[1])); /* U+0080 to U+009F */
+        else if (length < 4 && text_is_control(code_of(s, length)))
+            append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)code_of(s, length)));
         else append(w, (const char *)s, length);
         s += length ? length : 1;
     }

@@ -137,17 +137,17 @@ static status find_header(const uint8_t *bytes, size_t count, const char *what, 
     const char *known = disguise_of(bytes, count);
     *length = 0;
     for (size_t i = 0; i < SAFETENSORS_LENGTH_BYTES && i < count; i++) *length |= (uint64_t)bytes[i] << (8 * i);
-    bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length <= SAFETENSORS_MAX_HEADER && *length <= count - SAFETENSORS_LENGTH_BYTES;
+    bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length >= 2 && *length <= SAFETENSORS_MAX_HEADER && *length <= count - SAFETENSORS_LENGTH_BYTES;
     if (!fits && known) return FAIL(E_MODEL, "%s: %s", what, known);
     if (count < SAFETENSORS_LENGTH_BYTES)
         return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
     if (*length > SAFETENSORS_MAX_HEADER)
         return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
             (unsigned long long)*length, SAFETENSORS_MAX_HEADER);
-    if (!fits)
+    if (*length > count - SAFETENSORS_LENGTH_BYTES)
         return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
             (unsigned long long)*length, count);
-    if (*length < 2 || bytes[SAFETENSORS_LENGTH_BYTES] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
+    if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     return OK;
 }
 

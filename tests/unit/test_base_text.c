@@ -83,11 +83,11 @@ static void json_escapes(void **state)
     size_t bytes;
     arena a = {0};
     json *back;
-    json_put_string(&w, "\x1b\x7f\xc2\x9b\xc2\xa0");
+    json_put_string(&w, "\x1b\x7f\xc2\x9b\xc2\xa0\xe2\x80\xae\xe2\x82\xac");
     assert_int_equal(json_writer_finish(&w, &text, &bytes), OK);
-    assert_string_equal(text, "\"\\u001b\\u007f\\u009b\xc2\xa0\"");
+    assert_string_equal(text, "\"\\u001b\\u007f\\u009b\xc2\xa0\\u202e\xe2\x82\xac\"");
     assert_int_equal(json_parse(&a, text, bytes, "test", &back), OK);
-    assert_string_equal(json_string(back), "\x1b\x7f\xc2\x9b\xc2\xa0");
+    assert_string_equal(json_string(back), "\x1b\x7f\xc2\x9b\xc2\xa0\xe2\x80\xae\xe2\x82\xac");
     arena_free(&a);
     json_writer_free(&w);
 }
