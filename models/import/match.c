@@ -39,8 +39,7 @@ static status configure(const search *s, const candidate *k, config *c)
     for (int32_t i = 0; i < option_count && result == OK; i++) {
         const option *o = &option_table[i];
         if (strcmp(o->section, "model") != 0 || !config_is_set(s->given, "model", o->key)) continue;
-        char *value = config_value_text(s->given, &c->memory, o);
-        result = value ? config_set(c, "model", o->key, value, "given") : FAIL_MEMORY(64);
+        result = config_set(c, "model", o->key, s->given->text[i], "given");
     }
     if (result == OK) result = config_set(c, "model", "arch", k->entry->name, "guess");
     for (int32_t i = 0; i < k->options && result == OK; i++) result = config_set(c, "model", k->key[i], k->value[i], "guess");
