@@ -6,12 +6,13 @@
 
 #include "core/base/text.h"
 
-enum { MAX_NESTING = 4, NAME_BYTES = 160, LISTED = 6 };
+enum { MAX_NESTING = 4, NAME_BYTES = 160, LISTED = 6, MAX_GROUPS = 1024 /* an optimiser may keep one dictionary for every tensor */ };
 
-/* A dictionary that has been found and not looked into. */
+/* A dictionary that has been found, under `key` of another one. */
 typedef struct place {
     const pickle_value *dictionary;
-    const char *name; /* "" or "model.state_dict" */
+    const char *key;
+    int64_t parent; /* index of its place, -1: it is the file's own */
     int32_t depth;
 } place;
 
@@ -51,11 +52,20 @@ static int64_t count_tensors(const pickle_value *d, bool scalars)
     return count;
 }
 
+/* "model.state_dict" */
+static const char *name_of(const walk *w, const place *p)
+{
+    const char *name = "";
+    for (; p->parent >= 0 && name; p = &w->queue[p->parent])
+        name = arena_printf(w->c->memory, "%.*s%s%s", NAME_BYTES, p->key, *name ? "." : "", name);
+    return name;
+}
+
 static status add_group(walk *w, const place *p)
 {
     checkpoint *c = w->c;
     int64_t tensors = count_tensors(p->dictionary, true);
-    if (tensors == 0) return OK;
+    if (tensors == 0 || c->count == MAX_GROUPS) return OK;
     if (c->count == c->capacity) {
         int64_t capacity = c->capacity ? 2 * c->capacity : 8;
         weights_group *groups = ARENA_ARRAY(c->memory, weights_group, capacity);
@@ -65,33 +75,33 @@ static status add_group(walk *w, const place *p)
         if (c->count) memcpy(dictionary, c->dictionary, (size_t)c->count * sizeof *dictionary);
         c->groups = groups, c->dictionary = dictionary, c->capacity = capacity;
     }
-    c->groups[c->count] = (weights_group){.name = p->name, .tensors = tensors, .depth = p->depth, .average = text_names_average(p->name)};
+    const char *name = name_of(w, p);
+    if (!name) return FAIL_MEMORY(NAME_BYTES);
+    c->groups[c->count] = (weights_group){.name = name, .tensors = tensors, .depth = p->depth, .average = text_names_average(name)};
     c->dictionary[c->count++] = p->dictionary;
     return OK;
 }
 
-static status enqueue(walk *w, const pickle_value *d, const char *parent, const char *key, int32_t depth)
+static status enqueue(walk *w, const pickle_value *d, int64_t parent, const char *key, int32_t depth)
 {
     if (depth > MAX_NESTING) return OK;
     TRY(array_reserve((void **)&w->seen, &w->seen_capacity, d->integer + 1, sizeof *w->seen));
     if (w->seen[d->integer]) return OK;
     w->seen[d->integer] = true;
-    const char *name = arena_printf(w->c->memory, "%.*s%s%.*s", NAME_BYTES, parent, *parent ? "." : "", NAME_BYTES, key);
-    if (!name) return FAIL_MEMORY(NAME_BYTES);
     TRY(array_reserve((void **)&w->queue, &w->capacity, w->count + 1, sizeof *w->queue));
-    w->queue[w->count++] = (place){d, name, depth};
+    w->queue[w->count++] = (place){d, key, parent, depth};
     return OK;
 }
 
 static status walk_all(walk *w, const pickle_value *root)
 {
-    TRY(enqueue(w, root, "", "", 0));
+    TRY(enqueue(w, root, -1, "", 0));
     for (int64_t next = 0; next < w->count; next++) {
         const place p = w->queue[next]; /* the queue may move */
         TRY(add_group(w, &p));
         for (int64_t i = 0; i < p.dictionary->count; i += 2) {
             const pickle_value *key = p.dictionary->items[i], *v = p.dictionary->items[i + 1];
-            if (key->kind == PICKLE_TEXT && v->kind == PICKLE_DICT) TRY(enqueue(w, v, p.name, key->text, p.depth + 1));
+            if (key->kind == PICKLE_TEXT && v->kind == PICKLE_DICT) TRY(enqueue(w, v, next, key->text, p.depth + 1));
         }
     }
     return OK;

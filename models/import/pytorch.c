@@ -7,6 +7,9 @@
 #include "models/import/weights.h"
 #include "models/import/zip.h"
 
+/* One text may be the name of every tensor, however long it is: without a limit the work would grow faster than the file. */
+enum { MAX_NAME = 512 };
+
 typedef struct reader {
     arena *memory;
     zip_archive zip;
@@ -74,9 +77,9 @@ static status copy_strided(reader *r, safetensor *t, const int64_t *stride, int6
 
 static status find_storage(const reader *r, const char *name, const pickle_value *storage, const uint8_t **data)
 {
-    char path[512];
-    if (strlen(r->folder) + strlen(storage->text) + 6 > sizeof path)
-        return FAIL(E_MODEL, "%s: %s: its storage has a name of %zu bytes", r->what, name, strlen(storage->text));
+    char path[MAX_NAME];
+    if (strnlen(r->folder, MAX_NAME) + strnlen(storage->text, MAX_NAME) + 6 > sizeof path)
+        return FAIL(E_MODEL, "%s: %s: the name of its storage is too long: with its folder at most %d bytes", r->what, name, MAX_NAME - 6);
     snprintf(path, sizeof path, "%sdata/%s", r->folder, storage->text);
     const zip_member *m = zip_find(&r->zip, path);
     if (!m) return FAIL(E_MODEL, "%s: %s: %s is not in the archive", r->what, name, path);
@@ -111,6 +114,22 @@ static status read_tensor(reader *r, const char *name, const pickle_value *v, sa
 
 /* ------------------------------------------------------------------------------------------------ one dictionary */
 
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Python would keep the last of two tensors under one name; torch.save writes no such file. */
+static status refuse_twins(const reader *r)
+{
+    const char **names = malloc((size_t)(r->count + 1) * sizeof *names);
+    if (!names) return FAIL_MEMORY((size_t)r->count * sizeof *names);
+    const char *twice = NULL;
+    for (int64_t i = 0; i < r->count; i++) names[i] = r->tensors[i].name;
+    if (r->count) qsort(names, (size_t)r->count, sizeof *names, by_name);
+    for (int64_t i = 1; i < r->count && !twice; i++)
+        if (strcmp(names[i - 1], names[i]) == 0) twice = names[i];
+    free(names);
+    return twice ? FAIL(E_MODEL, "%s: two tensors are called %s", r->what, twice) : OK;
+}
+
 static status read_state(reader *r, const pickle_value *d, int64_t most)
 {
     if (most > SAFETENSORS_MAX_TENSORS)
@@ -119,10 +138,12 @@ static status read_state(reader *r, const pickle_value *d, int64_t most)
     if (!r->tensors) return FAIL_MEMORY((size_t)most * sizeof *r->tensors);
     for (int64_t i = 0; i < d->count; i += 2) {
         if (d->items[i]->kind != PICKLE_TEXT || d->items[i + 1]->kind != PICKLE_TENSOR) continue;
+        if (strnlen(d->items[i]->text, MAX_NAME) == MAX_NAME)
+            return FAIL(E_MODEL, "%s: a tensor's name of %d bytes or more: %.60s...", r->what, MAX_NAME, d->items[i]->text);
         TRY(read_tensor(r, d->items[i]->text, d->items[i + 1], &r->tensors[r->count]));
         r->count++;
     }
-    return OK;
+    return refuse_twins(r);
 }
 
 /* ------------------------------------------------------------------------------------------------ the archive */

@@ -103,8 +103,8 @@ done
 
 # ---- work beyond the file's size: half a gigabyte of addresses and ten seconds of processor time are a hundred times what is needed
 bounded() { (ulimit -v 600000 -t 10 && exec "$@"); }
-for case in "bomb_self.pth:no dictionary of tensors" "bomb_layers.pth:no dictionary of tensors" "bomb_values.pth:more than 524288 values" \
-    "bomb_lists.pth:holds no dictionary" "bomb_tensors.pth:at most 16384 are read" "bomb_metadata.safetensors:at most 4096 are read" \
+for case in "bomb_self.pth:no dictionary of tensors" "bomb_layers.pth:no dictionary of tensors" "bomb_keys.pth:no dictionary of tensors" "bomb_values.pth:more than 524288 values" \
+    "bomb_lists.pth:holds no dictionary" "bomb_names.pth:a tensor's name of 512 bytes or more" "twins.pth:two tensors are called a" "bomb_tensors.pth:at most 16384 are read" "bomb_metadata.safetensors:at most 4096 are read" \
     "bomb_many.safetensors:at most 16384 are read" "bomb_json.safetensors:more than 262144 values" "most.safetensors:no network here"; do
     file=${case%%:*}
     says 4 "${case#*:}" bounded "$graft" import "$files/$file" -o "$out" -f

@@ -183,13 +183,16 @@ for i in range(1, 6):  # each holds the one before under every usual name, and t
     layers += b"}q%c(" % i + b"".join(text(t) + b"h%c" % (i - 1) for t in usual) + b"".join(text(b"%d" % k) + b"h%c" % (i - 1) for k in range(2000)) + b"u"
     layers += b"0" if i < 5 else b""
 save_pickle("bomb_layers.pth", layers)
+save_pickle("bomb_keys.pth", b"X\0\4\0\0" + b"k" * 1024 + b"q\0" + b"0}q\1(" + b"h\0}" * 250000 + b"u")
 save_pickle("bomb_values.pth", b"](" + b"N" * 3000000 + b"e")
 save_pickle("bomb_lists.pth", b"]q\0(" + b"h\0" * n + b"e" + b"(" + b"h\0" * n + b"l0")
 tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storageq\1ctorch\nFloatStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuK\1tQK\0K\1\x85K\1\x85tRq\2"
 many = b"}(" + b"".join(b"X\6\0\0\0%06dh\2" % i for i in range(40000)) + b"u"
-with zipfile.ZipFile(os.path.join(folder, "bomb_tensors.pth"), "w") as z:
-    z.writestr("m/data.pkl", b"\x80\x02" + tensor + b"0" + many + b".")
-    z.writestr("m/data/0", b"\0\0\0\0")
+long = b"X\0\0\x10\0" + b"n" * (1 << 20) + b"q\x030" + b"}(" + b"h\3h\2" * 16000 + b"u"  # one name of a megabyte for all
+for name, body in (("bomb_tensors", many), ("bomb_names", long), ("twins", b"}(" + b"X\1\0\0\0ah\2" * 2 + b"u")):
+    with zipfile.ZipFile(os.path.join(folder, name + ".pth"), "w") as z:
+        z.writestr("m/data.pkl", b"\x80\x02" + tensor + b"0" + body + b".")
+        z.writestr("m/data/0", b"\0\0\0\0")
 
 
 def save_header(name, header):
