@@ -18,7 +18,7 @@ static const cli_option options[] = {
     {"--classes", NULL, "FILE", .help = "names of the classes: one a line, or a CSV table (FILE:COLUMN)"},
     {"--cfg", NULL, "FILE", .help = "darknet: the network's .cfg"},
     {"--epsilon", NULL, "FORM", .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
-    {"--weights", NULL, "NAME", .help = "which of several weights in the file: a dictionary (state_dict_ema) or the beginning of names (teacher)"},
+    {"--weights", NULL, "NAME", .help = "which of several weights in it: a dictionary (state_dict_ema), a prefix (teacher)"},
     {"--partial", NULL, NULL, .help = "accept missing tensors in front of the last layer: they start afresh"},
     {"--data", "-d", "PATH", .target = "data.root", .help = "data set: its classes; another number of them gets a fresh last layer"},
     CLI_FORCE_OPTION,
@@ -123,12 +123,16 @@ static status check_complete(job *j)
         if (lacking++ == 0) first = line;
     }
     if (r->loaded_count == 0)
-        return FAIL(E_MODEL, "%s: no tensor fits %s; the first is %s", j->path, j->c->config.spec.model.arch, first ? first : "none");
+        return FAIL(E_MODEL, "%s: no tensor fits %s; the first is %s", j->path, j->c->config.spec.model.arch,
+            first ? first : "none");
     if (lacking == 0 || cli_is_given(j->c, "--partial")) return OK;
     char width[64] = "";
-    if (j->match.fitting_width > 0) snprintf(width, sizeof width, "; all fit with model.width=%g", j->match.fitting_width);
-    return FAIL(E_MODEL, "%s: %lld tensors of %s are missing or have another shape, the first is %s%s; --partial accepts that%s%s", j->path,
-        (long long)lacking, j->c->config.spec.model.arch, first, width, *j->match.head_note ? "; " : "", j->match.head_note);
+    if (j->match.fitting_width > 0)
+        snprintf(width, sizeof width, "; all fit with model.width=%g", j->match.fitting_width);
+    return FAIL(E_MODEL,
+        "%s: %lld tensors of %s are missing or have another shape, the first is %s%s; --partial accepts that%s%s",
+        j->path, (long long)lacking, j->c->config.spec.model.arch, first, width, *j->match.head_note ? "; " : "",
+        j->match.head_note);
 }
 
 static status import_named(job *j)

@@ -158,7 +158,8 @@ static status inspect_model(cli_context *c, const char *path)
     cli_print(c, "precision     f32\n");
     inspect_put_text(c, "precision", "f32");
     status result = inspect_graph(c, &m.graph, path_base(path), false);
-    cli_print(c, "provenance    %.400s%s\n", text_printable(&c->memory, m.info_json), strlen(m.info_json) > 400 ? " ..." : "");
+    cli_print(c, "provenance    %.400s%s\n", text_printable(&c->memory, m.info_json),
+        strlen(m.info_json) > 400 ? " ..." : "");
     inspect_put_text(c, "info", m.info_json);
     inspect_put_text(c, "spec", m.spec_text);
     model_free(&m);

@@ -69,14 +69,16 @@ static status inspect_named(cli_context *c, const char *path)
     TRY(weights_open(&w, path, cli_value(c, "--weights")));
     cli_print(c, "%s: %s, %lld tensors\n", path, weights_kind_name(w.kind), (long long)w.count);
     if (w.group_count > 1)
-        cli_print(c, "weights       %s\n", text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
+        cli_print(c, "weights       %s\n",
+            text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
     if (*w.note) cli_print(c, "              %s\n", text_printable(&c->memory, w.note));
     inspect_put_text(c, "kind", w.kind == WEIGHTS_PYTORCH ? "pytorch" : "safetensors");
     list_tensors(c, &w);
     json_key(&c->result, "metadata");
     json_begin_object(&c->result);
     for (int64_t i = 0; i < w.st.meta_count; i++) {
-        cli_print(c, "%s = %.200s\n", text_printable(&c->memory, w.st.meta_key[i]), text_printable(&c->memory, w.st.meta_value[i]));
+        cli_print(c, "%s = %.200s\n", text_printable(&c->memory, w.st.meta_key[i]),
+            text_printable(&c->memory, w.st.meta_value[i]));
         inspect_put_text(c, w.st.meta_key[i], w.st.meta_value[i]);
     }
     json_end_object(&c->result);
@@ -97,12 +99,13 @@ static status inspect_onnx(cli_context *c, const char *path)
     if (o.preprocess.height == 0) o.preprocess.height = 224;
     if (o.preprocess.channels == 0) o.preprocess.channels = 3;
     TRY(onnx_import(&m, path, &o, &r));
-    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes, *r.producer ? ", made by " : "",
-        text_printable(&c->memory, r.producer));
+    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes,
+        *r.producer ? ", made by " : "", text_printable(&c->memory, r.producer));
     inspect_put_text(c, "kind", "onnx");
     inspect_put_text(c, "producer", r.producer);
     inspect_put_int(c, "opset", r.opset);
-    for (int64_t i = 0; i < r.note_count; i++) cli_print(c, "note          %s\n", text_printable(&c->memory, r.note[i]));
+    for (int64_t i = 0; i < r.note_count; i++)
+        cli_print(c, "note          %s\n", text_printable(&c->memory, r.note[i]));
     if (m.class_count) {
         inspect_classes(c, m.class_name, m.class_count);
         inspect_preprocess(c, &m.preprocess);

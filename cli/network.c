@@ -115,18 +115,20 @@ static status drop_unread(config *c)
     return OK;
 }
 
-/* Paths in a file that came from anywhere would let it choose what is written and opened here. Where the data set is, is only read, and said; a
- * network that was trained from other weights has been trained from itself. */
+/* Paths in a file that came from anywhere would let it choose what is written and opened here. Where the data set is,
+ * is only read, and said; a network that was trained from other weights has been trained from itself. */
 static bool is_adopted(const option *o)
 {
-    return o->type != OPTION_PATH || is_place(o) || (strcmp(o->section, "model") == 0 && strcmp(o->key, "pretrained") == 0);
+    return o->type != OPTION_PATH || is_place(o) ||
+           (strcmp(o->section, "model") == 0 && strcmp(o->key, "pretrained") == 0);
 }
 
 static status adopt(cli_context *c, const config *from, const option *o, const char *model_path)
 {
     const char *value = from->text[o - option_table];
     if (o->type == OPTION_PATH && *value && !is_place(o)) value = model_path;
-    else if (o->type == OPTION_PATH && *value) log_info(&c->log, "%s.%s = %s (%s)", o->section, o->key, value, model_spec);
+    else if (o->type == OPTION_PATH && *value)
+        log_info(&c->log, "%s.%s = %s (%s)", o->section, o->key, value, model_spec);
     return config_set(&c->config, o->section, o->key, value, model_spec);
 }
 

@@ -255,7 +255,8 @@ static status change_all(config *c, const change *changes, size_t count)
     return OK;
 }
 
-/* Behind the folder that the user names, else beside the pruned model: the model's own spec has no say in where files go. */
+/* Behind the folder that the user names, else beside the pruned model: the model's own spec has no say in where files
+ * go. */
 static const char *retrain_folder(const config *own, arena *a, const char *output)
 {
     const char *extension = strstr(path_base(output), ".safetensors");

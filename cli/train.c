@@ -69,8 +69,10 @@ static status adopt_network(cli_context *c, const weights *w)
 {
     const char *text = safetensors_meta(&w->st, "graft.spec");
     if (!text || !*text || !c->config.spec.model.load_graph) return OK;
-    return cli_adopt_spec(c, text, "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
-        "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon", c->config.spec.model.pretrained);
+    return cli_adopt_spec(c, text,
+        "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
+        "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon",
+        c->config.spec.model.pretrained);
 }
 
 /* What the weights' file says about its images counts where the user said nothing: else they would see other images than they know. */

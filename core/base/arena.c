@@ -61,7 +61,8 @@ void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment)
 /* Whole lines of cache, so that vectors may be read beyond the last item. */
 void *arena_alloc(arena *a, size_t bytes)
 {
-    return bytes > ARENA_MAX_BYTES ? NULL : arena_alloc_packed(a, bytes ? round_up(bytes, ALIGNMENT) : ALIGNMENT, ALIGNMENT);
+    return bytes > ARENA_MAX_BYTES ? NULL
+                                   : arena_alloc_packed(a, bytes ? round_up(bytes, ALIGNMENT) : ALIGNMENT, ALIGNMENT);
 }
 
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes)

@@ -1,6 +1,7 @@
 /* arena.h: memory with one lifetime. Allocate freely, release everything at once.
  *
- * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes (ARENA_NEW: as the type needs; texts: not at all). Not thread-safe.
+ * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes (ARENA_NEW: as the type needs;
+ * texts: not at all). Not thread-safe.
  *
  *     arena a = {0};
  *     float *row = ARENA_ARRAY(&a, float, width);
@@ -23,7 +24,8 @@ typedef struct arena {
 /* `bytes` zeroed bytes; NULL when out of memory. Zero bytes give a valid unique pointer. */
 void *arena_alloc(arena *a, size_t bytes);
 
-/* The same aligned to `alignment`, a power of two up to 64, without room behind it: for many small things. Texts are packed so. */
+/* The same aligned to `alignment`, a power of two up to 64, without room behind it: for many small things. Texts are
+ * packed so. */
 void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment);
 
 /* count * item_bytes, NULL also when the product overflows or count is negative. */

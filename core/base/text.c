@@ -72,7 +72,8 @@ static size_t hidden_bytes(const unsigned char *s, size_t *whole)
     bool four = *s >= 0xf0 && *s < 0xf5 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 && (s[3] & 0xc0) == 0x80;
     *whole = two ? 2 : three ? 3 : four ? 4 : 1;
     if (two) return text_is_control((uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f)) ? 2 : 0;
-    if (three) return text_is_control((uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f)) ? 3 : 0;
+    if (three)
+        return text_is_control((uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f)) ? 3 : 0;
     return !four && *s < 0xa0; /* a terminal that reads single bytes takes it for a control character */
 }
 

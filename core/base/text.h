@@ -13,10 +13,11 @@
 
 #include "core/base/arena.h"
 
-/* What may be shown of text that a file brought: a terminal obeys control characters, and a line break makes two lines of one. Replaced by '?' are
- * the control characters of ASCII (line breaks and tabs too) and of ISO 6429's upper half (U+0080 to U+009F, as UTF-8 and as bare bytes), U+2028 and
- * U+2029, which end a line, and the marks that turn the direction of writing (U+202A to U+202E, U+2066 to U+2069). Other bytes stay, whatever their
- * encoding is. The text never grows.
+/* What may be shown of text that a file brought: a terminal obeys control characters, and a line break makes two lines
+ * of one. Replaced by '?' are the control characters of ASCII (line breaks and tabs too) and of ISO 6429's upper half
+ * (U+0080 to U+009F, as UTF-8 and as bare bytes), U+2028 and U+2029, which end a line, and the marks that turn the
+ * direction of writing (U+202A to U+202E, U+2066 to U+2069). Other bytes stay, whatever their encoding is. The text
+ * never grows.
  *
  *     cli_print(c, "%s: %lld tensors\n", text_printable(&c->memory, name), count); */
 void text_make_printable(char *text);

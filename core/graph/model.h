@@ -47,9 +47,9 @@ status model_load(model *m, const char *path); /* E_MODEL with what is wrong; m 
 void model_free(model *m);                     /* accepts a zeroed model */
 status model_set_classes(model *m, const char *const *names, int64_t count); /* copies */
 
-/* Tensors of any safetensors file, checked in the order of the format's own reader before anything is allocated: length of the
- * header (at most 100 MB), JSON, metadata of strings (or null, as if there were none), types, shapes, offsets without gap or overlap that end with
- * the file. The limits are ten times what the largest networks for images have. */
+/* Tensors of any safetensors file, checked in the order of the format's own reader before anything is allocated: length
+ * of the header (at most 100 MB), JSON, metadata of strings (or null, as if there were none), types, shapes, offsets
+ * without gap or overlap that end with the file. The limits are ten times what the largest networks for images have. */
 enum { SAFETENSORS_MAX_TENSORS = 16384, SAFETENSORS_MAX_METADATA = 4096 };
 typedef struct safetensor {
     const char *name;

@@ -66,7 +66,8 @@ static status read_metadata(safetensors *st, const json *meta)
     if (meta->type == JSON_NULL) return OK;
     if (meta->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: __metadata__ is no object", st->what);
     if (meta->count > SAFETENSORS_MAX_METADATA)
-        return FAIL(E_MODEL, "%s: __metadata__ has %lld entries: at most %d are read", st->what, (long long)meta->count, SAFETENSORS_MAX_METADATA);
+        return FAIL(E_MODEL, "%s: __metadata__ has %lld entries: at most %d are read", st->what, (long long)meta->count,
+            SAFETENSORS_MAX_METADATA);
     st->meta_key = ARENA_ARRAY(&st->memory, const char *, meta->count);
     st->meta_value = ARENA_ARRAY(&st->memory, const char *, meta->count);
     if (!st->meta_key || !st->meta_value) return FAIL_MEMORY((size_t)meta->count * sizeof(char *));
@@ -111,7 +112,8 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
 {
     if (root->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: the header is no JSON object", st->what);
     if (root->count > SAFETENSORS_MAX_TENSORS + 1) /* __metadata__ */
-        return FAIL(E_MODEL, "%s: %lld tensors: at most %d are read", st->what, (long long)root->count, SAFETENSORS_MAX_TENSORS);
+        return FAIL(E_MODEL, "%s: %lld tensors: at most %d are read", st->what, (long long)root->count,
+            SAFETENSORS_MAX_TENSORS);
     st->tensors = ARENA_ARRAY(&st->memory, safetensor, root->count);
     st->by_name = ARENA_ARRAY(&st->memory, const safetensor *, root->count);
     if (!st->tensors || !st->by_name) return FAIL_MEMORY((size_t)root->count * sizeof(safetensor));
@@ -137,7 +139,8 @@ static status find_header(const uint8_t *bytes, size_t count, const char *what, 
     const char *known = disguise_of(bytes, count);
     *length = 0;
     for (size_t i = 0; i < SAFETENSORS_LENGTH_BYTES && i < count; i++) *length |= (uint64_t)bytes[i] << (8 * i);
-    bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length >= 2 && *length <= SAFETENSORS_MAX_HEADER && *length <= count - SAFETENSORS_LENGTH_BYTES;
+    bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length >= 2 && *length <= SAFETENSORS_MAX_HEADER &&
+                *length <= count - SAFETENSORS_LENGTH_BYTES;
     if (!fits && known) return FAIL(E_MODEL, "%s: %s", what, known);
     if (count < SAFETENSORS_LENGTH_BYTES)
         return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
@@ -147,7 +150,8 @@ static status find_header(const uint8_t *bytes, size_t count, const char *what, 
     if (*length > count - SAFETENSORS_LENGTH_BYTES)
         return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
             (unsigned long long)*length, count);
-    if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
+    if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{')
+        return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     return OK;
 }
 

@@ -131,15 +131,18 @@ static bool has_graph(const char *path)
 static status refuse_weights(const spec *s, transfer_report *r)
 {
     enum { SHOWN = 3 };
-    const char *lists[2] = {"", ""}, *const *const names[] = {r->unexpected_count ? r->unexpected : r->reshaped, r->missing};
+    const char *lists[2] = {"", ""}, *const *const names[] = {
+                                         r->unexpected_count ? r->unexpected : r->reshaped, r->missing};
     const int64_t counts[] = {r->unexpected_count ? r->unexpected_count : r->reshaped_count, r->missing_count};
     for (int k = 0; k < 2; k++)
         for (int64_t i = 0; i < counts[k] && i < SHOWN && lists[k]; i++)
             lists[k] = arena_printf(&r->memory, "%s%s%.100s", lists[k], i ? ", " : "", names[k][i]);
     if (!lists[0] || !lists[1]) return FAIL_MEMORY(100);
-    return FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape; the file has %s%s%s%s%s%s", s->model.pretrained,
-        (long long)(r->unexpected_count + r->reshaped_count), s->model.arch, *lists[0] ? lists[0] : "none",
-        *lists[1] ? "; expected are " : "", lists[1], r->advice ? "; " : "", r->advice ? r->advice : "",
+    return FAIL(E_MODEL,
+        "model.pretrained = %s: none of its %lld tensors fits %s by name and shape; the file has %s%s%s%s%s%s",
+        s->model.pretrained, (long long)(r->unexpected_count + r->reshaped_count), s->model.arch,
+        *lists[0] ? lists[0] : "none", *lists[1] ? "; expected are " : "", lists[1], r->advice ? "; " : "",
+        r->advice ? r->advice : "",
         has_graph(s->model.pretrained) ? "; model.load_graph = true takes the file's own network" : "");
 }
 

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/text.h"
-
-enum { MAX_NESTING = 4, NAME_BYTES = 160, LISTED = 6, MAX_GROUPS = 1024 /* an optimiser may keep one dictionary for every tensor */ };
+enum {
+    MAX_NESTING = 4,
+    NAME_BYTES = 160,
+    LISTED = 6,
+    MAX_GROUPS = 1024 /* an optimiser may keep one dictionary for every tensor */
+};
 
 /* A dictionary that has been found, under `key` of another one. */
 typedef struct place {
@@ -34,7 +37,8 @@ bool text_names_average(const char *text)
 {
     for (const char *at = text; (at = strcasestr(at, "ema")); at++) {
         bool begins = at == text || is_boundary(at[-1], at[0]);
-        bool ends = at[3] == 0 || is_boundary(at[2], at[3]) || (isupper((unsigned char)at[3]) && islower((unsigned char)at[4]));
+        bool ends =
+            at[3] == 0 || is_boundary(at[2], at[3]) || (isupper((unsigned char)at[3]) && islower((unsigned char)at[4]));
         if (begins && ends) return true;
     }
     return false;
@@ -77,7 +81,8 @@ static status add_group(walk *w, const place *p)
     }
     const char *name = name_of(w, p);
     if (!name) return FAIL_MEMORY(NAME_BYTES);
-    c->groups[c->count] = (weights_group){.name = name, .tensors = tensors, .depth = p->depth, .average = text_names_average(name)};
+    c->groups[c->count] =
+        (weights_group){.name = name, .tensors = tensors, .depth = p->depth, .average = text_names_average(name)};
     c->dictionary[c->count++] = p->dictionary;
     return OK;
 }
@@ -120,8 +125,10 @@ status checkpoint_list(checkpoint *c, arena *a, const pickle_value *root, const 
     if (c->count) return OK;
     const char *keys = "";
     for (int64_t i = 0, shown = 0; i < root->count && shown < LISTED && keys; i += 2)
-        if (root->items[i]->kind == PICKLE_TEXT) keys = arena_printf(a, "%s%s%.60s", keys, shown++ ? ", " : "", root->items[i]->text);
-    return FAIL(E_MODEL, "%s: no dictionary of tensors; its keys are %s: save model.state_dict() alone", what, keys && *keys ? keys : "no texts");
+        if (root->items[i]->kind == PICKLE_TEXT)
+            keys = arena_printf(a, "%s%s%.60s", keys, shown++ ? ", " : "", root->items[i]->text);
+    return FAIL(E_MODEL, "%s: no dictionary of tensors; its keys are %s: save model.state_dict() alone", what,
+        keys && *keys ? keys : "no texts");
 }
 
 /* ------------------------------------------------------------------------------------------------ the choice */
@@ -129,7 +136,8 @@ status checkpoint_list(checkpoint *c, arena *a, const pickle_value *root, const 
 /* Place in the list of usual names of the first part; all parts must be usual. */
 static int32_t rank_usual(const char *name)
 {
-    static const char *const usual[] = {"state_dict", "model_state_dict", "model", "net", "network", "params", "weights"};
+    static const char *const usual[] = {
+        "state_dict", "model_state_dict", "model", "net", "network", "params", "weights"};
     enum { COUNT = sizeof usual / sizeof *usual };
     int32_t rank = -1;
     for (const char *part = name; *part;) {
@@ -196,8 +204,10 @@ status checkpoint_choose(checkpoint *c, const char *name, const char *what)
     if (c->named) return OK;
     c->chosen = choose_plain(c);
     if (c->chosen < 0)
-        return FAIL(E_MODEL, "%s: several dictionaries of tensors and none of them called state_dict or model: %s; --weights NAME chooses, or save "
-            "model.state_dict() alone", what, weights_list_groups(c->memory, c->groups, c->count));
+        return FAIL(E_MODEL,
+            "%s: several dictionaries of tensors and none of them called state_dict or model: %s; --weights NAME "
+            "chooses, or save model.state_dict() alone",
+            what, weights_list_groups(c->memory, c->groups, c->count));
     int64_t average = find_average(c, c->chosen);
     if (average >= 0) c->raw = c->chosen, c->chosen = average;
     return OK;

@@ -20,13 +20,6 @@ static bool is_alike(const edge *e, const safetensor *t)
     return s.rank != 4 || (s.dim[2] == t->shape.dim[2] && s.dim[3] == t->shape.dim[3]);
 }
 
-static bool is_counter(const char *name)
-{
-    static const char suffix[] = "num_batches_tracked";
-    size_t length = strlen(name), tail = sizeof suffix - 1;
-    return length >= tail && strcmp(name + length - tail, suffix) == 0;
-}
-
 /* ------------------------------------------------------------------------------------------------ building one candidate */
 
 bool candidate_takes(const candidate *k, const char *key) { return strstr(k->entry->options, key) != NULL; }
@@ -93,7 +86,8 @@ static status rate_options(search *s, candidate *k)
     TRY(rate(s, k));
     for (size_t i = 0; i < sizeof choices / sizeof *choices && !fits_wholly(k); i++) {
         candidate changed = *k;
-        if (!candidate_takes(k, choices[i].key) || config_is_set(s->given, "model", choices[i].key) || k->options == 4) continue;
+        if (!candidate_takes(k, choices[i].key) || config_is_set(s->given, "model", choices[i].key) || k->options == 4)
+            continue;
         changed.key[changed.options] = choices[i].key;
         changed.value[changed.options++] = choices[i].value;
         TRY(rate(s, &changed));
@@ -147,13 +141,16 @@ static status refuse_network(search *s, candidate *best)
         found = arena_printf(&s->memory, "%s%s%.100s", found, i ? ", " : "", s->w->tensors[i].name);
     TRY(candidate_build(s, best, candidate_takes(best, "width") ? SMALLEST_WIDTH : 0, 1, &g));
     for (int64_t i = 0, shown = 0; i < g.edge_count && shown < SHOWN && expected; i++)
-        if (match_is_weight(&g.edges[i])) expected = arena_printf(&s->memory, "%s%s%.100s", expected, shown++ ? ", " : "", g.edges[i].name);
+        if (match_is_weight(&g.edges[i]))
+            expected = arena_printf(&s->memory, "%s%s%.100s", expected, shown++ ? ", " : "", g.edges[i].name);
     graph_free(&g);
     if (!found || !expected) return FAIL_MEMORY(100);
-    return FAIL(E_MODEL, "%s: no network here has such tensors: the nearest is %s with %lld of its %lld by name. The file has %s%s; %s has %s, ... "
-        "Another network comes in as ONNX; a darknet network with its .cfg", s->w->what ? s->w->what : "the file", best->entry->name,
-        (long long)best->matched, (long long)best->wanted, *found ? found : "no tensors", s->w->count > SHOWN ? ", ..." : "", best->entry->name,
-        expected);
+    return FAIL(E_MODEL,
+        "%s: no network here has such tensors: the nearest is %s with %lld of its %lld by name. The file has %s%s; %s "
+        "has %s, ... "
+        "Another network comes in as ONNX; a darknet network with its .cfg",
+        s->w->what ? s->w->what : "the file", best->entry->name, (long long)best->matched, (long long)best->wanted,
+        *found ? found : "no tensors", s->w->count > SHOWN ? ", ..." : "", best->entry->name, expected);
 }
 
 static status search_networks(search *s, candidate *best)
@@ -246,8 +243,9 @@ static status note_others(const search *s, const candidate *k, arena *a, const c
     if (!other) return OK;
     const char *average = taken->average ? ", the average of the weights over the training (EMA)" : "";
     size_t length = strlen(other->text);
-    *note = arena_printf(a, "%s* is taken%s; --weights %.*s takes %s", taken->text, average, length ? (int)length - 1 : 1, length ? other->text : ".",
-        taken->average && !other->average ? "the raw ones" : "the others");
+    *note =
+        arena_printf(a, "%s* is taken%s; --weights %.*s takes %s", taken->text, average, length ? (int)length - 1 : 1,
+            length ? other->text : ".", taken->average && !other->average ? "the raw ones" : "the others");
     return *note ? OK : FAIL_MEMORY(64);
 }
 
@@ -331,7 +329,7 @@ status weights_report_outside(const weights *w, transfer_report *r)
     if (!list) return FAIL_MEMORY((size_t)w->outside_count * sizeof *list);
     if (r->unexpected_count) memcpy(list, r->unexpected, (size_t)r->unexpected_count * sizeof *list);
     for (int64_t i = 0; i < w->outside_count; i++) {
-        if (is_counter(w->outside[i].name)) continue;
+        if (match_is_counter(w->outside[i].name)) continue;
         if (!(list[r->unexpected_count++] = arena_strdup(&r->memory, w->outside[i].name))) return FAIL_MEMORY(64);
     }
     r->unexpected = list;
@@ -346,7 +344,10 @@ static status advise(weights *w, transfer_report *r)
     TRY(config_init(&guess));
     if (weights_match_network(w, &guess, &m) == OK) {
         const spec_model *s = &guess.spec.model;
-        r->advice = m.wanted == m.matched ? arena_printf(&r->memory, "its tensors are those of model.arch=%s model.width=%g", s->arch, s->width) : NULL;
+        r->advice =
+            m.wanted == m.matched
+                ? arena_printf(&r->memory, "its tensors are those of model.arch=%s model.width=%g", s->arch, s->width)
+                : NULL;
     }
     config_free(&guess);
     return OK;

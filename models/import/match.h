@@ -1,10 +1,11 @@
 /* match.h: which of our networks a file's tensors belong to, and what the file says about its images.
  *
- * The network is found by comparing names: every network of models.def is built, small, with each option that changes names or kernels
- * (stem, batch normalisation, biases, projections), and compared with the file's names as they are and under every name map, each behind every
- * prefix that stands in front of names of networks (prefix.h). The best one must share at least half of its tensors; of prefixes that fit alike
- * an average of weights (EMA) is taken. A last layer inside a Sequential (fc.1.weight) is the last layer. The width follows from the shapes. What
- * the user has set stays as it is.
+ * The network is found by comparing names: every network of models.def is built, small, with each option that changes
+ * names or kernels (stem, batch normalisation, biases, projections), and compared with the file's names as they are and
+ * under every name map, each behind every prefix that stands in front of names of networks (prefix.h). The best one
+ * must share at least half of its tensors; of prefixes that fit alike an average of weights (EMA) is taken. A last
+ * layer inside a Sequential (fc.1.weight) is the last layer. The width follows from the shapes. What the user has set
+ * stays as it is.
  *
  *     weights_match m;
  *     TRY(weights_match_network(&w, &config, &m));      // sets model.arch, renames w.tensors
@@ -27,8 +28,8 @@ typedef struct weights_match {
     const char *head_note; /* why the last layer is not there, when the file has more than one layer in its place; "" */
 } weights_match;
 
-/* Leaves in w the tensors behind the prefix, under the network's names; the others are w->outside. E_MODEL: nothing fits; names the nearest
- * network, and a few names of both. Before config_finish. Texts live in w. */
+/* Leaves in w the tensors behind the prefix, under the network's names; the others are w->outside. E_MODEL: nothing
+ * fits; names the nearest network, and a few names of both. Before config_finish. Texts live in w. */
 status weights_match_network(weights *w, config *c, weights_match *m);
 
 /* Entries of a safetensors file's metadata that speak of preprocessing: mean and std (of pixels 0 to 1), crop (pixels), crop_pct,

@@ -1,4 +1,5 @@
-/* The last layer under another name than the network's: whoever puts a dropout in front of it makes fc.1.weight of fc.weight. */
+/* The last layer under another name than the network's: whoever puts a dropout in front of it makes fc.1.weight of
+ * fc.weight. */
 #include <string.h>
 
 #include "core/ops/op.h"
@@ -27,8 +28,8 @@ static const node *find_layer(const graph *g, int32_t output)
     return NULL;
 }
 
-/* Length of the first parts of the layer's name that no other layer's name begins with: "classifier" of classifier.1.weight in SqueezeNet,
- * "classifier.6" in VGG. 0: none. */
+/* Length of the first parts of the layer's name that no other layer's name begins with: "classifier" of
+ * classifier.1.weight in SqueezeNet, "classifier.6" in VGG. 0: none. */
 static size_t find_region(const graph *g, const node *layer, const char *weight)
 {
     const char *end = strrchr(weight, '.');
@@ -100,7 +101,8 @@ status match_head(const graph *g, name_set *set, arena *a, int64_t *matched, con
         TRY(look_around(&r, a, set, weight, length));
         if (!*r.names) continue;
         if (!is_one_layer(&r)) {
-            *note = arena_printf(a, "its last layer %.*s is more than one layer (%s), which is none of Graft's", (int)length, weight, r.names);
+            *note = arena_printf(a, "its last layer %.*s is more than one layer (%s), which is none of Graft's",
+                (int)length, weight, r.names);
             if (!*note) return FAIL_MEMORY(length);
             continue;
         }

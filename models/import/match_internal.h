@@ -34,7 +34,8 @@ typedef struct name_sets {
 status name_sets_make(name_sets *sets, arena *a, const weights *w, const char **known, int64_t known_count);
 /* NULL: not there. */
 const safetensor *name_set_find(const name_set *set, const char *name);
-/* Is a, which has `matched` of what is wanted, a better choice than b? More tensors, then an average of weights, then the shorter prefix. */
+/* Is a, which has `matched` of what is wanted, a better choice than b? More tensors, then an average of weights, then
+ * the shorter prefix. */
 bool name_set_is_better(const name_set *a, int64_t matched, const name_set *b, int64_t b_matched);
 void name_set_sort(name_set *set);
 
@@ -55,16 +56,18 @@ typedef struct candidate {
 } candidate;
 
 bool match_is_weight(const edge *e);
+bool match_is_counter(const char *name); /* num_batches_tracked: nobody wants it */
 bool candidate_takes(const candidate *k, const char *key);
 /* g stays empty when the options do not go together. width 0: as given. */
 status candidate_build(const search *s, const candidate *k, double width, int64_t classes, graph *g);
 
-/* The width with the fewest tensors of another shape, heads aside: the usual ones, and those that the shapes suggest. What the user has set stays;
- * when it does not fit and another one does, *fitting is that one, else 0. */
+/* The width with the fewest tensors of another shape, heads aside: the usual ones, and those that the shapes suggest.
+ * What the user has set stays; when it does not fit and another one does, *fitting is that one, else 0. */
 status match_width(const search *s, const candidate *k, double *width, double *fitting);
 
-/* A last layer that the file keeps inside a Sequential (fc.1.weight), or without one (classifier.weight, where the network has classifier.1.weight),
- * gets the name that the network has, if nothing else stands there. *matched grows by the tensors renamed. *note: what else stands there; "". */
+/* A last layer that the file keeps inside a Sequential (fc.1.weight), or without one (classifier.weight, where the
+ * network has classifier.1.weight), gets the name that the network has, if nothing else stands there. *matched grows by
+ * the tensors renamed. *note: what else stands there; "". */
 status match_head(const graph *g, name_set *set, arena *a, int64_t *matched, const char **note);
 
 #endif

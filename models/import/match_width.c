@@ -38,10 +38,12 @@ static void add(double *widths, int32_t *count, double width)
     widths[(*count)++] = width;
 }
 
-/* The usual ones, then what the rows of convolutions are to those of the full network, the last layers first: they are rounded least. */
+/* The usual ones, then what the rows of convolutions are to those of the full network, the last layers first: they are
+ * rounded least. */
 static status list_widths(const search *s, const candidate *k, double *widths, int32_t *count)
 {
-    static const double usual[] = {1, 0.25, 0.5, 0.75, 0.35, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.3, 1.4, 1.5, 2, 4};
+    static const double usual[] = {
+        1, 0.25, 0.5, 0.75, 0.35, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.2, 1.3, 1.4, 1.5, 2, 4};
     graph g;
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) add(widths, count, usual[i]);
     TRY(candidate_build(s, k, 1, 1, &g));
@@ -49,7 +51,8 @@ static status list_widths(const search *s, const candidate *k, double *widths, i
         const edge *e = &g.edges[i];
         const safetensor *t = match_is_weight(e) && e->layout == LAYOUT_OIHW ? name_set_find(k->set, e->name) : NULL;
         shape want = layout_file_shape(e);
-        if (t && t->shape.rank == 4 && want.rank == 4 && want.dim[0] > 1) add(widths, count, (double)t->shape.dim[0] / (double)want.dim[0]);
+        if (t && t->shape.rank == 4 && want.rank == 4 && want.dim[0] > 1)
+            add(widths, count, (double)t->shape.dim[0] / (double)want.dim[0]);
     }
     graph_free(&g);
     return OK;

@@ -3,7 +3,7 @@
 
 #include "models/import/match_internal.h"
 
-static bool is_counter(const char *name)
+bool match_is_counter(const char *name)
 {
     static const char suffix[] = "num_batches_tracked";
     size_t length = strlen(name), tail = sizeof suffix - 1;
@@ -28,7 +28,7 @@ static status make_set(name_set *set, arena *a, const weights *w, const name_pre
     for (int64_t i = 0; i < w->count; i++) {
         const safetensor *t = &w->tensors[i];
         named_tensor *n = &set->by_name[set->count];
-        if (strncmp(t->name, prefix->text, length) != 0 || is_counter(t->name)) continue;
+        if (strncmp(t->name, prefix->text, length) != 0 || match_is_counter(t->name)) continue;
         n->tensor = t;
         TRY(names_map(map, a, t->name + length, &n->name));
         set->count++;

@@ -48,7 +48,8 @@ static int by_names(const void *a, const void *b)
     return strcmp(x->text, y->text);
 }
 
-static status collect(const safetensor *tensors, int64_t count, const char *const *known, int64_t known_count, vote **votes, int64_t *vote_count)
+static status collect(const safetensor *tensors, int64_t count, const char *const *known, int64_t known_count,
+    vote **votes, int64_t *vote_count)
 {
     int64_t capacity = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -81,8 +82,8 @@ static status summarise(arena *a, const vote *votes, int64_t count, name_prefix 
     return OK;
 }
 
-status prefixes_find(arena *a, const safetensor *tensors, int64_t count, const char *const *known, int64_t known_count, name_prefix *list,
-    int32_t *found)
+status prefixes_find(arena *a, const safetensor *tensors, int64_t count, const char *const *known, int64_t known_count,
+    name_prefix *list, int32_t *found)
 {
     vote *votes = NULL;
     name_prefix *all = NULL;

@@ -7,7 +7,8 @@
 #include "models/import/weights.h"
 #include "models/import/zip.h"
 
-/* One text may be the name of every tensor, however long it is: without a limit the work would grow faster than the file. */
+/* One text may be the name of every tensor, however long it is: without a limit the work would grow faster than the
+ * file. */
 enum { MAX_NAME = 512 };
 
 typedef struct reader {
@@ -79,7 +80,8 @@ static status find_storage(const reader *r, const char *name, const pickle_value
 {
     char path[MAX_NAME];
     if (strnlen(r->folder, MAX_NAME) + strnlen(storage->text, MAX_NAME) + 6 > sizeof path)
-        return FAIL(E_MODEL, "%s: %s: the name of its storage is too long: with its folder at most %d bytes", r->what, name, MAX_NAME - 6);
+        return FAIL(E_MODEL, "%s: %s: the name of its storage is too long: with its folder at most %d bytes", r->what,
+            name, MAX_NAME - 6);
     snprintf(path, sizeof path, "%sdata/%s", r->folder, storage->text);
     const zip_member *m = zip_find(&r->zip, path);
     if (!m) return FAIL(E_MODEL, "%s: %s: %s is not in the archive", r->what, name, path);
@@ -133,13 +135,15 @@ static status refuse_twins(const reader *r)
 static status read_state(reader *r, const pickle_value *d, int64_t most)
 {
     if (most > SAFETENSORS_MAX_TENSORS)
-        return FAIL(E_MODEL, "%s: %lld tensors: at most %d are read", r->what, (long long)most, SAFETENSORS_MAX_TENSORS);
+        return FAIL(
+            E_MODEL, "%s: %lld tensors: at most %d are read", r->what, (long long)most, SAFETENSORS_MAX_TENSORS);
     r->tensors = ARENA_ARRAY(r->memory, safetensor, most);
     if (!r->tensors) return FAIL_MEMORY((size_t)most * sizeof *r->tensors);
     for (int64_t i = 0; i < d->count; i += 2) {
         if (d->items[i]->kind != PICKLE_TEXT || d->items[i + 1]->kind != PICKLE_TENSOR) continue;
         if (strnlen(d->items[i]->text, MAX_NAME) == MAX_NAME)
-            return FAIL(E_MODEL, "%s: a tensor's name of %d bytes or more: %.60s...", r->what, MAX_NAME, d->items[i]->text);
+            return FAIL(
+                E_MODEL, "%s: a tensor's name of %d bytes or more: %.60s...", r->what, MAX_NAME, d->items[i]->text);
         TRY(read_tensor(r, d->items[i]->text, d->items[i + 1], &r->tensors[r->count]));
         r->count++;
     }
@@ -186,11 +190,13 @@ static status find_note(arena *a, const checkpoint *c, const char **note)
 {
     *note = "";
     if (c->raw < 0 && c->passed >= 0)
-        *note = arena_printf(a, "%s is not taken: an average of the weights (EMA) of %lld tensors, of the %lld here", c->groups[c->passed].name,
-            (long long)c->groups[c->passed].tensors, (long long)c->groups[c->chosen].tensors);
+        *note = arena_printf(a, "%s is not taken: an average of the weights (EMA) of %lld tensors, of the %lld here",
+            c->groups[c->passed].name, (long long)c->groups[c->passed].tensors,
+            (long long)c->groups[c->chosen].tensors);
     if (c->raw < 0) return *note ? OK : FAIL_MEMORY(64);
     const char *raw = c->groups[c->raw].name;
-    *note = arena_printf(a, "%s is taken, the average of the weights over the training (EMA); --weights %s takes the raw ones",
+    *note = arena_printf(a,
+        "%s is taken, the average of the weights over the training (EMA); --weights %s takes the raw ones",
         c->groups[c->chosen].name, *raw ? raw : ".");
     return *note ? OK : FAIL_MEMORY(strlen(raw));
 }
@@ -205,11 +211,14 @@ static status refuse_archive(const reader *r)
     };
     for (int64_t i = 0; i < r->zip.count; i++)
         for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-            if (ends_with(r->zip.members[i].name, known[k].suffix)) return FAIL(E_MODEL, "%s: %s", r->what, known[k].what);
-    return FAIL(E_MODEL, "%s: a ZIP archive without NAME/data.pkl: not written by torch.save; if weights are in it, unpack it", r->what);
+            if (ends_with(r->zip.members[i].name, known[k].suffix))
+                return FAIL(E_MODEL, "%s: %s", r->what, known[k].what);
+    return FAIL(E_MODEL,
+        "%s: a ZIP archive without NAME/data.pkl: not written by torch.save; if weights are in it, unpack it", r->what);
 }
 
-status pytorch_read(arena *a, const uint8_t *bytes, size_t count, const char *what, const char *name, pytorch_weights *w)
+status pytorch_read(
+    arena *a, const uint8_t *bytes, size_t count, const char *what, const char *name, pytorch_weights *w)
 {
     reader r = {.memory = a, .what = what, .file_bytes = count};
     const pickle_value *root;

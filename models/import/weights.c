@@ -52,8 +52,10 @@ static status detect(const file_map *m, const char *path, weights_kind *kind)
     else if (is_darknet(m)) *kind = WEIGHTS_DARKNET;
     else {
         const char *known = disguise_of(m->data, m->bytes);
-        return FAIL(E_MODEL, "%s: %s", path, known ? known
-            : "none of the known kinds: model or engine of Graft, safetensors, PyTorch (ZIP form), ONNX, darknet weights");
+        return FAIL(E_MODEL, "%s: %s", path,
+            known ? known
+                  : "none of the known kinds: model or engine of Graft, safetensors, PyTorch (ZIP form), ONNX, darknet "
+                    "weights");
     }
     return OK;
 }
@@ -83,8 +85,8 @@ const char *weights_list_groups(arena *a, const weights_group *groups, int64_t c
     enum { LISTED = 6 };
     const char *list = "";
     for (int64_t i = 0; i < count && i < LISTED && list; i++)
-        list = arena_printf(a, "%s%s%.100s (%lld tensors)", list, i ? ", " : "", *groups[i].name ? groups[i].name : "the file itself",
-            (long long)groups[i].tensors);
+        list = arena_printf(a, "%s%s%.100s (%lld tensors)", list, i ? ", " : "",
+            *groups[i].name ? groups[i].name : "the file itself", (long long)groups[i].tensors);
     if (list && count > LISTED) list = arena_printf(a, "%s and %lld more", list, (long long)(count - LISTED));
     return list ? list : "";
 }
@@ -93,7 +95,8 @@ status weights_take_prefix(weights *w, const char *prefix)
 {
     size_t length = strlen(prefix);
     int64_t inside = 0, outside = w->outside_count;
-    safetensor *in = ARENA_ARRAY(&w->memory, safetensor, w->count), *out = ARENA_ARRAY(&w->memory, safetensor, w->outside_count + w->count);
+    safetensor *in = ARENA_ARRAY(&w->memory, safetensor, w->count),
+               *out = ARENA_ARRAY(&w->memory, safetensor, w->outside_count + w->count);
     const char *whole = arena_printf(&w->memory, "%s%s", w->prefix ? w->prefix : "", prefix);
     if (!in || !out || !whole) return FAIL_MEMORY((size_t)w->count * sizeof *in);
     if (outside) memcpy(out, w->outside, (size_t)outside * sizeof *out);
@@ -140,8 +143,9 @@ static status choose_beginning(weights *w, const char *name)
     for (int64_t i = 0; i < w->count; i++)
         if (strncmp(w->tensors[i].name, prefix, strlen(prefix)) == 0) return weights_take_prefix(w, prefix);
     const char *beginnings = list_beginnings(w);
-    return FAIL(E_USAGE, "%s: --weights %s: no dictionary of it and no tensor's name begins so; %s%s%s%s%s", w->what, name,
-        w->group_count ? "it has " : "", w->group_count ? weights_list_groups(&w->memory, w->groups, w->group_count) : "",
+    return FAIL(E_USAGE, "%s: --weights %s: no dictionary of it and no tensor's name begins so; %s%s%s%s%s", w->what,
+        name, w->group_count ? "it has " : "",
+        w->group_count ? weights_list_groups(&w->memory, w->groups, w->group_count) : "",
         w->group_count && *beginnings ? "; " : "", *beginnings ? "names begin with " : "", beginnings);
 }
 
@@ -183,7 +187,8 @@ static status open_kind(weights *w, const char *path, const char *name)
     case WEIGHTS_ONNX:
     case WEIGHTS_DARKNET:
     case WEIGHTS_ENGINE:
-        return FAIL(E_MODEL, "%s: %s: its tensors have no names that could be matched; graft import makes a model of it", path,
+        return FAIL(E_MODEL,
+            "%s: %s: its tensors have no names that could be matched; graft import makes a model of it", path,
             weights_kind_name(w->kind));
     }
     return name && !named ? choose_beginning(w, name) : OK;

@@ -5,9 +5,9 @@
  *     for (int64_t i = 0; i < w.count; i++) use(&w.tensors[i]);
  *     weights_close(&w);
  *
- * PyTorch: the ZIP form of torch.save (since 1.6). The dictionary of tensors may stand alone or in a checkpoint, beside others: checkpoint.h says
- * which one is taken. Strided views are made contiguous. Names are the file's; what stands in front of all that fit a network (module.,
- * model., _orig_mod.module., ...) match.h takes off.
+ * PyTorch: the ZIP form of torch.save (since 1.6). The dictionary of tensors may stand alone or in a checkpoint, beside
+ * others: checkpoint.h says which one is taken. Strided views are made contiguous. Names are the file's; what stands in
+ * front of all that fit a network (module., model., _orig_mod.module., ...) match.h takes off.
  */
 #ifndef GRAFT_MODELS_IMPORT_WEIGHTS_H
 #define GRAFT_MODELS_IMPORT_WEIGHTS_H
@@ -25,7 +25,8 @@ typedef enum weights_kind {
 
 const char *weights_kind_name(weights_kind kind); /* "PyTorch" */
 
-/* E_MODEL: none of these; what is known of other programs, git-lfs pointers and web pages are named (core/base/disguise.h). E_IO. */
+/* E_MODEL: none of these; what is known of other programs, git-lfs pointers and web pages are named
+ * (core/base/disguise.h). E_IO. */
 status weights_detect(const char *path, weights_kind *kind);
 
 /* One dictionary of tensors in a checkpoint. */
@@ -41,7 +42,8 @@ typedef struct weights {
     const char *what;           /* the path, for messages */
     const safetensor *tensors;  /* [count] data may be unaligned */
     int64_t count;
-    const safetensor *outside;  /* [outside_count] not under the prefix that was taken off the others, with their whole names */
+    const safetensor
+        *outside; /* [outside_count] not under the prefix that was taken off the others, with their whole names */
     int64_t outside_count;
     bool whole_names;           /* nothing is to be taken off names: the user chose "." */
     const char *prefix;         /* "model.module." that was taken off; "" */
@@ -53,9 +55,10 @@ typedef struct weights {
     file_map map;   /* PYTORCH */
 } weights;
 
-/* GRAFT (checksums verified), SAFETENSORS, PYTORCH; E_MODEL for other kinds and for what is damaged. name: which of several weights, by the name of
- * their dictionary or by the beginning of their tensors' names ("teacher"; ".": what has no prefix); NULL: checkpoint.h chooses; E_USAGE with those there are when there are
- * no such ones. w is initialised by the call. */
+/* GRAFT (checksums verified), SAFETENSORS, PYTORCH; E_MODEL for other kinds and for what is damaged. name: which of
+ * several weights, by the name of their dictionary or by the beginning of their tensors' names ("teacher"; ".": what
+ * has no prefix); NULL: checkpoint.h chooses; E_USAGE with those there are when there are no such ones. w is
+ * initialised by the call. */
 status weights_open(weights *w, const char *path, const char *name);
 void weights_close(weights *w); /* accepts a zeroed one */
 
@@ -71,7 +74,8 @@ typedef struct pytorch_weights {
     bool named;                  /* chosen is the group called `name` */
     const char *note;
 } pytorch_weights;
-status pytorch_read(arena *a, const uint8_t *bytes, size_t count, const char *what, const char *name, pytorch_weights *w);
+status pytorch_read(
+    arena *a, const uint8_t *bytes, size_t count, const char *what, const char *name, pytorch_weights *w);
 
 /* "state_dict (62 tensors), state_dict_ema (62 tensors)", in a. */
 const char *weights_list_groups(arena *a, const weights_group *groups, int64_t count);

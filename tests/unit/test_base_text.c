@@ -1,5 +1,6 @@
-/* Text that a file brought, on its way to a terminal: in messages, log lines, JSON and names of graphs. Which characters are control characters say
- * ECMA-48 (C0, DEL, C1) and Unicode 15's Bidi_Control and Line_Break properties; their UTF-8 is spelt out by hand. */
+/* Text that a file brought, on its way to a terminal: in messages, log lines, JSON and names of graphs. Which
+ * characters are control characters say ECMA-48 (C0, DEL, C1) and Unicode 15's Bidi_Control and Line_Break properties;
+ * their UTF-8 is spelt out by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,14 +17,27 @@
 #include "core/graph/graph.h"
 
 static const char *const cases[][2] = {
-    {"", ""}, {"layer1.0.conv1.weight", "layer1.0.conv1.weight"}, {"a b~!", "a b~!"},
-    {"\x1b[2Jx", "?[2Jx"}, {"a\nb\tc\rd\x7f", "a?b?c?d?"}, {"\a\b\x01", "???"},
-    {"\xc2\x9b" "2J", "?2J"}, {"\xc2\x80\xc2\x9f", "??"}, {"\x9b" "2J\x85", "?2J?"},           /* C1, as UTF-8 and bare */
-    {"\xe2\x80\xae" "gpj", "?gpj"}, {"\xe2\x81\xa6x\xe2\x81\xa9", "?x?"},                        /* U+202E, U+2066, U+2069 */
-    {"a\xe2\x80\xa8" "b\xe2\x80\xa9", "a?b?"},                                                   /* U+2028, U+2029 */
-    {"\xc3\xa4\xc2\xa0\xe2\x82\xac\xe2\x80\x93\xf0\x9f\x90\x88", "\xc3\xa4\xc2\xa0\xe2\x82\xac\xe2\x80\x93\xf0\x9f\x90\x88"},
-    {"\xc3\x89t\xc3\x9f", "\xc3\x89t\xc3\x9f"},                                                  /* continuation bytes that look like C1 */
-    {"caf\xe9", "caf\xe9"}, {"\xe9\x1b", "\xe9?"}, {"\xf0\x9f\x90", "\xf0??"}, {"\xc2", "\xc2"}, /* Latin-1, cut sequences */
+    {"", ""}, {"layer1.0.conv1.weight", "layer1.0.conv1.weight"}, {"a b~!", "a b~!"}, {"\x1b[2Jx", "?[2Jx"},
+    {"a\nb\tc\rd\x7f", "a?b?c?d?"}, {"\a\b\x01", "???"},
+    {"\xc2\x9b"
+     "2J",
+        "?2J"},
+    {"\xc2\x80\xc2\x9f", "??"},
+    {"\x9b"
+     "2J\x85",
+        "?2J?"}, /* C1, as UTF-8 and bare */
+    {"\xe2\x80\xae"
+     "gpj",
+        "?gpj"},
+    {"\xe2\x81\xa6x\xe2\x81\xa9", "?x?"}, /* U+202E, U+2066, U+2069 */
+    {"a\xe2\x80\xa8"
+     "b\xe2\x80\xa9",
+        "a?b?"}, /* U+2028, U+2029 */
+    {"\xc3\xa4\xc2\xa0\xe2\x82\xac\xe2\x80\x93\xf0\x9f\x90\x88",
+        "\xc3\xa4\xc2\xa0\xe2\x82\xac\xe2\x80\x93\xf0\x9f\x90\x88"},
+    {"\xc3\x89t\xc3\x9f", "\xc3\x89t\xc3\x9f"}, /* continuation bytes that look like C1 */
+    {"caf\xe9", "caf\xe9"}, {"\xe9\x1b", "\xe9?"}, {"\xf0\x9f\x90", "\xf0??"},
+    {"\xc2", "\xc2"}, /* Latin-1, cut sequences */
 };
 
 static void replaces_what_a_terminal_obeys(void **state)
@@ -106,8 +120,11 @@ static void names_of_graphs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replaces_what_a_terminal_obeys), cmocka_unit_test(messages_are_one_line), cmocka_unit_test(log_lines_are_one_line),
-        cmocka_unit_test(json_escapes), cmocka_unit_test(names_of_graphs),
+        cmocka_unit_test(replaces_what_a_terminal_obeys),
+        cmocka_unit_test(messages_are_one_line),
+        cmocka_unit_test(log_lines_are_one_line),
+        cmocka_unit_test(json_escapes),
+        cmocka_unit_test(names_of_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

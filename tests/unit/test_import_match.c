@@ -111,7 +111,8 @@ static void check_renamed(const char *arch, const char *prefix, const char *head
     assert_int_equal(m.classes, whole ? 7 : 0);
     assert_string_equal(w.prefix, prefix);
     assert_int_equal(w.outside_count, *prefix ? 2 : 0);
-    for (int64_t i = 0; i < w.count && whole && *prefix; i++) assert_true(graph_find_edge(&g, w.tensors[i].name) != EDGE_NONE);
+    for (int64_t i = 0; i < w.count && whole && *prefix; i++)
+        assert_true(graph_find_edge(&g, w.tensors[i].name) != EDGE_NONE);
     arena_free(&w.memory);
     arena_free(&a);
     graph_free(&g);
@@ -130,15 +131,16 @@ static void test_prefixes_and_heads(void **state)
     check_renamed("mobilenet_v2", "module.module.", "classifier.1.", "classifier.", true);
     check_renamed("mobilenet_v2", "encoder.", "classifier.1.", "classifier.3.", true);
     check_renamed("googlenet", "x.", "fc.", "fc.2.", true);
-    check_renamed("vgg16", "model.", "classifier.6.", "classifier.7.", false); /* beside other layers there: not known to be the last */
+    check_renamed("vgg16", "model.", "classifier.6.", "classifier.7.",
+        false); /* beside other layers there: not known to be the last */
 }
 
 /* Words as people write them; found by looking, there is no standard. */
 static void test_average_names(void **state)
 {
     (void)state;
-    static const char *const yes[] = {"ema", "state_dict_ema", "model_ema", "ema_model.module.", "model.EMA", "params_ema", "emaModel", "modelEMA",
-        "EMAModel", "ema-weights", "ema0"};
+    static const char *const yes[] = {"ema", "state_dict_ema", "model_ema", "ema_model.module.", "model.EMA",
+        "params_ema", "emaModel", "modelEMA", "EMAModel", "ema-weights", "ema0"};
     static const char *const no[] = {"", "schema", "cinema.", "email", "emanate", "demand", "lemma", "state_dict"};
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         if (!text_names_average(yes[i])) fail_msg("%s", yes[i]);
@@ -291,9 +293,16 @@ static void test_own_yields(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prefixes_and_heads), cmocka_unit_test(test_average_names), cmocka_unit_test(test_own), cmocka_unit_test(test_own_yields),
-        cmocka_unit_test(test_every_network), cmocka_unit_test(test_options), cmocka_unit_test(test_nothing_fits), cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_metadata_refuses), cmocka_unit_test(test_metadata_yields),
+        cmocka_unit_test(test_prefixes_and_heads),
+        cmocka_unit_test(test_average_names),
+        cmocka_unit_test(test_own),
+        cmocka_unit_test(test_own_yields),
+        cmocka_unit_test(test_every_network),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_nothing_fits),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_metadata_refuses),
+        cmocka_unit_test(test_metadata_yields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
