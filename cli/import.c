@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/import_darknet.h"
 #include "cli/import_onnx.h"
+#include "core/base/text.h"
 #include "core/data/dataset.h"
 #include "core/train/init.h"
 #include "core/train/prepare.h"
@@ -259,7 +260,7 @@ static status save(job *j)
     json_writer_free(&info);
     TRY(result);
     hash128_hex(j->m.file_hash, hash);
-    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", j->output, network_name(j),
+    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", text_printable(&c->memory, j->output), network_name(j),
         (long long)j->class_count, (long long)graph_param_count(&j->m.graph));
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);

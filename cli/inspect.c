@@ -139,7 +139,7 @@ status inspect_graph(cli_context *c, const graph *g, const char *title, bool is_
     if (cli_is_given(c, "--layers") || c->json) list_layers(c, g);
     if (!picture) return OK;
     TRY(draw_graph(g, title, picture));
-    cli_print(c, "drew          %s\n", picture);
+    cli_print(c, "drew          %s\n", text_printable(&c->memory, picture));
     inspect_put_text(c, "graph", picture);
     return OK;
 }
@@ -150,7 +150,7 @@ static status inspect_model(cli_context *c, const char *path)
     char hash[33];
     TRY(model_load(&m, path));
     hash128_hex(m.file_hash, hash);
-    cli_print(c, "%s: Graft model\nhash          %s\n", path, hash);
+    cli_print(c, "%s: Graft model\nhash          %s\n", text_printable(&c->memory, path), hash);
     inspect_put_text(c, "kind", "model");
     inspect_put_text(c, "hash", hash);
     inspect_classes(c, m.class_name, m.class_count);
@@ -193,7 +193,7 @@ static status inspect_engine(cli_context *c, const char *path)
     char source[33];
     TRY(engine_load(&e, path));
     hash128_hex(e.source_hash, source);
-    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", path, engine_precision_name(e.precision), e.source_name, source);
+    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", text_printable(&c->memory, path), engine_precision_name(e.precision), e.source_name, source);
     inspect_put_text(c, "kind", "engine");
     inspect_put_text(c, "source", e.source_name);
     inspect_put_text(c, "source_hash", source);

@@ -67,7 +67,7 @@ static status inspect_named(cli_context *c, const char *path)
 {
     weights w;
     TRY(weights_open(&w, path, cli_value(c, "--weights")));
-    cli_print(c, "%s: %s, %lld tensors\n", path, weights_kind_name(w.kind), (long long)w.count);
+    cli_print(c, "%s: %s, %lld tensors\n", text_printable(&c->memory, path), weights_kind_name(w.kind), (long long)w.count);
     if (w.group_count > 1)
         cli_print(c, "weights       %s\n",
             text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
@@ -99,7 +99,7 @@ static status inspect_onnx(cli_context *c, const char *path)
     if (o.preprocess.height == 0) o.preprocess.height = 224;
     if (o.preprocess.channels == 0) o.preprocess.channels = 3;
     TRY(onnx_import(&m, path, &o, &r));
-    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes,
+    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", text_printable(&c->memory, path), (long long)r.opset, (long long)r.nodes,
         *r.producer ? ", made by " : "", text_printable(&c->memory, r.producer));
     inspect_put_text(c, "kind", "onnx");
     inspect_put_text(c, "producer", r.producer);
@@ -130,8 +130,8 @@ static status inspect_darknet(cli_context *c, const char *path)
     if (map.bytes >= header) memcpy(&seen, map.data + sizeof version, header - sizeof version);
     long long numbers = map.bytes >= header ? (long long)((map.bytes - header) / 4) : 0;
     file_map_close(&map);
-    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %lld numbers\n", path, version[0], version[1], version[2],
-        (unsigned long long)seen, numbers);
+    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %lld numbers\n", text_printable(&c->memory, path), version[0],
+        version[1], version[2], (unsigned long long)seen, numbers);
     inspect_put_text(c, "kind", "darknet");
     inspect_put_int(c, "elements", numbers);
     if (!cfg_path) {

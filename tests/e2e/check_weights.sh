@@ -101,6 +101,11 @@ for file in evil.safetensors evil.pth evil_other.pth evil_keys.pth; do
     ok "--weights of $file shows none" clean import "$file" --weights none
 done
 
+odd=$files/$'odd\nwrote fine \e[1m.pth'
+cp "$files/ema_timm.pth" "$odd"
+ok "a file's own name shows no control characters" clean "$graft" inspect "$odd"
+ok "nor when it is imported" clean "$graft" import "$odd"
+
 # ---- work beyond the file's size: half a gigabyte of addresses and ten seconds of processor time are a hundred times what is needed
 bounded() { (ulimit -v 600000 -t 10 && exec "$@"); }
 for case in "bomb_self.pth:no dictionary of tensors" "bomb_layers.pth:no dictionary of tensors" "bomb_keys.pth:no dictionary of tensors" "bomb_values.pth:more than 524288 values" \

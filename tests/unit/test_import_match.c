@@ -4,7 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -133,6 +135,69 @@ static void test_prefixes_and_heads(void **state)
     check_renamed("googlenet", "x.", "fc.", "fc.2.", true);
     check_renamed("vgg16", "model.", "classifier.6.", "classifier.7.",
         false); /* beside other layers there: not known to be the last */
+}
+
+static void build_width(graph *g, config *c, const char *width)
+{
+    assert_int_equal(config_init(c), OK);
+    set(c, "arch", "resnet10");
+    set(c, "width", width);
+    assert_int_equal(models_set_defaults(c), OK);
+    assert_int_equal(models_build(g, &c->spec.model, 7), OK);
+}
+
+/* model.pretrained: weights behind a prefix, the last layer in a Sequential, raw ones beside their average; into the network they are of, and into
+ * one of another width. */
+static void test_transfer_into_a_graph(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/graft-transfer-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    config c[2];
+    graph g, other;
+    arena a = {0};
+    safetensor *list;
+    build_width(&g, &c[0], "0.25");
+    build_width(&other, &c[1], "0.5");
+    int64_t count = list_tensors(&a, &g, &list), all_count = 0;
+    safetensor *all = ARENA_ARRAY(&a, safetensor, 2 * count + 1);
+    for (int average = 0; average < 2; average++)
+        for (int64_t i = 0; i < count; i++) {
+            safetensor t = list[i];
+            int64_t values = shape_count(t.shape);
+            float *data = ARENA_ARRAY(&a, float, values);
+            for (int64_t k = 0; k < values; k++) data[k] = average ? 2 : 1;
+            const char *rest = strncmp(t.name, "fc.", 3) == 0 ? arena_printf(&a, "fc.1.%s", t.name + 3) : t.name;
+            t.name = arena_printf(&a, "%s%s", average ? "ema_net." : "net.", rest);
+            t.data = (const uint8_t *)data, t.bytes = (size_t)values * sizeof *data;
+            all[all_count++] = t;
+        }
+    const float loss = 3;
+    all[all_count++] = (safetensor){"criterion.weight", DTYPE_F32, {1, {1}}, (const uint8_t *)&loss, sizeof loss};
+    assert_int_equal(safetensors_write(path, all, all_count, NULL, 0, NULL), OK);
+    transfer_report r;
+    if (weights_transfer(&g, path, &r) != OK) fail_msg("%s", status_message());
+    assert_int_equal(r.loaded_count, count);
+    assert_int_equal(r.missing_count + r.reshaped_count, 0);
+    assert_int_equal(r.unexpected_count, count + 1);
+    assert_non_null(strstr(r.note, "ema_net.* is taken, the average"));
+    assert_non_null(strstr(r.note, "--weights net takes the raw ones"));
+    assert_null(r.advice);
+    for (int64_t i = 0; i < g.edge_count; i++)
+        if (g.edges[i].kind == EDGE_PARAM) assert_true(*(const float *)g.edges[i].data == 2);
+    transfer_report_free(&r);
+    assert_int_equal(weights_transfer(&other, path, &r), OK);
+    assert_true(r.reshaped_count > count / 2);
+    assert_non_null(r.advice);
+    assert_non_null(strstr(r.advice, "model.arch=resnet10 model.width=0.25"));
+    transfer_report_free(&r);
+    unlink(path);
+    close(fd);
+    graph_free(&g);
+    graph_free(&other);
+    for (int i = 0; i < 2; i++) config_free(&c[i]);
+    arena_free(&a);
 }
 
 /* Words as people write them; found by looking, there is no standard. */
@@ -294,7 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefixes_and_heads),
-        cmocka_unit_test(test_average_names),
+        cmocka_unit_test(test_average_names), cmocka_unit_test(test_transfer_into_a_graph),
         cmocka_unit_test(test_own),
         cmocka_unit_test(test_own_yields),
         cmocka_unit_test(test_every_network),
