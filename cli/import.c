@@ -287,6 +287,10 @@ static status import_any(job *j)
     j->path = j->c->arguments[0];
     TRY(choose_output(j));
     TRY(weights_detect(j->path, &j->kind));
+    bool several = j->kind == WEIGHTS_SAFETENSORS || j->kind == WEIGHTS_PYTORCH;
+    if (cli_is_given(j->c, "--weights") && !several)
+        return FAIL(E_USAGE, "--weights chooses among the tensors of a PyTorch or safetensors file; %s is %s", j->path,
+            weights_kind_name(j->kind));
     switch (j->kind) {
     case WEIGHTS_SAFETENSORS:
     case WEIGHTS_PYTORCH:

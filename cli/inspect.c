@@ -218,6 +218,9 @@ static status run(cli_context *c)
     if (!file_exists(path)) return FAIL(E_IO, "%s: no such file", path);
     weights_kind kind;
     TRY(weights_detect(path, &kind));
+    if (cli_is_given(c, "--weights") && kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_PYTORCH)
+        return FAIL(E_USAGE, "--weights chooses among the tensors of a PyTorch or safetensors file; %s is %s", path,
+            weights_kind_name(kind));
     if (kind == WEIGHTS_ENGINE) return inspect_engine(c, path);
     return kind == WEIGHTS_GRAFT ? inspect_model(c, path) : inspect_foreign(c, path, kind);
 }

@@ -68,6 +68,9 @@ says 4 "generator (62 tensors), discriminator (62 tensors); --weights NAME choos
 says 2 "it has state_dict (62 tensors), state_dict_ema (62 tensors)" import ema_timm.pth --weights none
 says 2 "names begin with student, teacher" import two.safetensors --weights none
 
+says 2 "is darknet weights" import tiny.weights --weights none
+says 2 "is darknet weights" "$graft" inspect "$files/tiny.weights" --weights none
+
 # ---- widths
 says 0 "62 loaded, 0 missing, 0 unexpected, 0 of another shape" import wide.pth
 says 4 "all fit with model.width=0.0625" import plain.safetensors model.width=0.5
