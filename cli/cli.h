@@ -107,7 +107,8 @@ status cli_check_output(const cli_context *c, const char *path);
 /* For CLI_SPEC_OPEN: checks the spec as a whole. E_USAGE with all mistakes. */
 status cli_finish_spec(cli_context *c);
 
-/* To stdout, unless --json was given. */
+/* To stdout, unless --json was given. Control characters become '?', but for line breaks: text that a file brought goes
+ * through text_printable. */
 void cli_print(const cli_context *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* What `print` writes: to stdout, or with --json as the member "text". */

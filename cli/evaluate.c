@@ -49,12 +49,12 @@ static status warn_of_preprocess(cli_context *c, const preprocess *own, const bo
     return OK;
 }
 
-static status finish_spec(cli_context *c, const network *n)
+static status finish_spec(cli_context *c, const network *n, const char *path)
 {
     bool asked[5];
     char channels[8];
     for (int k = 0; k < 5; k++) asked[k] = config_is_set(&c->config, "data", fixed_keys[k]);
-    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model data train"));
+    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model data train", path));
     snprintf(channels, sizeof channels, "%d", (int)n->preprocess->channels);
     TRY(config_set(&c->config, "model", "channels", channels, "the network"));
     TRY(cli_finish_spec(c));
@@ -70,7 +70,7 @@ static status open_network(cli_context *c, work *w)
     TRY(device_open(&w->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
     TRY(network_open(&w->network, w->path, w->dev, s->train.batch_size > 0 ? s->train.batch_size : 32));
     TRY(network_check_source(&w->network, w->path, cli_value(c, "--source")));
-    return finish_spec(c, &w->network);
+    return finish_spec(c, &w->network, w->path);
 }
 
 /* The whole path, no split: a table or folder of images of some of the model's classes. */

@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/import_darknet.h"
 #include "cli/import_onnx.h"
+#include "core/base/text.h"
 #include "core/data/dataset.h"
 #include "core/graph/init.h"
 #include "core/train/prepare.h"
@@ -18,6 +19,7 @@ static const cli_option options[] = {
     {"--classes", NULL, "FILE", .help = "names of the classes: one a line, or a CSV table (FILE:COLUMN)"},
     {"--cfg", NULL, "FILE", .help = "darknet: the network's .cfg"},
     {"--epsilon", NULL, "FORM", .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
+    {"--weights", NULL, "NAME", .help = "which of several weights in it: a dictionary (state_dict_ema), a prefix (teacher)"},
     {"--partial", NULL, NULL, .help = "accept missing tensors in front of the last layer: they start afresh"},
     {"--data", "-d", "PATH", .target = "data.root", .help = "data set: its classes; another number of them gets a fresh last layer"},
     CLI_FORCE_OPTION,
@@ -121,35 +123,51 @@ static status check_complete(job *j)
         if (fresh_head && is_head(head, line)) continue;
         if (lacking++ == 0) first = line;
     }
-    if (r->loaded_count == 0) return FAIL(E_MODEL, "%s: no tensor fits %s", j->path, j->c->config.spec.model.arch);
+    if (r->loaded_count == 0)
+        return FAIL(E_MODEL, "%s: no tensor fits %s; the first is %s", j->path, j->c->config.spec.model.arch,
+            first ? first : "none");
     if (lacking == 0 || cli_is_given(j->c, "--partial")) return OK;
-    return FAIL(E_MODEL, "%s: %lld tensors of %s are missing or have another shape, the first is %s; --partial accepts that", j->path,
-        (long long)lacking, j->c->config.spec.model.arch, first);
+    char width[64] = "";
+    if (j->match.fitting_width > 0)
+        snprintf(width, sizeof width, "; all fit with model.width=%g", j->match.fitting_width);
+    return FAIL(E_MODEL,
+        "%s: %lld tensors of %s are missing or have another shape, the first is %s%s; --partial accepts that%s%s",
+        j->path, (long long)lacking, j->c->config.spec.model.arch, first, width, *j->match.head_note ? "; " : "",
+        j->match.head_note);
 }
 
 static status import_named(job *j)
 {
     cli_context *c = j->c;
     const spec *s = &c->config.spec;
-    TRY(weights_open(&j->w, j->path));
+    TRY(weights_open(&j->w, j->path, cli_value(c, "--weights")));
+    int64_t tensors = j->w.count;
     TRY(weights_adopt_metadata(&j->w, &c->config));
     TRY(weights_match_network(&j->w, &c->config, &j->match));
     TRY(cli_finish_spec(c));
     log_info(&c->log, "%s: %s, %lld tensors: %s (%lld of its %lld by name%s%s)", j->path, weights_kind_name(j->kind),
-        (long long)j->w.count, s->model.arch, (long long)j->match.matched, (long long)j->match.wanted,
+        (long long)tensors, s->model.arch, (long long)j->match.matched, (long long)j->match.wanted,
         *j->match.names ? ", names of " : "", j->match.names);
+    if (*j->w.note) log_info(&c->log, "    %s", j->w.note);
+    if (*j->match.note) log_info(&c->log, "    %s", j->match.note);
+    if (*j->w.prefix) log_info(&c->log, "    %s is taken off the names", j->w.prefix);
     weights_list_adopted(&c->config, &c->log);
     j->file_classes = j->match.classes;
     TRY(open_classes(j));
     TRY(adopt_names(j));
     TRY(check_classes(j));
-    if (j->class_count < 1) return FAIL(E_MODEL, "%s: has no last layer: a data set must say how many classes there are", j->path);
+    if (j->class_count < 1)
+        return FAIL(E_MODEL, "%s: %s: a data set (--data) must say how many classes there are", j->path,
+            *j->match.head_note ? j->match.head_note : "has no last layer");
     TRY(models_build(&j->m.graph, &s->model, j->class_count));
     init_params(&j->m.graph, (uint64_t)s->train.seed);
     TRY(model_transfer_tensors(&j->m.graph, j->w.tensors, j->w.count, &j->report));
+    TRY(weights_report_outside(&j->w, &j->report));
     const transfer_report *r = &j->report;
     log_info(&c->log, "%lld loaded, %lld missing, %lld unexpected, %lld of another shape", (long long)r->loaded_count,
         (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    json_key(&c->result, "weights"), json_put_string(&c->result, j->w.group_count ? j->w.groups[j->w.chosen].name : "");
+    json_key(&c->result, "prefix"), json_put_string(&c->result, j->w.prefix);
     json_key(&c->result, "loaded"), json_put_int(&c->result, r->loaded_count);
     list(j, "missing (starts afresh)", "missing", r->missing, r->missing_count);
     list(j, "unexpected (not used)", "unexpected", r->unexpected, r->unexpected_count);
@@ -242,7 +260,7 @@ static status save(job *j)
     json_writer_free(&info);
     TRY(result);
     hash128_hex(j->m.file_hash, hash);
-    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", j->output, network_name(j),
+    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", text_printable(&c->memory, j->output), network_name(j),
         (long long)j->class_count, (long long)graph_param_count(&j->m.graph));
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);
@@ -269,6 +287,10 @@ static status import_any(job *j)
     j->path = j->c->arguments[0];
     TRY(choose_output(j));
     TRY(weights_detect(j->path, &j->kind));
+    bool several = j->kind == WEIGHTS_SAFETENSORS || j->kind == WEIGHTS_PYTORCH;
+    if (cli_is_given(j->c, "--weights") && !several)
+        return FAIL(E_USAGE, "--weights chooses among the tensors of a PyTorch or safetensors file; %s is %s", j->path,
+            weights_kind_name(j->kind));
     switch (j->kind) {
     case WEIGHTS_SAFETENSORS:
     case WEIGHTS_PYTORCH:

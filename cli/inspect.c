@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/draw.h"
+#include "core/base/text.h"
 #include "core/graph/plan.h"
 #include "core/ops/op.h"
 #include "export/engine.h"
@@ -13,6 +14,7 @@ static const cli_option options[] = {
     {"--layers", NULL, NULL, .help = "list every layer"},
     {"--graph", NULL, "FILE", .help = "draw the network: .svg, .png or .pdf by Graphviz, .dot without it"},
     {"--cfg", NULL, "FILE", .help = "darknet weights: the network's .cfg"},
+    {"--weights", NULL, "NAME", .help = "PyTorch, safetensors: which of several weights, as for graft import"},
     {.name = NULL},
 };
 
@@ -137,7 +139,7 @@ status inspect_graph(cli_context *c, const graph *g, const char *title, bool is_
     if (cli_is_given(c, "--layers") || c->json) list_layers(c, g);
     if (!picture) return OK;
     TRY(draw_graph(g, title, picture));
-    cli_print(c, "drew          %s\n", picture);
+    cli_print(c, "drew          %s\n", text_printable(&c->memory, picture));
     inspect_put_text(c, "graph", picture);
     return OK;
 }
@@ -148,7 +150,7 @@ static status inspect_model(cli_context *c, const char *path)
     char hash[33];
     TRY(model_load(&m, path));
     hash128_hex(m.file_hash, hash);
-    cli_print(c, "%s: Graft model\nhash          %s\n", path, hash);
+    cli_print(c, "%s: Graft model\nhash          %s\n", text_printable(&c->memory, path), hash);
     inspect_put_text(c, "kind", "model");
     inspect_put_text(c, "hash", hash);
     inspect_classes(c, m.class_name, m.class_count);
@@ -156,7 +158,8 @@ static status inspect_model(cli_context *c, const char *path)
     cli_print(c, "precision     f32\n");
     inspect_put_text(c, "precision", "f32");
     status result = inspect_graph(c, &m.graph, path_base(path), false);
-    cli_print(c, "provenance    %.400s%s\n", m.info_json, strlen(m.info_json) > 400 ? " ..." : "");
+    cli_print(c, "provenance    %.400s%s\n", text_printable(&c->memory, m.info_json),
+        strlen(m.info_json) > 400 ? " ..." : "");
     inspect_put_text(c, "info", m.info_json);
     inspect_put_text(c, "spec", m.spec_text);
     model_free(&m);
@@ -190,7 +193,7 @@ static status inspect_engine(cli_context *c, const char *path)
     char source[33];
     TRY(engine_load(&e, path));
     hash128_hex(e.source_hash, source);
-    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", path, engine_precision_name(e.precision), e.source_name, source);
+    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", text_printable(&c->memory, path), engine_precision_name(e.precision), e.source_name, source);
     inspect_put_text(c, "kind", "engine");
     inspect_put_text(c, "source", e.source_name);
     inspect_put_text(c, "source_hash", source);
@@ -215,6 +218,9 @@ static status run(cli_context *c)
     if (!file_exists(path)) return FAIL(E_IO, "%s: no such file", path);
     weights_kind kind;
     TRY(weights_detect(path, &kind));
+    if (cli_is_given(c, "--weights") && kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_PYTORCH)
+        return FAIL(E_USAGE, "--weights chooses among the tensors of a PyTorch or safetensors file; %s is %s", path,
+            weights_kind_name(kind));
     if (kind == WEIGHTS_ENGINE) return inspect_engine(c, path);
     return kind == WEIGHTS_GRAFT ? inspect_model(c, path) : inspect_foreign(c, path, kind);
 }

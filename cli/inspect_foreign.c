@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/inspect.h"
+#include "core/base/text.h"
 #include "core/onnx/onnx.h"
 #include "models/import/darknet.h"
 #include "models/import/match.h"
@@ -20,7 +21,7 @@ static void list_tensors(cli_context *c, const weights *w)
         char text[128];
         shape_text(t->shape, text);
         elements += shape_count(t->shape);
-        if (all) cli_print(c, "%-48s %-5s %s\n", t->name, dtype_name(t->type), text);
+        if (all) cli_print(c, "%-48s %-5s %s\n", text_printable(&c->memory, t->name), dtype_name(t->type), text);
         json_begin_object(&c->result);
         inspect_put_text(c, "name", t->name);
         inspect_put_text(c, "type", dtype_name(t->type));
@@ -48,6 +49,9 @@ static status print_match(cli_context *c, weights *w, const char *path)
     if (result == OK) result = config_finish(&guess);
     if (result == OK) result = models_build(&g, &guess.spec.model, m.classes > 0 ? m.classes : 1);
     if (result == OK) {
+        if (*m.note) cli_print(c, "              %s\n", text_printable(&c->memory, m.note));
+        if (*w->prefix) cli_print(c, "prefix        %s\n", text_printable(&c->memory, w->prefix));
+        if (*m.head_note) cli_print(c, "              %s\n", text_printable(&c->memory, m.head_note));
         cli_print(c, "fits          %s: %lld of its %lld tensors by name%s%s, %lld classes\n", guess.spec.model.arch, (long long)m.matched,
             (long long)m.wanted, *m.names ? ", names of " : "", m.names, (long long)m.classes);
         inspect_put_text(c, "arch", guess.spec.model.arch);
@@ -62,14 +66,19 @@ static status print_match(cli_context *c, weights *w, const char *path)
 static status inspect_named(cli_context *c, const char *path)
 {
     weights w;
-    TRY(weights_open(&w, path));
-    cli_print(c, "%s: %s, %lld tensors\n", path, weights_kind_name(w.kind), (long long)w.count);
+    TRY(weights_open(&w, path, cli_value(c, "--weights")));
+    cli_print(c, "%s: %s, %lld tensors\n", text_printable(&c->memory, path), weights_kind_name(w.kind), (long long)w.count);
+    if (w.group_count > 1)
+        cli_print(c, "weights       %s\n",
+            text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
+    if (*w.note) cli_print(c, "              %s\n", text_printable(&c->memory, w.note));
     inspect_put_text(c, "kind", w.kind == WEIGHTS_PYTORCH ? "pytorch" : "safetensors");
     list_tensors(c, &w);
     json_key(&c->result, "metadata");
     json_begin_object(&c->result);
     for (int64_t i = 0; i < w.st.meta_count; i++) {
-        cli_print(c, "%s = %.200s\n", w.st.meta_key[i], w.st.meta_value[i]);
+        cli_print(c, "%s = %.200s\n", text_printable(&c->memory, w.st.meta_key[i]),
+            text_printable(&c->memory, w.st.meta_value[i]));
         inspect_put_text(c, w.st.meta_key[i], w.st.meta_value[i]);
     }
     json_end_object(&c->result);
@@ -90,11 +99,13 @@ static status inspect_onnx(cli_context *c, const char *path)
     if (o.preprocess.height == 0) o.preprocess.height = 224;
     if (o.preprocess.channels == 0) o.preprocess.channels = 3;
     TRY(onnx_import(&m, path, &o, &r));
-    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", path, (long long)r.opset, (long long)r.nodes, *r.producer ? ", made by " : "", r.producer);
+    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", text_printable(&c->memory, path), (long long)r.opset, (long long)r.nodes,
+        *r.producer ? ", made by " : "", text_printable(&c->memory, r.producer));
     inspect_put_text(c, "kind", "onnx");
     inspect_put_text(c, "producer", r.producer);
     inspect_put_int(c, "opset", r.opset);
-    for (int64_t i = 0; i < r.note_count; i++) cli_print(c, "note          %s\n", r.note[i]);
+    for (int64_t i = 0; i < r.note_count; i++)
+        cli_print(c, "note          %s\n", text_printable(&c->memory, r.note[i]));
     if (m.class_count) {
         inspect_classes(c, m.class_name, m.class_count);
         inspect_preprocess(c, &m.preprocess);
@@ -119,8 +130,8 @@ static status inspect_darknet(cli_context *c, const char *path)
     if (map.bytes >= header) memcpy(&seen, map.data + sizeof version, header - sizeof version);
     long long numbers = map.bytes >= header ? (long long)((map.bytes - header) / 4) : 0;
     file_map_close(&map);
-    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %lld numbers\n", path, version[0], version[1], version[2],
-        (unsigned long long)seen, numbers);
+    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %lld numbers\n", text_printable(&c->memory, path), version[0],
+        version[1], version[2], (unsigned long long)seen, numbers);
     inspect_put_text(c, "kind", "darknet");
     inspect_put_int(c, "elements", numbers);
     if (!cfg_path) {

@@ -15,10 +15,15 @@
 void cli_print(const cli_context *c, const char *fmt, ...)
 {
     if (c->json) return;
+    char *text = NULL;
     va_list args;
     va_start(args, fmt);
-    vprintf(fmt, args);
+    int length = vasprintf(&text, fmt, args);
     va_end(args);
+    if (length < 0) return;
+    text_make_lines_printable(text);
+    fputs(text, stdout);
+    free(text);
 }
 
 status cli_print_text(cli_context *c, void (*print)(FILE *stream))

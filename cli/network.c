@@ -113,7 +113,24 @@ static status drop_unread(config *c)
     return OK;
 }
 
-status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections)
+/* Paths in a file that came from anywhere would let it choose what is written and opened here. Where the data set is,
+ * is only read, and said; a network that was trained from other weights has been trained from itself. */
+static bool is_adopted(const option *o)
+{
+    return o->type != OPTION_PATH || is_place(o) ||
+           (strcmp(o->section, "model") == 0 && strcmp(o->key, "pretrained") == 0);
+}
+
+static status adopt(cli_context *c, const config *from, const option *o, const char *model_path)
+{
+    const char *value = from->text[o - option_table];
+    if (o->type == OPTION_PATH && *value && !is_place(o)) value = model_path;
+    else if (o->type == OPTION_PATH && *value)
+        log_info(&c->log, "%s.%s = %s (%s)", o->section, o->key, value, model_spec);
+    return config_set(&c->config, o->section, o->key, value, model_spec);
+}
+
+status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections, const char *model_path)
 {
     config from;
     bool other_data = false;
@@ -128,9 +145,7 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
         snprintf(name, sizeof name, "%s.%s", o->section, o->key);
         if ((!text_has_word(sections, o->section) && !text_has_word(sections, name)) || !config_is_set(&from, o->section, o->key)) continue;
         if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
-        const char *value = config_value_text(&from, &c->memory, o);
-        if (!value) TRY_OUT(FAIL_MEMORY(64));
-        TRY_OUT(config_set(&c->config, o->section, o->key, value, model_spec));
+        if (is_adopted(o)) TRY_OUT(adopt(c, &from, o, model_path));
     }
     TRY_OUT(drop_unread(&c->config));
 out:

@@ -41,9 +41,11 @@ int64_t network_parameters(const network *n);
 /* An evaluator_run_fn (core/task/evaluator.h); context: a network. */
 status network_predict(void *context, const batch *b, float *const *output);
 
-/* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that neither a file nor
- * the command line has set. A data set that they name replaces all of the model's. Before cli_finish_spec. */
-status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections);
+/* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that
+ * neither a file nor the command line has set. A data set that they name replaces all of the model's. Paths are not
+ * taken (train.output, data.cache), but for two kinds: the places of the data set, which are only read and are said,
+ * and model.pretrained, which becomes model_path, the model itself. Before cli_finish_spec. */
+status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections, const char *model_path);
 /* How a model's scores become probabilities, from its spec_text. */
 status spec_text_loss(const char *spec_text, spec_loss *loss);
 

@@ -255,6 +255,15 @@ static status change_all(config *c, const change *changes, size_t count)
     return OK;
 }
 
+/* Behind the folder that the user names, else beside the pruned model: the model's own spec has no say in where files
+ * go. */
+static const char *retrain_folder(const config *own, arena *a, const char *output)
+{
+    const char *extension = strstr(path_base(output), ".safetensors");
+    if (config_is_set(own, "train", "output")) return arena_printf(a, "%s-retrain", own->spec.train.output);
+    return arena_printf(a, "%.*s-retrain", extension ? (int)(extension - output) : (int)strlen(output), output);
+}
+
 /* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty; at a tenth of the rate, if it was not
  * transferred. */
 static status write_retrain_spec(job *j, const char *path)
@@ -270,7 +279,7 @@ static status write_retrain_spec(job *j, const char *path)
     const change changes[] = {
         {"model", "pretrained", j->output},
         {"model", "load_graph", "true"},
-        {"train", "output", arena_printf(a, "%s-retrain", s->train.output)},
+        {"train", "output", retrain_folder(own, a, j->output)},
         {"train", "regularizer", "none"},
         {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * longer)},
         {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
@@ -280,8 +289,7 @@ static status write_retrain_spec(job *j, const char *path)
     for (int32_t i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
         if (!config_is_set(own, o->section, o->key) || strcmp(o->section, "prune") == 0) continue;
-        char *value = config_value_text(own, a, o);
-        TRY_OUT(value ? config_set(&retrain, o->section, o->key, value, own->origin[i]) : FAIL_MEMORY(64));
+        TRY_OUT(config_set(&retrain, o->section, o->key, own->text[i], own->origin[i]));
     }
     TRY_OUT(change_all(&retrain, changes, sizeof changes / sizeof *changes));
     if (transferred) TRY_OUT(change_all(&retrain, after_transfer, sizeof after_transfer / sizeof *after_transfer));
@@ -415,7 +423,7 @@ static status run(cli_context *c)
     const char *path = j.options->model;
     if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
     TRY(model_load(&j.model, path));
-    status result = cli_adopt_spec(c, j.model.spec_text, "model data augment train optimizer schedule");
+    status result = cli_adopt_spec(c, j.model.spec_text, "model data augment train optimizer schedule", path);
     if (result == OK) result = cli_finish_spec(c);
     j.output = *j.options->output ? j.options->output : default_output(c, path);
     if (result == OK && !j.output) result = FAIL_MEMORY(strlen(path));

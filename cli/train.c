@@ -77,8 +77,10 @@ static status adopt_network(cli_context *c, const weights *w)
 {
     const char *text = safetensors_meta(&w->st, "graft.spec");
     if (!text || !*text || !c->config.spec.model.load_graph) return OK;
-    return cli_adopt_spec(c, text, "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
-        "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon");
+    return cli_adopt_spec(c, text,
+        "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
+        "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon",
+        c->config.spec.model.pretrained);
 }
 
 /* What the weights' file says about its images counts where the user said nothing: else they would see other images than they know. */
@@ -90,7 +92,7 @@ static status adopt_metadata(cli_context *c)
     if (!*path || !file_exists(path)) return OK; /* the trainer says so */
     TRY(weights_detect(path, &kind));
     if (kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_GRAFT) return OK;
-    TRY(weights_open(&w, path));
+    TRY(weights_open(&w, path, NULL));
     status result = weights_adopt_metadata(&w, &c->config);
     if (result == OK) weights_list_adopted(&c->config, &c->log);
     if (result == OK) result = adopt_network(c, &w);

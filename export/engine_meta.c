@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "export/engine_format.h"
 
 const char *engine_precision_name(spec_engine_precision p) { return option_choice("export", "precision", p); }
@@ -72,7 +73,7 @@ static status read_text(const meta_reader *r, const json *object, const char *ke
 {
     const char *found = json_string(json_get(object, key));
     if (!found) return FAIL(E_MODEL, "%s: META: %s: expected a text", r->what, key);
-    *text = arena_strdup(&r->e->memory, found);
+    *text = arena_strdup(&r->e->memory, text_printable(&r->e->memory, found)); /* names and reasons end up in tables */
     return *text ? OK : FAIL_MEMORY(strlen(found));
 }
 

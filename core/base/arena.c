@@ -38,12 +38,15 @@ static arena_block *block_new(size_t bytes)
     return block;
 }
 
-void *arena_alloc(arena *a, size_t bytes)
+static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment)
 {
     if (bytes > ARENA_MAX_BYTES) return no_memory(bytes);
-    size_t need = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
+    size_t need = bytes ? bytes : 1;
     arena_block *head = a->head;
-    if (!head || head->bytes - head->used < need) {
+    if (head) head->used = round_up(head->used, alignment);
+    if (!head || head->bytes < head->used || head->bytes - head->used < need) {
         size_t grown = head ? head->bytes * 2 : FIRST_BLOCK_BYTES;
         if (grown < FIRST_BLOCK_BYTES) grown = FIRST_BLOCK_BYTES;
         if (grown > LARGEST_BLOCK_BYTES) grown = LARGEST_BLOCK_BYTES;
@@ -70,6 +73,13 @@ static bool array_bytes(int64_t count, size_t item_bytes, size_t *bytes)
     if (count >= 0 && !__builtin_mul_overflow((size_t)count, item_bytes, bytes)) return true;
     (void)FAIL(E_MEMORY, "out of memory: an array of %" PRId64 " items of %zu bytes does not fit", count, item_bytes);
     return false;
+}
+
+/* Whole lines of cache, so that vectors may be read beyond the last item. */
+void *arena_alloc(arena *a, size_t bytes)
+{
+    return bytes > ARENA_MAX_BYTES ? no_memory(bytes)
+                                   : arena_alloc_packed(a, bytes ? round_up(bytes, ALIGNMENT) : ALIGNMENT, ALIGNMENT);
 }
 
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes)
@@ -102,14 +112,14 @@ void *arena_memdup(arena *a, const void *data, size_t bytes)
 char *arena_strndup(arena *a, const char *text, size_t length)
 {
     size_t used = strnlen(text, length);
-    char *copy = arena_alloc(a, used + 1);
+    char *copy = arena_alloc_packed(a, used + 1, 1);
     if (copy) memcpy(copy, text, used);
     return copy;
 }
 
 char *arena_strdup(arena *a, const char *text)
 {
-    return arena_memdup(a, text, strlen(text) + 1);
+    return arena_strndup(a, text, strlen(text));
 }
 
 /* To memory of `a`, or of the heap where that is NULL. */
@@ -121,7 +131,7 @@ static char *print(arena *a, const char *fmt, va_list args)
     va_end(again);
     if (length < 0) return no_memory(INT_MAX); /* longer than printf can say */
     size_t bytes = (size_t)length + 1;
-    char *text = a ? arena_alloc(a, bytes) : heap_alloc(bytes);
+    char *text = a ? arena_alloc_packed(a, bytes, 1) : heap_alloc(bytes);
     if (text) vsnprintf(text, bytes, fmt, args);
     return text;
 }

@@ -1,6 +1,7 @@
 /* arena.h: memory with one lifetime. Allocate freely, release everything at once.
  *
- * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes. Not thread-safe.
+ * A zeroed arena is valid and empty. Memory comes back zeroed and aligned to 64 bytes (ARENA_NEW: as the type needs;
+ * texts: not at all). Not thread-safe.
  *
  * Whatever allocates here fails by giving NULL, when the machine is out of memory or the size overflows, and has then
  * made the message that says how many bytes were asked for. TRY_ALLOC assigns and propagates E_MEMORY with it.
@@ -26,6 +27,10 @@ typedef struct arena {
 /* `bytes` zeroed bytes. Zero bytes give a valid unique pointer. */
 void *arena_alloc(arena *a, size_t bytes);
 
+/* The same, aligned to `alignment`, a power of two up to 64, without room behind it: for many small things. Texts are
+ * packed so. */
+void *arena_alloc_packed(arena *a, size_t bytes, size_t alignment);
+
 /* count * item_bytes; NULL also when count is negative. */
 void *arena_alloc_array(arena *a, int64_t count, size_t item_bytes);
 
@@ -48,7 +53,7 @@ char *heap_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #define HEAP_NEW(type) ((type *)heap_alloc_array(1, sizeof(type)))
 #define HEAP_ARRAY(type, count) ((type *)heap_alloc_array((int64_t)(count), sizeof(type)))
-#define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
+#define ARENA_NEW(a, type) ((type *)arena_alloc_packed((a), sizeof(type), _Alignof(type)))
 #define ARENA_ARRAY(a, type, count) ((type *)arena_alloc_array((a), (int64_t)(count), sizeof(type)))
 
 /* Heap array that grows by doubling: makes room for `needed` items (new room zeroed). *items may be NULL with

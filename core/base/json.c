@@ -9,8 +9,8 @@
 
 #include "core/base/text.h"
 
-/* A safetensors header may have 100 MB; a million values are far beyond any model's. */
-enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 20, MAX_DEPTH = 64 };
+/* A safetensors header may have 100 MB; 262144 values are 26,000 tensors, and take some 40 MB here. */
+enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 18, MAX_DEPTH = 64 };
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
@@ -48,7 +48,7 @@ static int stop_memory(parser *p)
 static json *add(parser *p, json_type type)
 {
     if (++p->values > MAX_VALUES) {
-        stop(p, "more than 1048576 values");
+        stop(p, "more than 262144 values");
         return NULL;
     }
     json *value = ARENA_NEW(p->memory, json);
@@ -338,6 +338,14 @@ static size_t sequence_length(const unsigned char *s)
     return length;
 }
 
+/* Unicode number of a sequence of 1 to 3 bytes. */
+static uint32_t code_of(const unsigned char *s, size_t length)
+{
+    if (length == 1) return *s;
+    if (length == 2) return (uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f);
+    return (uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f);
+}
+
 static void append_string(json_writer *w, const char *text)
 {
     append(w, "\"", 1);
@@ -348,7 +356,8 @@ static void append_string(json_writer *w, const char *text)
         else if (*s == '"' || *s == '\\') append(w, (char[]){'\\', (char)*s}, 2);
         else if (*s == '\n') append(w, "\\n", 2);
         else if (*s == '\t') append(w, "\\t", 2);
-        else if (*s < 0x20 || *s == 0x7f) append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", *s));
+        else if (length < 4 && text_is_control(code_of(s, length)))
+            append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)code_of(s, length)));
         else append(w, (const char *)s, length);
         s += length ? length : 1;
     }

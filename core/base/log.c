@@ -7,6 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/text.h"
+
+enum { LINE_BYTES = 16384 };
+
 double clock_seconds(void)
 {
     struct timespec now;
@@ -29,7 +33,7 @@ void log_free(logger *l)
 }
 
 /* Called with the lock held. */
-static void write_line(logger *l, const char *prefix, const char *fmt, va_list args)
+static void write_line(logger *l, const char *prefix, const char *text)
 {
     FILE *targets[2] = {l->stream, l->copy};
     if (l->line_open && l->stream) fputs("\r\033[K", l->stream); /* the next progress call draws it again */
@@ -37,13 +41,8 @@ static void write_line(logger *l, const char *prefix, const char *fmt, va_list a
     l->last_drawn = -1e300;
     for (int i = 0; i < 2; i++) {
         if (!targets[i]) continue;
-        va_list copy;
-        va_copy(copy, args);
-        fputs(prefix, targets[i]);
-        vfprintf(targets[i], fmt, copy);
-        fputc('\n', targets[i]);
+        fprintf(targets[i], "%s%s\n", prefix, text);
         fflush(targets[i]);
-        va_end(copy);
     }
 }
 
@@ -54,8 +53,11 @@ static void say(logger *l, log_level level, const char *fmt, va_list args)
     char prefix[48] = "";
     if (warning && l->rank != 0) snprintf(prefix, sizeof prefix, "warning (rank %d): ", (int)l->rank);
     else if (warning) snprintf(prefix, sizeof prefix, "warning: ");
+    char text[LINE_BYTES];
+    vsnprintf(text, sizeof text, fmt, args);
+    text_make_printable(text);
     pthread_mutex_lock(&l->lock);
-    write_line(l, prefix, fmt, args);
+    write_line(l, prefix, text);
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -112,6 +114,7 @@ void log_progress(logger *l, bool final, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    text_make_printable(text);
 
     pthread_mutex_lock(&l->lock);
     double now = clock_seconds();

@@ -37,8 +37,11 @@ typedef enum status {
     E_TERMINATED = 143
 } status;
 
-/* Records the message for this thread and returns `code`. */
+/* Records the message for this thread, one line of printable text (text_make_printable), and returns `code`. */
 status status_fail(status code, const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same of several lines: whoever says it has made what files brought printable (text_printable). */
+status status_fail_lines(status code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* The message of this thread's last failure; "" if there was none. Valid until the next failure of this thread. */
@@ -51,6 +54,7 @@ void status_bug(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 
 #define FAIL(code, ...) status_fail((code), __FILE__, __LINE__, __VA_ARGS__)
+#define FAIL_LINES(code, ...) status_fail_lines((code), __FILE__, __LINE__, __VA_ARGS__)
 #define FAIL_MEMORY(bytes) FAIL(E_MEMORY, "out of memory: could not allocate %zu bytes", (size_t)(bytes))
 #define BUG(...) status_bug(__FILE__, __LINE__, __VA_ARGS__)
 

@@ -57,6 +57,55 @@ void number_text(double value, char text[32])
         if (!strchr("0123456789+-e", *c)) *c = '.';
 }
 
+bool text_is_control(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/* Bytes of the character at s that must not be shown, 0 when it may be; *whole: bytes of the character. */
+static size_t hidden_bytes(const unsigned char *s, size_t *whole)
+{
+    *whole = 1;
+    if (*s < 0x80) return text_is_control(*s);
+    bool two = *s >= 0xc2 && *s < 0xe0 && (s[1] & 0xc0) == 0x80;
+    bool three = *s >= 0xe0 && *s < 0xf0 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80;
+    bool four = *s >= 0xf0 && *s < 0xf5 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 && (s[3] & 0xc0) == 0x80;
+    *whole = two ? 2 : three ? 3 : four ? 4 : 1;
+    if (two) return text_is_control((uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f)) ? 2 : 0;
+    if (three)
+        return text_is_control((uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f)) ? 3 : 0;
+    return !four && *s < 0xa0; /* a terminal that reads single bytes takes it for a control character */
+}
+
+/* Writes at most as many bytes as it reads. */
+static void make_printable(char *text, bool keep_lines)
+{
+    unsigned char *to = (unsigned char *)text;
+    for (const unsigned char *s = to; *s;) {
+        size_t whole = 1, hidden = *s == '\n' && keep_lines ? 0 : hidden_bytes(s, &whole);
+        if (hidden) *to++ = '?', s += hidden;
+        else for (size_t i = 0; i < whole; i++) *to++ = *s++;
+    }
+    *to = 0;
+}
+
+void text_make_printable(char *text) { make_printable(text, false); }
+
+void text_make_lines_printable(char *text) { make_printable(text, true); }
+
+const char *text_printable(arena *a, const char *text)
+{
+    size_t whole;
+    if (!text) return "";
+    const unsigned char *s = (const unsigned char *)text;
+    while (*s && hidden_bytes(s, &whole) == 0) s += whole;
+    if (!*s) return text;
+    char *copy = arena_strdup(a, text);
+    if (!copy) return "?";
+    text_make_printable(copy);
+    return copy;
+}
+
 static int32_t replace_cost(char a, char b)
 {
     if (a == b) return 0;

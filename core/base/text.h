@@ -11,6 +11,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/arena.h"
+
+/* What may be shown of text that a file brought: a terminal obeys control characters, and a line break makes two lines
+ * of one. Replaced by '?' are the control characters of ASCII (line breaks and tabs too) and of ISO 6429's upper half
+ * (U+0080 to U+009F, as UTF-8 and as bare bytes), U+2028 and U+2029, which end a line, and the marks that turn the
+ * direction of writing (U+202A to U+202E, U+2066 to U+2069). Other bytes stay, whatever their encoding is. The text
+ * never grows.
+ *
+ *     cli_print(c, "%s: %lld tensors\n", text_printable(&c->memory, name), count); */
+void text_make_printable(char *text);
+/* Is the character with this Unicode number one of those? */
+bool text_is_control(uint32_t c);
+/* The same of text that is made of lines: '\n' stays. */
+void text_make_lines_printable(char *text);
+/* text itself when nothing has to be replaced, else a copy in a; "?" when out of memory. NULL gives "". */
+const char *text_printable(arena *a, const char *text);
+
 /* The whole text as a finite decimal number; blanks around it, hexadecimal, nan and inf are refused. */
 bool text_to_number(const char *text, double *value);
 /* The whole text as a decimal integer that fits. */

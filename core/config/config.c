@@ -71,13 +71,6 @@ static char *error_prefix(arena *a, config_place place, const config_error *e)
     return arena_printf(a, "%s%s%.80s = %.80s%s: ", where, section, e->key, e->value, cut ? "..." : "");
 }
 
-/* Messages are lines: what cannot be printed becomes '?'. */
-static void make_printable(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c; c++)
-        if (*c < 0x20 || *c == 0x7f) *c = '?';
-}
-
 status config_add_error(config *c, config_place place, const config_error *facts, const char *problem)
 {
     if (c->error_count > CONFIG_MOST_ERRORS) return OK;
@@ -100,7 +93,7 @@ status config_add_error(config *c, config_place place, const config_error *facts
         text = prefix ? arena_printf(&c->memory, "%s%s", prefix, problem) : NULL;
     }
     if (!text) return out_of_memory();
-    make_printable(text);
+    text_make_printable(text);
     e->text = text;
     c->error_count++;
     return OK;
@@ -252,5 +245,5 @@ status config_finish(config *c)
     if (!all) return out_of_memory();
     for (int64_t i = 0; i < c->error_count; i++)
         end += sprintf(end, "%s%s", i ? "\n" : "", c->errors[i].text);
-    return FAIL(E_USAGE, "%s", all);
+    return FAIL_LINES(E_USAGE, "%s", all);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "core/ops/op.h"
 
 /* ---------------------------------------------------------------------------------------------------- edges */
@@ -29,7 +30,7 @@ static status add_edge(graph *g, const char *name, edge_kind kind, dtype type, s
     if (g->edge_count >= INT32_MAX) return FAIL(E_MODEL, "graph has 2^31 edges: no model needs that");
     TRY(array_reserve((void **)&g->edges, &g->edge_capacity, g->edge_count + 1, sizeof(edge)));
     edge item = {.kind = kind, .type = type, .shape = s, .producer = NODE_NONE, .grad = EDGE_NONE};
-    TRY_ALLOC(item.name, arena_strdup(&g->memory, name));
+    TRY_ALLOC(item.name, arena_strdup(&g->memory, text_printable(&g->memory, name)));
     if (kind == EDGE_PARAM || kind == EDGE_STATE || kind == EDGE_CONST) {
         size_t bytes = (size_t)shape_count(s) * dtype_bytes(type);
         TRY_ALLOC(item.data, arena_alloc(&g->memory, bytes));
@@ -135,7 +136,7 @@ static status append_node(graph *g, node *n, const void *attr, edge_id *out)
 {
     const op *o = n->op;
     node_id id = (node_id)g->node_count;
-    TRY_ALLOC(n->name, arena_strdup(&g->memory, n->name));
+    TRY_ALLOC(n->name, arena_strdup(&g->memory, text_printable(&g->memory, n->name)));
     if (o->attr_bytes > 0) {
         if (!attr) return FAIL(E_INTERNAL, "node '%s' (%s): attributes are missing", n->name, o->name);
         TRY(op_check_attr(o, attr, n->name));

@@ -62,7 +62,7 @@ enum { NODE_MAX_IN = 8, NODE_MAX_OUT = 4, GRAPH_MAX_INPUTS = 8, GRAPH_MAX_OUTPUT
 
 typedef struct node {
     const struct op *op;
-    const char *name;          /* "layer1.0.conv1"; unique; gradient nodes: "layer1.0.conv1/dsrc" */
+    const char *name; /* "layer1.0.conv1"; unique, printable (text_printable); gradient nodes: "layer1.0.conv1/dsrc" */
     int32_t in_count, out_count;
     edge_id in[NODE_MAX_IN];   /* EDGE_NONE: absent optional input  */
     edge_id out[NODE_MAX_OUT]; /* EDGE_NONE: output nobody wants; a STATE or GRAD edge: updated in place, see graph_add_to */

@@ -49,8 +49,10 @@ status model_load(model *m, const char *path); /* E_MODEL with what is wrong; m 
 void model_free(model *m);                     /* accepts a zeroed model */
 status model_set_classes(model *m, const char *const *names, int64_t count); /* copies */
 
-/* Tensors of any safetensors file, checked in the order of the format's own reader before anything is allocated: length of the
- * header (at most 100 MB), JSON, metadata of strings, types, shapes, offsets without gap or overlap that end with the file. */
+/* Tensors of any safetensors file, checked in the order of the format's own reader before anything is allocated: length
+ * of the header (at most 100 MB), JSON, metadata of strings (or null, as if there were none), types, shapes, offsets
+ * without gap or overlap that end with the file. The limits are ten times what the largest networks for images have. */
+enum { SAFETENSORS_MAX_TENSORS = 16384, SAFETENSORS_MAX_METADATA = 4096 };
 typedef struct safetensor {
     const char *name;
     dtype type;          /* BOOL is read as u8 */
@@ -92,6 +94,8 @@ typedef struct transfer_report {
     arena memory;
     const char **loaded, **missing, **unexpected, **reshaped; /* reshaped: "fc.weight: file [1000, 512], here [2, 512]" */
     int64_t loaded_count, missing_count, unexpected_count, reshaped_count;
+    const char *note;   /* which of several weights in the file were taken; NULL or "": there is one */
+    const char *advice; /* of which network the file's tensors are, when many have another shape; NULL: not known */
 } transfer_report;
 status model_transfer(graph *g, const char *path, transfer_report *report);
 /* The same from tensors that some other format gave. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/disguise.h"
 #include "core/graph/model.h"
 #include "core/graph/safetensors_format.h"
 
@@ -65,7 +66,11 @@ static status read_tensor(const safetensors *st, safetensor *t, const json *entr
 
 static status read_metadata(safetensors *st, const json *meta)
 {
+    if (meta->type == JSON_NULL) return OK;
     if (meta->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: __metadata__ is no object", st->what);
+    if (meta->count > SAFETENSORS_MAX_METADATA)
+        return FAIL(E_MODEL, "%s: __metadata__ has %lld entries: at most %d are read", st->what, (long long)meta->count,
+            SAFETENSORS_MAX_METADATA);
     st->meta_key = ARENA_ARRAY(&st->memory, const char *, meta->count);
     st->meta_value = ARENA_ARRAY(&st->memory, const char *, meta->count);
     if (!st->meta_key || !st->meta_value) return E_MEMORY;
@@ -110,6 +115,9 @@ static status check_cover(const safetensors *st, const uint8_t *data, int64_t da
 static status read_header(safetensors *st, const json *root, const uint8_t *data, int64_t data_bytes)
 {
     if (root->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: the header is no JSON object", st->what);
+    if (root->count > SAFETENSORS_MAX_TENSORS + 1) /* __metadata__ */
+        return FAIL(E_MODEL, "%s: %lld tensors: at most %d are read", st->what, (long long)root->count,
+            SAFETENSORS_MAX_TENSORS);
     st->tensors = ARENA_ARRAY(&st->memory, safetensor, root->count);
     st->by_name = ARENA_ARRAY(&st->memory, const safetensor *, root->count);
     if (!st->tensors || !st->by_name) return E_MEMORY;
@@ -129,22 +137,34 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
     return OK;
 }
 
+/* Is there a header at all? What is none may be something that is known. */
+static status find_header(const uint8_t *bytes, size_t count, const char *what, uint64_t *length)
+{
+    const char *known = disguise_of(bytes, count);
+    *length = 0;
+    for (size_t i = 0; i < SAFETENSORS_LENGTH_BYTES && i < count; i++) *length |= (uint64_t)bytes[i] << (8 * i);
+    bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length >= 2 && *length <= SAFETENSORS_MAX_HEADER &&
+                *length <= count - SAFETENSORS_LENGTH_BYTES;
+    if (!fits && known) return FAIL(E_MODEL, "%s: %s", what, known);
+    if (count < SAFETENSORS_LENGTH_BYTES)
+        return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
+    if (*length > SAFETENSORS_MAX_HEADER)
+        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
+            (unsigned long long)*length, SAFETENSORS_MAX_HEADER);
+    if (*length > count - SAFETENSORS_LENGTH_BYTES)
+        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+            (unsigned long long)*length, count);
+    if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{')
+        return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
+    return OK;
+}
+
 status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, const char *what)
 {
     *st = (safetensors){0};
-    if (count < SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
-    uint64_t length = 0;
-    for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) length |= (uint64_t)bytes[i] << (8 * i);
-    if (length > SAFETENSORS_MAX_HEADER)
-        return FAIL(E_MODEL, "%s: a header of %" PRIu64 " bytes: no safetensors file, or damaged (limit %d)", what,
-            length, SAFETENSORS_MAX_HEADER);
-    if (length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL,
-            "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
-            length, count);
+    uint64_t length;
+    TRY(find_header(bytes, count, what, &length));
     const uint8_t *text = bytes + SAFETENSORS_LENGTH_BYTES, *data = text + length;
-    if (length < 2 || text[0] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     status result = OK;
     json *root;
     st->what = arena_strdup(&st->memory, what);

@@ -18,9 +18,11 @@ static void print_report(logger *l, const char *path, const transfer_report *r)
 {
     log_info(l, "pretrained %s: %lld loaded, %lld missing, %lld unexpected, %lld of another shape", path, (long long)r->loaded_count,
         (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    if (r->note && *r->note) log_info(l, "    %s", r->note);
     list_names(l, "missing (stays freshly initialised)", r->missing, r->missing_count);
     list_names(l, "unexpected (not used)", r->unexpected, r->unexpected_count);
     list_names(l, "another shape (stays freshly initialised)", r->reshaped, r->reshaped_count);
+    if (r->advice) log_warn(l, "%s: most of the network does not fit: %s", path, r->advice);
 }
 
 /* Does the weight of the layer that makes output 0 come from the file? */
@@ -85,6 +87,25 @@ static bool has_graph(const char *path)
     return found;
 }
 
+/* Nothing fits: a few names that are there and a few that should be. */
+static status refuse_weights(const spec *s, transfer_report *r)
+{
+    enum { SHOWN = 3 };
+    const char *lists[2] = {"", ""}, *const *const names[] = {
+                                         r->unexpected_count ? r->unexpected : r->reshaped, r->missing};
+    const int64_t counts[] = {r->unexpected_count ? r->unexpected_count : r->reshaped_count, r->missing_count};
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < counts[k] && i < SHOWN && lists[k]; i++)
+            lists[k] = arena_printf(&r->memory, "%s%s%.100s", lists[k], i ? ", " : "", names[k][i]);
+    if (!lists[0] || !lists[1]) return FAIL_MEMORY(100);
+    return FAIL(E_MODEL,
+        "model.pretrained = %s: none of its %lld tensors fits %s by name and shape; the file has %s%s%s%s%s%s",
+        s->model.pretrained, (long long)(r->unexpected_count + r->reshaped_count), s->model.arch,
+        *lists[0] ? lists[0] : "none", *lists[1] ? "; expected are " : "", lists[1], r->advice ? "; " : "",
+        r->advice ? r->advice : "",
+        has_graph(s->model.pretrained) ? "; model.load_graph = true takes the file's own network" : "");
+}
+
 static status build_and_transfer(model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l,
     bool *fresh_head)
 {
@@ -104,10 +125,7 @@ static status build_and_transfer(model *m, const task_setting *t, model_builder_
     }
     status result = OK;
     *fresh_head = !head_is_loaded(&m->graph, t->task, &report);
-    if (report.loaded_count == 0)
-        result = FAIL(E_MODEL, "model.pretrained = %s: none of its %lld tensors fits %s by name and shape%s", path,
-            (long long)(report.unexpected_count + report.reshaped_count), s->model.arch,
-            has_graph(path) ? "; model.load_graph = true takes the file's own network" : "");
+    if (report.loaded_count == 0) result = refuse_weights(s, &report);
     else print_report(l, path, &report);
     transfer_report_free(&report);
     return result;

@@ -57,7 +57,7 @@ static status compare_specs(const trainer *t, const char *old_text)
     TRY_OUT(config_read_text(&now, t->options->spec_text, strlen(t->options->spec_text), "this run"));
     TRY_OUT(list_changes(t, &old, &now, list, sizeof list));
     if (list[0])
-        result = FAIL(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
+        result = FAIL_LINES(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
             "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors train.output=...",
             t->folder, list, t->folder);
 out:

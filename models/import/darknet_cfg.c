@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/disguise.h"
 #include "core/base/text.h"
 #include "models/import/darknet.h"
 
@@ -86,6 +87,8 @@ status darknet_cfg_parse(darknet_cfg *cfg, const char *text, size_t bytes, const
     status result = OK;
     cfg->what = arena_strdup(&cfg->memory, what);
     if (!copy || !cfg->what) result = FAIL_MEMORY(bytes);
+    else if (disguise_of((const uint8_t *)text, bytes))
+        result = FAIL(E_MODEL, "%s: %s", what, disguise_of((const uint8_t *)text, bytes));
     else if (memchr(text, 0, bytes)) result = FAIL(E_MODEL, "%s: a 0 byte: this is no text", what);
     else result = parse_lines(cfg, copy);
     if (result != OK) darknet_cfg_free(cfg);

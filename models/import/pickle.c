@@ -15,10 +15,12 @@ typedef struct machine {
     int64_t depth, stack_capacity;
     value **memo;
     int64_t memo_count, memo_capacity;
+    int64_t values, dictionaries;
     bool stopped;
 } machine;
 
-enum { MAX_NAME = 200 };
+/* The checkpoint of a network with a thousand layers and its optimiser's state has some 100,000 values. */
+enum { MAX_NAME = 200, MAX_VALUES = 1 << 19 };
 
 static status __attribute__((format(printf, 2, 3))) refuse(const machine *m, const char *fmt, ...)
 {
@@ -66,8 +68,12 @@ static status pop(machine *m, value **v)
 
 static status push_new(machine *m, value v)
 {
-    value *copy = arena_memdup(m->memory, &v, sizeof v);
-    return copy ? push(m, copy) : FAIL_MEMORY(sizeof v);
+    if (++m->values > MAX_VALUES) return refuse(m, "more than %d values: a checkpoint has far fewer", MAX_VALUES);
+    if (v.kind == PICKLE_DICT) v.integer = m->dictionaries++;
+    value *copy = ARENA_NEW(m->memory, value);
+    if (!copy) return FAIL_MEMORY(sizeof v);
+    *copy = v;
+    return push(m, copy);
 }
 
 /* The values above the last mark; the mark goes. They stay on the stack's memory until the next push. */
@@ -86,7 +92,7 @@ static status append(machine *m, value *v, value *const *items, int64_t count)
 {
     if (v->count + count > v->capacity) {
         int64_t capacity = 2 * v->capacity > v->count + count ? 2 * v->capacity : v->count + count;
-        value **grown = ARENA_ARRAY(m->memory, value *, capacity);
+        value **grown = arena_alloc_packed(m->memory, (size_t)capacity * sizeof *grown, sizeof *grown);
         if (!grown) return FAIL_MEMORY((size_t)capacity * sizeof *grown);
         if (v->count) memcpy(grown, v->items, (size_t)v->count * sizeof *grown);
         v->items = grown;

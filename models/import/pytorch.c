@@ -2,11 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/import/checkpoint.h"
 #include "models/import/pickle.h"
 #include "models/import/weights.h"
 #include "models/import/zip.h"
 
-enum { MAX_NESTING = 4 };
+/* One text may be the name of every tensor, however long it is: without a limit the work would grow faster than the
+ * file. */
+enum { MAX_NAME = 512 };
 
 typedef struct reader {
     arena *memory;
@@ -58,9 +61,9 @@ static status copy_strided(reader *r, safetensor *t, const int64_t *stride, int6
     size_t size = dtype_bytes(t->type), at = 0;
     int64_t index[SHAPE_MAX_RANK] = {0};
     /* Many views of one storage must not grow without limit. */
-    if (t->bytes > 4 * r->file_bytes || r->copied > 4 * r->file_bytes)
-        return FAIL(E_MODEL, "%s: %s: the views take more than four times the file's bytes: refused", r->what, t->name);
     r->copied += t->bytes;
+    if (r->copied > 2 * r->file_bytes)
+        return FAIL(E_MODEL, "%s: %s: the views take more than twice the file's bytes: refused", r->what, t->name);
     uint8_t *copy = arena_alloc(r->memory, t->bytes);
     if (!copy) return FAIL_MEMORY(t->bytes);
     for (int64_t i = 0; i < elements; i++, at += size) {
@@ -75,9 +78,10 @@ static status copy_strided(reader *r, safetensor *t, const int64_t *stride, int6
 
 static status find_storage(const reader *r, const char *name, const pickle_value *storage, const uint8_t **data)
 {
-    char path[512];
-    if (strlen(r->folder) + strlen(storage->text) + 6 > sizeof path)
-        return FAIL(E_MODEL, "%s: %s: its storage has a name of %zu bytes", r->what, name, strlen(storage->text));
+    char path[MAX_NAME];
+    if (strnlen(r->folder, MAX_NAME) + strnlen(storage->text, MAX_NAME) + 6 > sizeof path)
+        return FAIL(E_MODEL, "%s: %s: the name of its storage is too long: with its folder at most %d bytes", r->what,
+            name, MAX_NAME - 6);
     snprintf(path, sizeof path, "%sdata/%s", r->folder, storage->text);
     const zip_member *m = zip_find(&r->zip, path);
     if (!m) return FAIL(E_MODEL, "%s: %s: %s is not in the archive", r->what, name, path);
@@ -110,46 +114,40 @@ static status read_tensor(reader *r, const char *name, const pickle_value *v, sa
     return is_contiguous(t->shape, stride) ? OK : copy_strided(r, t, stride, elements);
 }
 
-/* ------------------------------------------------------------------------------------------------ which dictionary */
+/* ------------------------------------------------------------------------------------------------ one dictionary */
 
-static int64_t count_tensors(const pickle_value *d)
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Python would keep the last of two tensors under one name; torch.save writes no such file. */
+static status refuse_twins(const reader *r)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; d->kind == PICKLE_DICT && i < d->count; i += 2)
-        count += d->items[i]->kind == PICKLE_TEXT && d->items[i + 1]->kind == PICKLE_TENSOR;
-    return count;
+    const char **names = malloc((size_t)(r->count + 1) * sizeof *names);
+    if (!names) return FAIL_MEMORY((size_t)r->count * sizeof *names);
+    const char *twice = NULL;
+    for (int64_t i = 0; i < r->count; i++) names[i] = r->tensors[i].name;
+    if (r->count) qsort(names, (size_t)r->count, sizeof *names, by_name);
+    for (int64_t i = 1; i < r->count && !twice; i++)
+        if (strcmp(names[i - 1], names[i]) == 0) twice = names[i];
+    free(names);
+    return twice ? FAIL(E_MODEL, "%s: two tensors are called %s", r->what, twice) : OK;
 }
 
-/* The dictionary that holds tensors: itself, the best known of its members, the only one of its members that does. */
-static const pickle_value *find_state(const pickle_value *d, int depth)
+static status read_state(reader *r, const pickle_value *d, int64_t most)
 {
-    static const char *const usual[] = {"state_dict", "model_state_dict", "model", "net", "network", "params", "weights", NULL};
-    const pickle_value *found = NULL;
-    if (d->kind != PICKLE_DICT || depth > MAX_NESTING) return NULL;
-    if (count_tensors(d)) return d;
-    for (int i = 0; usual[i]; i++) {
-        const pickle_value *member = pickle_get(d, usual[i]), *state = member ? find_state(member, depth + 1) : NULL;
-        if (state) return state;
-    }
-    for (int64_t i = 0; i < d->count; i += 2) {
-        if (d->items[i + 1]->kind != PICKLE_DICT || !count_tensors(d->items[i + 1])) continue;
-        if (found) return NULL;
-        found = d->items[i + 1];
-    }
-    return found;
-}
-
-static status read_state(reader *r, const pickle_value *d)
-{
-    int64_t most = count_tensors(d);
+    if (most > SAFETENSORS_MAX_TENSORS)
+        return FAIL(
+            E_MODEL, "%s: %lld tensors: at most %d are read", r->what, (long long)most, SAFETENSORS_MAX_TENSORS);
     r->tensors = ARENA_ARRAY(r->memory, safetensor, most);
     if (!r->tensors) return FAIL_MEMORY((size_t)most * sizeof *r->tensors);
     for (int64_t i = 0; i < d->count; i += 2) {
         if (d->items[i]->kind != PICKLE_TEXT || d->items[i + 1]->kind != PICKLE_TENSOR) continue;
+        if (strnlen(d->items[i]->text, MAX_NAME) == MAX_NAME)
+            return FAIL(
+                E_MODEL, "%s: a tensor's name of %d bytes or more: %.60s...", r->what, MAX_NAME, d->items[i]->text);
         TRY(read_tensor(r, d->items[i]->text, d->items[i + 1], &r->tensors[r->count]));
         r->count++;
     }
-    return OK;
+    return refuse_twins(r);
 }
 
 /* ------------------------------------------------------------------------------------------------ the archive */
@@ -188,21 +186,52 @@ static status check_archive(const reader *r)
     return OK;
 }
 
-status pytorch_read(arena *a, const uint8_t *bytes, size_t count, const char *what, safetensor **tensors, int64_t *tensor_count)
+static status find_note(arena *a, const checkpoint *c, const char **note)
+{
+    *note = "";
+    if (c->raw < 0 && c->passed >= 0)
+        *note = arena_printf(a, "%s is not taken: an average of the weights (EMA) of %lld tensors, of the %lld here",
+            c->groups[c->passed].name, (long long)c->groups[c->passed].tensors,
+            (long long)c->groups[c->chosen].tensors);
+    if (c->raw < 0) return *note ? OK : FAIL_MEMORY(64);
+    const char *raw = c->groups[c->raw].name;
+    *note = arena_printf(a,
+        "%s is taken, the average of the weights over the training (EMA); --weights %s takes the raw ones",
+        c->groups[c->chosen].name, *raw ? raw : ".");
+    return *note ? OK : FAIL_MEMORY(strlen(raw));
+}
+
+/* Other programs put other things into a ZIP. */
+static status refuse_archive(const reader *r)
+{
+    static const struct { const char *suffix, *what; } known[] = {
+        {".npy", "NumPy's .npz: save the arrays as safetensors"},
+        {"model.weights.h5", "a Keras archive: save the weights as safetensors or export the network to ONNX"},
+        {"[Content_Types].xml", "an Office document"},
+    };
+    for (int64_t i = 0; i < r->zip.count; i++)
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            if (ends_with(r->zip.members[i].name, known[k].suffix))
+                return FAIL(E_MODEL, "%s: %s", r->what, known[k].what);
+    return FAIL(E_MODEL,
+        "%s: a ZIP archive without NAME/data.pkl: not written by torch.save; if weights are in it, unpack it", r->what);
+}
+
+status pytorch_read(
+    arena *a, const uint8_t *bytes, size_t count, const char *what, const char *name, pytorch_weights *w)
 {
     reader r = {.memory = a, .what = what, .file_bytes = count};
     const pickle_value *root;
+    checkpoint c;
+    *w = (pytorch_weights){.note = ""};
     TRY(zip_open(&r.zip, a, bytes, count, what));
-    TRY(check_archive(&r));
     const zip_member *m = find_pickle(&r);
-    if (!m) return FAIL(E_MODEL, "%s: a ZIP archive without NAME/data.pkl: not written by torch.save", what);
+    if (!m) return refuse_archive(&r);
+    TRY(check_archive(&r));
     TRY(pickle_read(a, m->data, m->bytes, what, &root));
-    const pickle_value *state = find_state(root, 0);
-    if (!state)
-        return FAIL(E_MODEL, "%s: no dictionary of tensors, or several and none of them called state_dict or model: save "
-            "model.state_dict() alone", what);
-    TRY(read_state(&r, state));
-    *tensors = r.tensors;
-    *tensor_count = r.count;
-    return OK;
+    TRY(checkpoint_list(&c, a, root, what));
+    TRY(checkpoint_choose(&c, name, what));
+    TRY(read_state(&r, c.dictionary[c.chosen], c.groups[c.chosen].tensors));
+    *w = (pytorch_weights){r.tensors, r.count, c.groups, c.count, c.chosen, c.named, NULL};
+    return find_note(a, &c, &w->note);
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/base/disguise.h"
 #include "models/import/zip.h"
 
 const char *weights_kind_name(weights_kind kind)
@@ -42,22 +43,6 @@ static bool is_darknet(const file_map *m)
         version[2] >= 0 && version[2] <= 100;
 }
 
-static status refuse_known(const file_map *m, const char *path)
-{
-    static const struct { size_t offset, bytes; const char *mark, *what; } known[] = {
-        {0, 2, "\x80\x02", "PyTorch's old form or a bare pickle: load it in PyTorch 1.6 or newer and torch.save() the state_dict again"},
-        {0, 8, "\x89HDF\r\n\x1a\n", "HDF5 (Keras): save the weights as safetensors or export the network to ONNX"},
-        {0, 2, "\x1f\x8b", "compressed by gzip: unpack it first"},
-        {257, 5, "ustar", "a tar archive: unpack it first"},
-        {4, 4, "TFL3", "TensorFlow Lite: export the network to ONNX"},
-        {0, 8, "GRAFTSTA", "a training state of Graft: the network is in the .safetensors of the same name"},
-        {0, 4, "TRT-", "a calibration cache: its scales are text; export.cache=FILE uses them"},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (begins(m, known[i].offset, known[i].mark, known[i].bytes)) return FAIL(E_MODEL, "%s: %s", path, known[i].what);
-    return FAIL(E_MODEL, "%s: none of the known kinds: model or engine of Graft, safetensors, PyTorch (ZIP form), ONNX, darknet weights", path);
-}
-
 static status detect(const file_map *m, const char *path, weights_kind *kind)
 {
     if (begins(m, 0, "GRAFTENG", 8)) *kind = WEIGHTS_ENGINE;
@@ -65,7 +50,13 @@ static status detect(const file_map *m, const char *path, weights_kind *kind)
     else if (is_safetensors(m)) *kind = WEIGHTS_SAFETENSORS;
     else if (is_onnx(m)) *kind = WEIGHTS_ONNX;
     else if (is_darknet(m)) *kind = WEIGHTS_DARKNET;
-    else return refuse_known(m, path);
+    else {
+        const char *known = disguise_of(m->data, m->bytes);
+        return FAIL(E_MODEL, "%s: %s", path,
+            known ? known
+                  : "none of the known kinds: model or engine of Graft, safetensors, PyTorch (ZIP form), ONNX, darknet "
+                    "weights");
+    }
     return OK;
 }
 
@@ -73,8 +64,7 @@ static status detect_graft(const char *path, weights_kind *kind)
 {
     safetensors st;
     TRY(safetensors_open(&st, path));
-    for (int64_t i = 0; i < st.meta_count; i++)
-        if (strncmp(st.meta_key[i], "graft.", 6) == 0 && safetensors_meta(&st, "graft.graph")) *kind = WEIGHTS_GRAFT;
+    if (safetensors_meta(&st, "graft.graph")) *kind = WEIGHTS_GRAFT;
     safetensors_close(&st);
     return OK;
 }
@@ -90,60 +80,124 @@ status weights_detect(const char *path, weights_kind *kind)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* What wrappers put in front of every name: DataParallel, Lightning, torch.compile. */
-static status drop_prefix(arena *a, safetensor *t, int64_t count)
+const char *weights_list_groups(arena *a, const weights_group *groups, int64_t count)
 {
-    static const char *const wrappers[] = {"module.", "_orig_mod.", "model.", "backbone.", "network."};
-    for (size_t k = 0; count && k < sizeof wrappers / sizeof *wrappers; k++) {
-        size_t length = strlen(wrappers[k]);
-        int64_t with = 0;
-        while (with < count && strncmp(t[with].name, wrappers[k], length) == 0) with++;
-        if (with < count) continue;
-        for (int64_t i = 0; i < count; i++)
-            if (!(t[i].name = arena_strdup(a, t[i].name + length))) return FAIL_MEMORY(length);
+    enum { LISTED = 6 };
+    const char *list = "";
+    for (int64_t i = 0; i < count && i < LISTED && list; i++)
+        list = arena_printf(a, "%s%s%.100s (%lld tensors)", list, i ? ", " : "",
+            *groups[i].name ? groups[i].name : "the file itself", (long long)groups[i].tensors);
+    if (list && count > LISTED) list = arena_printf(a, "%s and %lld more", list, (long long)(count - LISTED));
+    return list ? list : "";
+}
+
+status weights_take_prefix(weights *w, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    int64_t inside = 0, outside = w->outside_count;
+    safetensor *in = ARENA_ARRAY(&w->memory, safetensor, w->count),
+               *out = ARENA_ARRAY(&w->memory, safetensor, w->outside_count + w->count);
+    const char *whole = arena_printf(&w->memory, "%s%s", w->prefix ? w->prefix : "", prefix);
+    if (!in || !out || !whole) return FAIL_MEMORY((size_t)w->count * sizeof *in);
+    if (outside) memcpy(out, w->outside, (size_t)outside * sizeof *out);
+    for (int64_t i = 0; i < w->count; i++) {
+        if (strncmp(w->tensors[i].name, prefix, length) == 0) {
+            in[inside] = w->tensors[i];
+            in[inside++].name += length;
+        } else out[outside++] = w->tensors[i];
     }
+    w->tensors = in, w->count = inside;
+    w->outside = out, w->outside_count = outside;
+    w->prefix = whole;
     return OK;
+}
+
+/* Beginnings of names, up to the first dot. */
+static const char *list_beginnings(weights *w)
+{
+    enum { LISTED = 8 };
+    const char *list = "";
+    size_t length[LISTED];
+    int64_t first[LISTED], found = 0;
+    for (int64_t i = 0; i < w->count && found < LISTED; i++) {
+        const char *name = w->tensors[i].name;
+        size_t part = strcspn(name, ".");
+        int64_t k = 0;
+        while (k < found && (length[k] != part || strncmp(w->tensors[first[k]].name, name, part) != 0)) k++;
+        if (k < found || !name[part]) continue;
+        length[found] = part, first[found++] = i;
+        list = arena_printf(&w->memory, "%s%s%.*s", list, *list ? ", " : "", part < 60 ? (int)part : 60, name);
+        if (!list) return "";
+    }
+    return list;
+}
+
+/* `name` is the beginning of the names of tensors. */
+static status choose_beginning(weights *w, const char *name)
+{
+    size_t length = strlen(name);
+    w->whole_names = strcmp(name, ".") == 0;
+    if (w->whole_names) return OK;
+    const char *prefix = arena_printf(&w->memory, "%s%s", name, length && name[length - 1] == '.' ? "" : ".");
+    if (!prefix) return FAIL_MEMORY(length);
+    for (int64_t i = 0; i < w->count; i++)
+        if (strncmp(w->tensors[i].name, prefix, strlen(prefix)) == 0) return weights_take_prefix(w, prefix);
+    const char *beginnings = list_beginnings(w);
+    return FAIL(E_USAGE, "%s: --weights %s: no dictionary of it and no tensor's name begins so; %s%s%s%s%s", w->what,
+        name, w->group_count ? "it has " : "",
+        w->group_count ? weights_list_groups(&w->memory, w->groups, w->group_count) : "",
+        w->group_count && *beginnings ? "; " : "", *beginnings ? "names begin with " : "", beginnings);
 }
 
 static status open_safetensors(weights *w, const char *path)
 {
     TRY(safetensors_open(&w->st, path));
     if (safetensors_meta(&w->st, "graft.checksums") || w->kind == WEIGHTS_GRAFT) TRY(safetensors_verify(&w->st));
-    safetensor *copy = ARENA_ARRAY(&w->memory, safetensor, w->st.count);
-    if (!copy) return FAIL_MEMORY((size_t)w->st.count * sizeof *copy);
-    memcpy(copy, w->st.tensors, (size_t)w->st.count * sizeof *copy);
-    w->tensors = copy;
+    w->tensors = w->st.tensors;
     w->count = w->st.count;
-    return drop_prefix(&w->memory, copy, w->count);
+    return OK;
 }
 
-static status open_pytorch(weights *w, const char *path)
+static status open_pytorch(weights *w, const char *path, const char *name, bool *named)
 {
-    safetensor *tensors;
+    pytorch_weights p;
     TRY(file_map_open(&w->map, path));
-    TRY(pytorch_read(&w->memory, w->map.data, w->map.bytes, path, &tensors, &w->count));
-    w->tensors = tensors;
-    return drop_prefix(&w->memory, tensors, w->count);
+    TRY(pytorch_read(&w->memory, w->map.data, w->map.bytes, path, name, &p));
+    w->tensors = p.tensors, w->count = p.count;
+    w->groups = p.groups, w->group_count = p.group_count, w->chosen = p.chosen;
+    w->note = p.note;
+    *named = p.named;
+    return OK;
 }
 
-status weights_open(weights *w, const char *path)
+static status open_kind(weights *w, const char *path, const char *name)
 {
-    *w = (weights){0};
+    bool named = false;
     TRY(weights_detect(path, &w->kind));
-    status result = OK;
+    w->what = arena_strdup(&w->memory, path);
+    if (!w->what) return FAIL_MEMORY(strlen(path));
     switch (w->kind) {
     case WEIGHTS_GRAFT:
     case WEIGHTS_SAFETENSORS:
-        result = open_safetensors(w, path);
+        TRY(open_safetensors(w, path));
         break;
     case WEIGHTS_PYTORCH:
-        result = open_pytorch(w, path);
+        TRY(open_pytorch(w, path, name, &named));
         break;
     case WEIGHTS_ONNX:
     case WEIGHTS_DARKNET:
     case WEIGHTS_ENGINE:
-        result = FAIL(E_MODEL, "%s: %s: its tensors have no names that could be matched; graft import makes a model of it", path, weights_kind_name(w->kind));
+        return FAIL(E_MODEL,
+            "%s: %s: its tensors have no names that could be matched; graft import makes a model of it", path,
+            weights_kind_name(w->kind));
     }
+    return name && !named ? choose_beginning(w, name) : OK;
+}
+
+status weights_open(weights *w, const char *path, const char *name)
+{
+    *w = (weights){.prefix = "", .note = ""};
+    status result = open_kind(w, path, name);
     if (result != OK) weights_close(w);
     return result;
 }

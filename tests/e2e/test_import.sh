@@ -29,7 +29,7 @@ else
     says 4 "another shape (starts afresh): features.3.squeeze.bias: file [5], here [16]" "$graft" import "$dir/reshaped.pth" -o "$dir/y.st"
     says 4 "unexpected (not used): extra" "$graft" import "$dir/reshaped.pth" -o "$dir/y.st"
     says 4 "asks for torchvision.models.squeezenet.SqueezeNet: refused" "$graft" import "$dir/whole.pth" -o "$dir/y.st"
-    says 4 "several and none of them called state_dict" "$graft" import "$dir/two.pth" -o "$dir/y.st"
+    says 4 "none of them called state_dict or model: a (1 tensors), b (1 tensors)" "$graft" import "$dir/two.pth" -o "$dir/y.st"
     says 4 "PyTorch's old form" "$graft" import "$dir/old.pth" -o "$dir/y.st"
     says 4 "TorchScript holds a program" "$graft" import "$dir/script.pth" -o "$dir/y.st"
     says 4 "cut off" "$graft" import "$dir/cut.pth" -o "$dir/y.st"

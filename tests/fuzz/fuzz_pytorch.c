@@ -10,12 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void read_archive(const uint8_t *data, size_t size)
 {
     arena a = {0};
-    safetensor *tensors;
-    int64_t count;
+    pytorch_weights w;
     volatile uint8_t sum = 0;
-    if (pytorch_read(&a, data, size, "fuzz", &tensors, &count) == OK)
-        for (int64_t i = 0; i < count; i++)
-            for (size_t k = 0; k < tensors[i].bytes; k++) sum ^= tensors[i].data[k];
+    if (pytorch_read(&a, data, size, "fuzz", NULL, &w) == OK)
+        for (int64_t i = 0; i < w.count; i++)
+            for (size_t k = 0; k < w.tensors[i].bytes; k++) sum ^= w.tensors[i].data[k];
     arena_free(&a);
 }
 

@@ -122,7 +122,7 @@ static void limits(void **state)
     assert_int_equal(json_parse(&a, text, bytes, "long", &root), E_MODEL);
     assert_non_null(strstr(status_message(), "limit"));
 
-    size_t count = (1 << 20) + 2;
+    size_t count = (1 << 18) + 2;
     char *many = malloc(2 * count + 2);
     many[0] = '[';
     for (size_t i = 0; i < count; i++) memcpy(many + 1 + 2 * i, "1,", 2);

@@ -4,11 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/graph/model_layout.h"
+#include "models/import/checkpoint.h"
 #include "models/import/match.h"
 #include "models/models.h"
 
@@ -78,6 +81,136 @@ static void test_options(void **state)
         {"resnet18", "use_bias", "true"}, {"vgg16", "use_batch_norm", "true"}, {"mobilenet_v2", "width", "1.4"},
         {"mobilenet_v2", "width", "0.35"}, {"squeezenet1_1", NULL, NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_found(cases[i][0], cases[i][1], cases[i][2]);
+}
+
+/* Tensors of a network behind a prefix, the last layer under another name, beside tensors that belong to nobody. */
+static void check_renamed(const char *arch, const char *prefix, const char *head, const char *instead, bool whole)
+{
+    config made, found;
+    graph g;
+    arena a = {0};
+    safetensor *list;
+    weights_match m;
+    assert_int_equal(config_init(&made), OK);
+    set(&made, "arch", arch);
+    assert_int_equal(models_set_defaults(&made), OK);
+    assert_int_equal(models_build(&g, &made.spec.model, 7), OK);
+    int64_t count = list_tensors(&a, &g, &list);
+    safetensor *all = ARENA_ARRAY(&a, safetensor, count + 2);
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = list[i].name;
+        all[i] = list[i];
+        if (strncmp(name, head, strlen(head)) == 0) name = arena_printf(&a, "%s%s", instead, name + strlen(head));
+        all[i].name = arena_printf(&a, "%s%s", prefix, name);
+    }
+    all[count] = (safetensor){.name = "loss.weight", .type = DTYPE_F32, .shape = {1, {7}}};
+    all[count + 1] = (safetensor){.name = "proj.0.weight", .type = DTYPE_F32, .shape = {2, {4, 4}}};
+    weights w = {.kind = WEIGHTS_SAFETENSORS, .tensors = all, .count = count + 2};
+    assert_int_equal(config_init(&found), OK);
+    if (weights_match_network(&w, &found, &m) != OK) fail_msg("%s: %s", arch, status_message());
+    assert_string_equal(found.spec.model.arch, arch);
+    assert_int_equal(m.matched, whole ? m.wanted : m.wanted - 2);
+    assert_int_equal(m.classes, whole ? 7 : 0);
+    assert_string_equal(w.prefix, prefix);
+    assert_int_equal(w.outside_count, *prefix ? 2 : 0);
+    for (int64_t i = 0; i < w.count && whole && *prefix; i++)
+        assert_true(graph_find_edge(&g, w.tensors[i].name) != EDGE_NONE);
+    arena_free(&w.memory);
+    arena_free(&a);
+    graph_free(&g);
+    config_free(&made);
+    config_free(&found);
+}
+
+static void test_prefixes_and_heads(void **state)
+{
+    (void)state;
+    check_renamed("resnet18", "", "fc.", "fc.1.", true);
+    check_renamed("resnet18", "a.b_c.D.", "fc.", "fc.net.0.", true);
+    check_renamed("vgg16", "model.", "classifier.6.", "classifier.6.1.", true);
+    check_renamed("squeezenet1_1", "net.", "classifier.1.", "classifier.1.0.", true);
+    check_renamed("squeezenet1_1", "", "classifier.1.", "classifier.", true);
+    check_renamed("mobilenet_v2", "module.module.", "classifier.1.", "classifier.", true);
+    check_renamed("mobilenet_v2", "encoder.", "classifier.1.", "classifier.3.", true);
+    check_renamed("googlenet", "x.", "fc.", "fc.2.", true);
+    check_renamed("vgg16", "model.", "classifier.6.", "classifier.7.",
+        false); /* beside other layers there: not known to be the last */
+}
+
+static void build_width(graph *g, config *c, const char *width)
+{
+    assert_int_equal(config_init(c), OK);
+    set(c, "arch", "resnet10");
+    set(c, "width", width);
+    assert_int_equal(models_set_defaults(c), OK);
+    assert_int_equal(models_build(g, &c->spec.model, 7), OK);
+}
+
+/* model.pretrained: weights behind a prefix, the last layer in a Sequential, raw ones beside their average; into the network they are of, and into
+ * one of another width. */
+static void test_transfer_into_a_graph(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/graft-transfer-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    config c[2];
+    graph g, other;
+    arena a = {0};
+    safetensor *list;
+    build_width(&g, &c[0], "0.25");
+    build_width(&other, &c[1], "0.5");
+    int64_t count = list_tensors(&a, &g, &list), all_count = 0;
+    safetensor *all = ARENA_ARRAY(&a, safetensor, 2 * count + 1);
+    for (int average = 0; average < 2; average++)
+        for (int64_t i = 0; i < count; i++) {
+            safetensor t = list[i];
+            int64_t values = shape_count(t.shape);
+            float *data = ARENA_ARRAY(&a, float, values);
+            for (int64_t k = 0; k < values; k++) data[k] = average ? 2 : 1;
+            const char *rest = strncmp(t.name, "fc.", 3) == 0 ? arena_printf(&a, "fc.1.%s", t.name + 3) : t.name;
+            t.name = arena_printf(&a, "%s%s", average ? "ema_net." : "net.", rest);
+            t.data = (const uint8_t *)data, t.bytes = (size_t)values * sizeof *data;
+            all[all_count++] = t;
+        }
+    const float loss = 3;
+    all[all_count++] = (safetensor){"criterion.weight", DTYPE_F32, {1, {1}}, (const uint8_t *)&loss, sizeof loss};
+    assert_int_equal(safetensors_write(path, all, all_count, NULL, 0, NULL), OK);
+    transfer_report r;
+    if (weights_transfer(&g, path, &r) != OK) fail_msg("%s", status_message());
+    assert_int_equal(r.loaded_count, count);
+    assert_int_equal(r.missing_count + r.reshaped_count, 0);
+    assert_int_equal(r.unexpected_count, count + 1);
+    assert_non_null(strstr(r.note, "ema_net.* is taken, the average"));
+    assert_non_null(strstr(r.note, "--weights net takes the raw ones"));
+    assert_null(r.advice);
+    for (int64_t i = 0; i < g.edge_count; i++)
+        if (g.edges[i].kind == EDGE_PARAM) assert_true(*(const float *)g.edges[i].data == 2);
+    transfer_report_free(&r);
+    assert_int_equal(weights_transfer(&other, path, &r), OK);
+    assert_true(r.reshaped_count > count / 2);
+    assert_non_null(r.advice);
+    assert_non_null(strstr(r.advice, "model.arch=resnet10 model.width=0.25"));
+    transfer_report_free(&r);
+    unlink(path);
+    close(fd);
+    graph_free(&g);
+    graph_free(&other);
+    for (int i = 0; i < 2; i++) config_free(&c[i]);
+    arena_free(&a);
+}
+
+/* Words as people write them; found by looking, there is no standard. */
+static void test_average_names(void **state)
+{
+    (void)state;
+    static const char *const yes[] = {"ema", "state_dict_ema", "model_ema", "ema_model.module.", "model.EMA",
+        "params_ema", "emaModel", "modelEMA", "EMAModel", "ema-weights", "ema0"};
+    static const char *const no[] = {"", "schema", "cinema.", "email", "emanate", "demand", "lemma", "state_dict"};
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        if (!text_names_average(yes[i])) fail_msg("%s", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        if (text_names_average(no[i])) fail_msg("%s", no[i]);
 }
 
 static void test_nothing_fits(void **state)
@@ -225,9 +358,16 @@ static void test_own_yields(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own), cmocka_unit_test(test_own_yields),
-        cmocka_unit_test(test_every_network), cmocka_unit_test(test_options), cmocka_unit_test(test_nothing_fits), cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_metadata_refuses), cmocka_unit_test(test_metadata_yields),
+        cmocka_unit_test(test_prefixes_and_heads),
+        cmocka_unit_test(test_average_names), cmocka_unit_test(test_transfer_into_a_graph),
+        cmocka_unit_test(test_own),
+        cmocka_unit_test(test_own_yields),
+        cmocka_unit_test(test_every_network),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_nothing_fits),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_metadata_refuses),
+        cmocka_unit_test(test_metadata_yields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

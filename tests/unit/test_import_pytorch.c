@@ -172,12 +172,11 @@ static void test_zip_refuses(void **state)
 {
     (void)state;
     archive deflated = {.count = 0}, twice = {.count = 0}, overlap = {.count = 0};
-    safetensor *t;
-    int64_t count;
+    pytorch_weights w;
     arena a = {0};
     add_member(&deflated, "m/data.pkl", "xx", 2, 8);
     close_archive(&deflated);
-    assert_int_equal(pytorch_read(&a, deflated.bytes, deflated.count, "x.pth", &t, &count), E_MODEL);
+    assert_int_equal(pytorch_read(&a, deflated.bytes, deflated.count, "x.pth", NULL, &w), E_MODEL);
     assert_non_null(strstr(status_message(), "m/data.pkl is compressed"));
     arena_free(&a);
     add_member(&twice, "a", "1", 1, 0);
@@ -218,7 +217,10 @@ static status read_tensor(arena *a, const char *type, int elements, int offset, 
     add_member(z, "m/data.pkl", text, tensor_pickle(text, type, elements, offset, stride0, stride1), 0);
     add_member(z, "m/data/0", data, bytes, 0);
     close_archive(z);
-    return pytorch_read(a, z->bytes, z->count, "x.pth", tensors, count);
+    pytorch_weights w;
+    status result = pytorch_read(a, z->bytes, z->count, "x.pth", NULL, &w);
+    *tensors = w.tensors, *count = w.count;
+    return result;
 }
 
 static void test_tensor_strides(void **state)
