@@ -9,9 +9,12 @@
 #include <libheif/heif.h>
 
 #include "core/data/image_codecs.h"
+#include "core/data/image_heif_sizes.h"
 
 /* A block of 64 x 64 pixels that is as predicted takes a fraction of a bit. */
 enum { MOST_PER_BYTE = 1 << 17, BOX_HEADER = 8 };
+/* Coded pictures may be filled up to whole blocks, or be the tiles of a grid: small ones are not compared. */
+enum { SMALL_CODED = 1 << 20 };
 
 typedef struct heif_file {
     struct heif_context *context;
@@ -61,6 +64,18 @@ static status reserve(const heif_file *f)
     return OK;
 }
 
+/* The decoders allocate what the coded data say, whatever the container says. */
+static status check_coded_size(const heif_file *f, const uint8_t *bytes, size_t count)
+{
+    int64_t width = heif_image_handle_get_ispe_width(f->handle), height = heif_image_handle_get_ispe_height(f->handle);
+    int64_t coded = heif_coded_pixels(bytes, count), most = 2 * width * height;
+    if (coded == 0) return FAIL(E_DATA, "HEIF: no picture that is coded by HEVC or AV1");
+    if (coded > (most > SMALL_CODED ? most : SMALL_CODED))
+        return FAIL(E_DATA, "HEIF: %lld x %lld pixels in the header, %lld pixels are coded", (long long)width,
+            (long long)height, (long long)coded);
+    return OK;
+}
+
 static status open_file(heif_file *f, const uint8_t *bytes, size_t count, const decode_options *options)
 {
     *f = (heif_file){.context = heif_context_alloc()};
@@ -77,6 +92,7 @@ static status open_file(heif_file *f, const uint8_t *bytes, size_t count, const 
     TRY(image_check_size(
         heif_image_handle_get_ispe_width(f->handle), heif_image_handle_get_ispe_height(f->handle), options));
     TRY(image_check_density(f->width, f->height, count, MOST_PER_BYTE));
+    TRY(check_coded_size(f, bytes, count));
     if (options->exif == EXIF_ERROR && is_turned(bytes, count))
         return FAIL(E_DATA, "HEIF: the picture is stored turned (data.exif = error)");
     return OK;
@@ -88,7 +104,7 @@ static void close_file(heif_file *f)
     if (f->context) heif_context_free(f->context);
 }
 
-static status copy_pixels(image *im, const struct heif_image *from)
+static status copy_pixels(image *im, const struct heif_image *from, const heif_file *f)
 {
     int stride = 0;
     const uint8_t *pixels = heif_image_get_plane_readonly(from, heif_channel_interleaved, &stride);
@@ -97,6 +113,9 @@ static status copy_pixels(image *im, const struct heif_image *from)
     if (!pixels || width < 1 || height < 1 || heif_image_get_bits_per_pixel(from, heif_channel_interleaved) != 24 ||
         stride < 3 * width)
         return FAIL(E_DATA, "HEIF: the picture is not RGB of 8 bits");
+    if (width != f->width || height != f->height)
+        return FAIL(E_DATA, "HEIF: %lld x %lld pixels in the header, %d x %d are coded", (long long)f->width,
+            (long long)f->height, width, height);
     TRY(image_alloc(im, width, height, 3));
     for (int y = 0; y < height; y++)
         memcpy(im->pixels + (size_t)y * (size_t)width * 3, pixels + (size_t)y * (size_t)stride, (size_t)width * 3);
@@ -114,9 +133,7 @@ static status decode_picture(image *im, const heif_file *f, const decode_options
     struct heif_error e = heif_decode_image(f->handle, &picture, heif_colorspace_RGB, heif_chroma_interleaved_RGB, o);
     heif_decoding_options_free(o);
     if (e.code != heif_error_Ok) return fail(e);
-    status result = image_check_size(heif_image_get_width(picture, heif_channel_interleaved),
-        heif_image_get_height(picture, heif_channel_interleaved), options);
-    if (result == OK) result = copy_pixels(im, picture);
+    status result = copy_pixels(im, picture, f);
     heif_image_release(picture);
     return result;
 }

@@ -12,7 +12,7 @@ writes beside itself
   oddities_pillow.txt  per file of shared/data/oddities: name, width, height, channels, CRC-32 of the pixels, or "bad"
   pictures/            `picture` of 24 x 16 in files of the formats whose libraries are optional, without loss (HEIC and AVIF:
                        but for the rounding of YCbCr), by Pillow, tiffcp (libtiff-tools) and heif-enc (libheif-examples);
-                       X.rgb: what Pillow reads from X where X has losses
+                       X.rgb: what Pillow reads from X where X has losses; flat.*: 1100 x 1100 pixels of one colour
 """
 import os, struct, subprocess, sys, tempfile, zlib
 import numpy as np
@@ -130,6 +130,9 @@ def pictures(folder):
         im.save(png.name)
         for name in ("lossless.heic", "lossless.avif"):
             subprocess.run(["heif-enc", "-L", "-p", "chroma=444", png.name, "-o", path(name)], check=True)
+        Image.new("RGB", (1100, 1100), (90, 120, 40)).save(png.name)
+        for name in ("flat.heic", "flat.avif"):
+            subprocess.run(["heif-enc", "-q", "30", png.name, "-o", path(name)], check=True)
     with open(path("lossless.heic"), "rb") as plain, open(path("turned.heic"), "wb") as out:
         out.write(turned_heic(plain.read()))
 

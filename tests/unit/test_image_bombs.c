@@ -208,6 +208,35 @@ static void test_jpeg_headers_that_lie(void **state)
     free(file);
 }
 
+/* A HEIF file says sizes in its container (the boxes "ispe") and again in the coded picture, and decoders believe the latter. */
+static void test_heif_containers_that_lie(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"flat.heic", "flat.avif"};
+    arena memory = {0};
+    for (int i = 0; i < 2; i++) {
+        void *file;
+        size_t count;
+        long grown;
+        image im;
+        char *path = arena_printf(&memory, "tests/golden/pictures/%s", names[i]);
+        assert_ok(file_read_all(&memory, path, 1 << 20, &file, &count));
+        if (image_decode(&im, file, count, &any_image) == E_DATA && strstr(status_message(), "built without")) {
+            print_message("# skipped: %s: %s\n", names[i], status_message());
+            continue;
+        }
+        assert_true(im.width == 1100 && im.height == 1100);
+        image_free(&im);
+        uint8_t *end = (uint8_t *)file + count;
+        for (uint8_t *at = file; (at = memmem(at, (size_t)(end - at), "ispe", 4)); at += 4)
+            memcpy(at + 8, "\0\0\0\x40\0\0\0\x40", 8);
+        assert_fails(E_DATA, "64 x 64 pixels in the header", image_decode(&im, file, count, &any_image));
+        assert_int_equal(decode_in_child(file, count, &grown), E_DATA);
+        assert_memory_of(names[i], grown, 0);
+    }
+    arena_free(&memory);
+}
+
 /* libjpeg keeps the coefficients of a progressive picture, two bytes each, until its last row is made. */
 static void test_memory_of_progressive_jpeg(void **state)
 {
@@ -228,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_png_inflates_what_the_header_says),
         cmocka_unit_test(test_headers_alone), cmocka_unit_test(test_jpeg_scans_are_bounded),
-        cmocka_unit_test(test_jpeg_headers_that_lie), cmocka_unit_test(test_memory_of_progressive_jpeg)};
+        cmocka_unit_test(test_jpeg_headers_that_lie),
+        cmocka_unit_test(test_heif_containers_that_lie), cmocka_unit_test(test_memory_of_progressive_jpeg)};
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }
