@@ -208,7 +208,8 @@ static void test_jpeg_headers_that_lie(void **state)
     free(file);
 }
 
-/* A HEIF file says sizes in its container (the boxes "ispe") and again in the coded picture, and decoders believe the latter. */
+/* A HEIF file says sizes in its container (the boxes "ispe") and again in the coded picture, and decoders believe the
+ * latter. */
 static void test_heif_containers_that_lie(void **state)
 {
     (void)state;
@@ -257,7 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_png_inflates_what_the_header_says),
         cmocka_unit_test(test_headers_alone), cmocka_unit_test(test_jpeg_scans_are_bounded),
-        cmocka_unit_test(test_jpeg_headers_that_lie),
-        cmocka_unit_test(test_heif_containers_that_lie), cmocka_unit_test(test_memory_of_progressive_jpeg)};
+        cmocka_unit_test(test_jpeg_headers_that_lie), cmocka_unit_test(test_heif_containers_that_lie),
+        cmocka_unit_test(test_memory_of_progressive_jpeg)};
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }
