@@ -12,6 +12,7 @@
 #   make install PREFIX=/usr/local
 #
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
+#   IMAGES="gif webp tiff heif"       image formats beside JPEG, PNG, BMP, PNM (default: those installed; IMAGES= for none)
 #   SIMT=1                            the CUDA backend compiled for the CPU (docs/SIMT.md)
 #   SAN=address|undefined|thread      sanitizers (thread: without oneDNN and OpenMP)
 #   CUDA_ARCHS="75 86"                GPU targets (default: the GPUs here, else 80 with its PTX);  CUDA_PTX=80  PTX for later GPUs
@@ -27,6 +28,17 @@ SAN ?=
 have = $(if $(wildcard $(addsuffix /$(1),/usr/include /usr/local/include /usr/include/x86_64-linux-gnu)),1,0)
 ONEDNN ?= $(call have,oneapi/dnnl/dnnl.h)
 MPI ?= 0
+# Formats whose library may be absent, and the headers that tell.
+ALL_IMAGES := gif webp tiff heif
+HEADER_gif := gif_lib.h
+HEADER_webp := webp/decode.h
+HEADER_tiff := tiffio.h
+HEADER_heif := libheif/heif.h
+IMAGES_ASKED := $(filter command environment,$(origin IMAGES))
+IMAGES ?= $(foreach i,$(ALL_IMAGES),$(if $(filter 1,$(call have,$(HEADER_$(i)))),$(i)))
+ifneq ($(filter-out $(ALL_IMAGES),$(IMAGES)),)
+$(error IMAGES="$(IMAGES)": expected some of $(ALL_IMAGES))
+endif
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(CUDA_HOME)/bin/nvcc
 HAVE_NVCC := $(if $(wildcard $(NVCC)),1,0)
@@ -70,7 +82,8 @@ CUDA_NAME ?= $(subst $(empty) $(empty),-,$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=ptx%
 CUDA_OBJECTS ?= $(BUILD)/cuda-$(CUDA_NAME)
 
 # A build with other switches lives in its own folder, so that objects never mix.
-VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)
+images_name = $(if $(IMAGES_ASKED),-images$(subst $(empty) $(empty),,$(IMAGES:%=-%)))
+VARIANT := $(if $(SAN),-$(SAN))$(if $(filter 0,$(ONEDNN)),-nodnnl)$(if $(filter 0,$(OPENMP)),-noomp)$(images_name)
 # The CPU's library is the base of those with a GPU backend, which replace two of its objects and add kernels. The default has the plain name.
 PLAIN := $(BUILD)$(VARIANT)$(if $(filter 1,$(CUDA_DEFAULT)),-cpu)
 OUT := $(if $(filter 1,$(SIMT)),$(BUILD)$(VARIANT)-simt,$(if $(filter 1,$(CUDA)),$(BUILD)$(VARIANT)$(if $(filter 0,$(CUDA_DEFAULT)),-cuda),$(PLAIN)))
@@ -79,7 +92,7 @@ OBJ := $(OUT)/obj
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-missing-field-initializers -Werror -MMD -MP
-LDLIBS += -linih -lyajl -lxxhash -ljpeg -lprotobuf-c -lz -lm -lpthread
+LDLIBS += -linih -lyajl -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LDFLAGS += -fsanitize=$(SAN)
@@ -94,7 +107,8 @@ endif
 
 # Sources by folder. A backend that is absent is another file, not a conditional in the code above it.
 find_c = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c $(d)/*/*/*.c))
-CORE_SRC := $(call find_c,core)
+UNUSED_IMAGES := $(foreach i,$(ALL_IMAGES),core/data/image_$(i)$(if $(filter $(i),$(IMAGES)),_absent).c)
+CORE_SRC := $(filter-out $(UNUSED_IMAGES),$(call find_c,core))
 KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
 ifeq ($(ONEDNN),1)
 CPPFLAGS += -DGRAFT_ONEDNN=1
@@ -266,11 +280,13 @@ spills:
 spills-built: cuda-objects
 	@tests/check/spills.sh $(CUDA_OBJECTS)
 
-# A tarball for machines without packages: no oneDNN, no C++ run-time library. With CUDA where nvcc is.
+# A tarball for machines without packages: no oneDNN, no C++ run-time library. libheif and Debian's libtiff (through libLerc) need that one,
+# so HEIC, AVIF and TIFF are left to builds on the machine itself. With CUDA where nvcc is.
 DIST ?= dist
+DIST_IMAGES ?= $(filter gif webp,$(IMAGES))
 DIST_CUDA ?= $(HAVE_NVCC)
 dist:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 CUDA=$(DIST_CUDA) $(all_targets) \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 IMAGES="$(DIST_IMAGES)" CUDA=$(DIST_CUDA) $(all_targets) \
 	    PROGRAM_LIB='$$(OUT)/libgraft-all.so' dist-built
 dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train

@@ -28,6 +28,7 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
         put_int(w, part_names[i], parts[i].count);
     }
     put_int(w, "classes", parts[0].class_count);
+    dataset_warn_of_strays(parts, PARTS, &c->log);
 }
 
 /* Every bad image with its reason. *bad_count and *damaged_count grow. */
@@ -46,6 +47,11 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
         json_end_object(&c->result);
     }
     if (printed > BAD_PRINTED) cli_print(c, "... and %lld more (--json lists all)\n", (long long)(printed - BAD_PRINTED));
+    if (printed) {
+        char kinds[2048];
+        lint_report_kinds(&report, kinds, sizeof kinds);
+        cli_print(c, "%s part:\n%s", part, kinds);
+    }
     *bad_count += report.bad_count;
     *damaged_count += report.damaged_count;
     lint_report_free(&report);

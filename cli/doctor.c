@@ -3,7 +3,9 @@
 
 #include "cli/cli.h"
 #include "cli/probe.h"
+#include "core/base/text.h"
 #include "core/base/version.h"
+#include "core/data/image.h"
 #include "core/device/device.h"
 
 static void put(json_writer *w, const char *key, const char *value)
@@ -77,6 +79,11 @@ static void put_probe(json_writer *w, const probe *p)
         json_end_object(w);
     }
     json_end_array(w);
+    char formats[512];
+    image_formats_text(formats, sizeof formats, true, true);
+    put(w, "images", formats);
+    image_formats_text(formats, sizeof formats, false, true);
+    put(w, "images_not_built_in", formats);
     put(w, "nccl", p->nccl);
     put(w, "mpi", p->mpi);
 }
@@ -90,6 +97,19 @@ status cli_version(cli_context *c)
     cuda_text(cuda, sizeof cuda);
     cli_print(c, "Graft " GRAFT_VERSION "\noneDNN %s\nCUDA %s\n", *p.onednn ? p.onednn : "not built in", cuda);
     return OK;
+}
+
+static void print_images(const cli_context *c)
+{
+    char read[512], absent[512];
+    image_formats_text(read, sizeof read, true, true);
+    image_formats_text(absent, sizeof absent, false, true);
+    for (const char *label = "images", *rest = read; *rest; label = "") {
+        size_t length = text_fold(rest, 80);
+        cli_print(c, "%-10s %.*s\n", label, (int)length, rest);
+        rest += length + strspn(rest + length, " ");
+    }
+    if (*absent) cli_print(c, "           not built in, install before building: %s\n", absent);
 }
 
 static void print_probe(const cli_context *c, const probe *p)
@@ -113,6 +133,7 @@ static void print_probe(const cli_context *c, const probe *p)
     if (p->gpu_count == 0) cli_print(c, "gpu        none: %s\n", p->cuda_problem);
     if (*p->cuda_driver) cli_print(c, "driver     CUDA %s\n", p->cuda_driver);
     cli_print(c, "CUDA       %s\n", cuda);
+    print_images(c);
     cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
     cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
 }
@@ -155,6 +176,7 @@ static status run(cli_context *c)
 const cli_command command_doctor = {
     .name = "doctor",
     .summary = "say what this machine has and what runs on it",
-    .description = "CPU and its instruction sets, memory, oneDNN, GPUs and their driver, NCCL, MPI; and what follows from it.",
+    .description = "CPU and its instruction sets, memory, oneDNN, GPUs and their driver, image formats, NCCL, MPI; and "
+                   "what follows from it.",
     .run = run,
 };

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build, the demo and the tests need, if any is missing.
 set -u
-packages="gcc g++ make pkg-config libinih-dev libstb-dev libjpeg62-turbo-dev libyajl-dev libxxhash-dev
+packages="gcc g++ make pkg-config libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libgif-dev libwebp-dev libtiff-dev libheif-dev
+libyajl-dev libxxhash-dev
 zlib1g-dev libdnnl-dev libcmocka-dev dataset-fashion-mnist python3 python3-torch python3-torchvision python3-numpy
 python3-pil clang libclang-rt-14-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata python3-onnx
 python3-opencv darknet graphviz"

@@ -127,6 +127,18 @@ out:
     return result;
 }
 
+void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
+{
+    for (int i = 0; i < count; i++) {
+        const dataset *ds = &parts[i];
+        /* The halves of a split are the same folder. */
+        bool said = i > 0 && ds->stray && parts[0].stray && strcmp(ds->stray, parts[0].stray) == 0;
+        if (ds->stray_count == 0 || said) continue;
+        log_warn(l, "%s%s: %lld image%s beside the class folders, without a class: not used", ds->stray,
+            ds->stray_count > 1 ? " and others" : "", (long long)ds->stray_count, ds->stray_count > 1 ? "s" : "");
+    }
+}
+
 void dataset_close(dataset *ds)
 {
     if (ds->reader && ds->reader->close) ds->reader->close(ds);
@@ -342,6 +354,7 @@ status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, da
     }
     TRY_OUT(check_classes(&parts[0], &parts[1], "val"));
     TRY_OUT(check_classes(&parts[0], &parts[2], "test"));
+    if (l) dataset_warn_of_strays(parts, 3, l);
     for (int i = 0; i < 3; i++) {
         if (!wanted[i]) continue;
         if (parts[i].count) log_info(l, "%s: %lld images of %lld classes (%s, %s)", part_name((dataset_part)i),
@@ -371,7 +384,7 @@ static status open_loose(dataset *ds, const char *path, dataset_part part, const
     for (int64_t i = 0; i < count; i++) {
         char *file = path_join(&ds->memory, path, names[i]);
         if (!file) return FAIL_MEMORY(strlen(path));
-        if (!is_image_name(names[i]) || file_is_dir(file) || file_is_stream(file)) continue;
+        if (!is_image_file(file, names[i]) || file_is_stream(file)) continue;
         s.name = file;
         s.bytes = s.mtime_ns = 0;
         if (file_exists(file)) TRY(file_info(file, &s.bytes, &s.mtime_ns)); /* a broken link is a bad image */
@@ -389,7 +402,10 @@ static bool has_images(const char *path)
     int64_t count;
     bool found = false;
     if (dir_list(&memory, path, &names, &count) == OK)
-        for (int64_t i = 0; i < count && !found; i++) found = is_image_name(names[i]);
+        for (int64_t i = 0; i < count && !found; i++) {
+            char *file = path_join(&memory, path, names[i]);
+            found = file && is_image_file(file, names[i]);
+        }
     arena_free(&memory);
     return found;
 }

@@ -53,6 +53,8 @@ typedef struct dataset {
     bool numbered;           /* the classes have no names: "0", "1", ... up to the greatest label of the part */
     sample *samples;         /* [count], released by dataset_close */
     int64_t count, capacity;
+    int64_t stray_count;     /* images beside the class folders, which are not used */
+    const char *stray;       /* the first of them */
     void *state;             /* the reader's */
 } dataset;
 
@@ -81,6 +83,8 @@ status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, da
 /* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
  * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
+/* Warns of images that lie where they belong to no class. dataset_open_parts does where it has a logger. */
+void dataset_warn_of_strays(const dataset *parts, int count, logger *l);
 void dataset_close(dataset *ds); /* accepts a zeroed one */
 
 /* What the spec says about decoding, for a network of `channels` channels; full size. options may be NULL (defaults). */
@@ -114,6 +118,8 @@ typedef struct lint_report {
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 /* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
+/* What is wrong, counted: a line "12 times: REASON" for each reason, the first ones of many. */
+void lint_report_kinds(const lint_report *report, char *text, size_t room);
 void lint_report_free(lint_report *report);
 
 /* Writes a packed data set (a folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are

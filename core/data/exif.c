@@ -26,8 +26,9 @@ static uint32_t read_u32(const tiff *t, size_t at)
 
 int exif_orientation(const uint8_t *bytes, size_t count)
 {
-    if (count < 14 || memcmp(bytes, "Exif\0", 6) != 0) return 1;
-    tiff t = {bytes + 6, count - 6, bytes[6] == 'M'};
+    if (count >= 6 && memcmp(bytes, "Exif\0", 6) == 0) bytes += 6, count -= 6;
+    if (count < 8 || (memcmp(bytes, "II", 2) != 0 && memcmp(bytes, "MM", 2) != 0)) return 1;
+    tiff t = {bytes, count, bytes[0] == 'M'};
     if (read_u16(&t, 2) != 42) return 1;
     size_t at = read_u32(&t, 4);
     uint32_t entries = read_u16(&t, at);

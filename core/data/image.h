@@ -6,6 +6,7 @@
 #ifndef GRAFT_DATA_IMAGE_H
 #define GRAFT_DATA_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,12 +29,20 @@ typedef struct decode_options {
     int32_t min_width, min_height; /* JPEG may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least this; 0: full size */
 } decode_options;
 
-/* JPEG by libjpeg-turbo (at most 100 scans), PNG and BMP by stb_image, binary PNM by ourselves. 16 bit becomes 8 (high byte rounded). Alpha is
- * composed onto black as Pillow's convert("RGB") drops it: dropped. Truncated files are errors. E_DATA with the reason. */
+/* JPEG, PNG, BMP, binary PGM and PPM, and, where the build had their libraries: the first frame of GIF and WebP, the
+ * first picture of TIFF, the primary one of HEIC and AVIF. 16 bit becomes 8 (high byte rounded). Alpha is dropped, as
+ * Pillow's convert("RGB") does. Truncated files are errors. E_DATA with the reason.
+ *
+ * Memory beside `bytes`: at most twice the decoded size (width x height x the file's channels and bytes a sample, with
+ * its alpha) plus 16 MiB, and time follows the bytes and pixels: what the header claims is checked against max_pixels
+ * and the length of the file first. */
 status image_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options);
 /* Width, height (after orientation) and file format ("jpeg", "png", ...) without decoding pixels. */
 status image_probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height,
     const char **format);
+/* The formats that are decoded (built_in) or were left out of this build, for people: "JPEG, PNG, ...". versions: with
+ * the libraries' versions, or the packages that a build needs. "" when there are none. */
+void image_formats_text(char *text, size_t room, bool built_in, bool versions);
 
 /* Pillow's Image.resize: separable, antialiased when it shrinks, agreement within 1 grey level. `box` in source pixels
  * {x0, y0, x1, y1} or NULL for all. dst is allocated. */

@@ -41,7 +41,7 @@ static uint8_t read_sample(const pnm_header *p, const uint8_t *from)
     return (uint8_t)(((v > top ? top : v) * 255 + top / 2) / top);
 }
 
-status pnm_decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options)
+static status decode(image *im, const uint8_t *bytes, size_t count, const decode_options *options)
 {
     pnm_header p;
     TRY(read_header(&p, bytes, count, options));
@@ -59,7 +59,7 @@ status pnm_decode(image *im, const uint8_t *bytes, size_t count, const decode_op
     return OK;
 }
 
-status pnm_probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height)
+static status probe(const uint8_t *bytes, size_t count, const decode_options *options, int32_t *width, int32_t *height)
 {
     pnm_header p;
     TRY(read_header(&p, bytes, count, options));
@@ -67,3 +67,5 @@ status pnm_probe(const uint8_t *bytes, size_t count, const decode_options *optio
     *height = (int32_t)p.number[1];
     return OK;
 }
+
+const image_codec codec_pnm = {"pnm", "PNM", "", decode, probe, NULL};

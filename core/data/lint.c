@@ -1,6 +1,6 @@
 /* Reads every sample once and remembers the verdicts in a text file:
  *
- *   graft-lint 1 SETTINGS
+ *   graft-lint 2 SETTINGS, among them the formats that this build decodes
  *   BYTES <tab> MTIME_NS <tab> "ok" or the reason <tab> NAME
  *
  * A line that does not parse is dropped: the sample is then simply read again. */
@@ -15,7 +15,7 @@
 #include "core/base/thread.h"
 #include "core/data/dataset.h"
 
-enum { MAX_CACHE_BYTES = 1 << 30, LISTED_REASONS = 10 };
+enum { MAX_CACHE_BYTES = 1 << 30, LISTED_REASONS = 10, LISTED_KINDS = 8, SETTINGS_BYTES = 1024 };
 
 typedef struct verdict {
     const char *name, *reason; /* reason NULL: good */
@@ -45,9 +45,12 @@ static verdict *table_find(const verdict_table *t, const char *name)
     return &t->slot[at];
 }
 
-static void settings_line(char text[128], const spec_data *o)
+static void settings_line(char text[SETTINGS_BYTES], const spec_data *o)
 {
-    snprintf(text, 128, "graft-lint 1 exif=%d max_pixels=%lld", o ? (int)o->exif : 0, o ? (long long)o->max_pixels : 0);
+    char formats[SETTINGS_BYTES / 2];
+    image_formats_text(formats, sizeof formats, true, true);
+    snprintf(text, SETTINGS_BYTES, "graft-lint 2 exif=%d max_pixels=%lld formats=%s", o ? (int)o->exif : 0,
+        o ? (long long)o->max_pixels : 0, formats);
 }
 
 static bool parse_line(char *line, verdict *v)
@@ -74,7 +77,7 @@ static status table_read(verdict_table *t, const char *path, const spec_data *o)
     size_t bytes = 0;
     arena memory = {0};
     status result = OK;
-    char settings[128];
+    char settings[SETTINGS_BYTES];
     /* An unreadable cache is no cache. */
     if (!path || file_read_regular(&memory, path, MAX_CACHE_BYTES, &text, &bytes) != OK) text = NULL, bytes = 0;
     int64_t lines = 1;
@@ -111,7 +114,7 @@ static status table_write(verdict_table *t, const char *path, const dataset *ds,
 {
     file_writer w;
     status result = OK;
-    char settings[128];
+    char settings[SETTINGS_BYTES];
     settings_line(settings, o);
     TRY(file_writer_open(&w, path));
     TRY_OUT(file_writer_printf(&w, "%s\n", settings));
@@ -243,27 +246,56 @@ out:
     return result;
 }
 
+void lint_report_kinds(const lint_report *report, char *text, size_t room)
+{
+    const char *kind[LISTED_KINDS];
+    int64_t times[LISTED_KINDS] = {0}, kinds = 0, others = 0;
+    for (int64_t i = 0; i < report->count; i++) {
+        int64_t k = 0;
+        if (!report->reason[i]) continue;
+        while (k < kinds && strcmp(kind[k], report->reason[i]) != 0) k++;
+        if (k == kinds && kinds < LISTED_KINDS) kind[kinds++] = report->reason[i];
+        if (k < kinds) times[k]++;
+        else others++;
+    }
+    size_t at = 0;
+    text[0] = 0;
+    for (int64_t k = 0; k < kinds && at < room; k++)
+        at += (size_t)snprintf(text + at, room - at, "%6lld times: %.160s\n", (long long)times[k], kind[k]);
+    if (others && at < room) snprintf(text + at, room - at, "%6lld times: other reasons\n", (long long)others);
+}
+
+/* The sample's name and reason, the first few, and what there is of each kind where those are not all. */
+static void list_bad(const lint_report *report, const dataset *ds, char *text, size_t room)
+{
+    size_t at = 0;
+    int64_t listed = 0;
+    for (int64_t i = 0; i < ds->count && listed < LISTED_REASONS && at < room; i++) {
+        if (!report->reason[i]) continue;
+        at += (size_t)snprintf(text + at, room - at, "\n  %.256s: %.128s", ds->samples[i].name, report->reason[i]);
+        listed++;
+    }
+    if (report->bad_count <= listed || at >= room) return;
+    at += (size_t)snprintf(text + at, room - at, "\n  ...\nin all:\n");
+    if (at < room) lint_report_kinds(report, text + at, room - at);
+}
+
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)
 {
     if (report->bad_count == 0) return OK;
-    char text[4096];
-    size_t at = 0;
-    int64_t listed = 0;
-    for (int64_t i = 0; i < ds->count && listed < LISTED_REASONS && at < sizeof text; i++) {
-        if (!report->reason[i]) continue;
-        at += (size_t)snprintf(text + at, sizeof text - at, "\n  %.256s: %.128s", ds->samples[i].name, report->reason[i]);
-        listed++;
-    }
+    char text[8192];
+    list_bad(report, ds, text, sizeof text);
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
-    const char *more = report->bad_count > listed ? "\n  ..." : "";
     if (report->damaged_count)
-        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s%s", ds->path,
-            (long long)report->damaged_count, (long long)ds->count, text, more);
+        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s", ds->path,
+            (long long)report->damaged_count, (long long)ds->count, text);
     if (fraction > allowed)
-        return FAIL(E_DATA, "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
-                            "the limit:%s%s", (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text, more);
-    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s%s", (long long)report->bad_count,
-        (long long)ds->count, text, more);
+        return FAIL(E_DATA,
+            "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
+            "the limit:%s",
+            (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text);
+    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s", (long long)report->bad_count,
+        (long long)ds->count, text);
     return OK;
 }
 

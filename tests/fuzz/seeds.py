@@ -28,7 +28,14 @@ def image(mode, kind, **options):
 exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 pictures = [image("RGB", "JPEG"), image("L", "JPEG"), image("CMYK", "JPEG"), image("RGB", "JPEG", progressive=True),
             image("RGB", "JPEG", exif=exif), image("RGB", "PNG"), image("RGBA", "PNG"), image("P", "PNG"), image("1", "PNG"),
-            image("L", "PNG"), image("RGB", "BMP"), image("L", "PPM"), image("RGB", "PPM")]
+            image("L", "PNG"), image("RGB", "BMP"), image("L", "PPM"), image("RGB", "PPM"), image("P", "BMP"), image("RGB", "GIF"),
+            image("RGB", "WEBP", lossless=True), image("RGBA", "WEBP"), image("RGB", "TIFF"), image("1", "TIFF", compression="group4"),
+            image("P", "TIFF", compression="tiff_lzw"), image("CMYK", "TIFF", compression="tiff_adobe_deflate")]
+fixtures = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "pictures")
+for name in sorted(os.listdir(fixtures)):
+    if not name.endswith(".rgb"):
+        with open(os.path.join(fixtures, name), "rb") as f:
+            pictures.append(f.read())
 for i, data in enumerate(pictures):
     put("fuzz_image", i, bytes([i]) + data)
 

@@ -21,6 +21,7 @@ if ! make "$work/build/libgraft-all.a" >"$work/build.log" 2>&1; then
     tap "not ok" "build for fuzzing"
     exit 1
 fi
+libraries=$(make print-LDLIBS) || exit 1
 
 fuzz() { # source
     local name seeds artifact
@@ -28,14 +29,15 @@ fuzz() { # source
     seeds=$work/seeds/$name
     artifact=$work/artifacts/$name-
     mkdir -p "$seeds"
+    # shellcheck disable=SC2086
     clang -std=c11 -O1 -g -I. -D_GNU_SOURCE -fsanitize=fuzzer,$sanitizers -fno-sanitize-recover=undefined "$1" "$work/build/libgraft-all.a" \
-        -linih -lyajl -lxxhash -ljpeg -lprotobuf-c -lz -lm -lpthread -o "$work/$name" >"$work/$name.log" 2>&1 || return 1
+        $libraries -o "$work/$name" >"$work/$name.log" 2>&1 || return 1
     FUZZ_SEEDS=$seeds "$work/$name" "$seeds" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
         -artifact_prefix="$artifact" >>"$work/$name.log" 2>&1
 }
 
 export -f fuzz
-export work sanitizers seconds seed
+export work sanitizers seconds seed libraries
 # Two at a time: one per processor of a small machine.
 printf '%s\n' tests/fuzz/fuzz_*.c | xargs -P "$(nproc)" -I{} bash -c 'fuzz {}; echo "$? {}"' >"$work/codes"
 while read -r code source; do

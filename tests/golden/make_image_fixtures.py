@@ -10,8 +10,11 @@ writes beside itself
                        crop, resized side, input side), bytes. Where the crop is scaled too the first step is none (shorter side =
                        resized side), as Graft resamples once
   oddities_pillow.txt  per file of shared/data/oddities: name, width, height, channels, CRC-32 of the pixels, or "bad"
+  pictures/            `picture` of 24 x 16 in files of the formats whose libraries are optional, without loss (HEIC and AVIF:
+                       but for the rounding of YCbCr), by Pillow, tiffcp (libtiff-tools) and heif-enc (libheif-examples);
+                       X.rgb: what Pillow reads from X where X has losses; flat.*: 1100 x 1100 pixels of one colour
 """
-import os, struct, sys, zlib
+import os, struct, subprocess, sys, tempfile, zlib
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -53,9 +56,9 @@ def preprocess_cases(out):
 
 def decode(path):
     im = Image.open(path)
-    if im.format not in ("JPEG", "PNG", "BMP", "PPM"):
-        raise OSError("not a format that is read")
     im.load()
+    if im.format == "GIF":
+        return np.asarray(im.convert("RGB"))
     # 16 bit: the nearest of 256 levels (Pillow itself clips).
     if im.mode.startswith("I"):
         return ((np.asarray(im).astype(np.int64) + 128) // 257).astype(np.uint8)[:, :, None]
@@ -74,6 +77,67 @@ def oddities(out, folder):
             out.write("%s bad\n" % name)
 
 
+def turned_heic(data):
+    """The file of heif-enc with a turn of its grid (item 2): a box irot among the properties, and one association more."""
+    data = bytearray(data)
+    u32 = lambda at: struct.unpack(">I", data[at:at + 4])[0]
+    box = lambda name: data.index(name) - 4
+    properties, at = 0, box(b"ipco") + 8
+    end = box(b"ipco") + u32(box(b"ipco"))
+    while at < end:
+        at += u32(at)
+        properties += 1
+    at = box(b"ipma") + 16
+    while struct.unpack(">H", data[at:at + 2])[0] != 2:
+        at += 3 + data[at + 2]
+    data[at + 2] += 1
+    at += 2 + data[at + 2]
+    data[at:at] = bytes([0x80 | properties + 1])
+    data[end:end] = bytes([0, 0, 0, 9]) + b"irot" + bytes([3])
+    for name, more in ((b"ipma", 1), (b"ipco", 9), (b"iprp", 10), (b"meta", 10)):
+        at = box(name)
+        data[at:at + 4] = struct.pack(">I", u32(at) + more)
+    offset = struct.pack(">H", box(b"mdat") + 8 - 10)
+    at = data.index(offset, box(b"iloc"))
+    data[at:at + 2] = struct.pack(">H", box(b"mdat") + 8)
+    return bytes(data)
+
+
+def pictures(folder):
+    os.makedirs(folder, exist_ok=True)
+    path = lambda name: os.path.join(folder, name)
+    im = as_image(picture(24, 16, 3))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    im.save(path("lossless.webp"), lossless=True)
+    im.save(path("orientation6.webp"), lossless=True, exif=exif)
+    im.save(path("animated.webp"), lossless=True, save_all=True, append_images=[im.rotate(180)])
+    im.save(path("lossy.webp"), quality=60)
+    im.save(path("orientation6.png"), exif=exif)
+    im.save(path("lzw.tif"), compression="tiff_lzw")
+    im.save(path("orientation6.tif"), compression="tiff_adobe_deflate", exif=exif)
+    im.convert("CMYK").save(path("cmyk.tif"), compression="packbits")
+    im.convert("1").save(path("fax.tif"), compression="group4")
+    im.quantize(16).save(path("palette.tif"), compression="tiff_lzw")
+    for name, options in (("tiled.tif", ("-t", "-w", "16", "-l", "16")), ("planes.tif", ("-p", "separate"))):
+        subprocess.run(["tiffcp", *options, path("lzw.tif"), path(name)], check=True)
+    im.quantize(64).save(path("interlaced.gif"), interlace=1)
+    im.quantize(64).save(path("animated.gif"), save_all=True, append_images=[im.rotate(180).quantize(64)], transparency=3)
+    for name in ("lossy.webp", "cmyk.tif", "fax.tif", "palette.tif", "interlaced.gif", "animated.gif"):
+        with open(path(name + ".rgb"), "wb") as out:
+            out.write(Image.open(path(name)).convert("RGB").tobytes())
+    with tempfile.NamedTemporaryFile(suffix=".png") as png:
+        im.save(png.name)
+        for name in ("lossless.heic", "lossless.avif"):
+            subprocess.run(["heif-enc", "-L", "-p", "chroma=444", png.name, "-o", path(name)], check=True)
+        Image.new("RGB", (1100, 1100), (90, 120, 40)).save(png.name)
+        for name in ("flat.heic", "flat.avif"):
+            subprocess.run(["heif-enc", "-q", "30", png.name, "-o", path(name)], check=True)
+    with open(path("lossless.heic"), "rb") as plain, open(path("turned.heic"), "wb") as out:
+        out.write(turned_heic(plain.read()))
+
+
+pictures(os.path.join(here, "pictures"))
 with open(os.path.join(here, "resize_pillow.bin"), "wb") as out:
     resize_cases(out)
 with open(os.path.join(here, "preprocess_torch.bin"), "wb") as out:

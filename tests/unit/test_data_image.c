@@ -128,6 +128,10 @@ static void test_oddities(void **state)
             if (code != E_DATA) fail_msg("%s: should be refused", name);
             continue;
         }
+        if (code != OK && strstr(status_message(), "built without")) {
+            print_message("# skipped: %s: %s\n", name, status_message());
+            continue;
+        }
         if (code != OK) fail_msg("%s: %s", name, status_message());
         assert_int_equal(sscanf(line, "%127s %d %d %d %x", name, &w, &h, &c, &crc), 5);
         unsigned ours = (unsigned)crc32(0, im.pixels, (unsigned)(im.width * im.height * im.channels));

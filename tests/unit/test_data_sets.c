@@ -605,7 +605,7 @@ static void test_lint_finds_what_was_planted(void **state)
     const char *root = make_folder_set("lint", "train"), *cache = test_path("lint-cache");
     put_truncated_jpeg(test_path("lint/train/bees/t.jpg"));
     put_text(test_path("lint/train/ants/empty.png"), "");
-    put_text(test_path("lint/train/bees/anim.gif"), "GIF89a and so on");
+    put_text(test_path("lint/train/bees/anim.gif"), "GIF89a");
     put_text(test_path("lint/train/bees/text.jpg"), "this is no picture");
     spec_data o = options_for(root);
     o.val_fraction = 0;
@@ -659,6 +659,59 @@ static void test_lint_finds_what_was_planted(void **state)
     dataset_close(&ds);
 }
 
+/* Whatever a file is called: what looks like an image is used, or named and counted. Text, hidden files and empty ones
+ * of other names are not. */
+static void test_images_under_any_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *bytes;
+        size_t count;
+        const char *reason;
+    } files[] = {{"a.JXL", "not even that", 13, "no image format"},
+        {"b.jp2", "\0\0\0\x0cjP  \r\n\x87\n", 12, "JPEG 2000"}, {"c.psd", "8BPS\0\1", 6, "Photoshop"},
+        {"d.dat", "8BPS\0\1", 6, "Photoshop"}, {"e", "\xff\x4f\xff\x51", 4, "JPEG 2000"},
+        {"f.CR2", "II*\0\x10\0\0\0CR\2\0", 12, "raw"}, {"g.jpg", "\0\0\0\x0cJXL \r\n\x87\n", 12, "JPEG XL"},
+        {"h.exr", "", 0, "empty"}, {"i.txt", "P6 is a letter and a digit", 26, NULL},
+        {"j.md", "BMW and other cars", 18, NULL}, {".k.psd", "8BPS\0\1", 6, NULL}, {"l.bin", "", 0, NULL},
+        {"m.xml", "<?xml version=\"1.0\"?><annotation/>", 34, NULL}};
+    enum { FILES = sizeof files / sizeof files[0], SEEN = 8 };
+    put_jpeg(test_path("anyname/train/a/1.jpg"), 16, 16, 0);
+    put_jpeg(test_path("anyname/train/b/2.jpg"), 16, 16, 1);
+    put_jpeg(test_path("anyname/train/b/no-ending"), 16, 16, 2);
+    put_jpeg(test_path("anyname/train/beside.jpg"), 16, 16, 2);
+    put_text(test_path("anyname/train/labels.txt"), "text");
+    for (int i = 0; i < FILES; i++)
+        put_file(test_path("anyname/train/a/%s", files[i].name), files[i].bytes, files[i].count);
+    spec_data o = options_for(test_path("anyname"));
+    o.val_fraction = 0;
+    dataset ds;
+    lint_report report;
+    char kinds[1024];
+    assert_ok(dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
+    assert_int_equal(ds.count, SEEN + 3);
+    assert_true(ds.stray_count == 1 && strstr(ds.stray, "/beside.jpg"));
+    assert_ok(dataset_lint(&ds, &o, NULL, NULL, &report));
+    assert_int_equal(report.bad_count, SEEN);
+    for (int i = 0; i < FILES; i++) {
+        const char *reason = NULL;
+        for (int64_t k = 0; k < ds.count; k++)
+            if (strcmp(path_base(ds.samples[k].name), files[i].name) == 0)
+                reason = report.reason[k] ? report.reason[k] : "good";
+        if (!reason != !files[i].reason || (reason && !strstr(reason, files[i].reason)))
+            fail_msg("%s: %s", files[i].name, reason ? reason : "not seen");
+    }
+    lint_report_kinds(&report, kinds, sizeof kinds);
+    assert_non_null(strstr(kinds, "2 times: this is a Photoshop file"));
+    o.max_bad_fraction = 0.5;
+    assert_fails(E_DATA, "8 of 11 images cannot be read", lint_report_judge(&report, &ds, &o, NULL));
+    lint_report_free(&report);
+    dataset_close(&ds);
+    assert_ok(dataset_open_images(&ds, test_path("anyname/train/a")));
+    assert_int_equal(ds.count, SEEN + 1);
+    dataset_close(&ds);
+}
+
 static void test_fashion_mnist(void **state)
 {
     (void)state;
@@ -702,6 +755,7 @@ int main(void)
         cmocka_unit_test(test_packed_lint),
         cmocka_unit_test(test_pack_raw),
         cmocka_unit_test(test_lint_finds_what_was_planted),
+        cmocka_unit_test(test_images_under_any_name),
         cmocka_unit_test(test_fashion_mnist),
     };
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);

@@ -1,22 +1,24 @@
 /* ImageFolder: ROOT/PART/CLASS/.../image. Classes are the sub-folders in byte-wise order. */
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "core/base/file.h"
+#include "core/data/image_codecs.h"
 #include "core/data/readers/readers.h"
 
 enum { MAX_DEPTH = 16 };
 
-bool is_image_name(const char *name)
+bool is_image_file(const char *path, const char *name)
 {
-    /* Formats that cannot be decoded count too, so that they are reported instead of being passed over. */
-    static const char *const known[] = {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "ppm", "pgm", "pnm", "gif", "webp", "tif",
-        "tiff", NULL};
-    const char *extension = path_extension(name);
-    if (name[0] == '.') return false;
-    for (int i = 0; known[i]; i++)
-        if (strcasecmp(extension, known[i]) == 0) return true;
-    return false;
+    uint8_t head[IMAGE_HEAD_BYTES];
+    if (name[0] == '.' || file_is_dir(path)) return false;
+    if (image_name_is_known(name)) return true;
+    if (!file_exists(path) || file_is_stream(path)) return false;
+    FILE *file = fopen(path, "rb");
+    if (!file) return false;
+    size_t count = fread(head, 1, sizeof head, file);
+    fclose(file);
+    return count > 0 && image_format_of(head, count);
 }
 
 static bool has_subfolder(const char *path)
@@ -58,7 +60,7 @@ static status add_images(dataset *ds, const char *folder, int32_t class_index, i
         char *path = path_join(&memory, folder, names[i]);
         if (!path) TRY_OUT(FAIL_MEMORY(strlen(folder)));
         sample s = {.name = path, .class_index = class_index};
-        if (is_image_name(names[i]) && !file_is_dir(path)) {
+        if (is_image_file(path, names[i])) {
             if (file_exists(path)) TRY_OUT(file_info(path, &s.bytes, &s.mtime_ns)); /* a broken link is a bad image */
             TRY_OUT(dataset_add_sample(ds, &s));
         } else if (file_is_dir(path)) {
@@ -86,6 +88,8 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     for (int64_t i = 0; i < count; i++) {
         char *inner = path_join(&memory, folder, names[i]);
         if (!inner) TRY_OUT(FAIL_MEMORY(strlen(folder)));
+        if (is_image_file(inner, names[i]) && ds->stray_count++ == 0 && !(ds->stray = arena_strdup(&ds->memory, inner)))
+            TRY_OUT(FAIL_MEMORY(strlen(inner)));
         if (names[i][0] == '.' || !file_is_dir(inner)) continue;
         TRY_OUT(add_images(ds, inner, (int32_t)class_count, 0));
         classes[class_count++] = names[i];

@@ -10,7 +10,10 @@ extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv,
 enum { MAX_IMAGE_FILE_BYTES = 1 << 30 };
 
 const char *part_name(dataset_part part); /* "train", "val", "test"; "" for PART_WHOLE */
-bool is_image_name(const char *name);     /* by its extension, also of formats that cannot be decoded */
+/* Does the file `name` (its path: `path`) look like an image, by its ending or by its first bytes? Also of kinds that
+ * cannot be decoded, so that they are reported instead of being passed over. Hidden files do not count, nor do folders.
+ */
+bool is_image_file(const char *path, const char *name);
 
 /* `encoded` of readers whose sample names are paths. */
 status read_sample_file(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count);
