@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "core/base/utf8.h"
 #include "core/data/dataset.h"
 
 static const cli_option options[] = {
@@ -38,7 +39,7 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
     status result = dataset_lint(ds, &c->config.spec.data, NULL, &c->log, &report);
     for (int64_t i = 0; result == OK && i < report.count; i++) {
         if (!report.reason[i]) continue;
-        if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", ds->samples[i].name, report.reason[i]);
+        if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report.reason[i]);
         json_begin_object(&c->result);
         json_key(&c->result, "part"), json_put_string(&c->result, part);
         json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[i].name);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "core/graph/model_internal.h"
 #include "core/graph/model_layout.h"
 #include "core/ops/op.h"
@@ -31,8 +32,8 @@ status model_set_classes(model *m, const char *const *names, int64_t count)
     const char **copy = ARENA_ARRAY(&m->memory, const char *, count);
     if (!copy) return FAIL_MEMORY((size_t)count * sizeof *copy);
     for (int64_t i = 0; i < count; i++) {
-        copy[i] = arena_strdup(&m->memory, names[i]);
-        if (!copy[i]) return FAIL_MEMORY(strlen(names[i]));
+        const char *name = utf8_escaped(&m->memory, names[i]);
+        if (!name || !(copy[i] = arena_strdup(&m->memory, name))) return FAIL_MEMORY(strlen(names[i]));
     }
     m->class_name = copy;
     m->class_count = count;

@@ -66,9 +66,6 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *option
  * caller; o.total is set. E_DATA when a sample has no class or there is none. */
 status evaluate_dataset(evaluation *e, const dataset *data, const preprocess *p, const spec *s, int64_t batch_size, evaluation_options o);
 
-/* E_DATA naming the first difference unless both have the same classes in the same order. */
-status check_same_classes(const dataset *data, const char *const *class_name, int64_t class_count, const char *model_path);
-
 /* Predicts by running a plan made from eval_graph_build. */
 typedef struct plan_predictor {
     plan *plan;

@@ -5,19 +5,24 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/utf8.h"
 
 enum { PLOT_WIDTH = 560, PLOT_HEIGHT = 220, PLOT_LEFT = 56, PLOT_BOTTOM = 24, PLOT_TOP = 10, MATRIX_MAX = 40, THUMB = 96, MAX_MARKED = 60 };
 
 /* ------------------------------------------------------------------------------------------------ text */
 
+/* A page is UTF-8, names of files are what they are. */
 static void put_escaped(FILE *f, const char *text)
 {
-    for (const char *c = text; *c; c++) {
-        if (*c == '<') fputs("&lt;", f);
-        else if (*c == '>') fputs("&gt;", f);
-        else if (*c == '&') fputs("&amp;", f);
-        else if (*c == '"') fputs("&quot;", f);
-        else fputc(*c, f);
+    uint32_t character = 0;
+    for (size_t length; *text; text += length) {
+        length = utf8_character(text, &character);
+        if (*text == '<') fputs("&lt;", f);
+        else if (*text == '>') fputs("&gt;", f);
+        else if (*text == '&') fputs("&amp;", f);
+        else if (*text == '"') fputs("&quot;", f);
+        else if (*text != '\n' && (length == 0 || utf8_is_control(character))) fprintf(f, "\\x%02x", (unsigned char)*text), length = 1;
+        else fwrite(text, 1, length, f);
     }
 }
 
