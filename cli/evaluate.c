@@ -81,8 +81,7 @@ static status open_all(cli_context *c, work *w)
 {
     const char *path = c->config.spec.data.root;
     if (!*path) return FAIL(E_USAGE, "--part all needs --data PATH");
-    TRY(dataset_open_images(&w->data, path));
-    w->share = (dataset_share){.part = w->data.part, .total = w->data.count};
+    TRY(dataset_open_path(&w->data, path, &w->share));
     if (w->data.class_count == 0) return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
     return OK;
 }

@@ -53,7 +53,11 @@ static status open_classes(job *j)
     }
     if (!config_is_set(&c->config, "data", "root") && !config_is_set(&c->config, "data", "train")) return OK;
     if (file) return FAIL(E_USAGE, "--classes and a data set: one of them names the classes");
-    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &c->log, &j->data, NULL, NULL));
+    bool has_train;
+    dataset_share share;
+    TRY(dataset_has_train(&s->data, &has_train));
+    TRY(dataset_open_part(&j->data, &s->data, (uint64_t)s->train.seed, has_train ? ASK_TRAIN : ASK_ANY, &share));
+    class_names_warn(j->data.class_name, j->data.class_count, j->data.path, &c->log);
     j->names = j->data.class_name;
     j->class_count = j->data.class_count;
     return OK;

@@ -268,9 +268,11 @@ static status run(cli_context *c)
     sets = ARENA_ARRAY(&c->memory, dataset, count);
     if (!sets) TRY_OUT(FAIL_MEMORY(count * sizeof *sets));
     for (; opened < count; opened++) {
-        const dataset *set = &sets[opened];
-        TRY_OUT(dataset_open_images(&sets[opened], c->arguments[first + opened]));
-        if (set->part != PART_WHOLE) log_info(&c->log, "%s: its %s part, %lld images", set->path, part_name(set->part), (long long)set->count);
+        dataset_share share;
+        TRY_OUT(dataset_open_path(&sets[opened], c->arguments[first + opened], &share));
+        if (share.part != PART_WHOLE)
+            log_info(&c->log, "%s: its %s part, %lld of %lld images", sets[opened].path, part_name(share.part), (long long)sets[opened].count,
+                (long long)share.total);
     }
     TRY_OUT(run_all(&j, sets, count));
 out:

@@ -227,7 +227,7 @@ out:
 
 static status check_classes(const dataset *train, dataset *other, const char *what)
 {
-    if (other->count == 0) return OK;
+    if (other->count == 0 || train->count == 0) return OK;
     if (train->numbered && other->numbered) {
         if (other->class_count > train->class_count)
             return FAIL(E_DATA, "the %s part has labels up to %lld, the train part up to %lld", what,
@@ -249,11 +249,13 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     return OK;
 }
 
-/* The training part and the validation part: as named, or split. */
-static status open_train_and_val(const data_layout *l, const spec_data *o, uint64_t seed, dataset *train, dataset *val)
+/* The training part and the validation part: as named, or split. Nobody needs a training part who does not ask for it. */
+static status open_train_and_val(const data_layout *l, const spec_data *o, uint64_t seed, dataset *train, dataset *val, bool needs_train)
 {
     part_place train_place = l->part[PART_TRAIN].reader ? l->part[PART_TRAIN] : l->whole;
-    if (!train_place.reader) return layout_missing(l, o, PART_TRAIN);
+    bool others = l->part[PART_VAL].reader || l->part[PART_TEST].reader;
+    if (!train_place.reader && !(others && !needs_train)) return layout_missing(l, o, PART_TRAIN);
+    if (!train_place.reader) return l->part[PART_VAL].reader ? open_place(val, l->part[PART_VAL], o) : OK;
     if (!l->part[PART_VAL].reader) return split_whole(o, seed, train_place, train, val);
     TRY(open_place(train, train_place, o));
     return open_place(val, l->part[PART_VAL], o);
@@ -268,7 +270,7 @@ status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, da
     for (int i = 0; i < 3; i++)
         if (wanted[i]) *wanted[i] = (dataset){0};
     TRY_OUT(layout_find(&layout, &memory, options));
-    TRY_OUT(open_train_and_val(&layout, options, seed, &parts[0], &parts[1]));
+    TRY_OUT(open_train_and_val(&layout, options, seed, &parts[0], &parts[1], train != NULL));
     if (test && layout.part[PART_TEST].reader) TRY_OUT(open_place(&parts[2], layout.part[PART_TEST], options));
     TRY_OUT(check_classes(&parts[0], &parts[1], "val"));
     TRY_OUT(check_classes(&parts[0], &parts[2], "test"));
@@ -296,9 +298,12 @@ static dataset_part usual_part(const data_layout *l, dataset_ask ask)
 }
 
 /* Images of the parts that are not asked for: 0 where they cannot be read, which is nobody's concern here. */
-static int64_t count_others(const data_layout *l, const spec_data *o, dataset_part part)
+static int64_t count_others(const data_layout *l, arena *a, const spec_data *o, dataset_part part)
 {
     int64_t count = 0;
+    data_layout named;
+    spec_data beside = {.root = l->named, .format = o ? o->format : FORMAT_AUTO};
+    if (l->named && layout_find(&named, a, &beside) == OK) l = &named;
     for (int i = 0; i < 3; i++) {
         dataset other;
         if (i == (int)part || !l->part[i].reader || open_place(&other, l->part[i], o) != OK) continue;
@@ -309,13 +314,13 @@ static int64_t count_others(const data_layout *l, const spec_data *o, dataset_pa
 }
 
 /* One side of the split that training makes. */
-static status open_side(dataset *ds, dataset_share *share, const data_layout *l, const spec_data *o, uint64_t seed, part_place place)
+static status open_side(dataset *ds, dataset_share *share, arena *a, const data_layout *l, const spec_data *o, uint64_t seed, part_place place)
 {
     dataset sides[2] = {{{0}}};
     int kept = share->part == PART_VAL;
     TRY(split_whole(o, seed, place, &sides[0], &sides[1]));
     share->set_aside = true;
-    share->total = sides[0].count + sides[1].count + count_others(l, o, PART_TRAIN);
+    share->total = sides[0].count + sides[1].count + count_others(l, a, o, PART_TRAIN);
     *ds = sides[kept];
     dataset_close(&sides[!kept]);
     return OK;
@@ -330,12 +335,22 @@ static status open_share(dataset *ds, dataset_share *share, arena *a, const spec
     part_place train = l.part[PART_TRAIN].reader ? l.part[PART_TRAIN] : l.whole, place = part == PART_WHOLE ? l.whole : l.part[part];
     if (!place.reader && l.whole.reader && l.whole.part == part) place = l.whole; /* "ROOT#test" */
     bool side = part == PART_VAL ? !place.reader : part == PART_TRAIN && named && !l.part[PART_VAL].reader;
-    if (side && train.reader) return open_side(ds, share, &l, o, seed, train);
+    if (side && train.reader) return open_side(ds, share, a, &l, o, seed, train);
     if (!place.reader) return layout_missing(&l, o, part == PART_WHOLE ? PART_VAL : part);
     TRY(open_place(ds, place, o));
     if (place.part != PART_WHOLE) share->part = place.part;
-    share->total = ds->count + count_others(&l, o, part);
+    share->total = ds->count + count_others(&l, a, o, l.named ? place.part : part);
     return OK;
+}
+
+status dataset_has_train(const spec_data *options, bool *has)
+{
+    data_layout l;
+    arena memory = {0};
+    status result = layout_find(&l, &memory, options);
+    *has = result == OK && (l.part[PART_TRAIN].reader || l.whole.reader || layout_part_count(&l) == 0);
+    arena_free(&memory);
+    return result;
 }
 
 status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, dataset_ask ask, dataset_share *share)
@@ -348,13 +363,18 @@ status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, d
     return result;
 }
 
-status dataset_open_images(dataset *ds, const char *path)
+status dataset_open_path(dataset *ds, const char *path, dataset_share *share)
 {
     part_place place;
+    data_layout l;
     arena memory = {0};
     *ds = (dataset){0};
-    status result = layout_of_path(&place, &memory, path);
+    status result = layout_of_path(&place, &l, &memory, path);
     if (result == OK) result = open_place(ds, place, NULL);
+    if (result == OK && share) *share = (dataset_share){.part = place.part, .total = ds->count};
+    if (result == OK && share && place.part != PART_WHOLE) share->total += count_others(&l, &memory, NULL, place.part);
     arena_free(&memory);
     return result;
 }
+
+status dataset_open_images(dataset *ds, const char *path) { return dataset_open_path(ds, path, NULL); }

@@ -74,9 +74,13 @@ typedef struct dataset_reader {
 extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the order of probing */
 
 /* Opens the parts that are asked for (pointers may be NULL). Without a validation part the training part is split by
- * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0. Classes of val and test must
+ * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0, and so does a missing validation part where there
+ * is no training part and train is NULL; else a missing training part is E_DATA. Classes of val and test must
  * be those of train; a difference is E_DATA with the names. Where parts are looked for: layout.h. */
 status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
+
+/* Is there something to train on? False: other parts alone. */
+status dataset_has_train(const spec_data *options, bool *has);
 
 /* A part by its name, or: what a network trained on this data set has not seen (val, what training sets aside, test, in this order);
  * what there is (val, what training sets aside of a train part beside a test part, the one part that is there, the path as it is). */
@@ -95,6 +99,8 @@ status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, d
 /* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
  * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
+/* The same, and what of the path that is. */
+status dataset_open_path(dataset *ds, const char *path, dataset_share *share);
 const char *part_name(dataset_part part); /* "train", "val", "test"; "" for PART_WHOLE */
 void dataset_close(dataset *ds); /* accepts a zeroed one */
 

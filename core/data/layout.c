@@ -169,6 +169,7 @@ status layout_find(data_layout *l, arena *a, const spec_data *o)
     *l = (data_layout){0};
     if (names_part(a, root, &plain, &named)) {
         TRY(find_named(&l->whole, plain, named, o->format));
+        l->named = plain;
         root = "";
     }
     for (int i = 0; i < 3; i++) {
@@ -201,17 +202,14 @@ status layout_missing(const data_layout *l, const spec_data *o, dataset_part par
                         "records, a CSV table or a packed data set", path, name);
 }
 
-status layout_of_path(part_place *place, arena *a, const char *path)
+status layout_of_path(part_place *place, data_layout *l, arena *a, const char *path)
 {
-    data_layout l;
-    const char *plain;
-    dataset_part named;
-    if (names_part(a, path, &plain, &named)) return find_named(place, plain, named, FORMAT_AUTO);
+    TRY(layout_find(l, a, &(spec_data){.root = path}));
+    *place = l->whole;
+    if (l->named) return OK;
     if (!file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);
-    TRY(layout_find(&l, a, &(spec_data){.root = path}));
-    *place = l.whole;
     for (int i = 0; i < 3; i++)
-        if (l.part[i].reader) *place = l.part[i];
+        if (l->part[i].reader) *place = l->part[i];
     /* Images beside sub-folders: the images are meant. */
     bool loose = place->reader == &reader_folder && place->part == PART_WHOLE && folder_has_images(path);
     if (!place->reader || loose) *place = (part_place){&reader_loose, path, PART_WHOLE};

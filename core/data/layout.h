@@ -21,6 +21,7 @@ typedef struct part_place {
 typedef struct data_layout {
     part_place part[3]; /* PART_TRAIN, PART_VAL, PART_TEST */
     part_place whole;   /* data.root itself, where it has no parts, or the part that "ROOT#test" names */
+    const char *named;  /* the ROOT of "ROOT#test"; NULL: the root names no part */
 } data_layout;
 
 /* Any part may be missing. data.train, data.val and data.test are the part under its name in them, the part that "PATH#val" names, or the
@@ -30,8 +31,8 @@ status layout_find(data_layout *l, arena *a, const spec_data *options);
 int32_t layout_part_count(const data_layout *l);
 
 /* A path as it is, in any format: the part it names, a part in it (test, else val, else train), the whole, or loose images (never
- * without a reader). E_DATA. */
-status layout_of_path(part_place *place, arena *a, const char *path);
+ * without a reader); and what else is there. E_DATA. */
+status layout_of_path(part_place *place, data_layout *l, arena *a, const char *path);
 
 /* What is missing, for the message of whoever needs it. E_USAGE, E_DATA. */
 status layout_missing(const data_layout *l, const spec_data *options, dataset_part part);

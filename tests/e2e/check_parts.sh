@@ -29,6 +29,11 @@ says 0 "scored all 12 images" score $model -d only_test --part all
 says 3 "has a test part, but no val part found" score $model -d only_test --part val
 says 3 "has a test part, but no train part found" train -d only_test
 ok "what it scored is in the JSON too" sh -c '"$0" evaluate "$1" -d only_test train.threads=1 --json | grep -q "\"part\":\"test\",\"set_aside\":false,\"scored\":12,\"of\":12"' "$graft" $model
+says 0 "test        12 images" "$graft" convert only_test -o packed_test -q
+says 0 "scored all 12 images" score $model -d packed_test
+says 0 "0 of 12 images can't be read" "$graft" convert only_test --lint -q
+"$graft" export $model --format safetensors -o plain.safetensors -q >/dev/null 2>&1
+says 0 "3 classes" "$graft" import plain.safetensors -o imported.st -d only_test model.arch=resnet10 model.stem=small model.width=0.25
 rm -r only_test/test/disc
 says 0 "scored all 8 images" score $model -d only_test
 says 0 "has 2 of the 3 classes" score $model -d only_test
@@ -74,13 +79,16 @@ train -d set_Valid >/dev/null 2>&1
 
 # PATH#PART.
 cp -r shapes/val set_valid/test && rm -r set_valid/test/disc/00.ppm
-says 0 "scored all 11 images" score $model -d set_valid#test
-says 0 "scored all 12 images" score $model -d set_valid#valid
-says 0 "scored all 24 images" score $model -d set_valid#train
-says 0 "scored all 12 images" score $model -d packed#val
+says 0 "scored 11 of 47 images: the test part" score $model -d set_valid#test
+says 0 "scored 12 of 47 images: the val part" score $model -d set_valid#valid
+says 0 "scored 24 of 47 images: the train part" score $model -d set_valid#train
+says 0 "scored 12 of 36 images: the val part" score $model -d packed#val
+says 0 "scored 11 of 47 images: the test part" score $model -d set_valid --part all
+says 0 "scored 11 of 47 images: the test part" score $model -d set_valid#test --part all
 says 0 "scored 12 of 36 images: the val part" score $model -d packed
 says 3 "packed: no data set with a test part" score $model -d packed#test
-says 0 "11 images" "$graft" infer $model set_valid#test
+says 0 "its test part, 11 of 47 images" "$graft" infer $model set_valid#test
+says 0 "its test part, 11 of 47 images" "$graft" infer $model set_valid
 ok "training on parts by name" train data.train=set_valid#train data.val=set_valid#test
 says 0 "scored 11 of 35 images" score $model
 mkdir apart && cp -r shapes/train apart/a && cp -r shapes/val apart/b
@@ -122,8 +130,8 @@ idx("t10k", [1, 0] * 2)
 PY
 ok "train on CIFAR's outer folder" train -d cifar
 says 0 "scored 6 of 18 images: the test part" score $model --part test
-says 0 "scored all 6 images" score $model -d cifar#test
-says 0 "scored all 6 images" score $model -d cifar/cifar-10-batches-bin#test
+says 0 "scored 6 of 18 images: the test part" score $model -d cifar#test
+says 0 "scored 6 of 18 images: the test part" score $model -d cifar/cifar-10-batches-bin#test
 says 0 "scored all 6 images" score $model -d cifar/cifar-10-batches-bin/test_batch.bin
 says 0 "scored all 6 images" score $model -d bare
 says 0 "scored all 6 images" score $model -d bare --part test

@@ -59,8 +59,8 @@ static void shares(void **state)
     expect_no_share(test, ASK_VAL, "has a test part, but no val part found; name it with data.val");
     expect_share(two, ASK_ANY, 4, 18, PART_VAL, true);
     expect_share(two, ASK_TEST, 2, 18, PART_TEST, false);
-    expect_share(test_path("all#valid"), ASK_ANY, 4, 4, PART_VAL, false);
-    expect_share(test_path("all#test"), ASK_TEST, 6, 6, PART_TEST, false);
+    expect_share(test_path("all#valid"), ASK_ANY, 4, 18, PART_VAL, false);
+    expect_share(test_path("all#test"), ASK_TEST, 6, 18, PART_TEST, false);
     expect_share(test_path("all/train"), ASK_ANY, 8, 8, PART_WHOLE, false);
     expect_no_share(test_path("two#val"), ASK_ANY, "no data set with a val part");
     expect_no_share(test_path("gone#val"), ASK_ANY, "no such file or folder");
