@@ -43,7 +43,8 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
     status result = dataset_lint(ds, &c->config.spec.data, NULL, &c->log, &report);
     for (int64_t i = 0; result == OK && i < report.count; i++) {
         if (!report.reason[i]) continue;
-        if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report.reason[i]);
+        if (printed++ < BAD_PRINTED)
+            cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report.reason[i]);
         json_begin_object(&c->result);
         json_key(&c->result, "part"), json_put_string(&c->result, part);
         json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[i].name);
@@ -83,7 +84,8 @@ static status convert(cli_context *c, dataset parts[PARTS])
     if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
     if (!output && !only_lint) return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
     TRY(dataset_has_train(&s->data, &has_train));
-    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
+    TRY(dataset_open_parts(
+        &s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
     report_parts(c, parts);
     if (only_lint) return lint(c, parts);
     TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));

@@ -15,7 +15,8 @@ static const cli_option options[] = {
     {"--model", "-m", "FILE", .help = "model or engine file"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
     CLI_DATA_OPTION,
-    {"--part", NULL, "PART", .help = "val, test, train, or all: the path as it is. Default: val, or the one part that is there"},
+    {"--part", NULL, "PART",
+        .help = "val, test, train, or all: the path as it is. Default: val, or the one part that is there"},
     {.name = NULL},
 };
 
@@ -82,7 +83,8 @@ static status open_all(cli_context *c, work *w)
     const char *path = c->config.spec.data.root;
     if (!*path) return FAIL(E_USAGE, "--part all needs --data PATH");
     TRY(dataset_open_path(&w->data, path, &w->share));
-    if (w->data.class_count == 0) return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
+    if (w->data.class_count == 0)
+        return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
     return OK;
 }
 
@@ -93,7 +95,8 @@ static status open_part(cli_context *c, work *w, const char *part)
     dataset_ask ask = ASK_TRAIN;
     TRY(network_saw_data(&w->network, &s->data, &saw));
     if (!part) ask = saw ? ASK_UNSEEN : ASK_ANY;
-    else while (ask <= ASK_TEST && strcmp(part, part_name((dataset_part)ask)) != 0) ask++;
+    else
+        while (ask <= ASK_TEST && strcmp(part, part_name((dataset_part)ask)) != 0) ask++;
     if (part && ask > ASK_TEST) return FAIL(E_USAGE, "--part %s: expected val, test, train or all", part);
     return dataset_open_part(&w->data, &s->data, (uint64_t)s->train.seed, ask, &w->share);
 }
@@ -118,7 +121,8 @@ static void say_share(cli_context *c, const work *w)
     json_key(j, "of"), json_put_int(j, share->total);
     long long count = (long long)w->data.count, total = (long long)share->total;
     if (count == total) cli_print(c, "scored all %lld images\n", count);
-    else cli_print(c, "scored %lld of %lld images: the %s part%s\n", count, total, part_name(share->part),
+    else
+        cli_print(c, "scored %lld of %lld images: the %s part%s\n", count, total, part_name(share->part),
             share->set_aside ? ", as training splits the images (data.val_fraction, train.seed)" : "");
 }
 
@@ -176,9 +180,10 @@ const cli_command command_evaluate = {
     .summary = "measure a model or an engine on a data set",
     .arguments = "[MODEL]",
     .most = 1,
-    .description = "Data set, split and seed are those of the training unless the spec or the command line names others; one part of a data set "
-                   "is enough, and what has no parts is scored whole unless the network was trained on it; preprocessing and classes are the model's own. Prints loss, top-1 and top-k accuracy, precision, recall and F1 "
-                   "of every class, and the confusion matrix.",
+    .description = "Data set, split and seed are those of the training unless the spec or the command line names "
+                   "others; one part of a data set is enough, and what has no parts is scored whole unless the network "
+                   "was trained on it; preprocessing and classes are the model's own. Prints loss, top-1 and top-k "
+                   "accuracy, precision, recall and F1 of every class, and the confusion matrix.",
     .spec = CLI_SPEC_OPEN,
     .sections = "data train",
     .stops_on_signal = true,

@@ -86,7 +86,8 @@ static status report_error(job *j, const char *name, const char *error)
     size_t length = strlen(name);
     bool named = strncmp(error, name, length) == 0 && strncmp(error + length, ": ", 2) == 0;
     j->unreadable++;
-    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, utf8_escaped(&j->c->memory, name), named ? error + length + 2 : error);
+    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, utf8_escaped(&j->c->memory, name),
+        named ? error + length + 2 : error);
     json_writer *w = &j->c->result;
     json_begin_object(w);
     json_key(w, "path"), json_put_string(w, name);
@@ -271,8 +272,8 @@ static status run(cli_context *c)
         dataset_share share;
         TRY_OUT(dataset_open_path(&sets[opened], c->arguments[first + opened], &share));
         if (share.part != PART_WHOLE)
-            log_info(&c->log, "%s: its %s part, %lld of %lld images", sets[opened].path, part_name(share.part), (long long)sets[opened].count,
-                (long long)share.total);
+            log_info(&c->log, "%s: its %s part, %lld of %lld images", sets[opened].path, part_name(share.part),
+                (long long)sets[opened].count, (long long)share.total);
     }
     TRY_OUT(run_all(&j, sets, count));
 out:

@@ -163,7 +163,8 @@ status network_saw_data(const network *n, const spec_data *data, bool *saw)
     status result = OK;
     TRY_OUT(json_parse(&memory, n->model.info_json, strlen(n->model.info_json), "graft.info", &info));
     TRY_OUT(config_read_text(&from, n->model.spec_text, strlen(n->model.spec_text), model_spec));
-    *saw = !json_get(info, "imported") && same_place(from.spec.data.root, data->root) && same_place(from.spec.data.train, data->train);
+    *saw = !json_get(info, "imported") && same_place(from.spec.data.root, data->root) &&
+           same_place(from.spec.data.train, data->train);
 out:
     config_free(&from);
     arena_free(&memory);

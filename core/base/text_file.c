@@ -24,7 +24,8 @@ status text_file_read(arena *a, const char *path, int64_t max_bytes, status refu
     char *start = data;
     if (*bytes >= 2 && (memcmp(start, "\xff\xfe", 2) == 0 || memcmp(start, "\xfe\xff", 2) == 0))
         return FAIL(refused, "%s: the file is UTF-16: save it as UTF-8", path);
-    if (memchr(start, 0, *bytes)) return FAIL(refused, "%s: a 0 byte: this is no text (or UTF-16: save it as UTF-8)", path);
+    if (memchr(start, 0, *bytes))
+        return FAIL(refused, "%s: a 0 byte: this is no text (or UTF-16: save it as UTF-8)", path);
     if (*bytes >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0) start += 3, *bytes -= 3;
     *bytes = unify_lines(start, *bytes);
     *text = start;

@@ -1,5 +1,5 @@
-/* text_file.h: text files as people have them. Editors and spreadsheets put a byte order mark in front and end lines with CR LF; neither is
- * part of what the file says.
+/* text_file.h: text files as people have them. Editors and spreadsheets put a byte order mark in front and end lines
+ * with CR LF; neither is part of what the file says.
  *
  *     char *text;
  *     size_t bytes;
@@ -14,8 +14,8 @@
 #include "core/base/arena.h"
 #include "core/base/status.h"
 
-/* Whole file into memory of `a`, without a byte order mark, every line's end (LF, CR LF, CR) a \n, with a 0 byte behind it. Bytes beyond that
- * may be any. `refused`: UTF-16 or a 0 byte. E_DATA: larger than max_bytes. E_IO. */
+/* Whole file into memory of `a`, without a byte order mark, every line's end (LF, CR LF, CR) a \n, with a 0 byte behind
+ * it. Bytes beyond that may be any. `refused`: UTF-16 or a 0 byte. E_DATA: larger than max_bytes. E_IO. */
 status text_file_read(arena *a, const char *path, int64_t max_bytes, status refused, char **text, size_t *bytes);
 
 #endif

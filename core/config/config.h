@@ -6,10 +6,10 @@
  * values that contradict each other, values that others make meaningless (read_if.def; a line of a file that the command line makes so goes back
  * to its default). Reading and overriding fail only for lack of memory or when a file cannot be read.
  *
- * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts with
- * ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes keeps
- * blanks, ; and # and knows the escapes \\ \" \n \t and \x80 to \xff, for bytes of paths that are no UTF-8. Indentation means nothing. A section may come in several parts; a key may
- * be given once per file.
+ * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts
+ * with ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes
+ * keeps blanks, ; and # and knows the escapes \\ \" \n \t and \x80 to \xff, for bytes of paths that are no UTF-8.
+ * Indentation means nothing. A section may come in several parts; a key may be given once per file.
  *
  *     config c;
  *     TRY_OUT(config_init(&c));

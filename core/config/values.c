@@ -143,7 +143,8 @@ static bool is_utf8(const char *text)
     return true;
 }
 
-/* Quotes what a file would otherwise cut, trim or take for a comment, and what is no UTF-8: a spec is text, and travels in files of models. */
+/* Quotes what a file would otherwise cut, trim or take for a comment, and what is no UTF-8: a spec is text, and travels
+ * in files of models. */
 char *value_quoted(const char *text, arena *a)
 {
     size_t bytes = strlen(text), length;
@@ -212,7 +213,8 @@ char *value_text(const option *o, const spec *s, arena *a)
     case OPTION_BOOL: return arena_strdup(a, *(const bool *)place ? "true" : "false");
     case OPTION_ENUM: return choice_name(o, *(const int *)place, a);
     case OPTION_TEXT:
-    case OPTION_PATH: return arena_strdup(a, *(const char *const *)place);
+    case OPTION_PATH:
+        return arena_strdup(a, *(const char *const *)place);
     case OPTION_FLOATS: return floats_text(place, a);
     case OPTION_TEXTS: return texts_text(place, a);
     }

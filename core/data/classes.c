@@ -33,7 +33,7 @@ status class_names_read_list(arena *a, const char *path, const char ***names, in
     return OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ names that are alike */
+/* ------------------------------------------------------------------------------------------ names that are alike */
 
 /* The name without blanks, in small letters, three bytes a character. */
 static char *folded(arena *a, const char *name)
@@ -88,8 +88,9 @@ void class_names_warn(const char *const *names, int64_t count, const char *where
     for (int64_t i = 1; list && i < count; i++) {
         if (strcmp(list[i - 1].key, list[i].key) != 0 || strcmp(list[i - 1].name, list[i].name) == 0) continue;
         if (pairs++ < MOST_WARNINGS)
-            log_warn(l, "%s: classes \"%s\" and \"%s\" differ only in case or blanks; if they are one class, give it one name", where,
-                list[i - 1].name, list[i].name);
+            log_warn(l,
+                "%s: classes \"%s\" and \"%s\" differ only in case or blanks; if they are one class, give it one name",
+                where, list[i - 1].name, list[i].name);
     }
     if (pairs > MOST_WARNINGS) log_warn(l, "%s: %lld more such pairs", where, (long long)(pairs - MOST_WARNINGS));
     arena_free(&memory);
@@ -120,7 +121,7 @@ const char *class_by_name(const char *const *names, int64_t count, const char *n
     return is_numbered(names, count) && class_number(name, &number) && number < count ? names[number] : NULL;
 }
 
-/* place[i] = the model's class that class i of the data set is. NULL: every class is found. Else a class that is not. */
+/* place[i] = the model's class that class i of the data set is. NULL: every class is found. Else one that is not. */
 static const char *places_by_name(int64_t *place, const dataset *ds, const char *const *names, int64_t count)
 {
     dataset model = {.class_name = (const char **)(uintptr_t)names, .class_count = count};
@@ -150,21 +151,24 @@ static void say_order(const dataset *ds, const char *const *names, int64_t count
     char text[1024] = "";
     size_t used = 0;
     for (int64_t i = 0; i < count && i < SHOWN; i++) {
-        int n = snprintf(text + used, sizeof text - used, "%s\"%.60s\" is \"%.60s\"", i ? ", " : "", names[i], ds->class_name[i]);
+        int n = snprintf(
+            text + used, sizeof text - used, "%s\"%.60s\" is \"%.60s\"", i ? ", " : "", names[i], ds->class_name[i]);
         used += (size_t)n;
     }
-    log_warn(l, "one of %s and %s knows numbers instead of names: their classes are taken to be in the same order, %s%s", model_path, ds->path, text,
-        count > SHOWN ? ", ..." : "");
+    log_warn(l,
+        "one of %s and %s knows numbers instead of names: their classes are taken to be in the same order, %s%s",
+        model_path, ds->path, text, count > SHOWN ? ", ..." : "");
 }
 
-static status refuse_class(const dataset *ds, const char *class_name, const char *const *names, int64_t count, const char *model_path)
+static status refuse_class(
+    const dataset *ds, const char *class_name, const char *const *names, int64_t count, const char *model_path)
 {
     const char *near = class_names_like(names, count, class_name);
     if (near)
-        return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s, which has \"%s\": rename one of them", class_name, ds->path,
-            (long long)count, model_path, near);
-    return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s (\"%s\", ...)", class_name, ds->path, (long long)count, model_path,
-        count ? names[0] : "");
+        return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s, which has \"%s\": rename one of them",
+            class_name, ds->path, (long long)count, model_path, near);
+    return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s (\"%s\", ...)", class_name, ds->path,
+        (long long)count, model_path, count ? names[0] : "");
 }
 
 status dataset_match_classes(dataset *ds, const char *const *names, int64_t count, const char *model_path, logger *l)
@@ -181,7 +185,8 @@ status dataset_match_classes(dataset *ds, const char *const *names, int64_t coun
         for (int64_t i = 0; i < ds->class_count; i++) place[i] = i;
     }
     if (ds->class_count < count && !ds->numbered)
-        log_warn(l, "%s has %lld of the %lld classes of %s", ds->path, (long long)ds->class_count, (long long)count, model_path);
+        log_warn(l, "%s has %lld of the %lld classes of %s", ds->path, (long long)ds->class_count, (long long)count,
+            model_path);
     for (int64_t i = 0; i < ds->count; i++)
         if (ds->samples[i].class_index >= 0) ds->samples[i].class_index = (int32_t)place[ds->samples[i].class_index];
     ds->numbered = false;

@@ -1,4 +1,5 @@
-/* classes.h: the names of classes: lists of them, names that are likely one, and a data set's classes as a model counts them.
+/* classes.h: the names of classes: lists of them, names that are likely one, and a data set's classes as a model counts
+ * them.
  *
  *     TRY(class_names_read_list(&a, "classes.txt", &names, &count));
  *     class_names_warn(names, count, "classes.txt", &log);
@@ -10,8 +11,8 @@
 #include "core/base/log.h"
 #include "core/data/dataset.h"
 
-/* A text with one name a line (darknet's .labels and .names, torchvision's lists). Blanks around a name and empty lines at the end do not
- * count; a name is what utf8_escaped makes of it. E_DATA, E_IO. */
+/* A text with one name a line (darknet's .labels and .names, torchvision's lists). Blanks around a name and empty lines
+ * at the end do not count; a name is what utf8_escaped makes of it. E_DATA, E_IO. */
 status class_names_read_list(arena *a, const char *path, const char ***names, int64_t *count);
 
 /* The first of the names that differs from `name` in nothing but case and blanks, or is equal. NULL: none. */
@@ -22,12 +23,14 @@ void class_names_warn(const char *const *names, int64_t count, const char *where
 /* "17", "017", "class 17", "class_17": the number. false: the name is none. */
 bool class_number(const char *name, int64_t *number);
 
-/* The model's own name for a class that a data set calls `name`: the same, or its number in a model of numbers. NULL: the model has none. */
+/* The model's own name for a class that a data set calls `name`: the same, or its number in a model of numbers. NULL:
+ * the model has none. */
 const char *class_by_name(const char *const *names, int64_t count, const char *name);
 
-/* Numbers the samples as the model does, and takes its names. By name, whatever the order of the data set's; it may lack some.
- * Where one side knows numbers only (an imported network's "class 17", records without a list of names) by number; a model of numbers
- * and a data set of as many names: in the data set's order, with a warning that says so. Else E_DATA. */
+/* Numbers the samples as the model does, and takes its names. By name, whatever the order of the data set's; it may
+ * lack some. Where one side knows numbers only (an imported network's "class 17", records without a list of names) by
+ * number; a model of numbers and a data set of as many names: in the data set's order, with a warning that says so.
+ * Else E_DATA. */
 status dataset_match_classes(dataset *ds, const char *const *names, int64_t count, const char *model_path, logger *l);
 
 #endif

@@ -40,8 +40,9 @@ static status check_escaped(const dataset *ds, const char *const *names, int64_t
         if (strcmp(names[i], ds->class_name[i]) == 0) continue;
         for (int64_t k = 0; k < count; k++)
             if (k != i && strcmp(ds->class_name[k], ds->class_name[i]) == 0)
-                return FAIL(E_DATA, "%s: two classes are called \"%s\" when bytes that are no UTF-8 are written out: rename one", ds->path,
-                    ds->class_name[i]);
+                return FAIL(E_DATA,
+                    "%s: two classes are called \"%s\" when bytes that are no UTF-8 are written out: rename one",
+                    ds->path, ds->class_name[i]);
     }
     return OK;
 }
@@ -158,7 +159,8 @@ status image_from_raw(image *im, const uint8_t *pixels, int32_t width, int32_t h
 static status name_classes(dataset *ds, const text_list *names)
 {
     if (names->count == 0) return OK;
-    bool fits = ds->numbered ? names->count >= ds->class_count : names->count == ds->class_count; /* the last ones may be absent */
+    bool fits = ds->numbered ? names->count >= ds->class_count
+                             : names->count == ds->class_count; /* the last ones may be absent */
     ds->numbered = false;
     if (!fits)
         return FAIL(E_USAGE, "data.class_names has %lld names, %s has %lld classes", (long long)names->count, ds->path,
@@ -249,8 +251,9 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     return OK;
 }
 
-/* The training part and the validation part: as named, or split. Nobody needs a training part who does not ask for it. */
-static status open_train_and_val(const data_layout *l, const spec_data *o, uint64_t seed, dataset *train, dataset *val, bool needs_train)
+/* The training part and the validation part: as named, or split. Who asks for no training part needs none. */
+static status open_train_and_val(
+    const data_layout *l, const spec_data *o, uint64_t seed, dataset *train, dataset *val, bool needs_train)
 {
     part_place train_place = l->part[PART_TRAIN].reader ? l->part[PART_TRAIN] : l->whole;
     bool others = l->part[PART_VAL].reader || l->part[PART_TEST].reader;
@@ -314,7 +317,8 @@ static int64_t count_others(const data_layout *l, arena *a, const spec_data *o, 
 }
 
 /* One side of the split that training makes. */
-static status open_side(dataset *ds, dataset_share *share, arena *a, const data_layout *l, const spec_data *o, uint64_t seed, part_place place)
+static status open_side(dataset *ds, dataset_share *share, arena *a, const data_layout *l, const spec_data *o,
+    uint64_t seed, part_place place)
 {
     dataset sides[2] = {{{0}}};
     int kept = share->part == PART_VAL;
@@ -326,13 +330,15 @@ static status open_side(dataset *ds, dataset_share *share, arena *a, const data_
     return OK;
 }
 
-static status open_share(dataset *ds, dataset_share *share, arena *a, const spec_data *o, uint64_t seed, dataset_ask ask)
+static status open_share(
+    dataset *ds, dataset_share *share, arena *a, const spec_data *o, uint64_t seed, dataset_ask ask)
 {
     data_layout l;
     TRY(layout_find(&l, a, o));
     bool named = ask <= ASK_TEST;
     dataset_part part = share->part = named ? (dataset_part)ask : usual_part(&l, ask);
-    part_place train = l.part[PART_TRAIN].reader ? l.part[PART_TRAIN] : l.whole, place = part == PART_WHOLE ? l.whole : l.part[part];
+    part_place train = l.part[PART_TRAIN].reader ? l.part[PART_TRAIN] : l.whole;
+    part_place place = part == PART_WHOLE ? l.whole : l.part[part];
     if (!place.reader && l.whole.reader && l.whole.part == part) place = l.whole; /* "ROOT#test" */
     bool side = part == PART_VAL ? !place.reader : part == PART_TRAIN && named && !l.part[PART_VAL].reader;
     if (side && train.reader) return open_side(ds, share, a, &l, o, seed, train);

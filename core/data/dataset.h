@@ -74,16 +74,17 @@ typedef struct dataset_reader {
 extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the order of probing */
 
 /* Opens the parts that are asked for (pointers may be NULL). Without a validation part the training part is split by
- * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0, and so does a missing validation part where there
- * is no training part and train is NULL; else a missing training part is E_DATA. Classes of val and test must
- * be those of train; a difference is E_DATA with the names. Where parts are looked for: layout.h. */
+ * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0, and so does a missing
+ * validation part where there is no training part and train is NULL; else a missing training part is E_DATA. Classes of
+ * val and test must be those of train; a difference is E_DATA with the names. Where parts are looked for: layout.h. */
 status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
 
 /* Is there something to train on? False: other parts alone. */
 status dataset_has_train(const spec_data *options, bool *has);
 
-/* A part by its name, or: what a network trained on this data set has not seen (val, what training sets aside, test, in this order);
- * what there is (val, what training sets aside of a train part beside a test part, the one part that is there, the path as it is). */
+/* A part by its name, or: what a network trained on this data set has not seen (val, what training sets aside, test, in
+ * this order); what there is (val, what training sets aside of a train part beside a test part, the one part that is
+ * there, the path as it is). */
 typedef enum dataset_ask { ASK_TRAIN, ASK_VAL, ASK_TEST, ASK_UNSEEN, ASK_ANY } dataset_ask;
 
 /* What was taken of the data set. */
@@ -115,8 +116,8 @@ status dataset_encoded(const dataset *ds, int64_t index, arena *a, const uint8_t
 /* Number of the class, or -1. */
 int64_t dataset_find_class(const dataset *ds, const char *name);
 
-/* For readers: appends a sample (its name copied); sets the classes, whose names become what utf8_escaped makes of them. E_DATA: that makes
- * two of them equal. */
+/* For readers: appends a sample (its name copied); sets the classes, whose names become what utf8_escaped makes of
+ * them. E_DATA: that makes two of them equal. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
 /* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */

@@ -8,10 +8,12 @@
 
 enum { SEARCH_DEPTH = 4 };
 
-const dataset_reader *const dataset_readers[] = {&reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
+const dataset_reader *const dataset_readers[] = {
+    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
 
 /* In the order of spec_data_format, which starts with auto. */
-static const dataset_reader *const by_format[] = {NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed};
+static const dataset_reader *const by_format[] = {
+    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed};
 
 /* ------------------------------------------------------------------------------------------------ names of parts */
 
@@ -50,7 +52,8 @@ char *part_path(arena *a, const char *folder, dataset_part part, const char *tai
     return NULL;
 }
 
-/* Splits "PATH#test". A file may have a # in its name, so only the names of parts count, and what is there by the whole name is that. */
+/* Splits "PATH#test". A file may have a # in its name, so only the names of parts count, and what is there by the whole
+ * name is that. */
 static bool names_part(arena *a, const char *path, const char **plain, dataset_part *part)
 {
     const char *hash = strrchr(path, '#');
@@ -114,17 +117,22 @@ static bool holds_images(const char *folder, int32_t depth)
 static status judge_sibling(const data_layout *l, const char *folder, const char *used[3])
 {
     const char *name = path_base(folder);
+    const char *a_part = used[0] ? used[0] : used[1] ? used[1] : used[2];
     int part = part_called(name, strlen(name));
     if (part == PART_TEST && !used[part]) return OK; /* test images without classes are common, and in nobody's way */
     if (!holds_images(folder, 0)) return OK;
     if (part < 0)
-        return FAIL(E_DATA, "%s: a folder of images beside %s, and neither train, val (valid, validation) nor test: move it away, or name the "
-            "parts one by one with data.train, data.val and data.test", folder, path_base(used[0] ? used[0] : used[1] ? used[1] : used[2]));
+        return FAIL(E_DATA,
+            "%s: a folder of images beside %s, and neither train, val (valid, validation) nor test: move it away, or "
+            "name the parts one by one with data.train, data.val and data.test",
+            folder, path_base(a_part));
     if (used[part])
-        return FAIL(E_DATA, "%s: a second %s part beside %s: move one of them away, or name the one that counts with data.%s", folder,
+        return FAIL(E_DATA,
+            "%s: a second %s part beside %s: move one of them away, or name the one that counts with data.%s", folder,
             part_name((dataset_part)part), path_base(used[part]), part_name((dataset_part)part));
     if (l->part[part].reader) return OK; /* an option names that part */
-    return FAIL(E_DATA, "%s: images without class folders; the %s part needs one folder per class", folder, part_name((dataset_part)part));
+    return FAIL(E_DATA, "%s: images without class folders; the %s part needs one folder per class", folder,
+        part_name((dataset_part)part));
 }
 
 static status check_siblings(const data_layout *l, arena *a, const char *root)
@@ -156,7 +164,8 @@ static status check_siblings(const data_layout *l, arena *a, const char *root)
 
 int32_t layout_part_count(const data_layout *l)
 {
-    return (l->part[PART_TRAIN].reader != NULL) + (l->part[PART_VAL].reader != NULL) + (l->part[PART_TEST].reader != NULL);
+    return (l->part[PART_TRAIN].reader != NULL) + (l->part[PART_VAL].reader != NULL) +
+           (l->part[PART_TEST].reader != NULL);
 }
 
 static bool is_given(const char *path) { return path && path[0]; }
@@ -192,14 +201,18 @@ status layout_missing(const data_layout *l, const spec_data *o, dataset_part par
     const char *given[] = {o->train, o->val, o->test}, *name = part_name(part);
     const char *path = is_given(given[part]) ? given[part] : o->root ? o->root : "";
     if (!path[0] && layout_part_count(l) == 0)
-        return FAIL(E_USAGE, "data.root is not set: which data set? Give it with --data PATH, or in a spec as data.root or data.%s", name);
+        return FAIL(E_USAGE,
+            "data.root is not set: which data set? Give it with --data PATH, or in a spec as data.root or data.%s",
+            name);
     if (path[0] && !file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);
     for (int i = 0; i < 3 && !is_given(given[part]); i++)
         if (l->part[i].reader)
-            return FAIL(E_DATA, "%s: has a %s part, but no %s part found; name it with data.%s=PATH", l->part[i].path, part_name((dataset_part)i),
-                name, name);
-    return FAIL(E_DATA, "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
-                        "records, a CSV table or a packed data set", path, name);
+            return FAIL(E_DATA, "%s: has a %s part, but no %s part found; name it with data.%s=PATH", l->part[i].path,
+                part_name((dataset_part)i), name, name);
+    return FAIL(E_DATA,
+        "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
+        "records, a CSV table or a packed data set",
+        path, name);
 }
 
 status layout_of_path(part_place *place, data_layout *l, arena *a, const char *path)

@@ -1,5 +1,5 @@
-/* layout.h: which format a path is in and where its parts lie: all that is decided by the names of files and folders. Readers know
- * only the files of their format.
+/* layout.h: which format a path is in and where its parts lie: all that is decided by the names of files and folders.
+ * Readers know only the files of their format.
  *
  *     data_layout l;
  *     TRY(layout_find(&l, &memory, &spec.data));
@@ -24,14 +24,14 @@ typedef struct data_layout {
     const char *named;  /* the ROOT of "ROOT#test"; NULL: the root names no part */
 } data_layout;
 
-/* Any part may be missing. data.train, data.val and data.test are the part under its name in them, the part that "PATH#val" names, or the
- * whole path. Texts of places are the options' or in memory of `a`. E_DATA: two folders for one part, a folder of images beside the parts
- * that is none of them, an option that names what is not there. */
+/* Any part may be missing. data.train, data.val and data.test are the part under its name in them, the part that
+ * "PATH#val" names, or the whole path. Texts of places are the options' or in memory of `a`. E_DATA: two folders for
+ * one part, a folder of images beside the parts that is none of them, an option that names what is not there. */
 status layout_find(data_layout *l, arena *a, const spec_data *options);
 int32_t layout_part_count(const data_layout *l);
 
-/* A path as it is, in any format: the part it names, a part in it (test, else val, else train), the whole, or loose images (never
- * without a reader); and what else is there. E_DATA. */
+/* A path as it is, in any format: the part it names, a part in it (test, else val, else train), the whole, or loose
+ * images (never without a reader); and what else is there. E_DATA. */
 status layout_of_path(part_place *place, data_layout *l, arena *a, const char *path);
 
 /* What is missing, for the message of whoever needs it. E_USAGE, E_DATA. */

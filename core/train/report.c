@@ -21,7 +21,8 @@ static void put_escaped(FILE *f, const char *text)
         else if (*text == '>') fputs("&gt;", f);
         else if (*text == '&') fputs("&amp;", f);
         else if (*text == '"') fputs("&quot;", f);
-        else if (*text != '\n' && (length == 0 || utf8_is_control(character))) fprintf(f, "\\x%02x", (unsigned char)*text), length = 1;
+        else if (*text != '\n' && (length == 0 || utf8_is_control(character)))
+            fprintf(f, "\\x%02x", (unsigned char)*text), length = 1;
         else fwrite(text, 1, length, f);
     }
 }

@@ -24,8 +24,8 @@ static void characters(void **state)
         uint32_t character;
     } good[] = {{"A", 1, 0x41}, {"\xc2\xa2", 2, 0xa2}, {"\xe2\x82\xac", 3, 0x20ac}, {"\xf0\x90\x8d\x88", 4, 0x10348},
         {"\xed\x9f\xbf", 3, 0xd7ff}, {"\xf4\x8f\xbf\xbf", 4, 0x10ffff}};
-    static const char *const bad[] = {"\x80", "\xc0\xaf", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
-        "\xf4\x90\x80\x80", "\xff"};
+    static const char *const bad[] = {"\x80", "\xc0\xaf", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x9f\xbf", "\xed\xa0\x80",
+        "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xff"};
     uint32_t character;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_int_equal(utf8_character(good[i].text, &character), good[i].length);
@@ -37,9 +37,14 @@ static void characters(void **state)
 static void escapes(void **state)
 {
     (void)state;
-    static const char *const rows[][2] = {
-        {"boot", "boot"}, {"caf\xc3\xa9", "caf\xc3\xa9"}, {"caf\xe9", "caf\\xe9"}, {"a\nb\tc\r", "a\\x0ab\\x09c\\x0d"},
-        {"\x1b[31mred\x7f", "\\x1b[31mred\\x7f"}, {"\xc2\x9b" "2J", "\\xc2\\x9b2J"}, {"\xe2\x80\xae" "gnp", "\\xe2\\x80\\xaegnp"},
+    static const char *const rows[][2] = {{"boot", "boot"}, {"caf\xc3\xa9", "caf\xc3\xa9"}, {"caf\xe9", "caf\\xe9"},
+        {"a\nb\tc\r", "a\\x0ab\\x09c\\x0d"}, {"\x1b[31mred\x7f", "\\x1b[31mred\\x7f"},
+        {"\xc2\x9b"
+         "2J",
+            "\\xc2\\x9b2J"},
+        {"\xe2\x80\xae"
+         "gnp",
+            "\\xe2\\x80\\xaegnp"},
         {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"}, {"\xe7\x8c\xab", "\xe7\x8c\xab"}, {"", ""}};
     arena a = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -55,8 +60,9 @@ static void escapes(void **state)
 static void letters(void **state)
 {
     (void)state;
-    static const uint32_t pair[][2] = {{'A', 'a'}, {'z', 'z'}, {0xc9, 0xe9}, {0xd7, 0xd7}, {0x100, 0x101}, {0x101, 0x101}, {0x139, 0x13a},
-        {0x13a, 0x13a}, {0x160, 0x161}, {0x17d, 0x17e}, {0x3a9, 0x3c9}, {0x410, 0x430}, {0x401, 0x451}, {0x732b, 0x732b}};
+    static const uint32_t pair[][2] = {{'A', 'a'}, {'z', 'z'}, {0xc9, 0xe9}, {0xd7, 0xd7}, {0x100, 0x101},
+        {0x101, 0x101}, {0x139, 0x13a}, {0x13a, 0x13a}, {0x160, 0x161}, {0x17d, 0x17e}, {0x3a9, 0x3c9}, {0x410, 0x430},
+        {0x401, 0x451}, {0x732b, 0x732b}};
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) assert_int_equal(utf8_lower(pair[i][0]), pair[i][1]);
 }
 
@@ -80,8 +86,16 @@ static void text_files(void **state)
         const char *bytes;
         size_t count;
         const char *text; /* NULL: refused */
-    } rows[] = {{"a\nb\n", 4, "a\nb\n"}, {"\xef\xbb\xbf" "a\r\nb\r\n", 9, "a\nb\n"}, {"a\rb\r", 4, "a\nb\n"}, {"a\r\r\nb", 5, "a\n\nb"},
-        {"\xef\xbb\xbf", 3, ""}, {"", 0, ""}, {"caf\xe9", 4, "caf\xe9"}, {"\xff\xfe" "a\0", 4, NULL}, {"\xfe\xff\0a", 4, NULL}, {"a\0b", 3, NULL}};
+    } rows[] = {{"a\nb\n", 4, "a\nb\n"},
+        {"\xef\xbb\xbf"
+         "a\r\nb\r\n",
+            9, "a\nb\n"},
+        {"a\rb\r", 4, "a\nb\n"}, {"a\r\r\nb", 5, "a\n\nb"}, {"\xef\xbb\xbf", 3, ""}, {"", 0, ""},
+        {"caf\xe9", 4, "caf\xe9"},
+        {"\xff\xfe"
+         "a\0",
+            4, NULL},
+        {"\xfe\xff\0a", 4, NULL}, {"a\0b", 3, NULL}};
     char path[] = "/tmp/graft-text-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -105,8 +119,11 @@ static void text_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(characters), cmocka_unit_test(escapes),    cmocka_unit_test(letters),
-        cmocka_unit_test(columns),    cmocka_unit_test(text_files),
+        cmocka_unit_test(characters),
+        cmocka_unit_test(escapes),
+        cmocka_unit_test(letters),
+        cmocka_unit_test(columns),
+        cmocka_unit_test(text_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,7 +259,9 @@ static void dump_reads_back(void **state)
 static void paths_of_any_bytes(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"m\xe9" "dia", "caf\xc3\xa9", "a#test", "\xff;\x80\" \\x41", " \xe9 "};
+    static const char *const paths[] = {"m\xe9"
+                                        "dia",
+        "caf\xc3\xa9", "a#test", "\xff;\x80\" \\x41", " \xe9 "};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         config a, b;
         assert_int_equal(config_init(&a), OK);
@@ -349,11 +351,17 @@ static void random_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),    cmocka_unit_test(table),
-        cmocka_unit_test(every_type),  cmocka_unit_test(origins),
-        cmocka_unit_test(long_lines),  cmocka_unit_test(indentation),
-        cmocka_unit_test(dump_reads_back), cmocka_unit_test(paths_of_any_bytes), cmocka_unit_test(template_reads_back),
-        cmocka_unit_test(full_stream_is_reported), cmocka_unit_test(random_files),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(table),
+        cmocka_unit_test(every_type),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(long_lines),
+        cmocka_unit_test(indentation),
+        cmocka_unit_test(dump_reads_back),
+        cmocka_unit_test(paths_of_any_bytes),
+        cmocka_unit_test(template_reads_back),
+        cmocka_unit_test(full_stream_is_reported),
+        cmocka_unit_test(random_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
 
 static spec_data options_for(const char *root)
 {
-    return (spec_data){.root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000};
+    return (spec_data){
+        .root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000};
 }
 
 /* ROOT/{ants,bees}/n.jpg, `each` of both. */
@@ -16,14 +17,16 @@ static const char *put_classes(const char *root, int each)
     return test_path("%s", root);
 }
 
-static void expect_share(const char *root, dataset_ask ask, int64_t count, int64_t total, dataset_part part, bool set_aside)
+static void expect_share(
+    const char *root, dataset_ask ask, int64_t count, int64_t total, dataset_part part, bool set_aside)
 {
     spec_data o = options_for(root);
     dataset ds;
     dataset_share share;
     assert_ok(dataset_open_part(&ds, &o, 1, ask, &share));
     if (ds.count != count || share.total != total || share.part != part || share.set_aside != set_aside)
-        fail_msg("%s: %lld of %lld, part %d, set aside %d", root, (long long)ds.count, (long long)share.total, (int)share.part, share.set_aside);
+        fail_msg("%s: %lld of %lld, part %d, set aside %d", root, (long long)ds.count, (long long)share.total,
+            (int)share.part, share.set_aside);
     dataset_close(&ds);
 }
 
@@ -39,7 +42,8 @@ static void expect_no_share(const char *root, dataset_ask ask, const char *messa
 static void shares(void **state)
 {
     (void)state;
-    const char *all = test_path("all"), *whole = put_classes("whole", 8), *test = test_path("only_test"), *two = test_path("two");
+    const char *all = test_path("all"), *whole = put_classes("whole", 8), *test = test_path("only_test"),
+               *two = test_path("two");
     put_classes("all/train", 4);
     put_classes("all/Validation", 2);
     put_classes("all/test", 3);
@@ -92,7 +96,8 @@ static void siblings(void **state)
     dataset_close(&train);
     dataset_close(&val);
     put_jpeg(test_path("family/val/one.jpg"), 16, 16, 1);
-    assert_fails(E_DATA, "family/val: a second val part beside valid", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    assert_fails(
+        E_DATA, "family/val: a second val part beside valid", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     o.val = test_path("family/valid"); /* says which one counts */
     assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     dataset_close(&train);
@@ -100,7 +105,8 @@ static void siblings(void **state)
     assert_int_equal(unlink(test_path("family/val/one.jpg")), 0);
     o.val = "";
     put_jpeg(test_path("family/extra/deep/one.png"), 16, 16, 1);
-    assert_fails(E_DATA, "family/extra: a folder of images beside train", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    assert_fails(
+        E_DATA, "family/extra: a folder of images beside train", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     assert_fails(E_DATA, "family/extra", dataset_open_images(&train, test_path("family")));
 }
 
@@ -126,7 +132,8 @@ static void expect_table(const char *text, int64_t classes, const char *first)
     assert_ok(dataset_open_images(&ds, test_path("table/one.csv")));
     assert_int_equal(ds.class_count, classes);
     assert_string_equal(ds.class_name[0], first);
-    for (int64_t i = 0; i < ds.count; i++) assert_true(file_exists(ds.samples[i].name) && ds.samples[i].class_index >= 0);
+    for (int64_t i = 0; i < ds.count; i++)
+        assert_true(file_exists(ds.samples[i].name) && ds.samples[i].class_index >= 0);
     dataset_close(&ds);
 }
 
@@ -141,7 +148,8 @@ static void tables(void **state)
     expect_table("c.jpg,caf\xe9\nc.jpg,\"a\nb\"\n", 2, "a\\x0ab");
     dataset ds;
     put_text(test_path("table/one.csv"), "c.jpg,\"boot\" x\n");
-    assert_fails(E_DATA, "one.csv:1: text behind a closing quote", dataset_open_images(&ds, test_path("table/one.csv")));
+    assert_fails(
+        E_DATA, "one.csv:1: text behind a closing quote", dataset_open_images(&ds, test_path("table/one.csv")));
     put_text(test_path("table/one.csv"), "c.jpg,caf\xe9\nc.jpg,caf\\xe9\n");
     assert_ok(dataset_open_images(&ds, test_path("table/one.csv"))); /* one class, written twice */
     assert_int_equal(ds.class_count, 1);
@@ -151,7 +159,8 @@ static void tables(void **state)
 static void alike(void **state)
 {
     (void)state;
-    static const char *const names[] = {"boot", "Boot", "ice cream", "icecream", "\xc3\x89tui", "\xc3\xa9tui", "shirt", "boots"};
+    static const char *const names[] = {
+        "boot", "Boot", "ice cream", "icecream", "\xc3\x89tui", "\xc3\xa9tui", "shirt", "boots"};
     char *text = NULL;
     size_t bytes;
     logger l;
@@ -170,25 +179,27 @@ static void alike(void **state)
     assert_null(class_names_like(names, 8, "boo"));
 }
 
-static void expect_match(const char *const *theirs, int64_t their_count, const char *const *ours, int64_t count, const char *places)
+static void expect_match(
+    const char *const *theirs, int64_t their_count, const char *const *ours, int64_t count, const char *places)
 {
     dataset ds = {.path = "set"};
     assert_ok(dataset_set_classes(&ds, theirs, their_count));
-    for (int32_t i = 0; i < their_count; i++) assert_ok(dataset_add_sample(&ds, &(sample){.name = "x", .class_index = i}));
+    for (int32_t i = 0; i < their_count; i++)
+        assert_ok(dataset_add_sample(&ds, &(sample){.name = "x", .class_index = i}));
     status code = dataset_match_classes(&ds, ours, count, "model", NULL);
     assert_int_equal(code, places ? OK : E_DATA);
     for (int64_t i = 0; places && i < their_count; i++) assert_int_equal(ds.samples[i].class_index, places[i] - '0');
     dataset_close(&ds);
 }
 
-#define LIST(...) (const char *const[]){__VA_ARGS__}, sizeof (const char *const[]){__VA_ARGS__} / sizeof(char *)
+#define LIST(...) (const char *const[]){__VA_ARGS__}, sizeof(const char *const[]){__VA_ARGS__} / sizeof(char *)
 
 static void matches(void **state)
 {
     (void)state;
     expect_match(LIST("cat", "dog"), LIST("dog", "cat", "elk"), "10");
     expect_match(LIST("cat", "cow"), LIST("dog", "cat", "elk"), NULL);
-    expect_match(LIST("crane", "crane"), LIST("crane", "crane"), "01"); /* ImageNet has two */
+    expect_match(LIST("crane", "crane"), LIST("crane", "crane"), "01");               /* ImageNet has two */
     expect_match(LIST("1", "10", "2"), LIST("class 0", "class 1", "class 2"), "012"); /* 10 is none of them: in order */
     expect_match(LIST("0", "2", "1"), LIST("class 0", "class 1", "class 2"), "021");
     expect_match(LIST("02", "Class_1"), LIST("class 0", "class 1", "class 2"), "21");
@@ -225,8 +236,14 @@ static void numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shares), cmocka_unit_test(broken_neighbour), cmocka_unit_test(siblings), cmocka_unit_test(names_that_mislead),
-        cmocka_unit_test(tables), cmocka_unit_test(alike),            cmocka_unit_test(matches),  cmocka_unit_test(numbers),
+        cmocka_unit_test(shares),
+        cmocka_unit_test(broken_neighbour),
+        cmocka_unit_test(siblings),
+        cmocka_unit_test(names_that_mislead),
+        cmocka_unit_test(tables),
+        cmocka_unit_test(alike),
+        cmocka_unit_test(matches),
+        cmocka_unit_test(numbers),
     };
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }

@@ -1,5 +1,6 @@
-/* A table of files and classes: "file,class" per line, with or without a header. Files are relative to the table's folder, or to
- * a folder images/ in it. Classes are numbered in byte-wise order of their names. Blanks around a field that is not quoted are no part of it. */
+/* A table of files and classes: "file,class" per line, with or without a header. Files are relative to the table's
+ * folder, or to a folder images/ in it. Classes are numbered in byte-wise order of their names. Blanks around a field
+ * that is not quoted are no part of it. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
-/* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k, test or val.
- * Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
+/* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k,
+ * test or val. Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
@@ -111,7 +111,8 @@ static char *find_images(arena *a, const char *folder, dataset_part part)
 static bool probe(const char *path, dataset_part part)
 {
     arena memory = {0};
-    bool found = part == PART_WHOLE ? strstr(path_base(path), "idx3-ubyte") && is_file(path) : find_images(&memory, path, part) != NULL;
+    bool found = part == PART_WHOLE ? strstr(path_base(path), "idx3-ubyte") && is_file(path)
+                                    : find_images(&memory, path, part) != NULL;
     arena_free(&memory);
     return found;
 }
@@ -157,7 +158,9 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     if (!state) return FAIL_MEMORY(sizeof *state);
     ds->state = state;
     const char *images = part == PART_WHOLE ? path : find_images(&ds->memory, path, part);
-    if (!images) return FAIL(E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, part == PART_TEST ? "t10k" : part_name(part));
+    if (!images)
+        return FAIL(
+            E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, part == PART_TEST ? "t10k" : part_name(part));
     const char *label_file = labels_beside(&ds->memory, images);
     if (!label_file && part != PART_WHOLE) return FAIL(E_DATA, "%s: no labels-idx1 file beside it", images);
     TRY(file_map_open(&state->images, images));
