@@ -1,6 +1,6 @@
 /* dataset.h: images with labels, whatever the files look like.
  *
- * A format is one reader (readers/x.c) and one row of dataset_readers[]. A dataset is one part (train, val or test),
+ * A format is one reader (readers/x.c) and one row of dataset_readers[] (layout.c). A dataset is one part (train, val or test),
  * immutable after opening, and may be read from many threads at once. Samples keep their index for ever: index order is
  * the reader's sorted order.
  *
