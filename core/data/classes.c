@@ -121,28 +121,38 @@ const char *class_by_name(const char *const *names, int64_t count, const char *n
     return is_numbered(names, count) && class_number(name, &number) && number < count ? names[number] : NULL;
 }
 
-/* place[i] = the model's class that class i of the data set is. NULL: every class is found. Else one that is not. */
-static const char *places_by_name(int64_t *place, const dataset *ds, const char *const *names, int64_t count)
+/* NULL: every class is found. Else one that is not. */
+static const char *places_by_name(
+    int64_t *place, const char *const *theirs, int64_t their_count, const char *const *names, int64_t count)
 {
     dataset model = {.class_name = (const char **)(uintptr_t)names, .class_count = count};
-    bool same = ds->class_count <= count;
-    for (int64_t i = 0; i < ds->class_count && same; i++) same = strcmp(ds->class_name[i], names[i]) == 0;
-    for (int64_t i = 0; i < ds->class_count; i++) {
-        place[i] = same ? i : dataset_find_class(&model, ds->class_name[i]);
-        if (place[i] < 0) return ds->class_name[i];
+    bool same = their_count <= count;
+    for (int64_t i = 0; i < their_count && same; i++) same = strcmp(theirs[i], names[i]) == 0;
+    for (int64_t i = 0; i < their_count; i++) {
+        place[i] = same ? i : dataset_find_class(&model, theirs[i]);
+        if (place[i] < 0) return theirs[i];
     }
     return NULL;
 }
 
-static bool places_by_number(int64_t *place, const dataset *ds, int64_t count)
+/* No number twice, none beyond the model's. */
+static bool places_by_number(int64_t *place, const char *const *theirs, int64_t their_count, int64_t count)
 {
     bool *taken = calloc((size_t)count + 1, sizeof *taken), fine = taken != NULL;
-    for (int64_t i = 0; i < ds->class_count && fine; i++) {
-        fine = class_number(ds->class_name[i], &place[i]) && place[i] < count && !taken[place[i]];
+    for (int64_t i = 0; i < their_count && fine; i++) {
+        fine = class_number(theirs[i], &place[i]) && place[i] < count && !taken[place[i]];
         if (fine) taken[place[i]] = true;
     }
     free(taken);
     return fine;
+}
+
+const char *class_places(
+    int64_t *place, const char *const *theirs, int64_t their_count, const char *const *names, int64_t count)
+{
+    const char *missing = places_by_name(place, theirs, their_count, names, count);
+    bool by_number = missing && is_numbered(names, count) && places_by_number(place, theirs, their_count, count);
+    return by_number ? NULL : missing;
 }
 
 static void say_order(const dataset *ds, const char *const *names, int64_t count, const char *model_path, logger *l)
@@ -176,10 +186,9 @@ status dataset_match_classes(dataset *ds, const char *const *names, int64_t coun
     int64_t *place = malloc(((size_t)ds->class_count + 1) * sizeof *place);
     status result = OK;
     if (!place) return FAIL_MEMORY((size_t)ds->class_count * sizeof *place);
-    const char *missing = places_by_name(place, ds, names, count);
-    bool numbers = is_numbered(names, count);
-    if (missing && !(numbers && places_by_number(place, ds, count))) {
-        bool in_order = (numbers && ds->class_count == count) || (ds->numbered && ds->class_count <= count);
+    const char *missing = class_places(place, ds->class_name, ds->class_count, names, count);
+    if (missing) {
+        bool in_order = (is_numbered(names, count) && ds->class_count == count) || (ds->numbered && ds->class_count <= count);
         if (!in_order) TRY_OUT(refuse_class(ds, missing, names, count, model_path));
         say_order(ds, names, ds->class_count, model_path, l);
         for (int64_t i = 0; i < ds->class_count; i++) place[i] = i;

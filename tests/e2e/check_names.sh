@@ -56,6 +56,18 @@ says 3 'class "disc" of two is not among the 3 of imported.st' score imported.st
 mkdir capital && for c in disc square stripes; do cp -r shapes/val/$c "capital/${c^}"; done
 says 3 'which has "disc": rename one of them' score $model -d capital
 
+# A last layer that is kept follows the order of the data set's classes.
+loss() { score "$@" --json 2>/dev/null | python3 -c '
+import json, sys
+print("%.3f" % json.load(sys.stdin)["evaluation"]["loss"])'; }
+printf 'stripes\ndisc\nsquare\n' >turned.txt
+import --classes turned.txt >/dev/null 2>&1
+turned=$(loss imported.st -d shapes)
+ok "another order of the rows is another network ($turned)" test "$turned" != "$(loss $model -d shapes)"
+says 0 "its last layer follows the data set's" "$graft" train -d shapes ${small% -q} train.output=kept model.pretrained=imported.st \
+    model.load_graph=true model.freeze_bn=true schedule.learning_rate=1e-9
+ok "the network is the same" test "$turned" = "$(loss kept/last.safetensors -d shapes)"
+
 # Tables: blanks that are not quoted are no part of a field.
 mkdir table && cp -r shapes/train table
 (cd table && { printf '\xef\xbb\xbfpath,label\r\n'
