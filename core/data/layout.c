@@ -160,6 +160,27 @@ static status check_siblings(const data_layout *l, arena *a, const char *root)
     return OK;
 }
 
+/* Folders train and val of loose images are no classes; a class may be called train beside others. */
+static status check_whole(const part_place *whole, arena *a)
+{
+    char **names;
+    int64_t count, parts = 0;
+    const char *first = NULL;
+    if (whole->reader != &reader_folder || whole->part != PART_WHOLE) return OK;
+    TRY(dir_list(a, whole->path, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        const char *folder = path_join(a, whole->path, names[i]);
+        if (!folder) return FAIL_MEMORY(strlen(whole->path));
+        if (names[i][0] == '.' || !file_is_dir(folder) || !holds_images(folder, 0)) continue;
+        if (part_called(names[i], strlen(names[i])) < 0) return OK;
+        if (parts++ == 0) first = folder;
+    }
+    if (parts == 0) return OK;
+    return FAIL(E_DATA,
+        "%s: images without class folders: a part needs one folder per class (or a table: train.csv, val.csv, test.csv)",
+        first);
+}
+
 /* ------------------------------------------------------------------------------------------------ a data set */
 
 int32_t layout_part_count(const data_layout *l)
@@ -170,7 +191,7 @@ int32_t layout_part_count(const data_layout *l)
 
 static bool is_given(const char *path) { return path && path[0]; }
 
-status layout_find(data_layout *l, arena *a, const spec_data *o)
+static status find_places(data_layout *l, arena *a, const spec_data *o)
 {
     const char *given[3] = {o->train, o->val, o->test}, *root = o->root ? o->root : "", *plain;
     dataset_part named;
@@ -196,6 +217,12 @@ status layout_find(data_layout *l, arena *a, const spec_data *o)
     return check_siblings(l, a, root);
 }
 
+status layout_find(data_layout *l, arena *a, const spec_data *o)
+{
+    TRY(find_places(l, a, o));
+    return check_whole(&l->whole, a);
+}
+
 status layout_missing(const data_layout *l, const spec_data *o, dataset_part part)
 {
     const char *given[] = {o->train, o->val, o->test}, *name = part_name(part);
@@ -217,7 +244,7 @@ status layout_missing(const data_layout *l, const spec_data *o, dataset_part par
 
 status layout_of_path(part_place *place, data_layout *l, arena *a, const char *path)
 {
-    TRY(layout_find(l, a, &(spec_data){.root = path}));
+    TRY(find_places(l, a, &(spec_data){.root = path}));
     *place = l->whole;
     if (l->named) return OK;
     if (!file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);

@@ -26,7 +26,8 @@ typedef struct data_layout {
 
 /* Any part may be missing. data.train, data.val and data.test are the part under its name in them, the part that
  * "PATH#val" names, or the whole path. Texts of places are the options' or in memory of `a`. E_DATA: two folders for
- * one part, a folder of images beside the parts that is none of them, an option that names what is not there. */
+ * one part, a folder of images beside the parts that is none of them, parts without class folders, an option that names
+ * what is not there. */
 status layout_find(data_layout *l, arena *a, const spec_data *options);
 int32_t layout_part_count(const data_layout *l);
 

@@ -72,6 +72,12 @@ mkdir loose && cp -r shapes/train loose/train && mkdir loose/val && cp shapes/va
 says 3 "loose/val: images without class folders" train -d loose
 mv loose/val loose/test
 ok "test images without classes are in nobody's way" train -d loose
+mkdir -p flat/train flat/val && cp shapes/train/disc/* flat/train && cp shapes/val/disc/* flat/val
+says 3 "flat/train: images without class folders" train -d flat
+says 3 "flat/train: images without class folders" score $model -d flat
+mkdir -p flat_test/test && cp shapes/val/disc/* flat_test/test
+says 3 "flat_test/test: images without class folders" score $model -d flat_test
+ok "they can be classified" "$graft" infer $model flat_test flat/val
 cp -r shapes/train vehicles
 mv vehicles/disc vehicles/train
 ok "a class may be called train" train -d vehicles
