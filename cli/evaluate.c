@@ -6,6 +6,7 @@
 #include "core/base/file.h"
 #include "core/base/utf8.h"
 #include "core/data/classes.h"
+#include "core/data/readers/readers.h"
 #include "core/train/evaluator.h"
 
 enum { ROWS_PRINTED = 60 };

@@ -7,6 +7,7 @@
 #include "core/base/thread.h"
 #include "core/base/utf8.h"
 #include "core/data/classes.h"
+#include "core/data/readers/readers.h"
 
 enum { MOST_TOP = 1000 };
 

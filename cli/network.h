@@ -43,10 +43,11 @@ status network_predict(void *context, const batch *b, float *scores);
 /* Takes what the model was trained with (a model's spec_text) for every option of the sections ("data model") that neither a file nor
  * the command line has set. A data set that they name replaces all of the model's. Before cli_finish_spec. */
 status cli_adopt_spec(cli_context *c, const char *spec_text, const char *sections);
+/* How a model's scores become probabilities, from its spec_text. */
+status spec_text_loss(const char *spec_text, spec_loss *loss);
+
 /* Was the network trained on this data set? By the paths in the model's spec; of an engine and of an imported model
  * nobody knows: false. */
 status network_saw_data(const network *n, const spec_data *data, bool *saw);
-/* How a model's scores become probabilities, from its spec_text. */
-status spec_text_loss(const char *spec_text, spec_loss *loss);
 
 #endif

@@ -7,7 +7,6 @@
 #include <yajl/yajl_parse.h>
 
 #include "core/base/text.h"
-#include "core/base/utf8.h"
 
 /* A safetensors header may have 100 MB; a million values are far beyond any model's. */
 enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 20, MAX_DEPTH = 64 };
@@ -324,11 +323,24 @@ void json_end_array(json_writer *w)
     close_bracket(w, "]");
 }
 
+/* Length of the UTF-8 sequence at `s`; 0 if it is none (RFC 3629). */
+static size_t sequence_length(const unsigned char *s)
+{
+    size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
+                  : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return length;
+}
+
 static void append_string(json_writer *w, const char *text)
 {
     append(w, "\"", 1);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t length = utf8_character((const char *)s, NULL);
+        size_t length = sequence_length(s);
         char escape[8];
         if (length == 0) append(w, "\xef\xbf\xbd", 3); /* file names may be any bytes: U+FFFD */
         else if (*s == '"' || *s == '\\') append(w, (char[]){'\\', (char)*s}, 2);

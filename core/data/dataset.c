@@ -275,9 +275,9 @@ status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, da
     TRY_OUT(layout_find(&layout, &memory, options));
     TRY_OUT(open_train_and_val(&layout, options, seed, &parts[0], &parts[1], train != NULL));
     if (test && layout.part[PART_TEST].reader) TRY_OUT(open_place(&parts[2], layout.part[PART_TEST], options));
+    class_names_warn(parts[0].class_name, parts[0].class_count, parts[0].path, l);
     TRY_OUT(check_classes(&parts[0], &parts[1], "val"));
     TRY_OUT(check_classes(&parts[0], &parts[2], "test"));
-    class_names_warn(parts[0].class_name, parts[0].class_count, parts[0].path, l);
     for (int i = 0; i < 3; i++) {
         if (!wanted[i]) continue;
         if (parts[i].count) log_info(l, "%s: %lld images of %lld classes (%s, %s)", part_name((dataset_part)i),
@@ -290,6 +290,48 @@ out:
     arena_free(&memory);
     return result;
 }
+
+/* ------------------------------------------------------------------------------------------------ loose images */
+
+static status open_loose(dataset *ds, const char *path, dataset_part part, const spec_data *options)
+{
+    (void)part;
+    (void)options;
+    sample s = {.name = path, .class_index = -1};
+    if (!file_is_dir(path)) {
+        TRY(file_info(path, &s.bytes, &s.mtime_ns));
+        return dataset_add_sample(ds, &s);
+    }
+    char **names;
+    int64_t count;
+    TRY(dir_list(&ds->memory, path, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        char *file = path_join(&ds->memory, path, names[i]);
+        if (!file) return FAIL_MEMORY(strlen(path));
+        if (!is_image_name(names[i]) || file_is_dir(file) || file_is_stream(file)) continue;
+        s.name = file;
+        s.bytes = s.mtime_ns = 0;
+        if (file_exists(file)) TRY(file_info(file, &s.bytes, &s.mtime_ns)); /* a broken link is a bad image */
+        TRY(dataset_add_sample(ds, &s));
+    }
+    return ds->count ? OK : FAIL(E_DATA, "%s: no images in it", path);
+}
+
+const dataset_reader reader_loose = {"images", NULL, open_loose, read_sample_file, NULL, NULL};
+
+bool folder_has_images(const char *path)
+{
+    arena memory = {0};
+    char **names;
+    int64_t count;
+    bool found = false;
+    if (dir_list(&memory, path, &names, &count) == OK)
+        for (int64_t i = 0; i < count && !found; i++) found = is_image_name(names[i]);
+    arena_free(&memory);
+    return found;
+}
+
+/* ------------------------------------------------------------------------------------------------ one part */
 
 /* Which part that is, where no part was named. */
 static dataset_part usual_part(const data_layout *l, dataset_ask ask)

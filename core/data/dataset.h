@@ -97,12 +97,12 @@ typedef struct dataset_share {
 /* One part, for judging: the others need not be there, nor all classes. E_DATA: there is no such part. */
 status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, dataset_ask ask, dataset_share *share);
 
+/* dataset_open_images, and what of the path that is. */
+status dataset_open_path(dataset *ds, const char *path, dataset_share *share);
+
 /* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
  * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
-/* The same, and what of the path that is. */
-status dataset_open_path(dataset *ds, const char *path, dataset_share *share);
-const char *part_name(dataset_part part); /* "train", "val", "test"; "" for PART_WHOLE */
 void dataset_close(dataset *ds); /* accepts a zeroed one */
 
 /* What the spec says about decoding, for a network of `channels` channels; full size. options may be NULL (defaults). */

@@ -101,9 +101,8 @@ static bool holds_images(const char *folder, int32_t depth)
     arena memory = {0};
     char **names;
     int64_t count;
-    bool found = false;
-    if (depth <= SEARCH_DEPTH && dir_list(&memory, folder, &names, &count) == OK) {
-        for (int64_t i = 0; i < count && !found; i++) found = is_image_name(names[i]);
+    bool found = folder_has_images(folder);
+    if (!found && depth <= SEARCH_DEPTH && dir_list(&memory, folder, &names, &count) == OK) {
         for (int64_t i = 0; i < count && !found; i++) {
             char *inner = names[i][0] == '.' ? NULL : path_join(&memory, folder, names[i]);
             found = inner && file_is_dir(inner) && holds_images(inner, depth + 1);

@@ -83,43 +83,7 @@ static status fit_input(graph *g, const spec_model *o, const char *path)
     return graph_resize(g, input, shape_4(1, o->input_height, o->input_width, o->channels));
 }
 
-static status order_rows(edge *e, const int64_t *place)
-{
-    int64_t rows = e->shape.dim[0];
-    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
-    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
-    if (!copy) return FAIL_MEMORY((size_t)rows * each);
-    memcpy(copy, data, (size_t)rows * each);
-    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
-    free(copy);
-    return OK;
-}
-
-/* The rows of the last layers as the data set counts its classes, where these are the model's in another order. */
-static status order_heads(model *m, const char *const *class_name, int64_t class_count, const char *path, logger *l)
-{
-    arena memory = {0};
-    status result = OK;
-    bool moved = false;
-    int64_t *place = ARENA_ARRAY(&memory, int64_t, class_count);
-    if (!place) TRY_OUT(FAIL_MEMORY((size_t)class_count * sizeof *place));
-    if (m->class_count != class_count || class_places(place, class_name, class_count, m->class_name, class_count)) goto out;
-    for (int64_t i = 0; i < class_count; i++) moved = moved || place[i] != i;
-    for (int32_t k = 0; k < m->graph.output_count && moved; k++) {
-        node_id head = head_of(&m->graph, k);
-        for (int32_t i = 1; head != NODE_NONE && i < m->graph.nodes[head].in_count && i <= 2; i++) {
-            edge_id e = m->graph.nodes[head].in[i];
-            if (e != EDGE_NONE && m->graph.edges[e].shape.dim[0] == class_count) TRY_OUT(order_rows(&m->graph.edges[e], place));
-        }
-    }
-    if (moved) log_info(l, "%s counts its classes in another order: its last layer follows the data set's", path);
-out:
-    arena_free(&memory);
-    return result;
-}
-
-static status take_graph(
-    model *m, const spec *s, const char *const *class_name, int64_t class_count, logger *l, bool *fresh_head)
+static status take_graph(model *m, const spec *s, int64_t class_count, logger *l, bool *fresh_head)
 {
     const char *path = s->model.pretrained;
     TRY(model_load(m, path));
@@ -127,7 +91,7 @@ static status take_graph(
     int64_t had = m->graph.edges[m->graph.outputs[0]].shape.dim[1];
     log_info(l, "network and weights from %s (model.arch = %s is not used)", path, s->model.arch);
     *fresh_head = had != class_count;
-    if (!*fresh_head) return order_heads(m, class_name, class_count, path, l);
+    if (!*fresh_head) return OK;
     log_info(l, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", path, (long long)had,
         (long long)class_count);
     return prepare_fresh_head(&m->graph, class_count, (uint64_t)s->train.seed);
@@ -163,8 +127,8 @@ static bool has_graph(const char *path)
     return found;
 }
 
-static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer,
-    const char *const *class_name, int64_t class_count, logger *l, bool *fresh_head)
+static status build_and_transfer(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer, int64_t class_count, logger *l,
+    bool *fresh_head)
 {
     const char *path = s->model.pretrained;
     TRY(build(&m->graph, &s->model, class_count));
@@ -177,7 +141,7 @@ static status build_and_transfer(model *m, const spec *s, model_builder_fn *buil
             s->model.arch);
         transfer_report_free(&report);
         model_free(m);
-        return take_graph(m, s, class_name, class_count, l, fresh_head);
+        return take_graph(m, s, class_count, l, fresh_head);
     }
     status result = OK;
     *fresh_head = !head_is_loaded(&m->graph, &report);
@@ -199,6 +163,41 @@ static bool same_preprocess(const preprocess *a, const preprocess *b)
     return same;
 }
 
+static status order_rows(edge *e, const int64_t *place)
+{
+    int64_t rows = e->shape.dim[0];
+    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
+    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
+    if (!copy) return FAIL_MEMORY((size_t)rows * each);
+    memcpy(copy, data, (size_t)rows * each);
+    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
+    free(copy);
+    return OK;
+}
+
+/* The rows of the last layers as the data set counts its classes, where these are the model's in another order. */
+static status order_heads(model *m, const char *const *class_name, int64_t class_count, const char *path, logger *l)
+{
+    arena memory = {0};
+    status result = OK;
+    bool moved = false;
+    int64_t *place = ARENA_ARRAY(&memory, int64_t, class_count);
+    if (!place) TRY_OUT(FAIL_MEMORY((size_t)class_count * sizeof *place));
+    if (class_places(place, class_name, class_count, m->class_name, class_count)) goto out; /* other classes */
+    for (int64_t i = 0; i < class_count; i++) moved = moved || place[i] != i;
+    for (int32_t k = 0; k < m->graph.output_count && moved; k++) {
+        node_id head = head_of(&m->graph, k);
+        for (int32_t i = 1; head != NODE_NONE && i < m->graph.nodes[head].in_count && i <= 2; i++) {
+            edge_id e = m->graph.nodes[head].in[i];
+            if (e != EDGE_NONE && m->graph.edges[e].shape.dim[0] == class_count) TRY_OUT(order_rows(&m->graph.edges[e], place));
+        }
+    }
+    if (moved) log_info(l, "%s counts its classes in another order: its last layer follows the data set's", path);
+out:
+    arena_free(&memory);
+    return result;
+}
+
 status prepare_model(model *m, const spec *s, model_builder_fn *build, model_transfer_fn *transfer, const char *const *class_name,
     int64_t class_count, logger *l, bool *fresh_head)
 {
@@ -207,8 +206,9 @@ status prepare_model(model *m, const spec *s, model_builder_fn *build, model_tra
     status result = OK;
     if (s->model.load_graph && !s->model.pretrained[0])
         return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
-    TRY_OUT(s->model.load_graph ? take_graph(m, s, class_name, class_count, l, fresh_head)
-                                : build_and_transfer(m, s, build, transfer, class_name, class_count, l, fresh_head));
+    TRY_OUT(s->model.load_graph ? take_graph(m, s, class_count, l, fresh_head)
+                                : build_and_transfer(m, s, build, transfer, class_count, l, fresh_head));
+    if (!*fresh_head && m->class_count == class_count) TRY_OUT(order_heads(m, class_name, class_count, s->model.pretrained, l));
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))
