@@ -5,22 +5,12 @@
 #include <strings.h>
 
 #include "core/base/file.h"
+#include "core/base/text_file.h"
+#include "core/base/utf8.h"
+#include "core/data/classes.h"
 #include "core/data/readers/readers.h"
 
 enum { MAX_BYTES = 16 << 20 };
-
-static status read_lines(arena *a, char *text, size_t bytes, const char ***names, int64_t *count)
-{
-    *names = ARENA_ARRAY(a, const char *, bytes + 1);
-    if (!*names) return FAIL_MEMORY(bytes);
-    for (char *line = strsep(&text, "\n"); line; line = strsep(&text, "\n")) {
-        size_t length = strlen(line);
-        while (length && strchr("\r \t", line[length - 1])) line[--length] = 0;
-        (*names)[(*count)++] = line;
-    }
-    while (*count && !(*names)[*count - 1][0]) --*count;
-    return OK;
-}
 
 /* -1: the row names no such column. */
 static int32_t find_column(const csv_row *header, const char *column)
@@ -43,7 +33,9 @@ static status take_column(arena *a, const csv_row *rows, int64_t row_count, int3
     for (int64_t i = 1; i < row_count; i++) {
         if (rows[i].count <= column || !rows[i].field[column][0])
             return FAIL(E_DATA, "%s:%d: no value in column %s", path, rows[i].line, rows[0].field[column]);
-        (*names)[(*count)++] = rows[i].field[column];
+        const char *name = utf8_escaped(a, rows[i].field[column]);
+        if (!name) return FAIL_MEMORY(64);
+        (*names)[(*count)++] = name;
     }
     return OK;
 }
@@ -67,7 +59,7 @@ static status check_names(arena *a, const char *const *names, int64_t count, con
 status class_names_read(arena *a, const char *file_and_column, const char ***names, int64_t *count)
 {
     const char *colon = strrchr(file_and_column, ':'), *column = NULL, *path = file_and_column;
-    void *text;
+    char *text;
     size_t bytes;
     *count = 0;
     if (colon && !file_exists(path)) {
@@ -75,13 +67,12 @@ status class_names_read(arena *a, const char *file_and_column, const char ***nam
         path = arena_strndup(a, file_and_column, (size_t)(colon - file_and_column));
         if (!path) return FAIL_MEMORY(strlen(file_and_column));
     }
-    TRY(file_read_regular(a, path, MAX_BYTES, &text, &bytes));
-    if (bytes && memchr(text, 0, bytes)) return FAIL(E_DATA, "%s: a 0 byte: this is no text", path);
     csv_row *rows = NULL;
     int64_t row_count = 0;
     bool table = column || strcasecmp(path_extension(path), "csv") == 0;
-    if (!table) TRY(read_lines(a, text, bytes, names, count));
+    if (!table) TRY(class_names_read_list(a, path, names, count));
     else {
+        TRY(text_file_read(a, path, MAX_BYTES, E_DATA, &text, &bytes));
         TRY(csv_parse(a, text, bytes, path, &rows, &row_count));
         int32_t at = row_count ? find_column(&rows[0], column) : -1;
         if (at < 0) return FAIL(E_DATA, "%s: no column called %s", path, column ? column : "name, class, class_name, label or wnid");

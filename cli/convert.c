@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "core/base/utf8.h"
 #include "core/data/dataset.h"
 
 static const cli_option options[] = {
@@ -27,8 +28,12 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
                   (long long)parts[i].class_count, parts[i].reader->name);
         put_int(w, part_names[i], parts[i].count);
     }
-    put_int(w, "classes", parts[0].class_count);
     dataset_warn_of_strays(parts, PARTS, &c->log);
+    for (int i = 0; i < PARTS; i++) {
+        if (parts[i].count == 0) continue;
+        put_int(w, "classes", parts[i].class_count);
+        break;
+    }
 }
 
 /* Every bad image with its reason. *bad_count and *damaged_count grow. */
@@ -39,7 +44,8 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
     status result = dataset_lint(ds, &c->config.spec.data, NULL, &c->log, &report);
     for (int64_t i = 0; result == OK && i < report.count; i++) {
         if (!report.reason[i]) continue;
-        if (printed++ < BAD_PRINTED) cli_print(c, "%s: %s\n", ds->samples[i].name, report.reason[i]);
+        if (printed++ < BAD_PRINTED)
+            cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report.reason[i]);
         json_begin_object(&c->result);
         json_key(&c->result, "part"), json_put_string(&c->result, part);
         json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[i].name);
@@ -84,10 +90,12 @@ static status convert(cli_context *c, dataset parts[PARTS])
 {
     const spec *s = &c->config.spec;
     const char *output = cli_value(c, "--output");
-    bool only_lint = cli_is_given(c, "--lint");
+    bool only_lint = cli_is_given(c, "--lint"), has_train;
     if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
     if (!output && !only_lint) return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
-    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, NULL, &parts[0], &parts[1], &parts[2]));
+    TRY(dataset_has_train(&s->data, &has_train));
+    TRY(dataset_open_parts(
+        &s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
     report_parts(c, parts);
     if (only_lint) return lint(c, parts);
     TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));

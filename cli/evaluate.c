@@ -5,6 +5,9 @@
 #include "cli/network.h"
 #include "core/base/file.h"
 #include "core/task/evaluator.h"
+#include "core/base/utf8.h"
+#include "core/data/classes.h"
+#include "core/data/readers/readers.h"
 
 enum { ROWS_PRINTED = 60 };
 
@@ -13,14 +16,16 @@ static const cli_option options[] = {
     {"--model", "-m", "FILE", .help = "model or engine file"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
     CLI_DATA_OPTION,
-    {"--part", NULL, "PART", .help = "val (default), test, train, or all: the path as it is, which may lack classes"},
+    {"--part", NULL, "PART",
+        .help = "val, test, train, or all: the path as it is. Default: val, or the one part that is there"},
     {.name = NULL},
 };
 
 /* What the command works with; all of it zero at first. */
 typedef struct work {
     network network;
-    dataset train, val, test;
+    dataset data;
+    dataset_share share;
     device *dev;
     evaluation evaluation;
     const char *path;
@@ -73,32 +78,53 @@ static status open_network(cli_context *c, work *w)
     return finish_spec(c, &w->network, w->path);
 }
 
-/* The whole path, no split: a table or folder of images of some of the model's classes. */
-static status open_all(cli_context *c, work *w, dataset **chosen)
+/* The whole path, no split. */
+static status open_all(cli_context *c, work *w)
 {
     const char *path = c->config.spec.data.root;
-    const network *n = &w->network;
     if (!*path) return FAIL(E_USAGE, "--part all needs --data PATH");
-    *chosen = &w->val;
-    TRY(dataset_open_images(&w->val, path));
-    if (w->val.class_count == 0) return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
-    return dataset_adopt_classes(&w->val, n->class_name, n->class_count);
+    TRY(dataset_open_path(&w->data, path, &w->share));
+    if (w->data.class_count == 0)
+        return FAIL(E_DATA, "%s: images without classes: nothing can be measured on them", path);
+    return OK;
 }
 
-static status open_data(cli_context *c, work *w, dataset **chosen)
+static status open_part(cli_context *c, work *w, const char *part)
 {
     const spec *s = &c->config.spec;
+    bool saw;
+    dataset_ask ask = ASK_TRAIN;
+    TRY(network_saw_data(&w->network, &s->data, &saw));
+    if (!part) ask = saw ? ASK_UNSEEN : ASK_ANY;
+    else
+        while (ask <= ASK_TEST && strcmp(part, part_name((dataset_part)ask)) != 0) ask++;
+    if (part && ask > ASK_TEST) return FAIL(E_USAGE, "--part %s: expected val, test, train or all", part);
+    return dataset_open_part(&w->data, &s->data, (uint64_t)s->train.seed, ask, &w->share);
+}
+
+static status open_data(cli_context *c, work *w)
+{
     const char *part = cli_value(c, "--part");
-    if (part && strcmp(part, "all") == 0) return open_all(c, w, chosen);
-    if (!part || strcmp(part, "val") == 0) *chosen = &w->val;
-    else if (strcmp(part, "test") == 0) *chosen = &w->test;
-    else if (strcmp(part, "train") == 0) *chosen = &w->train;
-    else return FAIL(E_USAGE, "--part %s: expected val, test, train or all", part);
-    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &c->log, &w->train, &w->val, &w->test));
-    if ((*chosen)->count == 0)
-        return FAIL(E_DATA, "the data set has no %s part; choose another one with --part, or name it with data.%s=PATH",
-            part ? part : "val", part ? part : "val");
-    return OK;
+    const network *n = &w->network;
+    TRY(part && strcmp(part, "all") == 0 ? open_all(c, w) : open_part(c, w, part));
+    class_names_warn(w->data.class_name, w->data.class_count, w->data.path, &c->log);
+    return dataset_match_classes(&w->data, n->class_name, n->class_count, w->path, &c->log);
+}
+
+/* Which images the figures are of. */
+static void say_share(cli_context *c, const work *w)
+{
+    const dataset_share *share = &w->share;
+    json_writer *j = &c->result;
+    json_key(j, "part"), json_put_string(j, share->part == PART_WHOLE ? "all" : part_name(share->part));
+    json_key(j, "set_aside"), json_put_bool(j, share->set_aside);
+    json_key(j, "scored"), json_put_int(j, w->data.count);
+    json_key(j, "of"), json_put_int(j, share->total);
+    long long count = (long long)w->data.count, total = (long long)share->total;
+    if (count == total) cli_print(c, "scored all %lld images\n", count);
+    else
+        cli_print(c, "scored %lld of %lld images: the %s part%s\n", count, total, part_name(share->part),
+            share->set_aside ? ", as training splits the images (data.val_fraction, train.seed)" : "");
 }
 
 /* Size and speed: what a table of stages needs. */
@@ -123,21 +149,21 @@ static status judge(cli_context *c, work *w)
 {
     const spec *s = &c->config.spec;
     const network *n = &w->network;
-    dataset *data = NULL;
     evaluation_options o = {.run = network_predict, .context = &w->network, .stop = asked_to_stop, .stop_context = c,
                             .what = "evaluate", .log = &c->log};
-    TRY(open_data(c, w, &data));
-    TRY(check_same_classes(data, n->class_name, n->class_count, w->path));
+    TRY(open_data(c, w));
     const task_setting t = {.task = n->task, .spec = s, .class_name = n->class_name, .class_count = n->class_count,
-        .preprocess = n->preprocess, .data = data};
+        .preprocess = n->preprocess, .data = &w->data};
     TRY(evaluation_init(&w->evaluation, &t, n->is_engine ? &n->engine.graph : &n->graph, 0));
     TRY(evaluate_dataset(&w->evaluation, runner_max_batch(n->runner), o));
     TRY(put_figures(c, w));
+    if (!c->json)
+        cli_print(c, "%s on %s: %.0f images/s\n", w->path, utf8_escaped(&c->memory, w->data.path),
+            (double)w->evaluation.images / w->evaluation.seconds);
+    say_share(c, w);
     json_key(&c->result, "evaluation");
     evaluation_write(&w->evaluation, &c->result);
-    if (c->json) return OK;
-    cli_print(c, "%s on %s: %.0f images/s\n", w->path, data->path, (double)w->evaluation.images / w->evaluation.seconds);
-    return evaluation_print(&w->evaluation, stdout, ROWS_PRINTED);
+    return c->json ? OK : evaluation_print(&w->evaluation, stdout, ROWS_PRINTED);
 }
 
 static status run(cli_context *c)
@@ -148,9 +174,7 @@ static status run(cli_context *c)
     evaluation_free(&w.evaluation);
     network_close(&w.network);
     device_close(w.dev);
-    dataset_close(&w.train);
-    dataset_close(&w.val);
-    dataset_close(&w.test);
+    dataset_close(&w.data);
     return result;
 }
 
@@ -159,9 +183,10 @@ const cli_command command_evaluate = {
     .summary = "measure a model or an engine on a data set",
     .arguments = "[MODEL]",
     .most = 1,
-    .description = "Data set, split and seed are those of the training unless the spec or the command line names others; "
-                   "preprocessing and classes are the model's own. Prints loss, top-1 and top-k accuracy, precision, recall and F1 "
-                   "of every class, and the confusion matrix.",
+    .description = "Data set, split and seed are those of the training unless the spec or the command line names "
+                   "others; one part of a data set is enough, and what has no parts is scored whole unless the network "
+                   "was trained on it; preprocessing and classes are the model's own. Prints loss, top-1 and top-k "
+                   "accuracy, precision, recall and F1 of every class, and the confusion matrix.",
     .spec = CLI_SPEC_OPEN,
     .sections = "data train",
     .stops_on_signal = true,

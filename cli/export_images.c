@@ -5,6 +5,7 @@
 
 #include "core/base/rng.h"
 #include "core/task/evaluator.h"
+#include "core/data/classes.h"
 #include "export/runner.h"
 
 enum { BATCH = 16 };
@@ -65,7 +66,8 @@ static status open_all(export_images *x, const spec *s, const model *m, bool wit
 {
     uint64_t seed = (uint64_t)s->train.seed;
     TRY(dataset_open_parts(&s->data, seed, x->log, &x->train, &x->val, NULL));
-    TRY(check_same_classes(&x->train, m->class_name, m->class_count, "the model"));
+    TRY(dataset_match_classes(&x->train, m->class_name, m->class_count, "the model", x->log));
+    TRY(dataset_match_classes(&x->val, m->class_name, m->class_count, "the model", NULL));
     TRY(choose(&x->chosen, &x->train, s->export.calibration_images, seed));
     TRY(open_loader(&x->calibration_loader, &x->chosen, s, m, x->log));
     if (!with_check) return OK;

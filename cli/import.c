@@ -7,6 +7,7 @@
 #include "cli/import_darknet.h"
 #include "cli/import_onnx.h"
 #include "core/base/text.h"
+#include "core/data/classes.h"
 #include "core/data/dataset.h"
 #include "core/graph/init.h"
 #include "core/train/prepare.h"
@@ -48,10 +49,17 @@ static status open_classes(job *j)
     cli_context *c = j->c;
     const spec *s = &c->config.spec;
     const char *file = cli_value(c, "--classes");
-    if (file) TRY(class_names_read(&c->memory, file, &j->names, &j->class_count));
+    if (file) {
+        TRY(class_names_read(&c->memory, file, &j->names, &j->class_count));
+        class_names_warn(j->names, j->class_count, file, &c->log);
+    }
     if (!config_is_set(&c->config, "data", "root") && !config_is_set(&c->config, "data", "train")) return OK;
     if (file) return FAIL(E_USAGE, "--classes and a data set: one of them names the classes");
-    TRY(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &c->log, &j->data, NULL, NULL));
+    bool has_train;
+    dataset_share share;
+    TRY(dataset_has_train(&s->data, &has_train));
+    TRY(dataset_open_part(&j->data, &s->data, (uint64_t)s->train.seed, has_train ? ASK_TRAIN : ASK_ANY, &share));
+    class_names_warn(j->data.class_name, j->data.class_count, j->data.path, &c->log);
     j->names = j->data.class_name;
     j->class_count = j->data.class_count;
     return OK;

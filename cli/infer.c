@@ -6,6 +6,9 @@
 #include "cli/network.h"
 #include "core/base/folder_lock.h"
 #include "core/base/thread.h"
+#include "core/base/utf8.h"
+#include "core/data/classes.h"
+#include "core/data/readers/readers.h"
 
 enum { MOST_TOP = 1000 };
 
@@ -68,10 +71,14 @@ static void rank(job *j, const float *probability)
     }
 }
 
-/* A CSV field, quoted where it must be. */
-static status csv_field(file_writer *w, const char *text)
+/* A CSV field, quoted where it must be, on the row's one line. */
+static status csv_field(job *j, const char *name)
 {
-    if (!strpbrk(text, ",\"\r\n")) return file_writer_printf(w, "%s", text);
+    file_writer *w = &j->csv;
+    const char *text = utf8_escaped(&j->c->memory, name);
+    if (!text) return FAIL_MEMORY(strlen(name));
+    bool blank_ends = *text && (strchr(" \t", text[0]) || strchr(" \t", text[strlen(text) - 1]));
+    if (!blank_ends && !strpbrk(text, ",\"")) return file_writer_printf(w, "%s", text);
     TRY(file_writer_write(w, "\"", 1));
     for (const char *c = text; *c; c++) TRY(file_writer_write(w, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1));
     return file_writer_write(w, "\"", 1);
@@ -82,14 +89,15 @@ static status report_error(job *j, const char *name, const char *error)
     size_t length = strlen(name);
     bool named = strncmp(error, name, length) == 0 && strncmp(error + length, ": ", 2) == 0;
     j->unreadable++;
-    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, name, named ? error + length + 2 : error);
+    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, utf8_escaped(&j->c->memory, name),
+        named ? error + length + 2 : error);
     json_writer *w = &j->c->result;
     json_begin_object(w);
     json_key(w, "path"), json_put_string(w, name);
     json_key(w, "error"), json_put_string(w, error);
     json_end_object(w);
     if (!j->folder) return OK;
-    TRY(csv_field(&j->csv, name));
+    TRY(csv_field(j, name));
     for (int64_t k = 0; k < j->top; k++) TRY(file_writer_printf(&j->csv, ",,"));
     return file_writer_printf(&j->csv, "\n");
 }
@@ -113,15 +121,11 @@ static void write_json(job *j, const char *name, const float *p)
     json_end_object(w);
 }
 
-/* Is the true class of this sample one that the network knows? */
+/* The true class of this sample, if the network knows it. */
 static const char *true_class(const job *j, const sample *s)
 {
     if (s->class_index < 0 || s->class_index >= j->ds->class_count) return NULL;
-    const char *name = j->ds->class_name[s->class_index];
-    for (int64_t c = 0; c < j->net.class_count; c++) {
-        if (strcmp(j->net.class_name[c], name) == 0) return name;
-    }
-    return NULL;
+    return class_by_name(j->net.class_name, j->net.class_count, j->ds->class_name[s->class_index]);
 }
 
 static status draw(job *j, const image *im, const sample *s, const float *p)
@@ -140,15 +144,15 @@ static status report_image(job *j, int64_t i)
     const sample *s = &j->ds->samples[j->first + i];
     const float *p = j->score + i * j->net.class_count;
     rank(j, p);
-    cli_print(j->c, "%-*s ", (int)j->widest, s->name);
+    cli_print(j->c, "%-*s ", (int)j->widest, utf8_escaped(&j->c->memory, s->name));
     for (int64_t k = 0; k < j->top; k++) cli_print(j->c, "  %s %.4f", j->net.class_name[j->order[k]], (double)p[j->order[k]]);
     cli_print(j->c, "\n");
     write_json(j, s->name, p);
     if (!j->folder) return OK;
-    TRY(csv_field(&j->csv, s->name));
+    TRY(csv_field(j, s->name));
     for (int64_t k = 0; k < j->top; k++) {
         TRY(file_writer_write(&j->csv, ",", 1));
-        TRY(csv_field(&j->csv, j->net.class_name[j->order[k]]));
+        TRY(csv_field(j, j->net.class_name[j->order[k]]));
         TRY(file_writer_printf(&j->csv, ",%.6f", (double)p[j->order[k]]));
     }
     TRY(file_writer_printf(&j->csv, "\n"));
@@ -268,7 +272,13 @@ static status run(cli_context *c)
     TRY_OUT(open_network(&j, path));
     sets = ARENA_ARRAY(&c->memory, dataset, count);
     if (!sets) TRY_OUT(FAIL_MEMORY(count * sizeof *sets));
-    for (; opened < count; opened++) TRY_OUT(dataset_open_images(&sets[opened], c->arguments[first + opened]));
+    for (; opened < count; opened++) {
+        dataset_share share;
+        TRY_OUT(dataset_open_path(&sets[opened], c->arguments[first + opened], &share));
+        if (share.part != PART_WHOLE)
+            log_info(&c->log, "%s: its %s part, %lld of %lld images", sets[opened].path, part_name(share.part),
+                (long long)sets[opened].count, (long long)share.total);
+    }
     TRY_OUT(run_all(&j, sets, count));
 out:
     for (int64_t i = 0; i < opened; i++) dataset_close(&sets[i]);

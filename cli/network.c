@@ -1,6 +1,7 @@
 #include "cli/network.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/text.h"
@@ -150,6 +151,36 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
     TRY_OUT(drop_unread(&c->config));
 out:
     config_free(&from);
+    return result;
+}
+
+/* The same text, or two ways to one place. */
+static bool same_place(const char *a, const char *b)
+{
+    if (strcmp(a, b) == 0) return true;
+    char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+    bool same = real_a && real_b && strcmp(real_a, real_b) == 0;
+    free(real_a);
+    free(real_b);
+    return same;
+}
+
+status network_saw_data(const network *n, const spec_data *data, bool *saw)
+{
+    arena memory = {0};
+    config from;
+    json *info;
+    *saw = false;
+    if (n->is_engine) return OK;
+    TRY(config_init(&from));
+    status result = OK;
+    TRY_OUT(json_parse(&memory, n->model.info_json, strlen(n->model.info_json), "graft.info", &info));
+    TRY_OUT(config_read_text(&from, n->model.spec_text, strlen(n->model.spec_text), model_spec));
+    *saw = !json_get(info, "imported") && same_place(from.spec.data.root, data->root) &&
+           same_place(from.spec.data.train, data->train);
+out:
+    config_free(&from);
+    arena_free(&memory);
     return result;
 }
 

@@ -49,4 +49,8 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
 /* How a model's scores become probabilities, from its spec_text. */
 status spec_text_loss(const char *spec_text, spec_loss *loss);
 
+/* Was the network trained on this data set? By the paths in the model's spec; of an engine and of an imported model
+ * nobody knows: false. */
+status network_saw_data(const network *n, const spec_data *data, bool *saw);
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/text_file.h"
 
 enum { CACHE_MAX_BYTES = 16 << 20 };
 
@@ -120,10 +121,10 @@ status cache_parse(calibration_cache *c, const char *text, size_t bytes, const c
 status cache_read(calibration_cache *c, const char *path)
 {
     arena a = {0};
-    void *text = NULL;
+    char *text = NULL;
     size_t bytes = 0;
     *c = (calibration_cache){0};
-    status result = file_read_all(&a, path, CACHE_MAX_BYTES, &text, &bytes);
+    status result = text_file_read(&a, path, CACHE_MAX_BYTES, E_MODEL, &text, &bytes);
     if (result == OK) result = cache_parse(c, text, bytes, path);
     arena_free(&a);
     return result;

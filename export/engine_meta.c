@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "export/engine_format.h"
 
 const char *engine_precision_name(spec_engine_precision p) { return option_choice("export", "precision", p); }
@@ -128,7 +129,8 @@ static status read_classes(const meta_reader *r, const json *root)
     for (int64_t i = 0; i < list->count; i++) {
         const char *name = json_string(json_at(list, i));
         if (!name) return FAIL(E_MODEL, "%s: META: classes: entry %" PRId64 " is no text", r->what, i);
-        if (!(e->class_name[i] = arena_strdup(&e->memory, name))) return FAIL_MEMORY(strlen(name));
+        const char *shown = utf8_escaped(&e->memory, name);
+        if (!shown || !(e->class_name[i] = arena_strdup(&e->memory, shown))) return FAIL_MEMORY(strlen(name));
     }
     e->class_count = list->count;
     return OK;

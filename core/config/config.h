@@ -6,10 +6,10 @@
  * values that contradict each other, values that others make meaningless (read_if.def; a line of a file that the command line makes so goes back
  * to its default). Reading and overriding fail only for lack of memory or when a file cannot be read.
  *
- * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts with
- * ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes keeps
- * blanks, ; and # and knows the escapes \\ \" \n \t. Indentation means nothing. A section may come in several parts; a key may
- * be given once per file.
+ * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts
+ * with ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes
+ * keeps blanks, ; and # and knows the escapes \\ \" \n \t and \x80 to \xff, for bytes of paths that are no UTF-8.
+ * Indentation means nothing. A section may come in several parts; a key may be given once per file.
  *
  *     config c;
  *     TRY_OUT(config_init(&c));
@@ -105,7 +105,7 @@ status config_complain(config *c, const char *section, const char *key, const ch
 bool config_is_set(const config *c, const char *section, const char *key);
 /* False where another option makes this one meaningless: read_if.def. */
 bool option_is_read(const spec *s, const char *section, const char *key);
-/* The value as a file would have it. NULL when out of memory. */
+/* The value as config_set takes it. NULL when out of memory. */
 char *config_value_text(const config *c, arena *a, const option *o);
 
 /* The resolved spec as INI that reads back to the same values; with_origins adds "; origin" behind each. */

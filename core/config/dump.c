@@ -20,7 +20,7 @@ status config_dump(const config *c, FILE *stream, bool with_origins)
         fprintf(stream, "%s[%s]\n", i ? "\n" : "", section->name);
         for (int32_t row = section->first; row < section->first + section->count; row++) {
             const option *o = &option_table[row];
-            const char *value = value_text(o, &c->spec, &memory);
+            const char *text = value_text(o, &c->spec, &memory), *value = text ? value_quoted(text, &memory) : NULL;
             if (!value) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
             int used = fprintf(stream, "%s =%s%s", o->key, *value ? " " : "", value);
             if (with_origins) fprintf(stream, "%*s ; %s", used < 39 ? 39 - used : 0, "", c->origin[row]);
@@ -59,7 +59,7 @@ status config_template(const config *c, FILE *stream)
             char expected[256];
             option_expectation(o, expected);
             char *help = arena_printf(&memory, "%s (%s)", o->help, expected);
-            const char *value = value_text(o, &c->spec, &memory);
+            const char *text = value_text(o, &c->spec, &memory), *value = text ? value_quoted(text, &memory) : NULL;
             if (!help || !value) TRY_OUT(FAIL(E_MEMORY, "out of memory while writing the spec"));
             write_comment(stream, help);
             fprintf(stream, "%s =%s%s\n", o->key, *value ? " " : "", value);

@@ -3,6 +3,7 @@
  * given to it works on whole lines: it counts them, checks them, takes off comments and quotes, and hands over "[name]" or
  * "name=value" in pieces that fit. Further pieces are indented, so that inih reports them under the same name, and the
  * handler joins them. Bytes of the value that mean something to inih travel in disguise. */
+#include <ctype.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,8 +94,13 @@ static bool put_quoted(ini_source *s, const char *p, const char *end)
         }
         p++;
         if (p == end) break;
+        if (*p == 'x' && end - p > 2 && strchr("89abcdefABCDEF", p[1]) && isxdigit((unsigned char)p[2])) {
+            put(s, (char)strtol((char[]){p[1], p[2], 0}, NULL, 16));
+            p += 2;
+            continue;
+        }
         if (!strchr("\\\"nt", *p)) {
-            complain(s, NULL, "unknown escape in quotes: expected \\\\, \\\", \\n or \\t");
+            complain(s, NULL, "unknown escape in quotes: expected \\\\, \\\", \\n, \\t or \\x80 to \\xff");
             return false;
         }
         put(s, *p == 'n' ? '\n' : *p == 't' ? '\t' : *p);

@@ -22,8 +22,10 @@ typedef enum value_verdict { VALUE_FINE, VALUE_WRONG, VALUE_NO_MEMORY } value_ve
 
 /* Text to the option's place in *s. A wrong value changes nothing. */
 value_verdict value_parse(const option *o, const char *text, spec *s, arena *a);
-/* The opposite, as a file would have it: quoted where it must be. NULL when out of memory. */
+/* The opposite. NULL when out of memory. */
 char *value_text(const option *o, const spec *s, arena *a);
+/* A value as a file has it: quoted where it must be. NULL when out of memory. */
+char *value_quoted(const char *text, arena *a);
 
 /* Whether the value is that of the default, however it is written. */
 status config_at_default(const config *c, const option *o, bool *at_default);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "core/config/internal.h"
 
 static const char SEPARATORS[] = " \t\n,";
@@ -97,18 +98,34 @@ value_verdict value_parse(const option *o, const char *text, spec *s, arena *a)
     return VALUE_WRONG;
 }
 
-/* Quotes what a file would otherwise cut, trim or take for a comment. */
-static char *quoted(const char *text, arena *a)
+static bool is_utf8(const char *text)
 {
-    size_t length = strlen(text);
-    bool blank_ends = length && (strchr(" \t", text[0]) || strchr(" \t", text[length - 1]));
-    if (!blank_ends && text[0] != '"' && !text[strcspn(text, ";#\n")]) return arena_strdup(a, text);
-    char *result = arena_alloc(a, 2 * length + 3), *end = result;
+    for (size_t length; *text; text += length)
+        if ((length = utf8_character(text, NULL)) == 0) return false;
+    return true;
+}
+
+/* Quotes what a file would otherwise cut, trim or take for a comment, and what is no UTF-8: a spec is text, and travels
+ * in files of models. */
+char *value_quoted(const char *text, arena *a)
+{
+    size_t bytes = strlen(text), length;
+    bool blank_ends = bytes && (strchr(" \t", text[0]) || strchr(" \t", text[bytes - 1]));
+    if (!blank_ends && text[0] != '"' && !text[strcspn(text, ";#\n")] && is_utf8(text)) return arena_strdup(a, text);
+    char *result = arena_alloc(a, 4 * bytes + 3), *end = result;
     if (!result) return NULL;
     *end++ = '"';
-    for (const char *c = text; *c; c++) {
+    for (const char *c = text; *c; c += length) {
+        length = utf8_character(c, NULL);
+        if (length == 0) {
+            end += sprintf(end, "\\x%02x", (unsigned char)*c);
+            length = 1;
+            continue;
+        }
         if (strchr("\\\"\n\t", *c)) *end++ = '\\';
-        *end++ = *c == '\n' ? 'n' : *c == '\t' ? 't' : *c;
+        memcpy(end, c, length);
+        if (*c == '\n' || *c == '\t') *end = *c == '\n' ? 'n' : 't';
+        end += length;
     }
     *end++ = '"';
     *end = 0;
@@ -139,7 +156,7 @@ static char *texts_text(const text_list *list, arena *a)
         memcpy(end, list->value[i], length);
         end += length;
     }
-    return quoted(text, a);
+    return text;
 }
 
 char *value_text(const option *o, const spec *s, arena *a)
@@ -158,7 +175,8 @@ char *value_text(const option *o, const spec *s, arena *a)
     case OPTION_BOOL: return arena_strdup(a, *(const bool *)place ? "true" : "false");
     case OPTION_ENUM: return arena_strdup(a, option_choice(o->section, o->key, *(const int *)place));
     case OPTION_TEXT:
-    case OPTION_PATH: return quoted(*(const char *const *)place, a);
+    case OPTION_PATH:
+        return arena_strdup(a, *(const char *const *)place);
     case OPTION_FLOATS: return floats_text(place, a);
     case OPTION_TEXTS: return texts_text(place, a);
     }

@@ -6,19 +6,11 @@
 
 #include "core/base/file.h"
 #include "core/base/rng.h"
+#include "core/base/utf8.h"
+#include "core/data/classes.h"
 #include "core/data/image_codecs.h"
+#include "core/data/layout.h"
 #include "core/data/readers/readers.h"
-
-const dataset_reader *const dataset_readers[] = {&reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
-
-/* In the order of spec_data_format, which starts with auto. */
-static const dataset_reader *const by_format[] = {NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed};
-
-const char *part_name(dataset_part part)
-{
-    static const char *const names[] = {"train", "val", "test", ""};
-    return names[part];
-}
 
 decode_options dataset_decode_options(const spec_data *options, int32_t channels)
 {
@@ -41,34 +33,31 @@ status dataset_add_sample(dataset *ds, const sample *s)
     return OK;
 }
 
+/* Escaping makes a name that another one may have already. */
+static status check_escaped(const dataset *ds, const char *const *names, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(names[i], ds->class_name[i]) == 0) continue;
+        for (int64_t k = 0; k < count; k++)
+            if (k != i && strcmp(ds->class_name[k], ds->class_name[i]) == 0)
+                return FAIL(E_DATA,
+                    "%s: two classes are called \"%s\" when bytes that are no UTF-8 are written out: rename one",
+                    ds->path, ds->class_name[i]);
+    }
+    return OK;
+}
+
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count)
 {
     const char **copy = ARENA_ARRAY(&ds->memory, const char *, count);
     if (!copy) return FAIL_MEMORY((size_t)count * sizeof *copy);
-    for (int64_t i = 0; i < count; i++)
-        if (!(copy[i] = arena_strdup(&ds->memory, names[i]))) return FAIL_MEMORY(strlen(names[i]));
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = utf8_escaped(&ds->memory, names[i]);
+        if (!name || !(copy[i] = arena_strdup(&ds->memory, name))) return FAIL_MEMORY(strlen(names[i]));
+    }
     ds->class_name = copy;
     ds->class_count = count;
-    return OK;
-}
-
-/* Lines of a text of names, without blanks at their ends; trailing empty lines do not count. */
-static status read_names(arena *a, const char *path, const char ***names, int64_t *count)
-{
-    void *text;
-    size_t bytes;
-    TRY(file_read_regular(a, path, 1 << 20, &text, &bytes));
-    *names = ARENA_ARRAY(a, const char *, bytes + 1);
-    if (!*names) return FAIL_MEMORY(bytes * sizeof **names);
-    *count = 0;
-    char *rest = text;
-    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
-        size_t length = strlen(line);
-        while (length && (line[length - 1] == '\r' || line[length - 1] == ' ')) line[--length] = 0;
-        (*names)[(*count)++] = line;
-    }
-    while (*count && !(*names)[*count - 1][0]) --*count;
-    return OK;
+    return check_escaped(ds, names, count);
 }
 
 status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest)
@@ -79,7 +68,7 @@ status dataset_name_classes(dataset *ds, const char *folder, const char *const *
         char *path = path_join(&ds->memory, folder, *files);
         if (!path) return FAIL_MEMORY(strlen(folder));
         if (!file_exists(path)) continue;
-        TRY(read_names(&ds->memory, path, &names, &count));
+        TRY(class_names_read_list(&ds->memory, path, &names, &count));
         if (count <= greatest)
             return FAIL(E_DATA, "%s: %lld class names, but the labels go up to %lld", path, (long long)count, (long long)greatest);
         return dataset_set_classes(ds, names, count);
@@ -105,26 +94,6 @@ int64_t dataset_find_class(const dataset *ds, const char *name)
     for (int64_t i = 0; i < ds->class_count; i++)
         if (strcmp(name, ds->class_name[i]) == 0) return i;
     return -1;
-}
-
-status dataset_adopt_classes(dataset *ds, const char *const *names, int64_t count)
-{
-    dataset other = {.class_name = (const char **)names, .class_count = count};
-    int64_t *number = malloc(((size_t)ds->class_count + 1) * sizeof *number);
-    status result = OK;
-    if (!number) return FAIL_MEMORY((size_t)ds->class_count * sizeof *number);
-    for (int64_t i = 0; i < ds->class_count; i++) {
-        number[i] = dataset_find_class(&other, ds->class_name[i]);
-        if (number[i] < 0)
-            TRY_OUT(FAIL(E_DATA, "class \"%s\" of %s is not among the %lld that are known (\"%s\", ...)", ds->class_name[i], ds->path,
-                (long long)count, count ? names[0] : ""));
-    }
-    for (int64_t i = 0; i < ds->count; i++)
-        if (ds->samples[i].class_index >= 0) ds->samples[i].class_index = (int32_t)number[ds->samples[i].class_index];
-    result = dataset_set_classes(ds, names, count);
-out:
-    free(number);
-    return result;
 }
 
 void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
@@ -198,36 +167,14 @@ status image_from_raw(image *im, const uint8_t *pixels, int32_t width, int32_t h
 
 /* ------------------------------------------------------------------------------------------------ opening parts */
 
-/* Where a part is: a path and the part to ask the reader for. */
-typedef struct part_place {
-    const dataset_reader *reader; /* NULL: there is none */
-    const char *path;
-    dataset_part part;
-} part_place;
-
-static part_place find_part(const char *path, dataset_part part, spec_data_format format)
-{
-    for (int i = 0; path[0] && dataset_readers[i]; i++) {
-        if (format != FORMAT_AUTO && dataset_readers[i] != by_format[format]) continue;
-        if (dataset_readers[i]->probe(path, part)) return (part_place){dataset_readers[i], path, part};
-    }
-    return (part_place){0};
-}
-
-/* An explicit path may hold the part under its name (a packed set, IDX files) or be it. */
-static part_place place_of(const spec_data *o, dataset_part part)
-{
-    const char *paths[] = {o->train, o->val, o->test}, *explicit = paths[part];
-    if (!explicit || !explicit[0]) return find_part(o->root ? o->root : "", part, o->format);
-    part_place place = find_part(explicit, part, o->format);
-    return place.reader ? place : find_part(explicit, PART_WHOLE, o->format);
-}
-
 /* data.class_names: for formats that know numbers only. */
 static status name_classes(dataset *ds, const text_list *names)
 {
     if (names->count == 0) return OK;
-    if (names->count != ds->class_count)
+    bool fits = ds->numbered ? names->count >= ds->class_count
+                             : names->count == ds->class_count; /* the last ones may be absent */
+    ds->numbered = false;
+    if (!fits)
         return FAIL(E_USAGE, "data.class_names has %lld names, %s has %lld classes", (long long)names->count, ds->path,
                     (long long)ds->class_count);
     return dataset_set_classes(ds, names->value, names->count);
@@ -235,7 +182,7 @@ static status name_classes(dataset *ds, const text_list *names)
 
 static status open_place(dataset *ds, part_place place, const spec_data *options)
 {
-    *ds = (dataset){.reader = place.reader};
+    *ds = (dataset){.reader = place.reader, .part = place.part};
     status code = OK;
     ds->path = arena_strdup(&ds->memory, place.path);
     if (!ds->path) code = FAIL_MEMORY(strlen(place.path));
@@ -244,16 +191,6 @@ static status open_place(dataset *ds, part_place place, const spec_data *options
     if (code == OK && options) code = name_classes(ds, &options->class_names);
     if (code != OK) dataset_close(ds);
     return code;
-}
-
-static status missing_part(const spec_data *o, dataset_part part)
-{
-    const char *paths[] = {o->train, o->val, o->test};
-    const char *path = paths[part] && paths[part][0] ? paths[part] : o->root ? o->root : "";
-    if (!path[0]) return FAIL(E_USAGE, "data.root is not set: which data set? Give it with --data PATH, or in a spec as data.root or data.%s", part_name(part));
-    if (!file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);
-    return FAIL(E_DATA, "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
-                        "records, a CSV table or a packed data set", path, part_name(part));
 }
 
 /* Keeps the samples whose mark is `kept`, in order. */
@@ -304,7 +241,7 @@ out:
 
 static status check_classes(const dataset *train, dataset *other, const char *what)
 {
-    if (other->count == 0) return OK;
+    if (other->count == 0 || train->count == 0) return OK;
     if (train->numbered && other->numbered) {
         if (other->class_count > train->class_count)
             return FAIL(E_DATA, "the %s part has labels up to %lld, the train part up to %lld", what,
@@ -326,32 +263,31 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     return OK;
 }
 
-static status open_train_and_val(const spec_data *o, uint64_t seed, dataset *train, dataset *val)
+/* The training part and the validation part: as named, or split. Who asks for no training part needs none. */
+static status open_train_and_val(
+    const data_layout *l, const spec_data *o, uint64_t seed, dataset *train, dataset *val, bool needs_train)
 {
-    part_place train_place = place_of(o, PART_TRAIN), val_place = place_of(o, PART_VAL);
-    /* One folder of classes: no part has a name. */
-    if (!train_place.reader && o->root && !(o->train && o->train[0])) train_place = find_part(o->root, PART_WHOLE, o->format);
-    if (!train_place.reader) return missing_part(o, PART_TRAIN);
-    if (val_place.reader) {
-        TRY(open_place(train, train_place, o));
-        return open_place(val, val_place, o);
-    }
-    if (o->val && o->val[0]) return missing_part(o, PART_VAL);
-    return split_whole(o, seed, train_place, train, val);
+    part_place train_place = l->part[PART_TRAIN].reader ? l->part[PART_TRAIN] : l->whole;
+    bool others = l->part[PART_VAL].reader || l->part[PART_TEST].reader;
+    if (!train_place.reader && !(others && !needs_train)) return layout_missing(l, o, PART_TRAIN);
+    if (!train_place.reader) return l->part[PART_VAL].reader ? open_place(val, l->part[PART_VAL], o) : OK;
+    if (!l->part[PART_VAL].reader) return split_whole(o, seed, train_place, train, val);
+    TRY(open_place(train, train_place, o));
+    return open_place(val, l->part[PART_VAL], o);
 }
 
 status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test)
 {
     dataset parts[3] = {{{0}}}, *wanted[3] = {train, val, test};
+    data_layout layout;
+    arena memory = {0};
     status result = OK;
     for (int i = 0; i < 3; i++)
         if (wanted[i]) *wanted[i] = (dataset){0};
-    TRY_OUT(open_train_and_val(options, seed, &parts[0], &parts[1]));
-    if (test) {
-        part_place place = place_of(options, PART_TEST);
-        if (place.reader) TRY_OUT(open_place(&parts[2], place, options));
-        else if (options->test && options->test[0]) TRY_OUT(missing_part(options, PART_TEST));
-    }
+    TRY_OUT(layout_find(&layout, &memory, options));
+    TRY_OUT(open_train_and_val(&layout, options, seed, &parts[0], &parts[1], train != NULL));
+    if (test && layout.part[PART_TEST].reader) TRY_OUT(open_place(&parts[2], layout.part[PART_TEST], options));
+    class_names_warn(parts[0].class_name, parts[0].class_count, parts[0].path, l);
     TRY_OUT(check_classes(&parts[0], &parts[1], "val"));
     TRY_OUT(check_classes(&parts[0], &parts[2], "test"));
     if (l) dataset_warn_of_strays(parts, 3, l);
@@ -364,6 +300,7 @@ status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, da
     }
 out:
     for (int i = 0; i < 3; i++) dataset_close(&parts[i]);
+    arena_free(&memory);
     return result;
 }
 
@@ -393,9 +330,9 @@ static status open_loose(dataset *ds, const char *path, dataset_part part, const
     return ds->count ? OK : FAIL(E_DATA, "%s: no images in it", path);
 }
 
-static const dataset_reader reader_loose = {"images", NULL, open_loose, read_sample_file, NULL, NULL};
+const dataset_reader reader_loose = {"images", NULL, open_loose, read_sample_file, NULL, NULL};
 
-static bool has_images(const char *path)
+bool folder_has_images(const char *path)
 {
     arena memory = {0};
     char **names;
@@ -410,33 +347,98 @@ static bool has_images(const char *path)
     return found;
 }
 
-/* Splits "path#test"; a file may have a # in its name, so only the three names count. */
-static bool named_part(const char *path, char *plain, size_t room, dataset_part *part)
+/* ------------------------------------------------------------------------------------------------ one part */
+
+/* Which part that is, where no part was named. */
+static dataset_part usual_part(const data_layout *l, dataset_ask ask)
 {
-    const char *hash = strrchr(path, '#');
-    for (int i = 0; hash && i < 3; i++) {
-        if (strcmp(hash + 1, part_name((dataset_part)i)) != 0) continue;
-        *part = (dataset_part)i;
-        return (size_t)snprintf(plain, room, "%.*s", (int)(hash - path), path) < room;
-    }
-    return false;
+    bool train = l->part[PART_TRAIN].reader != NULL, test = l->part[PART_TEST].reader != NULL;
+    bool split = ask == ASK_UNSEEN ? train || (l->whole.reader && l->whole.part == PART_WHOLE) : train && test;
+    if (l->part[PART_VAL].reader || split) return PART_VAL;
+    return train ? PART_TRAIN : test ? PART_TEST : PART_WHOLE;
 }
 
-status dataset_open_images(dataset *ds, const char *path)
+/* Images of the parts that are not asked for: 0 where they cannot be read, which is nobody's concern here. */
+static int64_t count_others(const data_layout *l, arena *a, const spec_data *o, dataset_part part)
 {
-    char plain[4096];
-    dataset_part part;
-    *ds = (dataset){0};
-    if (named_part(path, plain, sizeof plain, &part)) {
-        part_place place = find_part(plain, part, FORMAT_AUTO);
-        if (!place.reader) return FAIL(E_DATA, "%s: no data set with a %s part", plain, part_name(part));
-        return open_place(ds, place, NULL);
+    int64_t count = 0;
+    data_layout named;
+    spec_data beside = {.root = l->named, .format = o ? o->format : FORMAT_AUTO};
+    if (l->named && layout_find(&named, a, &beside) == OK) l = &named;
+    for (int i = 0; i < 3; i++) {
+        dataset other;
+        if (i == (int)part || !l->part[i].reader || open_place(&other, l->part[i], o) != OK) continue;
+        count += other.count;
+        dataset_close(&other);
     }
-    if (!file_exists(path)) return FAIL(E_DATA, "%s: no such file or folder", path);
-    part_place place = {0};
-    for (int i = 2; i >= 0 && !place.reader; i--) place = find_part(path, (dataset_part)i, FORMAT_AUTO);
-    /* Images beside sub-folders: the images are meant. */
-    if (!place.reader && !(file_is_dir(path) && has_images(path))) place = find_part(path, PART_WHOLE, FORMAT_AUTO);
-    if (!place.reader) place = (part_place){&reader_loose, path, PART_WHOLE};
-    return open_place(ds, place, NULL);
+    return count;
 }
+
+/* One side of the split that training makes. */
+static status open_side(dataset *ds, dataset_share *share, arena *a, const data_layout *l, const spec_data *o,
+    uint64_t seed, part_place place)
+{
+    dataset sides[2] = {{{0}}};
+    int kept = share->part == PART_VAL;
+    TRY(split_whole(o, seed, place, &sides[0], &sides[1]));
+    share->set_aside = true;
+    share->total = sides[0].count + sides[1].count + count_others(l, a, o, PART_TRAIN);
+    *ds = sides[kept];
+    dataset_close(&sides[!kept]);
+    return OK;
+}
+
+static status open_share(
+    dataset *ds, dataset_share *share, arena *a, const spec_data *o, uint64_t seed, dataset_ask ask)
+{
+    data_layout l;
+    TRY(layout_find(&l, a, o));
+    bool named = ask <= ASK_TEST;
+    dataset_part part = share->part = named ? (dataset_part)ask : usual_part(&l, ask);
+    part_place train = l.part[PART_TRAIN].reader ? l.part[PART_TRAIN] : l.whole;
+    part_place place = part == PART_WHOLE ? l.whole : l.part[part];
+    if (!place.reader && l.whole.reader && l.whole.part == part) place = l.whole; /* "ROOT#test" */
+    bool side = part == PART_VAL ? !place.reader : part == PART_TRAIN && named && !l.part[PART_VAL].reader;
+    if (side && train.reader) return open_side(ds, share, a, &l, o, seed, train);
+    if (!place.reader) return layout_missing(&l, o, part == PART_WHOLE ? PART_VAL : part);
+    TRY(open_place(ds, place, o));
+    if (place.part != PART_WHOLE) share->part = place.part;
+    share->total = ds->count + count_others(&l, a, o, l.named ? place.part : part);
+    return OK;
+}
+
+status dataset_has_train(const spec_data *options, bool *has)
+{
+    data_layout l;
+    arena memory = {0};
+    status result = layout_find(&l, &memory, options);
+    *has = result == OK && (l.part[PART_TRAIN].reader || l.whole.reader || layout_part_count(&l) == 0);
+    arena_free(&memory);
+    return result;
+}
+
+status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, dataset_ask ask, dataset_share *share)
+{
+    arena memory = {0};
+    *ds = (dataset){0};
+    *share = (dataset_share){0};
+    status result = open_share(ds, share, &memory, options, seed, ask);
+    arena_free(&memory);
+    return result;
+}
+
+status dataset_open_path(dataset *ds, const char *path, dataset_share *share)
+{
+    part_place place;
+    data_layout l;
+    arena memory = {0};
+    *ds = (dataset){0};
+    status result = layout_of_path(&place, &l, &memory, path);
+    if (result == OK) result = open_place(ds, place, NULL);
+    if (result == OK && share) *share = (dataset_share){.part = place.part, .total = ds->count};
+    if (result == OK && share && place.part != PART_WHOLE) share->total += count_others(&l, &memory, NULL, place.part);
+    arena_free(&memory);
+    return result;
+}
+
+status dataset_open_images(dataset *ds, const char *path) { return dataset_open_path(ds, path, NULL); }

@@ -1,6 +1,6 @@
 /* dataset.h: images with labels, whatever the files look like.
  *
- * A format is one reader (readers/x.c) and one row of dataset_readers[]. A dataset is one part (train, val or test),
+ * A format is one reader (readers/x.c) and one row of dataset_readers[] (layout.c). A dataset is one part (train, val or test),
  * immutable after opening, and may be read from many threads at once. Samples keep their index for ever: index order is
  * the reader's sorted order.
  *
@@ -48,6 +48,7 @@ typedef struct dataset {
     arena memory;
     const struct dataset_reader *reader;
     const char *path;
+    dataset_part part;
     const char **class_name; /* [class_count] */
     int64_t class_count;
     bool numbered;           /* the classes have no names: "0", "1", ... up to the greatest label of the part */
@@ -77,9 +78,32 @@ typedef struct dataset_reader {
 extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the order of probing */
 
 /* Opens the parts that are asked for (pointers may be NULL). Without a validation part the training part is split by
- * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0. Classes of val and test must
- * be those of train; a difference is E_DATA with the names. */
+ * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0, and so does a missing
+ * validation part where there is no training part and train is NULL; else a missing training part is E_DATA. Classes of
+ * val and test must be those of train; a difference is E_DATA with the names. Where parts are looked for: layout.h. */
 status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
+
+/* Is there something to train on? False: other parts alone. */
+status dataset_has_train(const spec_data *options, bool *has);
+
+/* A part by its name, or: what a network trained on this data set has not seen (val, what training sets aside, test, in
+ * this order); what there is (val, what training sets aside of a train part beside a test part, the one part that is
+ * there, the path as it is). */
+typedef enum dataset_ask { ASK_TRAIN, ASK_VAL, ASK_TEST, ASK_UNSEEN, ASK_ANY } dataset_ask;
+
+/* What was taken of the data set. */
+typedef struct dataset_share {
+    dataset_part part;
+    bool set_aside; /* a side of the split that training makes of what has no val part */
+    int64_t total;  /* images of the data set, as far as its other parts can be read */
+} dataset_share;
+
+/* One part, for judging: the others need not be there, nor all classes. E_DATA: there is no such part. */
+status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, dataset_ask ask, dataset_share *share);
+
+/* dataset_open_images, and what of the path that is. */
+status dataset_open_path(dataset *ds, const char *path, dataset_share *share);
+
 /* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
  * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
@@ -98,10 +122,8 @@ status dataset_encoded(const dataset *ds, int64_t index, arena *a, const uint8_t
 /* Number of the class, or -1. */
 int64_t dataset_find_class(const dataset *ds, const char *name);
 
-/* Numbers the samples as `names` does; the data set may lack some of them. E_DATA: a class of the data set that is not among them. */
-status dataset_adopt_classes(dataset *ds, const char *const *names, int64_t count);
-
-/* For readers: appends a sample (its name copied), adds a class. */
+/* For readers: appends a sample (its name copied); sets the classes, whose names become what utf8_escaped makes of
+ * them. E_DATA: that makes two of them equal. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
 /* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
 #include "core/graph/model_internal.h"
 #include "core/graph/model_layout.h"
 #include "core/ops/op.h"
@@ -32,7 +33,9 @@ status model_set_classes(model *m, const char *const *names, int64_t count)
     const char **copy;
     TRY_ALLOC(copy, ARENA_ARRAY(&m->memory, const char *, count));
     for (int64_t i = 0; i < count; i++) {
-        TRY_ALLOC(copy[i], arena_strdup(&m->memory, names[i]));
+        const char *name = utf8_escaped(&m->memory, names[i]);
+        if (!name) return E_MEMORY;
+        TRY_ALLOC(copy[i], arena_strdup(&m->memory, name));
     }
     m->class_name = copy;
     m->class_count = count;

@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "core/task/evaluator.h"
 
 /* A sample without truth would be left out silently. */
@@ -27,16 +25,4 @@ status evaluate_dataset(evaluation *e, int64_t batch_size, evaluation_options o)
     status result = evaluation_run(e, l, &o);
     loader_destroy(l);
     return result;
-}
-
-status check_same_classes(const dataset *data, const char *const *class_name, int64_t class_count, const char *model_path)
-{
-    if (data->class_count != class_count)
-        return FAIL(E_DATA, "%s has %lld classes, %s knows %lld", data->path, (long long)data->class_count, model_path,
-            (long long)class_count);
-    for (int64_t i = 0; i < class_count; i++)
-        if (strcmp(data->class_name[i], class_name[i]) != 0)
-            return FAIL(E_DATA, "class %lld is \"%s\" in %s and \"%s\" in %s: labels would be mixed up", (long long)i, data->class_name[i],
-                data->path, class_name[i], model_path);
-    return OK;
 }

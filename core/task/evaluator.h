@@ -57,9 +57,6 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *option
  * is none. */
 status evaluate_dataset(evaluation *e, int64_t batch_size, evaluation_options o);
 
-/* E_DATA naming the first difference unless both have the same classes in the same order. */
-status check_same_classes(const dataset *data, const char *const *class_name, int64_t class_count, const char *model_path);
-
 /* An evaluator_run_fn; context: a plan of a graph in evaluation mode, whose input "image" has the batch's size. */
 status plan_predict(void *plan, const batch *b, float *const *output);
 

@@ -3,17 +3,25 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/base/utf8.h"
+
 enum { THUMB = 96 };
 
+/* A page is UTF-8; names of files are what they are. */
 void page_text(page *p, const char *text)
 {
     FILE *f = p->stream;
-    for (const char *c = text; *c; c++) {
-        if (*c == '<') fputs("&lt;", f);
-        else if (*c == '>') fputs("&gt;", f);
-        else if (*c == '&') fputs("&amp;", f);
-        else if (*c == '"') fputs("&quot;", f);
-        else fputc(*c, f);
+    uint32_t character = 0;
+    for (size_t length; *text; text += length) {
+        length = utf8_character(text, &character);
+        if (*text == '<') fputs("&lt;", f);
+        else if (*text == '>') fputs("&gt;", f);
+        else if (*text == '&') fputs("&amp;", f);
+        else if (*text == '"') fputs("&quot;", f);
+        else if (*text != '\n' && (length == 0 || utf8_is_control(character))) {
+            fprintf(f, "\\x%02x", (unsigned char)*text);
+            length = 1;
+        } else fwrite(text, 1, length, f);
     }
 }
 

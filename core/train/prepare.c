@@ -1,8 +1,10 @@
 #include "core/train/prepare.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/data/classes.h"
 #include "core/graph/init.h"
 #include "core/ops/op.h"
 
@@ -138,6 +140,38 @@ static bool same_preprocess(const preprocess *a, const preprocess *b)
     return same;
 }
 
+static status order_rows(edge *e, const int64_t *place)
+{
+    int64_t rows = e->shape.dim[0];
+    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
+    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
+    if (!copy) return FAIL_MEMORY((size_t)rows * each);
+    memcpy(copy, data, (size_t)rows * each);
+    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
+    free(copy);
+    return OK;
+}
+
+/* The rows of the last layers as the data set counts its classes, where these are the model's in another order. */
+static status order_heads(model *m, const task_setting *t, logger *l)
+{
+    arena memory = {0};
+    status result = OK;
+    bool moved = false;
+    int64_t *place;
+    graph *g = &m->graph;
+    TRY_ALLOC_OUT(place, ARENA_ARRAY(&memory, int64_t, t->class_count));
+    if (class_places(place, t->class_name, t->class_count, m->class_name, t->class_count)) goto out; /* other classes */
+    for (int64_t i = 0; i < t->class_count; i++) moved = moved || place[i] != i;
+    for (edge_id e = 0; e < g->edge_count && moved; e++)
+        if (g->edges[e].kind == EDGE_PARAM && is_of_head(g, t->task, g->edges[e].name) && g->edges[e].shape.dim[0] == t->class_count)
+            TRY_OUT(order_rows(&g->edges[e], place));
+    if (moved) log_info(l, "%s counts its classes in another order: its last layer follows the data set's", t->spec->model.pretrained);
+out:
+    arena_free(&memory);
+    return result;
+}
+
 status prepare_model(model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l, bool *fresh_head)
 {
     const spec *s = t->spec;
@@ -148,6 +182,7 @@ status prepare_model(model *m, const task_setting *t, model_builder_fn *build, m
         return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
     TRY_OUT(s->model.load_graph ? take_graph(m, t, l, fresh_head)
                                 : build_and_transfer(m, t, build, transfer, l, fresh_head));
+    if (!*fresh_head && m->class_count == t->class_count) TRY_OUT(order_heads(m, t, l));
     preprocess wanted;
     TRY_OUT(preprocess_from_spec(&wanted, &s->model, &s->data));
     if (m->preprocess.channels > 0 && !same_preprocess(&m->preprocess, &wanted))

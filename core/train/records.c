@@ -10,6 +10,7 @@
 #include "core/base/arena.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "core/base/text_file.h"
 
 enum { MAX_CSV_BYTES = 1 << 30, FIRST_COLUMNS = 3 /* step, epoch, time_s */ };
 
@@ -156,9 +157,9 @@ static status open_files(records *r, const char *folder, int64_t resume_step)
     if (path) r->csv_path = strdup(path);
     if (!events || !r->csv_path) TRY_OUT(FAIL_MEMORY(256));
     if (resume_step >= 0 && file_exists(path)) {
-        void *text;
+        char *text;
         size_t bytes;
-        TRY_OUT(file_read_all(&memory, path, MAX_CSV_BYTES, &text, &bytes));
+        TRY_OUT(text_file_read(&memory, path, MAX_CSV_BYTES, E_DATA, &text, &bytes));
         TRY_OUT(parse_csv(r, text, resume_step));
     }
     TRY_OUT(rewrite_csv(r));

@@ -5,6 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/disguise.h"
 #include "core/base/text.h"
+#include "core/base/text_file.h"
 #include "models/import/darknet.h"
 
 enum { MAX_CFG_BYTES = 1 << 20, MAX_SIDE = 8192 };
@@ -98,10 +99,10 @@ status darknet_cfg_parse(darknet_cfg *cfg, const char *text, size_t bytes, const
 status darknet_cfg_read(darknet_cfg *cfg, const char *path)
 {
     arena a = {0};
-    void *text = NULL;
+    char *text = NULL;
     size_t bytes = 0;
     *cfg = (darknet_cfg){0};
-    status result = file_read_all(&a, path, MAX_CFG_BYTES, &text, &bytes);
+    status result = text_file_read(&a, path, MAX_CFG_BYTES, E_MODEL, &text, &bytes);
     if (result == OK) result = darknet_cfg_parse(cfg, text, bytes, path);
     arena_free(&a);
     return result;

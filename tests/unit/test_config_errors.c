@@ -104,7 +104,10 @@ static void broken_lines(void **state)
     one_error("[train]\noutput = \"a\n", "x.ini:2: the closing quote is missing");
     one_error("[train]\noutput = \"a\\\n", "x.ini:2: the closing quote is missing");
     one_error("[train]\noutput = \"a\" b\n", "x.ini:2: text behind the closing quote");
-    one_error("[train]\noutput = \"\\x\"\n", "x.ini:2: unknown escape in quotes: expected \\\\, \\\", \\n or \\t");
+    one_error("[train]\noutput = \"\\x1f\"\n",
+        "x.ini:2: unknown escape in quotes: expected \\\\, \\\", \\n, \\t or \\x80 to \\xff");
+    one_error("[train]\noutput = \"\\x\"\n",
+        "x.ini:2: unknown escape in quotes: expected \\\\, \\\", \\n, \\t or \\x80 to \\xff");
     one_error("[train]\noutput = a\x07" "b\n", "x.ini:2: control character 0x07: a spec is plain text");
     one_error("\xff\xfe[\n", "x.ini: the file is UTF-16: save it as UTF-8");
     restart();

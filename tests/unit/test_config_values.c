@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/base/rng.h"
+#include "core/base/utf8.h"
 #include "core/config/config.h"
 
 static void read_text(config *c, const char *text)
@@ -278,6 +279,34 @@ static void dump_reads_back(void **state)
     }
 }
 
+/* A path may be any bytes; a spec is text, and stands in files that must be UTF-8. */
+static void paths_of_any_bytes(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"m\xe9"
+                                        "dia",
+        "caf\xc3\xa9", "a#test", "\xff;\x80\" \\x41", " \xe9 "};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        config a, b;
+        assert_int_equal(config_init(&a), OK);
+        assert_int_equal(config_set(&a, "data", "root", paths[i], "test"), OK);
+        assert_int_equal(a.error_count, 0);
+        assert_string_equal(config_value_text(&a, &a.memory, option_find("data", "root")), paths[i]);
+        char *text = NULL;
+        size_t bytes;
+        FILE *stream = open_memstream(&text, &bytes);
+        assert_int_equal(config_dump(&a, stream, false), OK);
+        fclose(stream);
+        for (const char *s = text; *s; s += utf8_character(s, NULL)) assert_int_not_equal(utf8_character(s, NULL), 0);
+        assert_int_equal(config_init(&b), OK);
+        assert_int_equal(config_read_text(&b, text, bytes, "dump.ini"), OK);
+        assert_string_equal(b.spec.data.root, paths[i]);
+        config_free(&a);
+        config_free(&b);
+        free(text);
+    }
+}
+
 static void template_reads_back(void **state)
 {
     (void)state;
@@ -346,11 +375,19 @@ static void random_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),    cmocka_unit_test(table),
-        cmocka_unit_test(every_type),  cmocka_unit_test(origins),
-        cmocka_unit_test(long_lines),  cmocka_unit_test(indentation),
-        cmocka_unit_test(choices_have_texts), cmocka_unit_test(some_options_may_differ_on_resuming), cmocka_unit_test(dump_reads_back), cmocka_unit_test(template_reads_back),
-        cmocka_unit_test(full_stream_is_reported), cmocka_unit_test(random_files),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(table),
+        cmocka_unit_test(every_type),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(long_lines),
+        cmocka_unit_test(indentation),
+        cmocka_unit_test(choices_have_texts),
+        cmocka_unit_test(some_options_may_differ_on_resuming),
+        cmocka_unit_test(dump_reads_back),
+        cmocka_unit_test(paths_of_any_bytes),
+        cmocka_unit_test(template_reads_back),
+        cmocka_unit_test(full_stream_is_reported),
+        cmocka_unit_test(random_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,13 @@
-/* A table of files and classes: "file,class" per line, with or without a header. Files are relative to the table's folder, or to
- * a folder images/ in it. Classes are numbered in byte-wise order of their names. */
+/* A table of files and classes: "file,class" per line, with or without a header. Files are relative to the table's
+ * folder, or to a folder images/ in it. Classes are numbered in byte-wise order of their names. Blanks around a field
+ * that is not quoted are no part of it. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "core/base/file.h"
+#include "core/base/text_file.h"
+#include "core/base/utf8.h"
 #include "core/data/readers/readers.h"
 
 enum { MAX_TABLE_BYTES = 1 << 30 };
@@ -20,8 +23,14 @@ typedef struct csv_reader {
     int64_t row_count, row_capacity;
 } csv_reader;
 
+static void skip_blanks(csv_reader *r)
+{
+    while (r->text < r->end && (*r->text == ' ' || *r->text == '\t')) r->text++;
+}
+
 static status add_field(csv_reader *r, const char *text, size_t length)
 {
+    while (length && (text[length - 1] == ' ' || text[length - 1] == '\t')) length--;
     TRY(array_reserve((void **)&r->field, &r->field_capacity, r->field_count + 1, sizeof *r->field));
     char *copy = arena_strndup(r->memory, text, length);
     if (!copy) return FAIL_MEMORY(length);
@@ -50,6 +59,7 @@ static status read_quoted(csv_reader *r)
     TRY(array_reserve((void **)&r->field, &r->field_capacity, r->field_count + 1, sizeof *r->field));
     r->field[r->field_count++] = copy;
     r->text = close + 1;
+    skip_blanks(r);
     if (r->text < r->end && *r->text != ',' && *r->text != '\n' && *r->text != '\r')
         return FAIL(E_DATA, "%s:%d: text behind a closing quote; expected a comma or the end of the line", r->name, r->line);
     return OK;
@@ -60,6 +70,7 @@ static status read_row(csv_reader *r)
     int32_t line = r->line;
     r->field_count = 0;
     for (;;) {
+        skip_blanks(r);
         if (r->text < r->end && *r->text == '"') {
             TRY(read_quoted(r));
         } else {
@@ -87,7 +98,6 @@ status csv_parse(arena *a, const char *text, size_t bytes, const char *name, csv
     status result = OK;
     *rows = NULL;
     *count = 0;
-    if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;
     csv_reader r = {.memory = a, .text = text, .end = text + bytes, .name = name, .line = 1};
     if (bytes && memchr(text, 0, bytes)) TRY_OUT(FAIL(E_DATA, "%s: a 0 byte: this is no text", name));
     while (r.text < r.end) TRY_OUT(read_row(&r));
@@ -123,16 +133,15 @@ static bool find_columns(const csv_row *first, int32_t *file, int32_t *class_col
     return header;
 }
 
-static char *table_path(arena *a, const char *path, dataset_part part)
+static bool is_table(const char *path)
 {
-    return part == PART_WHOLE ? arena_strdup(a, path) : arena_printf(a, "%s/%s.csv", path, part_name(part));
+    return strcasecmp(path_extension(path), "csv") == 0 && file_exists(path) && !file_is_dir(path);
 }
 
 static bool probe(const char *path, dataset_part part)
 {
     arena memory = {0};
-    char *table = table_path(&memory, path, part);
-    bool found = table && strcasecmp(path_extension(table), "csv") == 0 && file_exists(table) && !file_is_dir(table);
+    bool found = part == PART_WHOLE ? is_table(path) : part_path(&memory, path, part, ".csv", is_table) != NULL;
     arena_free(&memory);
     return found;
 }
@@ -180,11 +189,11 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     csv_row *rows;
     int64_t count;
     size_t bytes;
-    void *text;
+    char *text;
     int32_t file = 0, class_column = 1;
-    char *table = table_path(&memory, path, part);
-    if (!table) TRY_OUT(FAIL_MEMORY(strlen(path)));
-    TRY_OUT(file_read_regular(&memory, table, MAX_TABLE_BYTES, &text, &bytes));
+    const char *table = part == PART_WHOLE ? path : part_path(&memory, path, part, ".csv", is_table);
+    if (!table) TRY_OUT(FAIL(E_DATA, "%s: no table %s.csv", path, part_name(part)));
+    TRY_OUT(text_file_read(&memory, table, MAX_TABLE_BYTES, E_DATA, &text, &bytes));
     TRY_OUT(csv_parse(&memory, text, bytes, table, &rows, &count));
     if (count > 0 && find_columns(&rows[0], &file, &class_column)) rows++, count--;
     if (count <= 0) TRY_OUT(FAIL(E_DATA, "%s: no rows", table));
@@ -192,6 +201,9 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
         bool whole = rows[i].count > file && rows[i].count > class_column;
         if (!whole || !rows[i].field[file][0] || !rows[i].field[class_column][0])
             TRY_OUT(FAIL(E_DATA, "%s:%d: expected a file and a class, separated by a comma", table, rows[i].line));
+        const char *name = utf8_escaped(&memory, rows[i].field[class_column]);
+        if (!name) TRY_OUT(FAIL_MEMORY(64));
+        rows[i].field[class_column] = name;
     }
     TRY_OUT(number_classes(ds, &memory, rows, count, class_column));
     TRY_OUT(add_rows(ds, &memory, table, rows, count, file, class_column));

@@ -37,12 +37,16 @@ static bool has_subfolder(const char *path)
     return found;
 }
 
+char *folder_of_part(arena *a, const char *root, dataset_part part)
+{
+    return part_path(a, root, part, "", has_subfolder);
+}
+
 static bool probe(const char *path, dataset_part part)
 {
     if (part == PART_WHOLE) return has_subfolder(path);
     arena memory = {0};
-    char *folder = path_join(&memory, path, part_name(part));
-    bool found = folder && has_subfolder(folder);
+    bool found = folder_of_part(&memory, path, part) != NULL;
     arena_free(&memory);
     return found;
 }
@@ -80,8 +84,8 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     char **names;
     const char **classes;
     int64_t count, class_count = 0;
-    char *folder = part == PART_WHOLE ? arena_strdup(&memory, path) : path_join(&memory, path, part_name(part));
-    if (!folder) TRY_OUT(FAIL_MEMORY(strlen(path)));
+    const char *folder = part == PART_WHOLE ? path : folder_of_part(&memory, path, part);
+    if (!folder) TRY_OUT(FAIL(E_DATA, "%s: no folder %s with class folders in it", path, part_name(part)));
     TRY_OUT(dir_list(&memory, folder, &names, &count));
     classes = ARENA_ARRAY(&memory, const char *, count);
     if (!classes) TRY_OUT(FAIL_MEMORY(count * (int64_t)sizeof *classes));

@@ -1,5 +1,5 @@
-/* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k or val.
- * Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
+/* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k,
+ * test or val. Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,25 +102,25 @@ status idx_parse(arena *a, const uint8_t *bytes, size_t count, const char *name,
     return OK;
 }
 
-static const char *prefix_of(dataset_part part) { return part == PART_TEST ? "t10k" : part_name(part); }
+static bool is_file(const char *path) { return file_exists(path) && !file_is_dir(path); }
 
-/* The file of `kind` ("images-idx3") of a part, NULL if there is none. */
-static char *find_file(arena *a, const char *folder, const char *prefix, const char *kind)
+/* The images of a part, NULL if there are none. MNIST's test part is t10k. */
+static char *find_images(arena *a, const char *folder, dataset_part part)
 {
-    for (int i = 0; i < 3; i++) {
-        char *path = i == 0   ? arena_printf(a, "%s/%s-%s-ubyte.gz", folder, prefix, kind)
-                     : i == 1 ? arena_printf(a, "%s/%s-%s-ubyte", folder, prefix, kind)
-                              : arena_printf(a, "%s/%s-%.6s.%s-ubyte", folder, prefix, kind, kind + 7);
-        if (path && file_exists(path)) return path;
+    static const char *const tails[] = {"-images-idx3-ubyte.gz", "-images-idx3-ubyte", "-images.idx3-ubyte"};
+    char *found = NULL;
+    for (int i = 0; i < 3 && !found; i++) {
+        char *mnist = part == PART_TEST ? arena_printf(a, "%s/t10k%s", folder, tails[i]) : NULL;
+        found = mnist && is_file(mnist) ? mnist : part_path(a, folder, part, tails[i], is_file);
     }
-    return NULL;
+    return found;
 }
 
 static bool probe(const char *path, dataset_part part)
 {
     arena memory = {0};
-    bool found = part == PART_WHOLE ? strstr(path_base(path), "idx3-ubyte") && file_exists(path) && !file_is_dir(path)
-                                    : find_file(&memory, path, prefix_of(part), "images-idx3") != NULL;
+    bool found = part == PART_WHOLE ? strstr(path_base(path), "idx3-ubyte") && is_file(path)
+                                    : find_images(&memory, path, part) != NULL;
     arena_free(&memory);
     return found;
 }
@@ -193,8 +193,10 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     idx_state *state = ARENA_NEW(&ds->memory, idx_state);
     if (!state) return FAIL_MEMORY(sizeof *state);
     ds->state = state;
-    const char *images = part == PART_WHOLE ? path : find_file(&ds->memory, path, prefix_of(part), "images-idx3");
-    if (!images) return FAIL(E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, prefix_of(part));
+    const char *images = part == PART_WHOLE ? path : find_images(&ds->memory, path, part);
+    if (!images)
+        return FAIL(
+            E_DATA, "%s: no file %s-images-idx3-ubyte[.gz]", path, part == PART_TEST ? "t10k" : part_name(part));
     const char *label_file = labels_beside(&ds->memory, images);
     if (!label_file && part != PART_WHOLE) return FAIL(E_DATA, "%s: no labels-idx1 file beside it", images);
     TRY(open_images(ds, images));

@@ -31,7 +31,8 @@ typedef struct idx_array {
 /* E_DATA with `name` in the message: wrong magic, sizes that do not fit the data, truncated or broken gzip. */
 status idx_parse(arena *a, const uint8_t *bytes, size_t count, const char *name, idx_array *out);
 
-/* CSV as RFC 4180: commas, quoted fields with "" for a quote, LF or CRLF; empty lines are skipped. */
+/* CSV as RFC 4180: commas, quoted fields with "" for a quote, LF or CRLF; empty lines are skipped. Otherwise than there,
+ * blanks around a field count only inside quotes. */
 typedef struct csv_row {
     int32_t line; /* 1-based, where the row starts */
     int32_t count;
@@ -39,5 +40,14 @@ typedef struct csv_row {
 } csv_row;
 /* E_DATA naming the line: a quote that is not closed, text behind a closing quote, a 0 byte. */
 status csv_parse(arena *a, const char *text, size_t bytes, const char *name, csv_row **rows, int64_t *count);
+
+/* Images without classes: never probed, what is left over. */
+extern const dataset_reader reader_loose;
+bool folder_has_images(const char *path);
+
+/* What in `folder` is called as the part is (train; val, valid or validation; test; best in small letters) with `tail`
+ * (".csv") behind it, and fits. NULL: nothing, or out of memory. */
+char *part_path(arena *a, const char *folder, dataset_part part, const char *tail, bool (*fits)(const char *path));
+char *folder_of_part(arena *a, const char *root, dataset_part part); /* of class folders; NULL: there is none */
 
 #endif

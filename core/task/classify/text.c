@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/task/classify/classify.h"
+#include "core/base/utf8.h"
 
 enum { MATRIX_MAX_CLASSES = 20 };
 
@@ -17,7 +18,9 @@ static const char *percent(double v, char text[16])
 static void print_row(FILE *stream, const char *name, const class_metrics *c)
 {
     char a[16], b[16], d[16];
-    fprintf(stream, "  %-24.24s %9s %9s %9s %9lld\n", name, percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
+    fputs("  ", stream);
+    utf8_print_column(stream, name, 24);
+    fprintf(stream, " %9s %9s %9s %9lld\n", percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
         (long long)c->support);
 }
 
@@ -27,7 +30,8 @@ static void print_matrix(FILE *stream, const metrics *m, const char *const *clas
     for (int64_t c = 0; c < m->classes; c++) fprintf(stream, " %6lld", (long long)c);
     fputc('\n', stream);
     for (int64_t t = 0; t < m->classes; t++) {
-        fprintf(stream, "  %2lld %-13.13s", (long long)t, class_name[t]);
+        fprintf(stream, "  %2lld ", (long long)t);
+        utf8_print_column(stream, class_name[t], 13);
         for (int64_t p = 0; p < m->classes; p++) fprintf(stream, " %6lld", (long long)m->confusion[t * m->classes + p]);
         fputc('\n', stream);
     }
