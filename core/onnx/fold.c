@@ -128,6 +128,7 @@ static status fold_concat(onnx_call *c)
     s.dim[axis] = 0;
     for (int32_t i = 0; i < c->in_count; i++) {
         const onnx_tensor *p = c->in[i]->constant;
+        c->in_used |= UINT64_C(1) << i;
         if (p->type != first->type || p->shape.rank != s.rank) return onnx_fail(c, "input %d does not fit the others", i);
         for (int32_t d = 0; d < s.rank; d++)
             if (d != axis && p->shape.dim[d] != s.dim[d]) return onnx_fail(c, "input %d does not fit the others", i);
@@ -226,9 +227,12 @@ static status fold_cast(onnx_call *c)
     static const struct { int64_t onnx; dtype type; } types[] = {{1, DTYPE_F32}, {2, DTYPE_U8}, {3, DTYPE_I8}, {6, DTYPE_I32}, {7, DTYPE_I64},
         {9, DTYPE_U8}, {10, DTYPE_F16}, {11, DTYPE_F64}, {16, DTYPE_BF16}};
     const onnx_tensor *from = c->in[0]->constant;
-    int64_t to;
+    int64_t to, saturate;
+    const char *round_mode;
     onnx_tensor *t;
     TRY(onnx_int(c, "to", 0, &to));
+    TRY(onnx_int(c, "saturate", 1, &saturate)); /* both of floats of 8 bits, which are refused */
+    TRY(onnx_text(c, "round_mode", "up", &round_mode));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (types[i].onnx != to) continue;
         TRY(new_tensor(c, types[i].type, from->shape, &t));
@@ -281,15 +285,30 @@ static status fold_arithmetic(onnx_call *c)
     return onnx_put_const(c, t);
 }
 
+/* Attributes of DequantizeLinear; every float type is f32 here. */
+static status dequantise_attributes(onnx_call *c, int64_t *axis)
+{
+    int64_t block, type;
+    TRY(onnx_int(c, "axis", 1, axis));
+    TRY(onnx_int(c, "block_size", 0, &block));
+    TRY(onnx_int(c, "output_dtype", 0, &type));
+    if (block != 0) return onnx_fail(c, "block_size = %lld: scales of blocks are not supported", (long long)block);
+    if (type != 0 && type != 1 && type != 10 && type != 11 && type != 16)
+        return onnx_fail(c, "output_dtype = %lld, expected a float type", (long long)type);
+    return OK;
+}
+
 /* Integers times a scale: one of the tensor, or one per entry of an axis. */
 static status fold_dequantise(onnx_call *c)
 {
-    const onnx_tensor *from = c->in[0]->constant, *scale = c->in[1]->constant, *zero = c->in_count > 2 && c->in[2] ? c->in[2]->constant : NULL;
+    const onnx_tensor *from = c->in[0]->constant, *scale = c->in[1]->constant;
+    const onnx_tensor *zero = onnx_has(c, 2) ? c->in[2]->constant : NULL;
     int64_t given, inner = 1, outer, scales = shape_count(scale->shape);
     onnx_tensor *t;
     int32_t axis = 0;
-    TRY(onnx_int(c, "axis", 1, &given));
+    TRY(dequantise_attributes(c, &given));
     if (scales > 1) {
+        if (scale->shape.rank != 1) return onnx_fail(c, "scales of %d dimensions, expected 1", scale->shape.rank);
         TRY(onnx_axis(c, given, from->shape.rank, &axis));
         if (from->shape.dim[axis] != scales)
             return onnx_fail(c, "%lld scales for dimension %d of %lld", (long long)scales, axis, (long long)from->shape.dim[axis]);
@@ -339,6 +358,7 @@ status onnx_fold(onnx_call *c, bool *done)
         bool given = k < c->in_count && c->in[k];
         if (!given && (k < r->least || r->fold == fold_concat)) return onnx_fail(c, "input %d is missing", k);
     }
+    for (int32_t k = 0; k < r->least; k++) c->in_used |= UINT64_C(1) << k;
     *done = true;
     return r->fold(c);
 }

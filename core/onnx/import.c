@@ -162,6 +162,9 @@ static status check_results(const onnx_call *c)
 {
     for (int32_t i = 0; i < c->attribute_count; i++)
         if (!c->attributes[i].used) return onnx_fail(c, "attribute %s is not supported", c->attributes[i].name);
+    for (int32_t k = 0; k < c->in_count; k++)
+        if (c->in[k] && !(c->in_used >> k & 1))
+            return onnx_fail(c, "input %d, '%s', is not supported", k, c->in[k]->name);
     for (int32_t k = 0; k < c->out_count; k++)
         if (c->out[k] && c->out[k]->readers > 0 && !is_defined(c->out[k]))
             return onnx_fail(c, "output %d, '%s', is not supported", k, c->out[k]->name);
@@ -197,8 +200,8 @@ status onnx_import_nodes(onnx_import_state *s)
 {
     TRY(check_operators(s->f));
     /* What meant something else before opset 7 had attributes that no rule knows, and is refused by them. */
-    if (s->f->opset < 1 || s->f->opset > 17)
-        return FAIL(E_MODEL, "%s: opset %lld, expected 1 to 17", s->f->what, (long long)s->f->opset);
+    if (s->f->opset < 1 || s->f->opset > ONNX_NEWEST_OPSET)
+        return FAIL(E_MODEL, "%s: opset %lld, expected 1 to %d", s->f->what, (long long)s->f->opset, ONNX_NEWEST_OPSET);
     TRY(collect_names(s));
     TRY(resolve(s));
     for (int64_t i = 0; i < s->f->input_count; i++) TRY(add_input(s, &s->f->inputs[i]));
