@@ -222,29 +222,68 @@ static status fold_transpose(onnx_call *c)
     return onnx_put_const(c, t);
 }
 
+static status cast_to(onnx_call *c, dtype type, bool truth)
+{
+    const onnx_tensor *from = c->in[0]->constant;
+    onnx_tensor *t;
+    TRY(new_tensor(c, type, from->shape, &t));
+    bool truncates = dtype_epsilon(type) == 0, integers = from->type == DTYPE_I64 && type == DTYPE_I64;
+    for (int64_t k = 0; k < shape_count(t->shape); k++) {
+        double value = dtype_load(from->data, from->type, k);
+        if (integers) ((int64_t *)t->data)[k] = ((const int64_t *)from->data)[k];
+        else dtype_store(t->data, type, k, truth ? value != 0 : truncates ? trunc(value) : value);
+    }
+    return onnx_put_const(c, t);
+}
+
 static status fold_cast(onnx_call *c)
 {
-    static const struct { int64_t onnx; dtype type; } types[] = {{1, DTYPE_F32}, {2, DTYPE_U8}, {3, DTYPE_I8}, {6, DTYPE_I32}, {7, DTYPE_I64},
-        {9, DTYPE_U8}, {10, DTYPE_F16}, {11, DTYPE_F64}, {16, DTYPE_BF16}};
-    const onnx_tensor *from = c->in[0]->constant;
+    static const struct { int64_t onnx; dtype type; } types[] = {{1, DTYPE_F32}, {2, DTYPE_U8}, {3, DTYPE_I8},
+        {6, DTYPE_I32}, {7, DTYPE_I64}, {9, DTYPE_U8}, {10, DTYPE_F16}, {11, DTYPE_F64}, {16, DTYPE_BF16}};
     int64_t to, saturate;
     const char *round_mode;
-    onnx_tensor *t;
     TRY(onnx_int(c, "to", 0, &to));
     TRY(onnx_int(c, "saturate", 1, &saturate)); /* both of floats of 8 bits, which are refused */
     TRY(onnx_text(c, "round_mode", "up", &round_mode));
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (types[i].onnx != to) continue;
-        TRY(new_tensor(c, types[i].type, from->shape, &t));
-        bool truncates = dtype_epsilon(t->type) == 0, integers = from->type == DTYPE_I64 && t->type == DTYPE_I64;
-        for (int64_t k = 0; k < shape_count(t->shape); k++) {
-            double value = dtype_load(from->data, from->type, k);
-            if (integers) ((int64_t *)t->data)[k] = ((const int64_t *)from->data)[k];
-            else dtype_store(t->data, t->type, k, to == 9 ? value != 0 : truncates ? trunc(value) : value);
-        }
-        return onnx_put_const(c, t);
-    }
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].onnx == to) return cast_to(c, types[i].type, to == 9);
     return onnx_fail(c, "to ONNX type %lld", (long long)to);
+}
+
+/* To the type of another value; what is computed is of floats. */
+static status fold_cast_like(onnx_call *c)
+{
+    onnx_value *like;
+    int64_t saturate;
+    const char *round_mode;
+    TRY(onnx_need(c, 1, &like));
+    TRY(onnx_int(c, "saturate", 1, &saturate));
+    TRY(onnx_text(c, "round_mode", "up", &round_mode));
+    if (like->constant && like->constant->type == DTYPE_U8) return onnx_fail(c, "to bytes or truth values");
+    return cast_to(c, like->constant ? like->constant->type : DTYPE_F32, false);
+}
+
+/* Repeated along dimensions of 1, by numpy's rule. */
+static status fold_expand(onnx_call *c)
+{
+    const onnx_tensor *from = c->in[0]->constant;
+    const int64_t *dim;
+    int64_t rank, dense[SHAPE_MAX_RANK], stride[SHAPE_MAX_RANK];
+    onnx_tensor *t;
+    TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &dim, &rank));
+    shape s = {.rank = rank > from->shape.rank ? (int32_t)rank : from->shape.rank};
+    dense_strides(from->shape, dense);
+    for (int32_t i = 0; i < s.rank; i++) {
+        int32_t own = i - (s.rank - from->shape.rank), asked = i - (s.rank - (int32_t)rank);
+        int64_t have = own < 0 ? 1 : from->shape.dim[own], want = asked < 0 ? 1 : dim[asked];
+        if (have != want && have != 1 && want != 1)
+            return onnx_fail(c, "dimension %d of %lld cannot become %lld", i, (long long)have, (long long)want);
+        s.dim[i] = have == 1 ? want : have;
+        stride[i] = have == 1 ? 0 : dense[own];
+    }
+    TRY(new_tensor(c, from->type, s, &t));
+    copy_strided(t, from, 0, stride);
+    return onnx_put_const(c, t);
 }
 
 static status fold_floor(onnx_call *c)
@@ -335,7 +374,7 @@ static const fold_rule rules[] = {
     {"Constant", 0, fold_constant}, {"ConstantOfShape", 1, fold_constant_of_shape}, {"Gather", 2, fold_gather}, {"Concat", 1, fold_concat},
     {"Slice", 1, fold_slice}, {"Transpose", 1, fold_transpose}, {"Cast", 1, fold_cast}, {"Floor", 1, fold_floor}, {"Ceil", 1, fold_floor},
     {"Add", 2, fold_arithmetic}, {"Sub", 2, fold_arithmetic}, {"Mul", 2, fold_arithmetic}, {"Div", 2, fold_arithmetic},
-    {"DequantizeLinear", 2, fold_dequantise},
+    {"DequantizeLinear", 2, fold_dequantise}, {"Expand", 1, fold_expand}, {"CastLike", 1, fold_cast_like},
 };
 
 static const fold_rule *find_rule(const char *type)
@@ -352,7 +391,8 @@ status onnx_fold(onnx_call *c, bool *done)
     const fold_rule *r = find_rule(c->type);
     *done = false;
     if (!r) return OK;
-    for (int32_t i = 0; r->fold != fold_shape && i < c->in_count; i++)
+    int32_t constants = r->fold == fold_shape ? 0 : r->fold == fold_cast_like ? 1 : c->in_count;
+    for (int32_t i = 0; i < constants && i < c->in_count; i++)
         if (c->in[i] && !c->in[i]->constant) return OK;
     for (int32_t k = 0; k < c->in_count || k < r->least; k++) {
         bool given = k < c->in_count && c->in[k];

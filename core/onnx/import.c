@@ -93,7 +93,7 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
     *to = (shape){.rank = p->rank};
     if (!p->has_shape) return FAIL(E_MODEL, "%s: input '%s' has no shape", s->f->what, p->name);
     for (int32_t i = 0; i < p->rank; i++) {
-        to->dim[i] = i == 0 && s->single ? 1 : p->dim[i];
+        to->dim[i] = p->dim[i];
         if (to->dim[i] > 0) continue;
         if (i == 0) to->dim[i] = 1;
         else if (p->rank == 4 && i == 2 && s->height > 0) to->dim[i] = s->height;

@@ -14,7 +14,6 @@ typedef struct onnx_import_state {
     onnx_call *calls;      /* [f->node_count]              */
     onnx_value **outputs;  /* [f->output_count]            */
     int32_t height, width; /* of an input that leaves them open; 0: refused */
-    bool single;           /* the batch is 1 whatever the file says        */
 } onnx_import_state;
 
 /* NCHW, unless only the last dimension of an image can be its channels. */

@@ -48,7 +48,8 @@ static status put_output(onnx_import_state *s, onnx_value *v)
     char text[128];
     shape_text(have, text);
     bool image = have.rank == 4 && have.dim[2] == 1 && have.dim[3] == 1;
-    if ((!image && have.rank != 2) || have.dim[0] != 1)
+    int64_t batch = s->g->input_count ? s->g->edges[s->g->inputs[0]].shape.dim[0] : 1;
+    if ((!image && have.rank != 2) || have.dim[0] != batch)
         return FAIL(E_MODEL, "%s: its output is %s: no image classifier, which gives [1, classes]", s->f->what, text);
     if (image) {
         TRY(onnx_reshape(&c, v, shape_2(have.dim[0], have.dim[1])));
@@ -56,6 +57,13 @@ static status put_output(onnx_import_state *s, onnx_value *v)
     }
     TRY(onnx_plain(&c, v, &e));
     return graph_output(s->g, e);
+}
+
+/* A file may be for a batch of another size, which its reshapes name: 1 here. */
+static status single_batch(onnx_import_state *s)
+{
+    status result = graph_resize_batch(s->g, 1);
+    return result == E_MODEL || result == OK ? result : FAIL(E_MODEL, "%s: with a batch of 1: %s", s->f->what, status_message());
 }
 
 static status name_input(onnx_import_state *s)
@@ -157,7 +165,7 @@ static status write_info(model *m, const onnx_file *f)
 static status import_graph(graph *to, const onnx_file *f, const onnx_options *o, onnx_report *r)
 {
     graph whole = {.node_count = 0};
-    onnx_import_state s = {.g = &whole, .f = f, .height = o->preprocess.height, .width = o->preprocess.width, .single = true};
+    onnx_import_state s = {.g = &whole, .f = f, .height = o->preprocess.height, .width = o->preprocess.width};
     onnx_value *logits;
     status result = OK;
     TRY_OUT(graph_init(&whole));
@@ -165,6 +173,7 @@ static status import_graph(graph *to, const onnx_file *f, const onnx_options *o,
     if (f->output_count < 1) TRY_OUT(FAIL(E_MODEL, "%s: it has no output", f->what));
     TRY_OUT(find_logits(&s, r, &logits));
     TRY_OUT(put_output(&s, logits));
+    TRY_OUT(single_batch(&s));
     TRY_OUT(name_input(&s));
     number_blocks(&whole);
     TRY_OUT(pass_remove_dead(to, &whole));

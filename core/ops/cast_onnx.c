@@ -16,4 +16,18 @@ static status read_cast(onnx_call *c)
     return onnx_put_value(c, v);
 }
 
-const op_onnx cast_onnx = {.read = {{"Cast", read_cast}, {NULL, NULL}}};
+static status read_cast_like(onnx_call *c)
+{
+    onnx_value *v, *like;
+    int64_t saturate;
+    const char *round_mode;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_need(c, 1, &like));
+    TRY(onnx_int(c, "saturate", 1, &saturate));
+    TRY(onnx_text(c, "round_mode", "up", &round_mode));
+    if (like->constant && !dtype_is_float(like->constant->type))
+        return onnx_fail(c, "of a computed value to %s, expected a float type", dtype_name(like->constant->type));
+    return onnx_put_value(c, v);
+}
+
+const op_onnx cast_onnx = {.read = {{"Cast", read_cast}, {"CastLike", read_cast_like}, {NULL, NULL}}};

@@ -111,6 +111,8 @@ static bool joins_values(const char *type)
     return false;
 }
 
+static bool is_of_constants(const char *type) { return strcmp(type, "Gather") == 0 || strcmp(type, "Expand") == 0; }
+
 static status data_path(test_case *t, const char *kind, int64_t i, const char **path)
 {
     *path = arena_printf(&t->memory, "%s/test_data_set_0/%s_%lld.pb", t->folder, kind, (long long)i);
@@ -128,7 +130,8 @@ static status read_data(test_case *t, const char *kind, int64_t i, onnx_tensor *
 /* Inputs from files; those that networks have as constants go into the model. */
 static status read_inputs(test_case *t, bool one_node)
 {
-    bool all_constant = one_node && strcmp(t->file.nodes[0].type, "Gather") == 0, joins = one_node && joins_values(t->file.nodes[0].type);
+    const char *type = t->file.nodes[0].type;
+    bool all_constant = one_node && is_of_constants(type), joins = one_node && joins_values(type);
     for (int64_t i = 0; i < MAX_TENSORS; i++) {
         const char *path;
         uint8_t *bytes;

@@ -469,6 +469,50 @@ static void test_quantise(void **state)
     }
 }
 
+/* A file for four images, whose reshape names them, is a model for one. */
+static void test_batch(void **state)
+{
+    static const int64_t dim[] = {4, 3, 2, 2}, to[] = {4, 12};
+    model net;
+    onnx_report report;
+    onnx_bytes *m = begin(18, 4, dim, "y");
+    (void)state;
+    onnx_bytes_ints(m, "shape", 2, to);
+    onnx_bytes_node(m, "Reshape", "x shape", "y");
+    onnx_bytes_attr_int(m, "allowzero", 1);
+    onnx_bytes_finish(m);
+    onnx_options o = {.preprocess = {.std = {1, 1, 1}}};
+    GOOD(onnx_import_bytes(&net, m->file.bytes, m->file.count, "made", &o, &report));
+    assert_true(shape_equal(net.graph.edges[net.graph.inputs[0]].shape, shape_4(1, 2, 2, 3)));
+    assert_true(shape_equal(net.graph.edges[net.graph.outputs[0]].shape, shape_2(1, 12)));
+    onnx_report_free(&report);
+    model_free(&net);
+}
+
+/* What PyTorch leaves in a file that nobody has folded: a bias of zeros, as long as the weight says. */
+static void test_unfolded(void **state)
+{
+    static const int64_t dim[] = {1, 3, 2, 2};
+    float weight[6 * 3], zero = 0.25f;
+    double y[MOST], expected[24];
+    for (int i = 0; i < 18; i++) weight[i] = value(i * 13);
+    onnx_bytes *m = begin(20, 4, dim, "y");
+    onnx_bytes_floats(m, "w", 4, (int64_t[]){6, 3, 1, 1}, weight);
+    onnx_bytes_tensor(m, "zero", 11, 0, NULL, &(double){0.25}, 8);
+    onnx_bytes_node(m, "Shape", "w", "length");
+    onnx_bytes_attr_int(m, "end", 1);
+    onnx_bytes_node(m, "CastLike", "zero x", "like");
+    onnx_bytes_node(m, "Expand", "like length", "bias");
+    onnx_bytes_node(m, "Conv", "x w bias", "conv");
+    onnx_bytes_node(m, "CastLike", "conv x", "y");
+    onnx_bytes_finish(m);
+    for (int64_t i = 0; i < 24; i++) {
+        expected[i] = (double)zero;
+        for (int64_t c = 0; c < 3; c++) expected[i] += (double)weight[i / 4 * 3 + c] * (double)value(c * 4 + i % 4);
+    }
+    assert_values(y, run(*state, m, 4, dim, true, y), expected, 24);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +527,8 @@ int main(void)
         cmocka_unit_test(test_swish),
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_quantise),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_unfolded),
     };
     return cmocka_run_group_tests_name("onnx opsets", tests, setup, teardown);
 }
