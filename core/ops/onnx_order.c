@@ -333,18 +333,23 @@ static status window_ints(onnx_call *c, const char *name, int64_t most, int64_t 
     return OK;
 }
 
-/* SAME: the output is the input divided by the stride, rounded up. */
-static void same_pads(onnx_window *w, const onnx_value *v, bool more_before)
+/* SAME: the output is the input divided by the stride, rounded up. Where windows leave out two or more pixels TensorFlow
+ * begins at the first one and onnxruntime does not. */
+static status same_pads(const onnx_call *c, onnx_window *w, const onnx_value *v, bool more_before)
 {
     for (int32_t i = 0; i < 2; i++) {
         int64_t size = v->shape.dim[2 + i], stride = w->stride[i], span = (int64_t)(w->kernel[i] - 1) * w->dilation[i] + 1;
         int64_t total = ((size + stride - 1) / stride - 1) * stride + span - size;
+        if (total < -1)
+            return onnx_fail(c, "auto_pad with a stride of %d and windows of %d: say pads, programs disagree about it",
+                w->stride[i], (int)span);
         if (total < 0) total = 0;
         if (total > 4 * (int64_t)SIZE_LIMIT) total = 4 * (int64_t)SIZE_LIMIT; /* refused with the attributes */
         int32_t less = (int32_t)(total / 2), more = (int32_t)(total - total / 2);
         w->pad[i] = more_before ? more : less;
         w->pad[2 + i] = more_before ? less : more;
     }
+    return OK;
 }
 
 status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides, onnx_window *w)
@@ -362,9 +367,9 @@ status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides,
     TRY(window_ints(c, "pads", SIZE_LIMIT, 4, w->pad));
     if (w->stride[0] < 1 || w->stride[1] < 1 || w->dilation[0] < 1 || w->dilation[1] < 1) return onnx_fail(c, "a stride or dilation of 0");
     TRY(onnx_text(c, "auto_pad", "NOTSET", &auto_pad));
-    if (strcmp(auto_pad, "SAME_UPPER") == 0) same_pads(w, v, false);
-    else if (strcmp(auto_pad, "SAME_LOWER") == 0) same_pads(w, v, true);
-    else if (strcmp(auto_pad, "VALID") == 0) memset(w->pad, 0, sizeof w->pad);
+    if (strcmp(auto_pad, "SAME_UPPER") == 0) return same_pads(c, w, v, false);
+    if (strcmp(auto_pad, "SAME_LOWER") == 0) return same_pads(c, w, v, true);
+    if (strcmp(auto_pad, "VALID") == 0) memset(w->pad, 0, sizeof w->pad);
     else if (strcmp(auto_pad, "NOTSET") != 0) return onnx_fail(c, "auto_pad = %s", auto_pad);
     return OK;
 }

@@ -434,6 +434,11 @@ static void test_refused_by_name(void **state)
     onnx_bytes_attr_ints(m, "kernel_shape", 2, (int64_t[]){2, 2});
     onnx_bytes_attr_ints(m, "dilations", 2, (int64_t[]){2, 1});
     refused(m, "dilations 2 1, expected 1");
+    m = one(19, 4, (int64_t[]){1, 2, 9, 9}, "MaxPool", "x"); /* 3 windows of 1, 3 apart: from pixel 0 or from 1 */
+    onnx_bytes_attr_ints(m, "kernel_shape", 2, (int64_t[]){3, 1});
+    onnx_bytes_attr_ints(m, "strides", 2, (int64_t[]){3, 3});
+    onnx_bytes_attr_text(m, "auto_pad", "SAME_UPPER");
+    refused(m, "auto_pad with a stride of 3 and windows of 1: say pads");
 }
 
 static void test_quantise(void **state)
