@@ -18,7 +18,9 @@ static status open_file(onnx_external *e, const char *tensor, const char *locati
     if (e->current && strcmp(e->current, name) == 0) return OK;
     file_reader_close(&e->reader);
     e->current = NULL;
-    if (file_reader_open_beside(&e->reader, e->folder, name) != OK) return fail(e, tensor);
+    if (file_reader_open_beside(&e->reader, e->folder, name) != OK)
+        return FAIL(E_MODEL, "%s: values of tensor '%s': %s; they must lie in a file beside the model", e->what, tensor,
+            status_message());
     for (int64_t i = 0; i < e->file_count && !e->current; i++)
         if (strcmp(e->name[i], name) == 0) e->current = e->name[i];
     if (e->current) return OK;

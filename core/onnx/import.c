@@ -92,12 +92,13 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
 {
     *to = (shape){.rank = p->rank};
     if (!p->has_shape) return FAIL(E_MODEL, "%s: input '%s' has no shape", s->f->what, p->name);
+    bool last = p->rank == 4 && onnx_is_channels_last((shape){4, {1, p->dim[1], p->dim[2], p->dim[3]}});
     for (int32_t i = 0; i < p->rank; i++) {
         to->dim[i] = p->dim[i];
         if (to->dim[i] > 0) continue;
         if (i == 0) to->dim[i] = 1;
-        else if (p->rank == 4 && i == 2 && s->height > 0) to->dim[i] = s->height;
-        else if (p->rank == 4 && i == 3 && s->width > 0) to->dim[i] = s->width;
+        else if (p->rank == 4 && i == (last ? 1 : 2) && s->height > 0) to->dim[i] = s->height;
+        else if (p->rank == 4 && i == (last ? 2 : 3) && s->width > 0) to->dim[i] = s->width;
         else return FAIL(E_MODEL, "%s: dimension %d of input '%s' is open: give the size of the image", s->f->what, i, p->name);
     }
     return OK;
@@ -106,7 +107,8 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
 bool onnx_is_channels_last(shape s)
 {
     bool first = s.dim[1] == 1 || s.dim[1] == 3, last = s.dim[3] == 1 || s.dim[3] == 3;
-    return last && !first && s.dim[1] > 4 && s.dim[2] > 4;
+    for (int32_t i = 1; i < 3; i++) last = last && (s.dim[i] > 4 || s.dim[i] < 0);
+    return last && !first;
 }
 
 static status add_input(onnx_import_state *s, const onnx_port *p)

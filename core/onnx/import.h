@@ -16,7 +16,7 @@ typedef struct onnx_import_state {
     int32_t height, width; /* of an input that leaves them open; 0: refused */
 } onnx_import_state;
 
-/* NCHW, unless only the last dimension of an image can be its channels. */
+/* NCHW, unless only the last dimension of an image can be its channels. -1: open, as height and width may be. */
 bool onnx_is_channels_last(shape s);
 /* s->g, f, height, width are given. */
 status onnx_import_nodes(onnx_import_state *s);

@@ -494,6 +494,31 @@ static void test_batch(void **state)
     model_free(&net);
 }
 
+/* Height and width that the file leaves open are the caller's, in either order of dimensions. */
+static void test_open_size(void **state)
+{
+    (void)state;
+    for (int nhwc = 0; nhwc < 2; nhwc++) {
+        static onnx_bytes m;
+        model net;
+        onnx_report report;
+        memset(&m, 0, sizeof m);
+        m.opset = 18;
+        onnx_bytes_port(&m, true, "x", 4, nhwc ? (int64_t[]){0, 0, 0, 3} : (int64_t[]){0, 3, 0, 0}); /* 0: open */
+        onnx_bytes_ints(&m, "axes", 2, nhwc ? (int64_t[]){1, 2} : (int64_t[]){2, 3});
+        onnx_bytes_node(&m, "ReduceMean", "x axes", "y");
+        onnx_bytes_attr_int(&m, "keepdims", 0);
+        onnx_bytes_port(&m, false, "y", 0, NULL);
+        onnx_bytes_finish(&m);
+        onnx_options o = {.preprocess = {.height = 20, .width = 24, .std = {1, 1, 1}}};
+        GOOD(onnx_import_bytes(&net, m.file.bytes, m.file.count, "made", &o, &report));
+        assert_true(shape_equal(net.graph.edges[net.graph.inputs[0]].shape, shape_4(1, 20, 24, 3)));
+        assert_int_equal(net.preprocess.height, 20);
+        onnx_report_free(&report);
+        model_free(&net);
+    }
+}
+
 /* What PyTorch leaves in a file that nobody has folded: a bias of zeros, as long as the weight says. */
 static void test_unfolded(void **state)
 {
@@ -533,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_quantise),
         cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_open_size),
         cmocka_unit_test(test_unfolded),
     };
     return cmocka_run_group_tests_name("onnx opsets", tests, setup, teardown);
