@@ -63,7 +63,8 @@ static status put_output(onnx_import_state *s, onnx_value *v)
 static status single_batch(onnx_import_state *s)
 {
     status result = graph_resize_batch(s->g, 1);
-    return result == E_MODEL || result == OK ? result : FAIL(E_MODEL, "%s: with a batch of 1: %s", s->f->what, status_message());
+    if (result == OK || result == E_MODEL) return result;
+    return FAIL(E_MODEL, "%s: with a batch of 1: %s", s->f->what, status_message());
 }
 
 static status name_input(onnx_import_state *s)

@@ -333,8 +333,8 @@ static status window_ints(onnx_call *c, const char *name, int64_t most, int64_t 
     return OK;
 }
 
-/* SAME: the output is the input divided by the stride, rounded up. Where windows leave out two or more pixels TensorFlow
- * begins at the first one and onnxruntime does not. */
+/* SAME: the output is the input divided by the stride, rounded up. Where windows leave out two or more pixels
+ * TensorFlow begins at the first one and onnxruntime does not. */
 static status same_pads(const onnx_call *c, onnx_window *w, const onnx_value *v, bool more_before)
 {
     for (int32_t i = 0; i < 2; i++) {

@@ -99,7 +99,8 @@ os.makedirs(FOLDER, exist_ok=True)
 torch.manual_seed(5)
 nets = torchvision.models
 export("resnet18", narrow(nets.resnet18(num_classes=CLASSES), 8), 1)
-export("mobilenet_v2", nets.mobilenet_v2(width_mult=0.125, num_classes=CLASSES), 2, gain=1.5)  # its linear layers keep what they get
+mobilenet = nets.mobilenet_v2(width_mult=0.125, num_classes=CLASSES)
+export("mobilenet_v2", mobilenet, 2, gain=1.5)  # linear layers pass on all that they get
 googlenet = nets.googlenet(num_classes=CLASSES, aux_logits=False, init_weights=False, transform_input=True)
 export("googlenet", narrow(googlenet, 8), IMAGES, dynamic_shapes=({0: torch.export.Dim("images")},))
 with open(f"{FOLDER}/README", "w") as f:
