@@ -23,7 +23,7 @@ status file_temp_name(const char *path, char **name)
     uint64_t random;
     *name = NULL;
     if (getrandom(&random, sizeof random, 0) != sizeof random) return FAIL(E_IO, "%s: no random numbers: %s", path, strerror(errno));
-    if (asprintf(name, "%s.tmp.%ld.%016llx", path, (long)getpid(), (unsigned long long)random) >= 0) return OK;
+    if (asprintf(name, "%s.tmp.%ld.%016" PRIx64, path, (long)getpid(), random) >= 0) return OK;
     *name = NULL;
     return FAIL_MEMORY(strlen(path) + 48);
 }
@@ -264,8 +264,8 @@ status file_input_read(const file_input *f, int64_t offset, void *data, size_t b
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return FAIL(E_IO, "%s: cannot read: %s", f->path, strerror(errno));
         if (got == 0)
-            return FAIL(E_DATA, "%s: cut off while it was in use: ends at byte %lld, had %lld", f->path,
-                (long long)(offset + (int64_t)done), (long long)f->bytes);
+            return FAIL(E_DATA, "%s: cut off while it was in use: ends at byte %" PRId64 ", had %" PRId64, f->path,
+                (offset + (int64_t)done), f->bytes);
         done += (size_t)got;
     }
     return OK;
@@ -300,6 +300,69 @@ void file_map_close(file_map *m)
 {
     if (m->data) munmap((void *)(uintptr_t)m->data, m->bytes);
     *m = (file_map){0};
+}
+
+/* ---------------------------------------------------------------------------------------------------- in parts */
+
+status file_reader_open(file_reader *r, const char *path)
+{
+    int fd;
+    struct stat info;
+    *r = (file_reader){.fd = 0};
+    TRY(open_input(path, &fd, &info));
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return FAIL(E_IO, "%s: cannot read: not a regular file", path);
+    }
+    *r = (file_reader){.fd = fd, .bytes = info.st_size};
+    return OK;
+}
+
+/* What is wrong with a file that another one names, or NULL. */
+static const char *fault_beside(int fd, int error, struct stat *info)
+{
+    if (fd < 0) return error == ELOOP ? "it is a symbolic link: put the file itself there" : strerror(error);
+    if (fstat(fd, info) != 0) return strerror(errno);
+    if (!S_ISREG(info->st_mode)) return "it is no regular file";
+    return info->st_nlink == 1 ? NULL : "it has other names (hard links): put a copy of its own there";
+}
+
+/* Without O_NONBLOCK a pipe would wait for a writer. */
+status file_reader_open_beside(file_reader *r, const char *folder, const char *name)
+{
+    struct stat info;
+    *r = (file_reader){.fd = 0};
+    if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return FAIL(E_IO, "'%s': expected the plain name of a file in the same folder", name);
+    int parent = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0) return FAIL(E_IO, "%s: cannot open the folder: %s", folder, strerror(errno));
+    int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), error = errno;
+    close(parent);
+    const char *fault = fault_beside(fd, error, &info);
+    if (fault && fd >= 0) close(fd);
+    if (fault) return FAIL(E_IO, "'%s' in %s: %s", name, folder, fault);
+    *r = (file_reader){.fd = fd, .bytes = info.st_size};
+    return OK;
+}
+
+status file_reader_read(const file_reader *r, const char *name, int64_t offset, void *to, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = pread(r->fd, (uint8_t *)to + done, bytes - done, offset + (int64_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return FAIL(E_IO, "%s: cannot read: %s", name, strerror(errno));
+        if (got == 0)
+            return FAIL(E_IO, "%s: ends at byte %" PRId64 ": it was cut while it was read", name,
+                offset + done);
+        done += (size_t)got;
+    }
+    return OK;
+}
+
+void file_reader_close(file_reader *r)
+{
+    if (r->fd > 0) close(r->fd);
+    *r = (file_reader){.fd = 0};
 }
 
 /* ---------------------------------------------------------------------------------------------------- names */

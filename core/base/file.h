@@ -67,6 +67,21 @@ typedef struct file_map {
 status file_map_open(file_map *m, const char *path);
 void file_map_close(file_map *m);
 
+/* A regular file that is read in parts into memory of the caller's: unlike a mapping, one that shrinks meanwhile is an
+ * error, no signal. */
+typedef struct file_reader {
+    int fd;
+    int64_t bytes; /* when it was opened */
+} file_reader;
+status file_reader_open(file_reader *r, const char *path);
+/* A file that another file names, and that must not lead anywhere else: `name` is a plain name in `folder`, and stands
+ * for a regular file that is no symbolic link and has no other name (hard link). E_IO; the message says which of these
+ * it is, and begins with `name`. */
+status file_reader_open_beside(file_reader *r, const char *folder, const char *name);
+/* All of these bytes, or E_IO. */
+status file_reader_read(const file_reader *r, const char *name, int64_t offset, void *to, size_t bytes);
+void file_reader_close(file_reader *r); /* accepts a zeroed or closed one */
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 bool file_is_stream(const char *path);                          /* a pipe, socket or device             */

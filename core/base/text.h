@@ -19,7 +19,7 @@
  * direction of writing (U+202A to U+202E, U+2066 to U+2069). Other bytes stay, whatever their encoding is. The text
  * never grows.
  *
- *     cli_print(c, "%s: %lld tensors\n", text_printable(&c->memory, name), count); */
+ *     cli_print(c, "%s: %" PRId64 " tensors\n", text_printable(&c->memory, name), count); */
 void text_make_printable(char *text);
 /* Is the character with this Unicode number one of those? */
 bool text_is_control(uint32_t c);

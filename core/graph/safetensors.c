@@ -69,7 +69,7 @@ static status read_metadata(safetensors *st, const json *meta)
     if (meta->type == JSON_NULL) return OK;
     if (meta->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: __metadata__ is no object", st->what);
     if (meta->count > SAFETENSORS_MAX_METADATA)
-        return FAIL(E_MODEL, "%s: __metadata__ has %lld entries: at most %d are read", st->what, (long long)meta->count,
+        return FAIL(E_MODEL, "%s: __metadata__ has %" PRId64 " entries: at most %d are read", st->what, meta->count,
             SAFETENSORS_MAX_METADATA);
     st->meta_key = ARENA_ARRAY(&st->memory, const char *, meta->count);
     st->meta_value = ARENA_ARRAY(&st->memory, const char *, meta->count);
@@ -116,7 +116,7 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
 {
     if (root->type != JSON_OBJECT) return FAIL(E_MODEL, "%s: the header is no JSON object", st->what);
     if (root->count > SAFETENSORS_MAX_TENSORS + 1) /* __metadata__ */
-        return FAIL(E_MODEL, "%s: %lld tensors: at most %d are read", st->what, (long long)root->count,
+        return FAIL(E_MODEL, "%s: %" PRId64 " tensors: at most %d are read", st->what, root->count,
             SAFETENSORS_MAX_TENSORS);
     st->tensors = ARENA_ARRAY(&st->memory, safetensor, root->count);
     st->by_name = ARENA_ARRAY(&st->memory, const safetensor *, root->count);
@@ -149,11 +149,11 @@ static status find_header(const uint8_t *bytes, size_t count, const char *what, 
     if (count < SAFETENSORS_LENGTH_BYTES)
         return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
     if (*length > SAFETENSORS_MAX_HEADER)
-        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
-            (unsigned long long)*length, SAFETENSORS_MAX_HEADER);
+        return FAIL(E_MODEL, "%s: a header of %" PRIu64 " bytes: no safetensors file, or damaged (limit %d)", what,
+            *length, SAFETENSORS_MAX_HEADER);
     if (*length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
-            (unsigned long long)*length, count);
+        return FAIL(E_MODEL, "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+            *length, count);
     if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{')
         return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     return OK;

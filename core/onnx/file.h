@@ -37,11 +37,23 @@ typedef struct onnx_file {
     int64_t input_count, output_count;
     const char **meta_key, **meta_value;
     int64_t meta_count;
+    int64_t external_tensors, external_files; /* whose values lay in other files  */
+    const char *external_name;                /* the first of these files, or NULL */
+    hash128 hash;                             /* of the bytes and of those values  */
 } onnx_file;
 
-/* f is initialised by the call. Checked in this order: nesting and lengths of the bytes, then memory (at most 4 times the bytes and 64 MiB
- * while decoding), then types, dimensions and the number of values of every tensor. E_MODEL. */
-status onnx_file_read(onnx_file *f, const uint8_t *bytes, size_t count, const char *what);
+typedef struct onnx_source {
+    const uint8_t *bytes;
+    size_t count;
+    const char *what;
+    const char *folder; /* where values in other files lie (external.h); NULL: such are refused */
+    bool names_only;    /* tensors without values, no nodes                                     */
+} onnx_source;
+
+/* f is initialised by the call. Checked in this order: nesting and lengths of the bytes, then memory (at most 4 times
+ * the bytes and 64 MiB while decoding), then types, dimensions and the number of values of every tensor, in the file
+ * or in the one that it names. E_MODEL. */
+status onnx_file_read(onnx_file *f, const onnx_source *from);
 void onnx_file_free(onnx_file *f); /* accepts a zeroed one */
 
 /* One serialised TensorProto, as data sets beside a model hold them: values in `a`. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/onnx/external.h"
 #include "core/onnx/file.h"
 #include "onnx.pb-c.h"
 
@@ -114,7 +115,8 @@ static status tensor_shape(shape *s, const Onnx__TensorProto *p, const char *wha
         if (s->dim[i] < 0 || s->dim[i] > INT_MAX)
             return FAIL(E_MODEL, "%s: dimension %d of tensor '%s' is %lld", what, i, p->name, (long long)s->dim[i]);
     }
-    if (!shape_count_checked(*s, &count)) return FAIL(E_MODEL, "%s: the dimensions of tensor '%s' overflow", what, p->name);
+    if (!shape_count_checked(*s, &count) || count > INT64_MAX / 8)
+        return FAIL(E_MODEL, "%s: the dimensions of tensor '%s' overflow", what, p->name);
     return OK;
 }
 
@@ -144,26 +146,70 @@ static status copy_numbers(onnx_tensor *t, const Onnx__TensorProto *p, int64_t c
     return OK;
 }
 
-static status read_tensor(onnx_tensor *t, arena *a, const Onnx__TensorProto *p, const char *what)
+/* What reading the parts of a file needs. */
+typedef struct parts {
+    arena *memory;
+    const char *what;
+    onnx_external external;
+    bool names_only;
+} parts;
+
+/* Keys that a loader writes for itself, or that are not needed to find the values, are known too: nothing is ignored
+ * unseen. */
+static status read_place(onnx_place *to, const Onnx__TensorProto *p, const char *what)
 {
-    const char *name = p->name ? p->name : "";
-    *t = (onnx_tensor){.name = arena_strdup(a, name)};
+    *to = (onnx_place){.location = NULL};
+    for (size_t i = 0; i < p->n_external_data; i++) {
+        const char *key = p->external_data[i]->key ? p->external_data[i]->key : "", *value = p->external_data[i]->value;
+        const char **slot = strcmp(key, "location") == 0 ? &to->location : strcmp(key, "offset") == 0 ? &to->offset :
+            strcmp(key, "length") == 0 ? &to->length : NULL;
+        if (!slot && strcmp(key, "checksum") == 0) continue; /* SHA-1, which protects from nobody */
+        if (!slot || *slot || !value)
+            return FAIL(E_MODEL, "%s: tensor '%s': external data with %s '%s'", what, p->name ? p->name : "",
+                slot ? "twice, or without a value," : "the unknown key", key);
+        *slot = value;
+    }
+    return OK;
+}
+
+static status read_external(onnx_tensor *t, parts *f, const Onnx__TensorProto *p, size_t bytes)
+{
+    onnx_place place;
+    int64_t offset;
+    size_t numbers = p->n_float_data + p->n_double_data + p->n_int64_data + p->n_int32_data;
+    if (!f->external.folder)
+        return FAIL(E_MODEL, "%s: tensor '%s' lies in another file: external data is not read here; save all in one",
+            f->what, t->name);
+    if (p->has_raw_data || numbers)
+        return FAIL(E_MODEL, "%s: tensor '%s' has values both here and in another file", f->what, t->name);
+    TRY(read_place(&place, p, f->what));
+    TRY(onnx_external_find(&f->external, t->name, &place, bytes, &offset));
+    t->data = arena_alloc(f->memory, bytes);
+    if (!t->data) return FAIL_MEMORY(bytes);
+    return onnx_external_read(&f->external, t->name, offset, t->data, bytes);
+}
+
+static status read_tensor(onnx_tensor *t, parts *f, const Onnx__TensorProto *p)
+{
+    const char *name = p->name ? p->name : "", *what = f->what;
+    *t = (onnx_tensor){.name = arena_strdup(f->memory, name)};
     if (!t->name) return FAIL_MEMORY(strlen(name));
-    if (p->n_external_data || (p->has_data_location && p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL))
-        return FAIL(E_MODEL, "%s: tensor '%s' lies in another file: external data is not read; save the model in one file", what, name);
+    if (f->names_only) return OK;
     if (p->segment) return FAIL(E_MODEL, "%s: tensor '%s' is one segment of several", what, name);
     if (!tensor_dtype(p->data_type, &t->type))
         return FAIL(E_MODEL, "%s: tensor '%s' is of ONNX type %d, which is not read", what, name, p->data_type);
     TRY(tensor_shape(&t->shape, p, what));
     int64_t count = shape_count(t->shape);
     size_t bytes = (size_t)count * dtype_bytes(t->type);
+    if (p->n_external_data || (p->has_data_location && p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL))
+        return read_external(t, f, p, bytes);
     size_t given = p->has_raw_data ? p->raw_data.len : 0;
     if (p->has_raw_data && given != bytes)
         return FAIL(E_MODEL, "%s: tensor '%s' holds %zu bytes, its dimensions say %zu", what, name, given, bytes);
     size_t numbers = p->n_float_data + p->n_double_data + p->n_int64_data + p->n_int32_data;
     if (!p->has_raw_data && numbers != (size_t)count)
         return FAIL(E_MODEL, "%s: tensor '%s' holds %zu values, its dimensions say %lld", what, name, numbers, (long long)count);
-    t->data = arena_alloc(a, bytes);
+    t->data = arena_alloc(f->memory, bytes);
     if (!t->data) return FAIL_MEMORY(bytes);
     if (!p->has_raw_data) return copy_numbers(t, p, count, what);
     if (bytes) memcpy(t->data, p->raw_data.data, bytes);
@@ -178,8 +224,9 @@ static status copy_text(const char **to, arena *a, const char *from)
     return *to ? OK : FAIL_MEMORY(strlen(from));
 }
 
-static status read_attribute(onnx_attribute *to, arena *a, const Onnx__AttributeProto *p, const char *what)
+static status read_attribute(onnx_attribute *to, parts *f, const Onnx__AttributeProto *p)
 {
+    arena *a = f->memory;
     TRY(copy_text(&to->name, a, p->name));
     to->kind = ONNX_OTHER;
     /* Old files leave the type out: what is there says it. */
@@ -187,7 +234,7 @@ static status read_attribute(onnx_attribute *to, arena *a, const Onnx__Attribute
         onnx_tensor *t = ARENA_NEW(a, onnx_tensor);
         if (!t) return FAIL_MEMORY(sizeof *t);
         to->kind = ONNX_TENSOR, to->tensor = t;
-        return read_tensor(t, a, p->t, what);
+        return read_tensor(t, f, p->t);
     }
     if (p->g || p->sparse_tensor || p->tp || p->n_strings || p->n_tensors || p->n_graphs || p->n_sparse_tensors || p->n_type_protos) return OK;
     if (p->n_ints || p->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS) {
@@ -218,20 +265,20 @@ static status copy_names(const char ***to, arena *a, char *const *from, size_t c
     return OK;
 }
 
-static status read_node(onnx_file_node *to, onnx_file *f, const Onnx__NodeProto *p)
+static status read_node(onnx_file_node *to, parts *f, const Onnx__NodeProto *p)
 {
-    TRY(copy_text(&to->type, &f->memory, p->op_type));
-    TRY(copy_text(&to->name, &f->memory, p->name));
-    TRY(copy_text(&to->domain, &f->memory, p->domain));
+    TRY(copy_text(&to->type, f->memory, p->op_type));
+    TRY(copy_text(&to->name, f->memory, p->name));
+    TRY(copy_text(&to->domain, f->memory, p->domain));
     if (p->n_input > ONNX_MAX_IN || p->n_output > ONNX_MAX_OUT || p->n_attribute > 64)
         return FAIL(E_MODEL, "%s: node '%s' (%s) has %zu inputs, %zu outputs, %zu attributes: at most %d, %d and 64 are read", f->what, to->name,
             to->type, p->n_input, p->n_output, p->n_attribute, ONNX_MAX_IN, ONNX_MAX_OUT);
     to->in_count = (int32_t)p->n_input, to->out_count = (int32_t)p->n_output, to->attribute_count = (int32_t)p->n_attribute;
-    TRY(copy_names(&to->in, &f->memory, p->input, p->n_input));
-    TRY(copy_names(&to->out, &f->memory, p->output, p->n_output));
-    to->attributes = ARENA_ARRAY(&f->memory, onnx_attribute, p->n_attribute);
+    TRY(copy_names(&to->in, f->memory, p->input, p->n_input));
+    TRY(copy_names(&to->out, f->memory, p->output, p->n_output));
+    to->attributes = ARENA_ARRAY(f->memory, onnx_attribute, p->n_attribute);
     if (!to->attributes) return FAIL_MEMORY(p->n_attribute * sizeof *to->attributes);
-    for (size_t i = 0; i < p->n_attribute; i++) TRY(read_attribute(&to->attributes[i], &f->memory, p->attribute[i], f->what));
+    for (size_t i = 0; i < p->n_attribute; i++) TRY(read_attribute(&to->attributes[i], f, p->attribute[i]));
     return OK;
 }
 
@@ -282,7 +329,7 @@ static status read_head(onnx_file *f, const Onnx__ModelProto *p)
     return OK;
 }
 
-static status read_model(onnx_file *f, const Onnx__ModelProto *p)
+static status read_model(onnx_file *f, parts *of, const Onnx__ModelProto *p)
 {
     TRY(read_head(f, p));
     const Onnx__GraphProto *g = p->graph;
@@ -294,22 +341,39 @@ static status read_model(onnx_file *f, const Onnx__ModelProto *p)
     f->nodes = ARENA_ARRAY(&f->memory, onnx_file_node, g->n_node);
     if (!f->tensors || !f->nodes) return FAIL_MEMORY(g->n_node * sizeof *f->nodes);
     for (; f->tensor_count < (int64_t)g->n_initializer; f->tensor_count++)
-        TRY(read_tensor(&f->tensors[f->tensor_count], &f->memory, g->initializer[f->tensor_count], f->what));
-    for (; f->node_count < (int64_t)g->n_node; f->node_count++) TRY(read_node(&f->nodes[f->node_count], f, g->node[f->node_count]));
+        TRY(read_tensor(&f->tensors[f->tensor_count], of, g->initializer[f->tensor_count]));
+    for (; !of->names_only && f->node_count < (int64_t)g->n_node; f->node_count++)
+        TRY(read_node(&f->nodes[f->node_count], of, g->node[f->node_count]));
     TRY(read_ports(&f->inputs, &f->input_count, f, g->input, g->n_input));
     return read_ports(&f->outputs, &f->output_count, f, g->output, g->n_output);
 }
 
 /* ---------------------------------------------------------------------------------------------------- public */
 
-status onnx_file_read(onnx_file *f, const uint8_t *bytes, size_t count, const char *what)
+/* What the model says about the files beside it, and the identity of all that was read. */
+static status finish(onnx_file *f, const onnx_external *e, const onnx_source *from)
 {
-    *f = (onnx_file){.what = what};
+    f->external_tensors = e->tensors, f->external_files = e->file_count;
+    if (e->file_count) TRY(copy_text(&f->external_name, &f->memory, e->name[0]));
+    f->hash = hash128_of(from->bytes, from->count);
+    if (e->tensors == 0) return OK;
+    hash128 both[2] = {f->hash, e->hash};
+    f->hash = hash128_of(both, sizeof both);
+    return OK;
+}
+
+status onnx_file_read(onnx_file *f, const onnx_source *from)
+{
+    *f = (onnx_file){.what = from->what};
     ProtobufCMessage *m = NULL;
     budget b;
-    TRY(unpack(&m, &onnx__model_proto__descriptor, bytes, count, &b, what));
-    status result = read_model(f, (const Onnx__ModelProto *)m);
+    parts p = {.memory = &f->memory, .what = from->what, .external = {.folder = from->folder, .what = from->what},
+        .names_only = from->names_only};
+    TRY(unpack(&m, &onnx__model_proto__descriptor, from->bytes, from->count, &b, from->what));
+    status result = read_model(f, &p, (const Onnx__ModelProto *)m);
+    if (result == OK) result = finish(f, &p.external, from);
     protobuf_c_message_free_unpacked(m, &(ProtobufCAllocator){.alloc = take, .free = give_back, .allocator_data = &b});
+    onnx_external_close(&p.external);
     if (result != OK) onnx_file_free(f);
     return result;
 }
@@ -325,7 +389,8 @@ status onnx_tensor_read(onnx_tensor *t, arena *a, const uint8_t *bytes, size_t c
     ProtobufCMessage *m = NULL;
     budget b;
     TRY(unpack(&m, &onnx__tensor_proto__descriptor, bytes, count, &b, what));
-    status result = read_tensor(t, a, (const Onnx__TensorProto *)m, what);
+    parts p = {.memory = a, .what = what, .external = {.what = what}};
+    status result = read_tensor(t, &p, (const Onnx__TensorProto *)m);
     protobuf_c_message_free_unpacked(m, &(ProtobufCAllocator){.alloc = take, .free = give_back, .allocator_data = &b});
     return result;
 }

@@ -128,6 +128,7 @@ static status fold_concat(onnx_call *c)
     s.dim[axis] = 0;
     for (int32_t i = 0; i < c->in_count; i++) {
         const onnx_tensor *p = c->in[i]->constant;
+        c->in_used |= UINT64_C(1) << i;
         if (p->type != first->type || p->shape.rank != s.rank) return onnx_fail(c, "input %d does not fit the others", i);
         for (int32_t d = 0; d < s.rank; d++)
             if (d != axis && p->shape.dim[d] != s.dim[d]) return onnx_fail(c, "input %d does not fit the others", i);
@@ -221,26 +222,68 @@ static status fold_transpose(onnx_call *c)
     return onnx_put_const(c, t);
 }
 
+static status cast_to(onnx_call *c, dtype type, bool truth)
+{
+    const onnx_tensor *from = c->in[0]->constant;
+    onnx_tensor *t;
+    TRY(new_tensor(c, type, from->shape, &t));
+    bool truncates = dtype_epsilon(type) == 0, integers = from->type == DTYPE_I64 && type == DTYPE_I64;
+    for (int64_t k = 0; k < shape_count(t->shape); k++) {
+        double value = dtype_load(from->data, from->type, k);
+        if (integers) ((int64_t *)t->data)[k] = ((const int64_t *)from->data)[k];
+        else dtype_store(t->data, type, k, truth ? value != 0 : truncates ? trunc(value) : value);
+    }
+    return onnx_put_const(c, t);
+}
+
 static status fold_cast(onnx_call *c)
 {
-    static const struct { int64_t onnx; dtype type; } types[] = {{1, DTYPE_F32}, {2, DTYPE_U8}, {3, DTYPE_I8}, {6, DTYPE_I32}, {7, DTYPE_I64},
-        {9, DTYPE_U8}, {10, DTYPE_F16}, {11, DTYPE_F64}, {16, DTYPE_BF16}};
-    const onnx_tensor *from = c->in[0]->constant;
-    int64_t to;
-    onnx_tensor *t;
+    static const struct { int64_t onnx; dtype type; } types[] = {{1, DTYPE_F32}, {2, DTYPE_U8}, {3, DTYPE_I8},
+        {6, DTYPE_I32}, {7, DTYPE_I64}, {9, DTYPE_U8}, {10, DTYPE_F16}, {11, DTYPE_F64}, {16, DTYPE_BF16}};
+    int64_t to, saturate;
+    const char *round_mode;
     TRY(onnx_int(c, "to", 0, &to));
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (types[i].onnx != to) continue;
-        TRY(new_tensor(c, types[i].type, from->shape, &t));
-        bool truncates = dtype_epsilon(t->type) == 0, integers = from->type == DTYPE_I64 && t->type == DTYPE_I64;
-        for (int64_t k = 0; k < shape_count(t->shape); k++) {
-            double value = dtype_load(from->data, from->type, k);
-            if (integers) ((int64_t *)t->data)[k] = ((const int64_t *)from->data)[k];
-            else dtype_store(t->data, t->type, k, to == 9 ? value != 0 : truncates ? trunc(value) : value);
-        }
-        return onnx_put_const(c, t);
-    }
+    TRY(onnx_int(c, "saturate", 1, &saturate)); /* both of floats of 8 bits, which are refused */
+    TRY(onnx_text(c, "round_mode", "up", &round_mode));
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].onnx == to) return cast_to(c, types[i].type, to == 9);
     return onnx_fail(c, "to ONNX type %lld", (long long)to);
+}
+
+/* To the type of another value; what is computed is of floats. */
+static status fold_cast_like(onnx_call *c)
+{
+    onnx_value *like;
+    int64_t saturate;
+    const char *round_mode;
+    TRY(onnx_need(c, 1, &like));
+    TRY(onnx_int(c, "saturate", 1, &saturate));
+    TRY(onnx_text(c, "round_mode", "up", &round_mode));
+    if (like->constant && like->constant->type == DTYPE_U8) return onnx_fail(c, "to bytes or truth values");
+    return cast_to(c, like->constant ? like->constant->type : DTYPE_F32, false);
+}
+
+/* Repeated along dimensions of 1, by numpy's rule. */
+static status fold_expand(onnx_call *c)
+{
+    const onnx_tensor *from = c->in[0]->constant;
+    const int64_t *dim;
+    int64_t rank, dense[SHAPE_MAX_RANK], stride[SHAPE_MAX_RANK];
+    onnx_tensor *t;
+    TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &dim, &rank));
+    shape s = {.rank = rank > from->shape.rank ? (int32_t)rank : from->shape.rank};
+    dense_strides(from->shape, dense);
+    for (int32_t i = 0; i < s.rank; i++) {
+        int32_t own = i - (s.rank - from->shape.rank), asked = i - (s.rank - (int32_t)rank);
+        int64_t have = own < 0 ? 1 : from->shape.dim[own], want = asked < 0 ? 1 : dim[asked];
+        if (have != want && have != 1 && want != 1)
+            return onnx_fail(c, "dimension %d of %lld cannot become %lld", i, (long long)have, (long long)want);
+        s.dim[i] = have == 1 ? want : have;
+        stride[i] = have == 1 ? 0 : dense[own];
+    }
+    TRY(new_tensor(c, from->type, s, &t));
+    copy_strided(t, from, 0, stride);
+    return onnx_put_const(c, t);
 }
 
 static status fold_floor(onnx_call *c)
@@ -281,15 +324,30 @@ static status fold_arithmetic(onnx_call *c)
     return onnx_put_const(c, t);
 }
 
+/* Attributes of DequantizeLinear; every float type is f32 here. */
+static status dequantise_attributes(onnx_call *c, int64_t *axis)
+{
+    int64_t block, type;
+    TRY(onnx_int(c, "axis", 1, axis));
+    TRY(onnx_int(c, "block_size", 0, &block));
+    TRY(onnx_int(c, "output_dtype", 0, &type));
+    if (block != 0) return onnx_fail(c, "block_size = %lld: scales of blocks are not supported", (long long)block);
+    if (type != 0 && type != 1 && type != 10 && type != 11 && type != 16)
+        return onnx_fail(c, "output_dtype = %lld, expected a float type", (long long)type);
+    return OK;
+}
+
 /* Integers times a scale: one of the tensor, or one per entry of an axis. */
 static status fold_dequantise(onnx_call *c)
 {
-    const onnx_tensor *from = c->in[0]->constant, *scale = c->in[1]->constant, *zero = c->in_count > 2 && c->in[2] ? c->in[2]->constant : NULL;
+    const onnx_tensor *from = c->in[0]->constant, *scale = c->in[1]->constant;
+    const onnx_tensor *zero = onnx_has(c, 2) ? c->in[2]->constant : NULL;
     int64_t given, inner = 1, outer, scales = shape_count(scale->shape);
     onnx_tensor *t;
     int32_t axis = 0;
-    TRY(onnx_int(c, "axis", 1, &given));
+    TRY(dequantise_attributes(c, &given));
     if (scales > 1) {
+        if (scale->shape.rank != 1) return onnx_fail(c, "scales of %d dimensions, expected 1", scale->shape.rank);
         TRY(onnx_axis(c, given, from->shape.rank, &axis));
         if (from->shape.dim[axis] != scales)
             return onnx_fail(c, "%lld scales for dimension %d of %lld", (long long)scales, axis, (long long)from->shape.dim[axis]);
@@ -316,7 +374,7 @@ static const fold_rule rules[] = {
     {"Constant", 0, fold_constant}, {"ConstantOfShape", 1, fold_constant_of_shape}, {"Gather", 2, fold_gather}, {"Concat", 1, fold_concat},
     {"Slice", 1, fold_slice}, {"Transpose", 1, fold_transpose}, {"Cast", 1, fold_cast}, {"Floor", 1, fold_floor}, {"Ceil", 1, fold_floor},
     {"Add", 2, fold_arithmetic}, {"Sub", 2, fold_arithmetic}, {"Mul", 2, fold_arithmetic}, {"Div", 2, fold_arithmetic},
-    {"DequantizeLinear", 2, fold_dequantise},
+    {"DequantizeLinear", 2, fold_dequantise}, {"Expand", 1, fold_expand}, {"CastLike", 1, fold_cast_like},
 };
 
 static const fold_rule *find_rule(const char *type)
@@ -333,12 +391,14 @@ status onnx_fold(onnx_call *c, bool *done)
     const fold_rule *r = find_rule(c->type);
     *done = false;
     if (!r) return OK;
-    for (int32_t i = 0; r->fold != fold_shape && i < c->in_count; i++)
+    int32_t constants = r->fold == fold_shape ? 0 : r->fold == fold_cast_like ? 1 : c->in_count;
+    for (int32_t i = 0; i < constants && i < c->in_count; i++)
         if (c->in[i] && !c->in[i]->constant) return OK;
     for (int32_t k = 0; k < c->in_count || k < r->least; k++) {
         bool given = k < c->in_count && c->in[k];
         if (!given && (k < r->least || r->fold == fold_concat)) return onnx_fail(c, "input %d is missing", k);
     }
+    for (int32_t k = 0; k < r->least; k++) c->in_used |= UINT64_C(1) << k;
     *done = true;
     return r->fold(c);
 }

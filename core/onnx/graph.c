@@ -8,7 +8,7 @@ status onnx_read_graph(graph *g, const uint8_t *bytes, size_t count, const char 
     onnx_import_state s = {.g = g, .f = &f};
     status result = OK;
     *g = (graph){0};
-    TRY_OUT(onnx_file_read(&f, bytes, count, what));
+    TRY_OUT(onnx_file_read(&f, &(onnx_source){.bytes = bytes, .count = count, .what = what}));
     TRY_OUT(graph_init(g));
     TRY_OUT(onnx_import_nodes(&s));
     TRY_OUT(onnx_import_outputs(&s));

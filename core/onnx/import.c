@@ -92,12 +92,13 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
 {
     *to = (shape){.rank = p->rank};
     if (!p->has_shape) return FAIL(E_MODEL, "%s: input '%s' has no shape", s->f->what, p->name);
+    bool last = p->rank == 4 && onnx_is_channels_last((shape){4, {1, p->dim[1], p->dim[2], p->dim[3]}});
     for (int32_t i = 0; i < p->rank; i++) {
-        to->dim[i] = i == 0 && s->single ? 1 : p->dim[i];
+        to->dim[i] = p->dim[i];
         if (to->dim[i] > 0) continue;
         if (i == 0) to->dim[i] = 1;
-        else if (p->rank == 4 && i == 2 && s->height > 0) to->dim[i] = s->height;
-        else if (p->rank == 4 && i == 3 && s->width > 0) to->dim[i] = s->width;
+        else if (p->rank == 4 && i == (last ? 1 : 2) && s->height > 0) to->dim[i] = s->height;
+        else if (p->rank == 4 && i == (last ? 2 : 3) && s->width > 0) to->dim[i] = s->width;
         else return FAIL(E_MODEL, "%s: dimension %d of input '%s' is open: give the size of the image", s->f->what, i, p->name);
     }
     return OK;
@@ -106,7 +107,8 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
 bool onnx_is_channels_last(shape s)
 {
     bool first = s.dim[1] == 1 || s.dim[1] == 3, last = s.dim[3] == 1 || s.dim[3] == 3;
-    return last && !first && s.dim[1] > 4 && s.dim[2] > 4;
+    for (int32_t i = 1; i < 3; i++) last = last && (s.dim[i] > 4 || s.dim[i] < 0);
+    return last && !first;
 }
 
 static status add_input(onnx_import_state *s, const onnx_port *p)
@@ -162,6 +164,9 @@ static status check_results(const onnx_call *c)
 {
     for (int32_t i = 0; i < c->attribute_count; i++)
         if (!c->attributes[i].used) return onnx_fail(c, "attribute %s is not supported", c->attributes[i].name);
+    for (int32_t k = 0; k < c->in_count; k++)
+        if (c->in[k] && !(c->in_used >> k & 1))
+            return onnx_fail(c, "input %d, '%s', is not supported", k, c->in[k]->name);
     for (int32_t k = 0; k < c->out_count; k++)
         if (c->out[k] && c->out[k]->readers > 0 && !is_defined(c->out[k]))
             return onnx_fail(c, "output %d, '%s', is not supported", k, c->out[k]->name);
@@ -197,8 +202,8 @@ status onnx_import_nodes(onnx_import_state *s)
 {
     TRY(check_operators(s->f));
     /* What meant something else before opset 7 had attributes that no rule knows, and is refused by them. */
-    if (s->f->opset < 1 || s->f->opset > 17)
-        return FAIL(E_MODEL, "%s: opset %lld, expected 1 to 17", s->f->what, (long long)s->f->opset);
+    if (s->f->opset < 1 || s->f->opset > ONNX_NEWEST_OPSET)
+        return FAIL(E_MODEL, "%s: opset %lld, expected 1 to %d", s->f->what, (long long)s->f->opset, ONNX_NEWEST_OPSET);
     TRY(collect_names(s));
     TRY(resolve(s));
     for (int64_t i = 0; i < s->f->input_count; i++) TRY(add_input(s, &s->f->inputs[i]));

@@ -14,10 +14,9 @@ typedef struct onnx_import_state {
     onnx_call *calls;      /* [f->node_count]              */
     onnx_value **outputs;  /* [f->output_count]            */
     int32_t height, width; /* of an input that leaves them open; 0: refused */
-    bool single;           /* the batch is 1 whatever the file says        */
 } onnx_import_state;
 
-/* NCHW, unless only the last dimension of an image can be its channels. */
+/* NCHW, unless only the last dimension of an image can be its channels. -1: open, as height and width may be. */
 bool onnx_is_channels_last(shape s);
 /* s->g, f, height, width are given. */
 status onnx_import_nodes(onnx_import_state *s);

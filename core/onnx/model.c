@@ -48,7 +48,8 @@ static status put_output(onnx_import_state *s, onnx_value *v)
     char text[128];
     shape_text(have, text);
     bool image = have.rank == 4 && have.dim[2] == 1 && have.dim[3] == 1;
-    if ((!image && have.rank != 2) || have.dim[0] != 1)
+    int64_t batch = s->g->input_count ? s->g->edges[s->g->inputs[0]].shape.dim[0] : 1;
+    if ((!image && have.rank != 2) || have.dim[0] != batch)
         return FAIL(E_MODEL, "%s: its output is %s: no image classifier, which gives [1, classes]", s->f->what, text);
     if (image) {
         TRY(onnx_reshape(&c, v, shape_2(have.dim[0], have.dim[1])));
@@ -56,6 +57,14 @@ static status put_output(onnx_import_state *s, onnx_value *v)
     }
     TRY(onnx_plain(&c, v, &e));
     return graph_output(s->g, e);
+}
+
+/* A file may be for a batch of another size, which its reshapes name: 1 here. */
+static status single_batch(onnx_import_state *s)
+{
+    status result = graph_resize_batch(s->g, 1);
+    if (result == OK || result == E_MODEL) return result;
+    return FAIL(E_MODEL, "%s: with a batch of 1: %s", s->f->what, status_message());
 }
 
 static status name_input(onnx_import_state *s)
@@ -157,7 +166,7 @@ static status write_info(model *m, const onnx_file *f)
 static status import_graph(graph *to, const onnx_file *f, const onnx_options *o, onnx_report *r)
 {
     graph whole = {.node_count = 0};
-    onnx_import_state s = {.g = &whole, .f = f, .height = o->preprocess.height, .width = o->preprocess.width, .single = true};
+    onnx_import_state s = {.g = &whole, .f = f, .height = o->preprocess.height, .width = o->preprocess.width};
     onnx_value *logits;
     status result = OK;
     TRY_OUT(graph_init(&whole));
@@ -165,6 +174,7 @@ static status import_graph(graph *to, const onnx_file *f, const onnx_options *o,
     if (f->output_count < 1) TRY_OUT(FAIL(E_MODEL, "%s: it has no output", f->what));
     TRY_OUT(find_logits(&s, r, &logits));
     TRY_OUT(put_output(&s, logits));
+    TRY_OUT(single_batch(&s));
     TRY_OUT(name_input(&s));
     number_blocks(&whole);
     TRY_OUT(pass_remove_dead(to, &whole));
@@ -182,6 +192,9 @@ static status import_model(model *m, const onnx_file *f, const onnx_options *o, 
     r->nodes = f->node_count;
     r->producer = arena_strdup(&r->memory, f->producer);
     if (!r->producer) return FAIL_MEMORY(64);
+    if (f->external_tensors)
+        TRY(note(r, arena_printf(&r->memory, "values of %lld tensors come from '%s'%s beside it",
+            (long long)f->external_tensors, f->external_name, f->external_files > 1 ? " and other files" : "")));
     TRY(import_graph(&m->graph, f, o, r));
     r->parameters = graph_param_count(&m->graph);
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
@@ -199,9 +212,9 @@ status onnx_import_bytes(model *m, const uint8_t *bytes, size_t count, const cha
     status result = OK;
     *m = (model){.graph = {.node_count = 0}};
     *report = (onnx_report){.opset = 0};
-    TRY_OUT(onnx_file_read(&f, bytes, count, what));
+    TRY_OUT(onnx_file_read(&f, &(onnx_source){.bytes = bytes, .count = count, .what = what, .folder = o->folder}));
     TRY_OUT(import_model(m, &f, o, report));
-    m->file_hash = hash128_of(bytes, count);
+    m->file_hash = f.hash;
 out:
     onnx_file_free(&f);
     if (result == OK) return OK;
@@ -210,25 +223,54 @@ out:
     return result;
 }
 
+/* Into memory: a mapped file that somebody cuts meanwhile would end the program. */
+static status read_file(arena *a, const char *path, uint8_t **bytes, size_t *count)
+{
+    file_reader r;
+    status result = OK;
+    TRY(file_reader_open(&r, path));
+    if (r.bytes > INT_MAX)
+        TRY_OUT(FAIL(E_MODEL, "%s: %lld bytes, protobuf files end at 2 GiB", path, (long long)r.bytes));
+    *count = (size_t)r.bytes;
+    *bytes = arena_alloc(a, *count);
+    if (!*bytes) TRY_OUT(FAIL_MEMORY(*count));
+    TRY_OUT(file_reader_read(&r, path, 0, *bytes, *count));
+out:
+    file_reader_close(&r);
+    return result;
+}
+
+static const char *folder_of(arena *a, const char *path)
+{
+    const char *base = path_base(path);
+    return base == path ? "." : arena_strndup(a, path, (size_t)(base - path));
+}
+
 status onnx_import(model *m, const char *path, const onnx_options *o, onnx_report *report)
 {
-    file_map map = {0};
+    arena a = {0};
+    uint8_t *bytes;
+    size_t count;
+    onnx_options here = *o;
     *m = (model){.graph = {.node_count = 0}};
     *report = (onnx_report){.opset = 0};
-    TRY(file_map_open(&map, path));
-    status result = onnx_import_bytes(m, map.data, map.bytes, path, o, report);
-    file_map_close(&map);
+    status result = read_file(&a, path, &bytes, &count);
+    if (result == OK && !(here.folder = folder_of(&a, path))) result = FAIL_MEMORY(strlen(path));
+    if (result == OK) result = onnx_import_bytes(m, bytes, count, path, &here, report);
+    arena_free(&a);
     return result;
 }
 
 status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_t *channels)
 {
-    file_map map = {0};
+    arena a = {0};
+    uint8_t *bytes;
+    size_t count;
     onnx_file f = {.what = NULL};
     const onnx_port *image = NULL;
     status result = OK;
-    TRY(file_map_open(&map, path));
-    TRY_OUT(onnx_file_read(&f, map.data, map.bytes, path));
+    TRY_OUT(read_file(&a, path, &bytes, &count));
+    TRY_OUT(onnx_file_read(&f, &(onnx_source){.bytes = bytes, .count = count, .what = path, .names_only = true}));
     for (int64_t i = 0; i < f.input_count && !image; i++) {
         bool constant = false;
         for (int64_t k = 0; k < f.tensor_count && !constant; k++) constant = strcmp(f.tensors[k].name, f.inputs[i].name) == 0;
@@ -242,6 +284,6 @@ status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_
     *channels = size[2] > 0 ? (int32_t)size[2] : 0;
 out:
     onnx_file_free(&f);
-    file_map_close(&map);
+    arena_free(&a);
     return result;
 }

@@ -1,10 +1,10 @@
 /* onnx.h: ONNX files in both directions.
  *
- * Reading. A file of opset 7 to 17 (older where its operators mean the same) with the operators that core/ops has rules for (op.onnx)
- * becomes a graph: values become f32, batch is 1, images are turned from NCHW to our NHWC. What is computed from constants alone is
- * folded (shape arithmetic, weights behind DequantizeLinear). Operators, attributes and shapes that cannot be expressed are E_MODEL with
- * the node's name and type.
- * Every size is checked before it is allocated; external data is refused.
+ * Reading. A file of opset 7 to 28 (older where its operators mean the same) with the operators that core/ops has rules
+ * for (op.onnx) becomes a graph: values become f32, batch is 1, images are turned from NCHW to our NHWC. What is
+ * computed from constants alone is folded (shape arithmetic, weights behind DequantizeLinear). Operators, attributes
+ * and shapes that cannot be expressed are E_MODEL with the node's name and type. Every size is checked before it is
+ * allocated. Values in other files ("external data") are read from the file's own folder (external.h).
  *
  *     model m;
  *     onnx_report report;
@@ -26,6 +26,7 @@
 typedef struct onnx_options {
     preprocess preprocess; /* of a file that does not carry ours; width, height and channels only where the network leaves them open */
     bool force;            /* even of a file that does                                                                                */
+    const char *folder;    /* onnx_import_bytes: where values in other files lie, NULL: they are refused             */
 } onnx_options;
 
 /* What an import found, for people. */

@@ -23,23 +23,33 @@ static status read_clip(onnx_call *c)
         TRY(onnx_float(c, "min", (float)-limit, &min));
         TRY(onnx_float(c, "max", (float)limit, &max));
         low = (double)min, high = (double)max;
+    } else {
+        if (onnx_has(c, 1)) TRY(onnx_const_scalar(c, 1, &low));
+        if (onnx_has(c, 2)) TRY(onnx_const_scalar(c, 2, &high));
     }
-    if (c->in_count > 1 && c->in[1]) TRY(onnx_const_scalar(c, 1, &low));
-    if (c->in_count > 2 && c->in[2]) TRY(onnx_const_scalar(c, 2, &high));
     if (low == 0 && high >= limit) return read_relu(c);
     activation_attr a = {.act = low == 0 && high == 6 ? ACT_RELU6 : ACT_CLIP};
     if (a.act == ACT_CLIP) a.alpha = (float)fmax(low, -limit), a.beta = (float)fmin(high, limit);
     return onnx_unary(c, &op_activation, &a);
 }
 
+/* x * sigmoid(alpha * x), since opset 24. */
+static status read_swish(onnx_call *c)
+{
+    float alpha;
+    TRY(onnx_float(c, "alpha", 1, &alpha));
+    if (alpha != 1) return onnx_fail(c, "alpha = %g, expected 1", (double)alpha);
+    return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_SWISH});
+}
+
 /* clip(slope * x + shift, 0, 1), in output 0. */
 static status hard_sigmoid(onnx_call *c, onnx_value *v, float slope, float shift, edge_id *e)
 {
-    int64_t channels = onnx_channels(v);
-    float *scale = ARENA_ARRAY(c->memory, float, channels), *offset = ARENA_ARRAY(c->memory, float, channels);
-    if (!scale || !offset) return E_MEMORY;
-    for (int64_t i = 0; i < channels; i++) scale[i] = slope, offset[i] = shift;
-    TRY(onnx_affine(c, v, scale, offset, true));
+    onnx_channels k = onnx_any_channels(v);
+    float *scale, *offset;
+    TRY(onnx_repeat(c, slope, k.count, &scale));
+    TRY(onnx_repeat(c, shift, k.count, &offset));
+    TRY(onnx_affine(c, v, k, scale, offset, true));
     edge_id line = c->out[0]->edge;
     return onnx_node(c, &op_activation, "clip", &(activation_attr){.act = ACT_CLIP, .beta = 1}, &line, 1, e);
 }
@@ -83,4 +93,5 @@ static status write(onnx_sink *s, const node *n)
 }
 
 const op_onnx activation_onnx = {.read = {{"Relu", read_relu}, {"Sigmoid", read_sigmoid}, {"LeakyRelu", read_leaky}, {"Clip", read_clip},
-    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {NULL, NULL}}, .write = write};
+    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {"Swish", read_swish}, {NULL, NULL}},
+        .write = write};

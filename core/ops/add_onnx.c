@@ -12,7 +12,7 @@ static status add_two(onnx_call *c, onnx_value *a, onnx_value *b, const char *su
     return onnx_put_same(c, y, a);
 }
 
-/* With a constant: one value, or one per channel. */
+/* With a constant: one value, or one per channel, whichever axis they are. */
 static status read_add(onnx_call *c)
 {
     onnx_value *a, *b;
@@ -20,11 +20,12 @@ static status read_add(onnx_call *c)
     TRY(onnx_need(c, 1, &b));
     if (a->constant || b->constant) {
         float *values, *ones;
+        onnx_channels k;
         if (c->opset < 7) (void)onnx_find(c, "broadcast"); /* its axis is refused */
         onnx_value *x = a->constant ? b : a;
-        TRY(onnx_per_channel(c, x, a->constant ? 0 : 1, &values));
-        TRY(onnx_repeat(c, 1, onnx_channels(x), &ones));
-        return onnx_affine(c, x, ones, values, false);
+        TRY(onnx_per_channel(c, x, a->constant ? 0 : 1, &k, &values));
+        TRY(onnx_repeat(c, 1, k.count, &ones));
+        return onnx_affine(c, x, k, ones, values, false);
     }
     if (!shape_equal(a->shape, b->shape)) return onnx_fail(c, "broadcasting of computed values is not supported");
     return add_two(c, a, b, NULL);
@@ -33,16 +34,16 @@ static status read_add(onnx_call *c)
 static status read_sub(onnx_call *c)
 {
     onnx_value *a, *b;
+    onnx_channels k;
     float *values, *factors;
     TRY(onnx_need(c, 0, &a));
     TRY(onnx_need(c, 1, &b));
     if (!a->constant && !b->constant) return onnx_fail(c, "the difference of computed values is not supported");
     onnx_value *x = a->constant ? b : a;
-    int64_t channels = onnx_channels(x);
-    TRY(onnx_per_channel(c, x, a->constant ? 0 : 1, &values));
-    TRY(onnx_repeat(c, a->constant ? -1 : 1, channels, &factors));
-    for (int64_t i = 0; b->constant && i < channels; i++) values[i] = -values[i];
-    return onnx_affine(c, x, factors, values, false);
+    TRY(onnx_per_channel(c, x, a->constant ? 0 : 1, &k, &values));
+    TRY(onnx_repeat(c, a->constant ? -1 : 1, k.count, &factors));
+    for (int64_t i = 0; b->constant && i < k.count; i++) values[i] = -values[i];
+    return onnx_affine(c, x, k, factors, values, false);
 }
 
 /* Of any number of computed values. */

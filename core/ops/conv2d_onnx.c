@@ -36,7 +36,7 @@ static status read_conv(onnx_call *c)
     if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %" PRId64, groups);
     TRY(turn_weight(c, values, s, &turned));
     TRY(onnx_param(c, weight->name, "weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(s.dim[0], s.dim[2], s.dim[3], s.dim[1]), turned, &in[1]));
-    if (c->in_count > 2 && c->in[2]) TRY(onnx_vector(c, 2, "bias", EDGE_PARAM, s.dim[0], &in[2]));
+    if (onnx_has(c, 2)) TRY(onnx_vector(c, 2, "bias", EDGE_PARAM, s.dim[0], &in[2]));
     conv2d_attr a = {.groups = (int32_t)groups};
     memcpy(a.stride, w.stride, sizeof a.stride);
     memcpy(a.pad, w.pad, sizeof a.pad);
@@ -113,7 +113,7 @@ static status read_gemm(onnx_call *c)
     if (turn_a) order.chw[0] = 0;
     TRY(linear_input(c, v, turn_a, &in[0]));
     TRY(linear_weight(c, &order, b, oc, s.dim[turn_b ? 1 : 0], turn_b, alpha, &in[1]));
-    if (c->in_count > 2 && c->in[2] && beta != 0) TRY(linear_bias(c, 2, oc, beta, &in[2]));
+    if (onnx_has(c, 2) && beta != 0) TRY(linear_bias(c, 2, oc, beta, &in[2]));
     linear_attr a = {0};
     TRY(onnx_node(c, &op_linear, NULL, &a, in, 3, &y));
     return onnx_put_plain(c, y);

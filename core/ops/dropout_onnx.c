@@ -18,11 +18,14 @@ static status read_dropout(onnx_call *c)
     int64_t seed;
     edge_id in[2], y;
     TRY(onnx_need(c, 0, &v));
-    TRY(onnx_float(c, "ratio", 0.5f, &ratio));
-    TRY(onnx_int(c, "seed", 0, &seed));
-    if (c->opset < 12) given = (double)ratio;
-    else if (c->in_count > 1 && c->in[1]) TRY(onnx_const_scalar(c, 1, &given));
-    if (c->in_count > 2 && c->in[2]) TRY(onnx_const_scalar(c, 2, &training));
+    if (c->opset < 12) {
+        TRY(onnx_float(c, "ratio", 0.5f, &ratio));
+        given = (double)ratio;
+    } else {
+        TRY(onnx_int(c, "seed", 0, &seed));
+        if (onnx_has(c, 1)) TRY(onnx_const_scalar(c, 1, &given));
+        if (onnx_has(c, 2)) TRY(onnx_const_scalar(c, 2, &training));
+    }
     if (training != 0) return onnx_fail(c, "training_mode = true");
     if (!(given > 0 && given < 1) || v->shape.rank < 1) return onnx_put_value(c, v);
     TRY(onnx_edge(c, v, &in[0]));

@@ -2,15 +2,22 @@
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
-/* One value per sample and channel: [n, c, 1, 1]. */
-static bool is_gate(shape s) { return s.rank == 4 && s.dim[2] == 1 && s.dim[3] == 1; }
+/* One value of b per sample and channel of image a, as squeeze and excitation has it: [n, c, 1, 1], in NHWC files
+ * [n, 1, 1, c]. The axis of the channels, 0 if b is something else. */
+static int32_t gate_axis(shape a, shape b)
+{
+    if (a.rank != 4 || b.rank != 4 || a.dim[0] != b.dim[0]) return 0;
+    if (b.dim[2] == 1 && b.dim[3] == 1 && a.dim[1] == b.dim[1]) return 1;
+    return b.dim[1] == 1 && b.dim[2] == 1 && a.dim[3] == b.dim[3] ? 3 : 0;
+}
 
 static status by_constant(onnx_call *c, onnx_value *x, int32_t constant)
 {
+    onnx_channels k;
     float *values, *zeros;
-    TRY(onnx_per_channel(c, x, constant, &values));
-    TRY(onnx_repeat(c, 0, onnx_channels(x), &zeros));
-    return onnx_affine(c, x, values, zeros, false);
+    TRY(onnx_per_channel(c, x, constant, &k, &values));
+    TRY(onnx_repeat(c, 0, k.count, &zeros));
+    return onnx_affine(c, x, k, values, zeros, false);
 }
 
 static status read_mul(onnx_call *c)
@@ -25,33 +32,35 @@ static status read_mul(onnx_call *c)
         TRY(onnx_node(c, &op_mul, NULL, &(binary_attr){0}, in, 2, &y));
         return onnx_put_same(c, y, a);
     }
-    if (is_gate(a->shape)) { /* the gate second */
+    int32_t channels = gate_axis(a->shape, b->shape), axis[4];
+    if (!channels && (channels = gate_axis(b->shape, a->shape))) { /* the gate second */
         onnx_value *swap = a;
         a = b, b = swap;
     }
-    if (a->shape.rank != 4 || !is_gate(b->shape) || a->shape.dim[0] != b->shape.dim[0] || a->shape.dim[1] != b->shape.dim[1])
-        return onnx_fail(c, "broadcasting of computed values is not supported, but for [n, c, 1, 1]");
-    TRY(onnx_image(c, a, &in[0]));
-    TRY(onnx_image(c, b, &in[1]));
+    if (!channels)
+        return onnx_fail(c, "broadcasting of computed values is not supported, but for [n, c, 1, 1] and [n, 1, 1, c]");
+    onnx_order_last(4, channels, axis);
+    TRY(onnx_arrange(c, a, axis, &in[0]));
+    TRY(onnx_arrange(c, b, axis, &in[1]));
     TRY(onnx_node(c, &op_mul, NULL, &(binary_attr){0}, in, 2, &y));
-    return onnx_put_image(c, y);
+    return onnx_put(c, y, axis);
 }
 
 static status read_div(onnx_call *c)
 {
     onnx_value *a, *b;
+    onnx_channels k;
     float *values, *zeros;
     TRY(onnx_need(c, 0, &a));
     TRY(onnx_need(c, 1, &b));
     if (a->constant || !b->constant) return onnx_fail(c, "only division by a constant is supported");
-    int64_t channels = onnx_channels(a);
-    TRY(onnx_per_channel(c, a, 1, &values));
-    TRY(onnx_repeat(c, 0, channels, &zeros));
-    for (int64_t i = 0; i < channels; i++) {
+    TRY(onnx_per_channel(c, a, 1, &k, &values));
+    TRY(onnx_repeat(c, 0, k.count, &zeros));
+    for (int64_t i = 0; i < k.count; i++) {
         if (values[i] == 0) return onnx_fail(c, "division by 0");
         values[i] = 1 / values[i];
     }
-    return onnx_affine(c, a, values, zeros, false);
+    return onnx_affine(c, a, k, values, zeros, false);
 }
 
 /* ---------------------------------------------------------------------------------------------------- writing */

@@ -10,7 +10,8 @@
  *     }
  *     const op_onnx activation_onnx = {.read = {{"Relu", read_relu}, {NULL, NULL}}, .write = write};
  *
- * Attributes that no rule has asked for are refused by name, as are operators without a rule. Failures are E_MODEL.
+ * Attributes and inputs that no rule has asked for are refused by name, as are operators without a rule. Failures are
+ * E_MODEL.
  */
 #ifndef GRAFT_OPS_ONNX_H
 #define GRAFT_OPS_ONNX_H
@@ -56,7 +57,7 @@ typedef struct onnx_value {
     bool merged;                  /* its only reader has been computed with its producer               */
 } onnx_value;
 
-enum { ONNX_MAX_IN = 64, ONNX_MAX_OUT = 16 }; /* DenseNet-201 joins 49 */
+enum { ONNX_MAX_IN = 64, ONNX_MAX_OUT = 16, ONNX_NEWEST_OPSET = 28 }; /* DenseNet-201 joins 49 */
 
 /* One ONNX node while it is read. */
 typedef struct onnx_call {
@@ -65,6 +66,7 @@ typedef struct onnx_call {
     int64_t opset;
     int32_t in_count, out_count;
     onnx_value *in[ONNX_MAX_IN]; /* NULL: absent                                        */
+    uint64_t in_used;            /* bit i: some rule asked for input i                  */
     onnx_value *out[ONNX_MAX_OUT];
     onnx_attribute *attributes;  /* [attribute_count]                                   */
     int32_t attribute_count;
@@ -89,17 +91,18 @@ status onnx_ints(onnx_call *c, const char *name, const int64_t **values, int64_t
 const onnx_attribute *onnx_find(onnx_call *c, const char *name); /* NULL: absent */
 
 /* Inputs. */
-status onnx_need(const onnx_call *c, int32_t i, onnx_value **v);  /* present */
+status onnx_need(onnx_call *c, int32_t i, onnx_value **v);  /* present */
+bool onnx_has(onnx_call *c, int32_t i);                     /* whether an optional one is there */
 status onnx_axis(const onnx_call *c, int64_t given, int32_t rank, int32_t *axis); /* negative counts from the end */
 /* Input i as constant integers (i64 or i32), at most `most` of them: shapes, axes, pads. *values lives in c->memory. */
-status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count);
+status onnx_const_ints(onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count);
 /* Slice's, from attributes (before opset 10) or constant inputs: [count] each, all of one length. axes and steps NULL: the first ones, 1. */
 typedef struct onnx_slice {
     const int64_t *start, *end, *axes, *step;
     int64_t count;
 } onnx_slice;
 status onnx_slice_read(onnx_call *c, onnx_slice *s);
-status onnx_const_scalar(const onnx_call *c, int32_t i, double *value); /* one element, any shape */
+status onnx_const_scalar(onnx_call *c, int32_t i, double *value); /* one element, any shape */
 /* Axes from attribute `name` (older opsets) or constant input i; count 0 when neither is there. */
 status onnx_axes(onnx_call *c, const char *name, int32_t i, const int64_t **values, int64_t *count);
 
@@ -119,7 +122,7 @@ status onnx_edge(onnx_call *c, onnx_value *v, edge_id *e);
  * differently before. values: [shape_count(s)] in our order. */
 status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind kind, param_layout layout, shape s, const float *values, edge_id *e);
 /* The values of a constant as floats, in ONNX's order; E_MODEL when input i is none. */
-status onnx_floats(const onnx_call *c, int32_t i, const float **values, shape *s);
+status onnx_floats(onnx_call *c, int32_t i, const float **values, shape *s);
 void onnx_number(int32_t i, char text[32]);
 /* Input i is a constant vector of `count` floats: becomes a parameter. */
 status onnx_vector(onnx_call *c, int32_t i, const char *suffix, edge_kind kind, int64_t count, edge_id *e);
@@ -135,12 +138,20 @@ status onnx_put_value(onnx_call *c, const onnx_value *v);              /* output
 status onnx_put_const(onnx_call *c, const onnx_tensor *t);
 /* One computed input, elementwise. */
 status onnx_unary(onnx_call *c, const op *o, const void *attr);
-/* Output 0 = v * scale[channel] + shift[channel], both [onnx_channels(v)]. helper: not the call's last node. */
-status onnx_affine(onnx_call *c, onnx_value *v, const float *scale, const float *shift, bool helper);
-int64_t onnx_channels(const onnx_value *v); /* of axis 1; a vector or scalar has 1 channel */
-/* Constant input i, of one value or of one per channel of v, as [onnx_channels(v)]. */
-status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, float **values);
+/* What is one number per channel: the axis that the channels are, and how many they are. */
+typedef struct onnx_channels {
+    int32_t axis;
+    int64_t count;
+} onnx_channels;
+/* Where every channel gets the same: those that need no transposition. */
+onnx_channels onnx_any_channels(const onnx_value *v);
+/* Constant input i, of one value or of one per entry of any axis of v but the batch (NCHW, NHWC), as [k->count]. */
+status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, onnx_channels *k, float **values);
+/* Output 0 = v * scale[channel] + shift[channel], both [k.count]. helper: not the call's last node. */
+status onnx_affine(onnx_call *c, onnx_value *v, onnx_channels k, const float *scale, const float *shift, bool helper);
 status onnx_repeat(onnx_call *c, float value, int64_t count, float **values);
+/* An edge in another shape (same elements in the edge's order). */
+status onnx_reshape_edge(onnx_call *c, edge_id from, shape to, edge_id *e);
 /* v in another shape (same elements in ONNX's order). */
 status onnx_reshape(onnx_call *c, onnx_value *v, shape s);
 /* The only node that reads output 0, if it is of this type, else NULL: to be computed along. */

@@ -38,7 +38,7 @@ static reshape_attr reshape_to(shape from, shape to)
     return a;
 }
 
-static status add_reshape(onnx_call *c, edge_id from, shape to, edge_id *e)
+status onnx_reshape_edge(onnx_call *c, edge_id from, shape to, edge_id *e)
 {
     shape have = c->g->edges[from].shape;
     reshape_attr a = reshape_to(have, to);
@@ -64,7 +64,7 @@ static status reorder(onnx_call *c, edge_id from, const int32_t *have, const int
     }
     *e = from;
     if (same) return OK;
-    return moves ? onnx_node(c, &op_transpose, "transpose", &t, &from, 1, e) : add_reshape(c, from, to, e);
+    return moves ? onnx_node(c, &op_transpose, "transpose", &t, &from, 1, e) : onnx_reshape_edge(c, from, to, e);
 }
 
 /* Gives the value an edge of its own. */
@@ -87,9 +87,9 @@ static status undo_flat(onnx_call *c, onnx_value *v)
 {
     shape s = c->g->edges[v->edge].shape;
     edge_id image, planes;
-    TRY(add_reshape(c, v->edge, shape_4(s.dim[0], v->chw[1], v->chw[2], v->chw[0]), &image));
+    TRY(onnx_reshape_edge(c, v->edge, shape_4(s.dim[0], v->chw[1], v->chw[2], v->chw[0]), &image));
     TRY(onnx_node(c, &op_transpose, "planes", &(transpose_attr){.perm = {0, 3, 1, 2}}, &image, 1, &planes));
-    TRY(add_reshape(c, planes, s, &v->edge));
+    TRY(onnx_reshape_edge(c, planes, s, &v->edge));
     v->chw[0] = 0;
     return OK;
 }
@@ -208,7 +208,12 @@ status onnx_unary(onnx_call *c, const op *o, const void *attr)
     return onnx_put_same(c, y, v);
 }
 
-int64_t onnx_channels(const onnx_value *v) { return v->shape.rank > 1 ? v->shape.dim[1] : 1; }
+onnx_channels onnx_any_channels(const onnx_value *v)
+{
+    int32_t rank = v->shape.rank, last = rank > 1 ? v->constant ? 1 : v->axis[rank - 1] : 0;
+    if (rank > 1 && last == 0) last = 1; /* the batch */
+    return (onnx_channels){.axis = last, .count = rank > 1 ? v->shape.dim[last] : 1};
+}
 
 status onnx_repeat(onnx_call *c, float value, int64_t count, float **values)
 {
@@ -217,44 +222,46 @@ status onnx_repeat(onnx_call *c, float value, int64_t count, float **values)
     return OK;
 }
 
-/* Numpy's rule aligns shapes at the end: [c, 1, 1] or [1, c, 1, 1] beside an image. */
-status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, float **values)
+/* Numpy's rule aligns shapes at the end: [c, 1, 1] or [1, c, 1, 1] beside an NCHW image, [c] beside an NHWC one. */
+status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, onnx_channels *k, float **values)
 {
     const float *from;
     shape s;
     TRY(onnx_floats(c, i, &from, &s));
-    int64_t count = shape_count(s), channels = onnx_channels(v);
-    int32_t at = s.rank - (v->shape.rank - 1); /* its dimension that meets axis 1 */
-    bool fits = count == channels && v->shape.rank > 1 && at >= 0 && at < s.rank && s.dim[at] == channels && s.rank <= v->shape.rank;
-    if (count != 1 && !fits)
-        return onnx_fail(c,
-            "a constant of %" PRId64 " values (input %d): only one value, or one for each of %" PRId64
-            " channels, is supported", count, i, channels);
-    if (s.rank > v->shape.rank) return onnx_fail(c, "a constant of more dimensions than the other input");
-    TRY(onnx_repeat(c, from[0], channels, values));
-    for (int64_t k = 0; count > 1 && k < channels; k++) (*values)[k] = from[k];
+    int64_t count = shape_count(s);
+    int32_t ahead = v->shape.rank - s.rank;
+    if (ahead < 0) return onnx_fail(c, "a constant of more dimensions than the other input");
+    *k = onnx_any_channels(v);
+    if (count != 1) *k = (onnx_channels){.axis = -1};
+    for (int32_t d = 0; count > 1 && d < s.rank; d++)
+        if (ahead + d > 0 && s.dim[d] == count && v->shape.dim[ahead + d] == count)
+            *k = (onnx_channels){.axis = ahead + d, .count = count};
+    if (k->axis < 0)
+        return onnx_fail(c, "a constant of %" PRId64 " values (input %d), expected one, or one for each entry of a dimension",
+            count, i);
+    TRY(onnx_repeat(c, from[0], k->count, values));
+    for (int64_t j = 0; count > 1 && j < count; j++) (*values)[j] = from[j];
     return OK;
 }
 
 /* A depthwise 1x1 convolution: pruning, folding and INT8 know it. */
-status onnx_affine(onnx_call *c, onnx_value *v, const float *scale, const float *shift, bool helper)
+status onnx_affine(onnx_call *c, onnx_value *v, onnx_channels k, const float *scale, const float *shift, bool helper)
 {
     edge_id in[3], y;
     int32_t axis[SHAPE_MAX_RANK];
-    int64_t channels = onnx_channels(v);
-    if (channels > INT32_MAX || v->shape.rank < 1)
-        return onnx_fail(c, "%" PRId64 " channels of %d dimensions", channels, v->shape.rank);
-    onnx_order_last(v->shape.rank, v->shape.rank > 1 ? 1 : 0, axis);
+    int64_t channels = k.count;
+    if (channels > INT32_MAX || v->shape.rank < 1) return onnx_fail(c, "%" PRId64 " channels of %d dimensions", channels, v->shape.rank);
+    onnx_order_last(v->shape.rank, k.axis, axis);
     TRY(onnx_arrange(c, v, axis, &in[0]));
     shape s = c->g->edges[in[0]].shape;
     int64_t n = s.rank > 1 ? s.dim[0] : 1;
     bool turn = s.rank != 4;
-    if (turn) TRY(add_reshape(c, in[0], shape_4(n, shape_count(s) / channels / n, 1, channels), &in[0]));
+    if (turn) TRY(onnx_reshape_edge(c, in[0], shape_4(n, shape_count(s) / channels / n, 1, channels), &in[0]));
     TRY(onnx_param(c, NULL, "scale", EDGE_PARAM, LAYOUT_OIHW, shape_4(channels, 1, 1, 1), scale, &in[1]));
     TRY(onnx_param(c, NULL, "shift", EDGE_PARAM, LAYOUT_PLAIN, shape_1(channels), shift, &in[2]));
     conv2d_attr a = {.stride = {1, 1}, .dilation = {1, 1}, .groups = (int32_t)channels};
     TRY(onnx_node(c, &op_conv2d, helper || turn ? "affine" : NULL, &a, in, 3, &y));
-    if (turn) TRY(add_reshape(c, y, s, &y));
+    if (turn) TRY(onnx_reshape_edge(c, y, s, &y));
     return onnx_put(c, y, axis);
 }
 
@@ -329,18 +336,23 @@ static status window_ints(onnx_call *c, const char *name, int64_t most, int64_t 
     return OK;
 }
 
-/* SAME: the output is the input divided by the stride, rounded up. */
-static void same_pads(onnx_window *w, const onnx_value *v, bool more_before)
+/* SAME: the output is the input divided by the stride, rounded up. Where windows leave out two or more pixels
+ * TensorFlow begins at the first one and onnxruntime does not. */
+static status same_pads(const onnx_call *c, onnx_window *w, const onnx_value *v, bool more_before)
 {
     for (int32_t i = 0; i < 2; i++) {
         int64_t size = v->shape.dim[2 + i], stride = w->stride[i], span = (int64_t)(w->kernel[i] - 1) * w->dilation[i] + 1;
         int64_t total = ((size + stride - 1) / stride - 1) * stride + span - size;
+        if (total < -1)
+            return onnx_fail(c, "auto_pad with a stride of %d and windows of %d: say pads, programs disagree about it",
+                w->stride[i], (int)span);
         if (total < 0) total = 0;
         if (total > 4 * (int64_t)SIZE_LIMIT) total = 4 * (int64_t)SIZE_LIMIT; /* refused with the attributes */
         int32_t less = (int32_t)(total / 2), more = (int32_t)(total - total / 2);
         w->pad[i] = more_before ? more : less;
         w->pad[2 + i] = more_before ? less : more;
     }
+    return OK;
 }
 
 status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides, onnx_window *w)
@@ -358,9 +370,9 @@ status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides,
     TRY(window_ints(c, "pads", SIZE_LIMIT, 4, w->pad));
     if (w->stride[0] < 1 || w->stride[1] < 1 || w->dilation[0] < 1 || w->dilation[1] < 1) return onnx_fail(c, "a stride or dilation of 0");
     TRY(onnx_text(c, "auto_pad", "NOTSET", &auto_pad));
-    if (strcmp(auto_pad, "SAME_UPPER") == 0) same_pads(w, v, false);
-    else if (strcmp(auto_pad, "SAME_LOWER") == 0) same_pads(w, v, true);
-    else if (strcmp(auto_pad, "VALID") == 0) memset(w->pad, 0, sizeof w->pad);
+    if (strcmp(auto_pad, "SAME_UPPER") == 0) return same_pads(c, w, v, false);
+    if (strcmp(auto_pad, "SAME_LOWER") == 0) return same_pads(c, w, v, true);
+    if (strcmp(auto_pad, "VALID") == 0) memset(w->pad, 0, sizeof w->pad);
     else if (strcmp(auto_pad, "NOTSET") != 0) return onnx_fail(c, "auto_pad = %s", auto_pad);
     return OK;
 }

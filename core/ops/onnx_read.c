@@ -71,9 +71,16 @@ status onnx_ints(onnx_call *c, const char *name, const int64_t **values, int64_t
 
 /* ---------------------------------------------------------------------------------------------------- inputs */
 
-status onnx_need(const onnx_call *c, int32_t i, onnx_value **v)
+bool onnx_has(onnx_call *c, int32_t i)
 {
-    *v = i < c->in_count ? c->in[i] : NULL;
+    if (i >= c->in_count || !c->in[i]) return false;
+    c->in_used |= UINT64_C(1) << i;
+    return true;
+}
+
+status onnx_need(onnx_call *c, int32_t i, onnx_value **v)
+{
+    *v = onnx_has(c, i) ? c->in[i] : NULL;
     return *v ? OK : onnx_fail(c, "input %d is missing", i);
 }
 
@@ -85,7 +92,7 @@ status onnx_axis(const onnx_call *c, int64_t given, int32_t rank, int32_t *axis)
     return OK;
 }
 
-static status need_constant(const onnx_call *c, int32_t i, const onnx_tensor **t)
+static status need_constant(onnx_call *c, int32_t i, const onnx_tensor **t)
 {
     onnx_value *v;
     TRY(onnx_need(c, i, &v));
@@ -93,7 +100,7 @@ static status need_constant(const onnx_call *c, int32_t i, const onnx_tensor **t
     return *t ? OK : onnx_fail(c, "input %d, '%s', is computed: it must be a constant", i, v->name);
 }
 
-status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count)
+status onnx_const_ints(onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count)
 {
     const onnx_tensor *t;
     TRY(need_constant(c, i, &t));
@@ -108,7 +115,7 @@ status onnx_const_ints(const onnx_call *c, int32_t i, int64_t most, const int64_
     return OK;
 }
 
-status onnx_const_scalar(const onnx_call *c, int32_t i, double *value)
+status onnx_const_scalar(onnx_call *c, int32_t i, double *value)
 {
     const onnx_tensor *t;
     TRY(need_constant(c, i, &t));
@@ -121,11 +128,12 @@ status onnx_const_scalar(const onnx_call *c, int32_t i, double *value)
 status onnx_axes(onnx_call *c, const char *name, int32_t i, const int64_t **values, int64_t *count)
 {
     TRY(onnx_ints(c, name, values, count));
-    if (*count == 0 && i < c->in_count && c->in[i]) return onnx_const_ints(c, i, SHAPE_MAX_RANK, values, count);
-    return OK;
+    if (!onnx_has(c, i)) return OK;
+    if (onnx_find(c, name)) return onnx_fail(c, "%s as an attribute and as input %d", name, i);
+    return onnx_const_ints(c, i, SHAPE_MAX_RANK, values, count);
 }
 
-status onnx_floats(const onnx_call *c, int32_t i, const float **values, shape *s)
+status onnx_floats(onnx_call *c, int32_t i, const float **values, shape *s)
 {
     const onnx_tensor *t;
     TRY(need_constant(c, i, &t));

@@ -46,26 +46,58 @@ static status read_global_max(onnx_call *c)
     return add_pool(c, v, &(pool_attr){.kind = POOL_MAX, .global = true});
 }
 
-/* The mean over height and width of an image, as exporters write adaptive pooling. */
-static status read_reduce_mean(onnx_call *c)
+/* Which of a value's axes are reduced: attribute `axes`, input 1 since opset 18. None given: all of them, or none. */
+static status read_reduced(onnx_call *c, const onnx_value *v, bool *reduced, bool *nothing)
+{
+    const int64_t *axes;
+    int64_t count, noop;
+    TRY(onnx_axes(c, "axes", 1, &axes, &count));
+    TRY(onnx_int(c, "noop_with_empty_axes", 0, &noop));
+    *nothing = count == 0 && noop != 0;
+    for (int32_t i = 0; i < v->shape.rank; i++) reduced[i] = count == 0 && !noop;
+    for (int64_t i = 0; i < count; i++) {
+        int32_t axis;
+        TRY(onnx_axis(c, axes[i], v->shape.rank, &axis));
+        if (reduced[axis]) return onnx_fail(c, "axis %d twice", axis);
+        reduced[axis] = true;
+    }
+    return OK;
+}
+
+/* A mean or maximum within an image, as exporters write adaptive pooling: the axes that go are height and width of a
+ * global pool, those that stay are its channels. That holds for images in any order, NHWC too, and for other shapes
+ * once they are made images. */
+static status read_reduce(onnx_call *c)
 {
     onnx_value *v;
-    const int64_t *axes;
-    int64_t count, keep;
-    int32_t seen = 0, axis;
+    bool reduced[SHAPE_MAX_RANK], nothing;
+    int32_t axis[SHAPE_MAX_RANK], at = 1, kept = 0;
+    int64_t keep, pixels = 1, channels = 1;
     edge_id x, y;
     TRY(onnx_need(c, 0, &v));
-    TRY(onnx_ints(c, "axes", &axes, &count));
     TRY(onnx_int(c, "keepdims", 1, &keep));
-    for (int64_t i = 0; i < count; i++) {
-        TRY(onnx_axis(c, axes[i], v->shape.rank, &axis));
-        seen |= 1 << axis;
+    TRY(read_reduced(c, v, reduced, &nothing));
+    if (nothing) return onnx_put_value(c, v);
+    int32_t rank = v->shape.rank;
+    if (rank < 2 || reduced[0])
+        return onnx_fail(c, "over the batch: only a mean or maximum within each image is supported");
+    shape s = shape_1(v->shape.dim[0]), all = s;
+    for (int32_t i = 1; i < rank; i++)
+        if (reduced[i]) axis[at++] = i, pixels *= v->shape.dim[i];
+    int32_t gone = at - 1;
+    for (int32_t i = 1; i < rank; i++) {
+        if (!reduced[i]) axis[at++] = i, channels *= v->shape.dim[i], kept++, s.dim[s.rank++] = v->shape.dim[i];
+        all.dim[all.rank++] = reduced[i] ? 1 : v->shape.dim[i];
     }
-    if (v->shape.rank != 4 || seen != (1 << 2 | 1 << 3)) return onnx_fail(c, "only the mean over height and width of an image is supported");
-    TRY(onnx_image(c, v, &x));
-    TRY(onnx_node(c, &op_pool, keep ? NULL : "pool", &(pool_attr){.kind = POOL_AVERAGE, .global = true}, &x, 1, &y));
-    if (keep) return onnx_put_image(c, y);
-    TRY(onnx_node(c, &op_flatten, NULL, NULL, &y, 1, &x));
+    axis[0] = 0;
+    TRY(onnx_arrange(c, v, axis, &x));
+    bool image = rank == 4 && gone == 2;
+    if (!image) TRY(onnx_reshape_edge(c, x, shape_4(s.dim[0], pixels, 1, channels), &x));
+    pool_attr a = {.kind = strcmp(c->type, "ReduceMax") == 0 ? POOL_MAX : POOL_AVERAGE, .global = true};
+    TRY(onnx_node(c, &op_pool, image && keep ? NULL : "pool", &a, &x, 1, &y));
+    if (image && keep) return onnx_put(c, y, axis);
+    if (!keep && kept == 1) TRY(onnx_node(c, &op_flatten, NULL, NULL, &y, 1, &x));
+    else TRY(onnx_reshape_edge(c, y, keep ? all : s, &x));
     return onnx_put_plain(c, x);
 }
 
@@ -162,4 +194,5 @@ static status write(onnx_sink *s, const node *n)
 }
 
 const op_onnx pool_onnx = {.read = {{"MaxPool", read_pool}, {"AveragePool", read_pool}, {"GlobalAveragePool", read_global_average},
-    {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce_mean}, {NULL, NULL}}, .write = write};
+    {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce}, {"ReduceMax", read_reduce}, {NULL, NULL}},
+        .write = write};

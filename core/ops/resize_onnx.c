@@ -8,10 +8,13 @@
 /* ---------------------------------------------------------------------------------------------------- reading */
 
 enum { LONGEST_SIDE = 1 << 16 };
-static const char *const coordinate_names[] = {"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", NULL};
+static const char *const coordinate_names[] = {"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners",
+    "half_pixel_symmetric", NULL};
 static const char *const nearest_names[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
-enum { HALF_PIXEL, PYTORCH_HALF_PIXEL, ASYMMETRIC, ALIGN_CORNERS };
+static const char *const policy_names[] = {"stretch", "not_larger", "not_smaller", NULL};
+enum { HALF_PIXEL, PYTORCH_HALF_PIXEL, ASYMMETRIC, ALIGN_CORNERS, HALF_PIXEL_SYMMETRIC };
 enum { PREFER_FLOOR, PREFER_CEIL, FLOOR, CEIL };
+enum { STRETCH, NOT_LARGER, NOT_SMALLER };
 
 /* One axis of the file's rule: where output o reads. */
 typedef struct axis_rule {
@@ -29,6 +32,9 @@ static double source_position(const axis_rule *r, int64_t o)
     case PYTORCH_HALF_PIXEL:
         if (r->out == 1) return 0;
         break;
+    case HALF_PIXEL_SYMMETRIC: /* what rounding the length down leaves over is split between both ends */
+        return (double)r->in / 2 * (1 - (double)r->out / ((double)r->in * r->scale)) +
+            ((double)o + 0.5) / r->scale - 0.5;
     }
     return ((double)o + 0.5) / r->scale - 0.5;
 }
@@ -61,36 +67,42 @@ static bool same_as_ours(const axis_rule *r, bool bilinear, bool corners)
     return true;
 }
 
-/* The new size of dimension i, from sizes or scales. */
-static status new_size(const onnx_call *c, const onnx_value *v, int32_t i, const float *scales, const int64_t *sizes, axis_rule *r)
+/* Scales or sizes as the file has them. */
+typedef struct wanted_sizes {
+    const float *scales;  /* one of both */
+    const int64_t *sizes;
+    int64_t count;
+    int32_t axis[SHAPE_MAX_RANK]; /* [count] of which dimension; all of them before opset 18 */
+    int policy;                   /* of sizes, since opset 18                                */
+} wanted_sizes;
+
+/* The scale that all dimensions share where the aspect ratio is kept. */
+static double shared_scale(const onnx_value *v, const wanted_sizes *w)
 {
-    r->in = v->shape.dim[i];
-    double scale = scales ? (double)scales[i] : (double)sizes[i] / (double)r->in;
-    double out = scales ? floor((double)r->in * scale) : (double)sizes[i];
-    if (!(scale > 0) || !(out >= 1 && out <= LONGEST_SIDE)) return onnx_fail(c, "dimension %d becomes %g", i, out);
-    r->out = (int64_t)out;
-    r->scale = scale;
-    return OK;
+    double shared = 0;
+    for (int64_t k = 0; k < w->count; k++) {
+        double scale = (double)w->sizes[k] / (double)v->shape.dim[w->axis[k]];
+        if (k == 0 || (w->policy == NOT_LARGER ? scale < shared : scale > shared)) shared = scale;
+    }
+    return shared;
 }
 
-/* Scales or sizes of all four dimensions; which input they are depends on the opset. */
-static status read_sizes(onnx_call *c, const float **scales, const int64_t **sizes)
+/* The new size of every dimension: as it is where nothing is said. */
+static status new_sizes(const onnx_call *c, const onnx_value *v, const wanted_sizes *w, axis_rule *rule)
 {
-    bool upsample = strcmp(c->type, "Upsample") == 0;
-    int32_t at = c->opset >= 11 && !upsample ? 2 : 1;
-    const onnx_attribute *a = onnx_find(c, "scales");
-    int64_t count = 4;
-    shape s;
-    *scales = NULL, *sizes = NULL;
-    if (a && a->kind == ONNX_FLOATS) {
-        *scales = a->floats, count = a->count;
-    } else if (at < c->in_count && c->in[at] && shape_count(c->in[at]->shape) > 0) {
-        TRY(onnx_floats(c, at, scales, &s));
-        count = shape_count(s);
-    } else {
-        TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, sizes, &count));
+    bool stretch = w->policy == STRETCH;
+    double shared = stretch ? 0 : shared_scale(v, w);
+    for (int32_t i = 0; i < v->shape.rank; i++) rule[i].in = rule[i].out = v->shape.dim[i], rule[i].scale = 1;
+    for (int64_t k = 0; k < w->count; k++) {
+        axis_rule *r = &rule[w->axis[k]];
+        double in = (double)r->in, scale = stretch && w->sizes ? (double)w->sizes[k] / in : shared;
+        if (w->scales) scale = (double)w->scales[k];
+        double out = w->scales ? floor(in * scale) : stretch ? (double)w->sizes[k] : floor(in * scale + 0.5);
+        if (!(scale > 0) || !(out >= 1 && out <= LONGEST_SIDE))
+            return onnx_fail(c, "dimension %d becomes %g", w->axis[k], out);
+        r->out = (int64_t)out, r->scale = scale;
     }
-    return count == 4 ? OK : onnx_fail(c, "%" PRId64 " scales or sizes, expected 4: only images are supported", count);
+    return OK;
 }
 
 static status read_name(onnx_call *c, const char *attribute, const char *const *names, int absent, int *value)
@@ -100,6 +112,44 @@ static status read_name(onnx_call *c, const char *attribute, const char *const *
     for (*value = 0; names[*value]; ++*value)
         if (strcmp(names[*value], text) == 0) return OK;
     return onnx_fail(c, "%s = %s", attribute, text);
+}
+
+static status read_axes(onnx_call *c, const onnx_value *v, wanted_sizes *w)
+{
+    const int64_t *axes;
+    int64_t count;
+    bool seen[SHAPE_MAX_RANK] = {false};
+    TRY(onnx_ints(c, "axes", &axes, &count));
+    int64_t expected = count ? count : v->shape.rank;
+    if (w->count != expected)
+        return onnx_fail(c, "%" PRId64 " scales or sizes, expected %" PRId64, w->count, expected);
+    for (int64_t k = 0; k < w->count; k++) {
+        TRY(onnx_axis(c, count ? axes[k] : k, v->shape.rank, &w->axis[k]));
+        if (seen[w->axis[k]]) return onnx_fail(c, "axis %d twice", w->axis[k]);
+        seen[w->axis[k]] = true;
+    }
+    return OK;
+}
+
+/* Which input scales and sizes are depends on the opset. */
+static status read_sizes(onnx_call *c, const onnx_value *v, wanted_sizes *w)
+{
+    bool upsample = strcmp(c->type, "Upsample") == 0;
+    int32_t at = c->opset >= 11 && !upsample ? 2 : 1;
+    const onnx_attribute *a = onnx_find(c, "scales");
+    shape s;
+    if (at == 2) (void)onnx_has(c, 1); /* roi, of a mode that is refused */
+    TRY(read_name(c, "keep_aspect_ratio_policy", policy_names, STRETCH, &w->policy));
+    if (a && a->kind == ONNX_FLOATS) {
+        w->scales = a->floats, w->count = a->count;
+    } else if (onnx_has(c, at) && shape_count(c->in[at]->shape) > 0) {
+        TRY(onnx_floats(c, at, &w->scales, &s));
+        w->count = shape_count(s);
+    } else {
+        TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &w->sizes, &w->count));
+    }
+    if (w->scales) w->policy = STRETCH; /* it is about sizes */
+    return read_axes(c, v, w);
 }
 
 static status read_rule(onnx_call *c, axis_rule *r, bool *bilinear)
@@ -121,18 +171,21 @@ static status read_resize(onnx_call *c)
 {
     onnx_value *v;
     axis_rule rule[4] = {{.in = 0}};
-    const float *scales;
-    const int64_t *sizes;
+    wanted_sizes wanted = {.count = 0};
+    int64_t antialias;
     bool bilinear;
     edge_id x, y;
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_image(c, v, &x));
     TRY(read_rule(c, &rule[0], &bilinear));
-    TRY(read_sizes(c, &scales, &sizes));
+    TRY(onnx_int(c, "antialias", 0, &antialias));
+    TRY(read_sizes(c, v, &wanted));
+    TRY(new_sizes(c, v, &wanted, rule));
     bool corners = bilinear && rule[0].coordinates == ALIGN_CORNERS;
     for (int32_t i = 0; i < 4; i++) {
         rule[i].coordinates = rule[0].coordinates, rule[i].nearest = rule[0].nearest;
-        TRY(new_size(c, v, i, scales, sizes, &rule[i]));
+        if (antialias && bilinear && rule[i].scale < 1)
+            return onnx_fail(c, "antialias = 1 where dimension %d shrinks", i);
         if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
         if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
             return onnx_fail(c, "%s with %s%s%s from %" PRId64 " to %" PRId64 " reads other pixels than ours",

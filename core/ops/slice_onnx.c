@@ -48,8 +48,8 @@ status onnx_slice_read(onnx_call *c, onnx_slice *s)
     } else {
         TRY(onnx_const_ints(c, 1, SHAPE_MAX_RANK, &s->start, &s->count));
         TRY(onnx_const_ints(c, 2, SHAPE_MAX_RANK, &s->end, &ends));
-        if (c->in_count > 3 && c->in[3]) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &s->axes, &axes));
-        if (c->in_count > 4 && c->in[4]) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &s->step, &steps));
+        if (onnx_has(c, 3)) TRY(onnx_const_ints(c, 3, SHAPE_MAX_RANK, &s->axes, &axes));
+        if (onnx_has(c, 4)) TRY(onnx_const_ints(c, 4, SHAPE_MAX_RANK, &s->step, &steps));
     }
     if (ends != s->count || (axes && axes != s->count) || (steps && steps != s->count))
         return onnx_fail(c, "starts, ends, axes and steps differ in length");
@@ -63,15 +63,31 @@ static status read_slice(onnx_call *c)
     onnx_value *v;
     onnx_slice s;
     range r[SHAPE_MAX_RANK];
+    bool seen[SHAPE_MAX_RANK] = {false};
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_slice_read(c, &s));
     for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) r[i] = (range){.size = -1};
     for (int64_t i = 0; i < s.count; i++) {
         int32_t axis;
         TRY(onnx_axis(c, s.axes ? s.axes[i] : i, v->shape.rank, &axis));
+        if (seen[axis]) return onnx_fail(c, "axis %d twice", axis);
+        seen[axis] = true;
         TRY(cut_axis(c, v, axis, s.start[i], s.end[i], s.step ? s.step[i] : 1, &r[axis]));
     }
     return add_slice(c, v, r, NULL);
+}
+
+/* Sizes of equal parts: since opset 18 the last may be smaller. */
+static status even_parts(onnx_call *c, int64_t total, int64_t *size)
+{
+    int64_t outputs;
+    TRY(onnx_int(c, "num_outputs", c->out_count, &outputs));
+    if (outputs != c->out_count)
+        return onnx_fail(c, "num_outputs = %" PRId64 " for %d outputs", outputs, c->out_count);
+    *size = (total + outputs - 1) / outputs;
+    if (c->opset < 18 && total % outputs != 0)
+        return onnx_fail(c, "%" PRId64 " entries cannot be split into %d equal parts", total, c->out_count);
+    return OK;
 }
 
 /* A slice per output. */
@@ -79,7 +95,7 @@ static status read_split(onnx_call *c)
 {
     onnx_value *v, *first = c->out_count > 0 ? c->out[0] : NULL;
     const int64_t *sizes;
-    int64_t given, count, at = 0;
+    int64_t given, count, at = 0, even = 0;
     int32_t axis;
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_int(c, "axis", 0, &given));
@@ -87,12 +103,12 @@ static status read_split(onnx_call *c)
     TRY(onnx_axes(c, "split", 1, &sizes, &count));
     int64_t total = v->shape.dim[axis];
     if (c->out_count < 1) return onnx_fail(c, "it has no output");
-    if (count ? count != c->out_count : total % c->out_count != 0)
-        return onnx_fail(c, "%" PRId64 " sizes for %d outputs", count, c->out_count);
+    if (count == 0) TRY(even_parts(c, total, &even));
+    else if (count != c->out_count) return onnx_fail(c, "%" PRId64 " sizes for %d outputs", count, c->out_count);
     for (int32_t i = 0; i < c->out_count; i++) {
         range r[SHAPE_MAX_RANK];
         for (int32_t k = 0; k < SHAPE_MAX_RANK; k++) r[k] = (range){.size = -1};
-        int64_t size = count ? sizes[i] : total / c->out_count;
+        int64_t size = count ? sizes[i] : even < total - at ? even : total - at;
         if (size < 1 || size > total - at)
             return onnx_fail(c, "part %d has %" PRId64 " of the %" PRId64 " that are left", i, size, total - at);
         r[axis] = (range){at, size, 1};
@@ -104,6 +120,45 @@ static status read_split(onnx_call *c)
     }
     c->out[0] = first;
     return OK;
+}
+
+/* One entry of an axis, as indexing writes it: the axis is gone. Several indices are as many slices, joined. */
+static status read_gather(onnx_call *c)
+{
+    onnx_value *v, *which, one = {.name = "entry", .edge = EDGE_NONE}, *result = c->out_count > 0 ? c->out[0] : NULL;
+    const int64_t *index;
+    int64_t given, count;
+    int32_t axis, order[SHAPE_MAX_RANK];
+    edge_id parts[NODE_MAX_IN], y;
+    TRY(onnx_need(c, 0, &v));
+    TRY(onnx_need(c, 1, &which));
+    TRY(onnx_const_ints(c, 1, NODE_MAX_IN, &index, &count));
+    TRY(onnx_int(c, "axis", 0, &given));
+    TRY(onnx_axis(c, given, v->shape.rank, &axis));
+    if (axis == 0) return onnx_fail(c, "from the batch");
+    if (which->constant->shape.rank > 1 || count < 1)
+        return onnx_fail(c, "indices of %d dimensions, or none", which->constant->shape.rank);
+    onnx_order_last(v->shape.rank, axis, order);
+    for (int64_t i = 0; i < count; i++) {
+        range r[SHAPE_MAX_RANK];
+        int64_t size = v->shape.dim[axis], at = index[i] < 0 ? index[i] + size : index[i];
+        if (at < 0 || at >= size) return onnx_fail(c, "index %" PRId64 " of %" PRId64, index[i], size);
+        for (int32_t k = 0; k < SHAPE_MAX_RANK; k++) r[k] = (range){.size = -1};
+        r[axis] = (range){at, 1, 1};
+        c->out[0] = &one;
+        TRY(add_slice(c, v, r, "entry"));
+        TRY(onnx_arrange(c, &one, order, &parts[i]));
+    }
+    c->out[0] = result;
+    if (which->constant->shape.rank == 0) {
+        shape s = one.shape;
+        for (int32_t i = axis; i + 1 < s.rank; i++) s.dim[i] = s.dim[i + 1];
+        s.rank--;
+        return onnx_reshape(c, &one, s);
+    }
+    y = parts[0];
+    if (count > 1) TRY(onnx_node(c, &op_concat, NULL, &(concat_attr){0}, parts, (int32_t)count, &y));
+    return onnx_put(c, y, order);
 }
 
 /* ---------------------------------------------------------------------------------------------------- writing */
@@ -136,4 +191,5 @@ static status write(onnx_sink *s, const node *n)
     return OK;
 }
 
-const op_onnx slice_onnx = {.read = {{"Slice", read_slice}, {"Split", read_split}, {NULL, NULL}}, .write = write};
+const op_onnx slice_onnx = {.read = {{"Slice", read_slice}, {"Split", read_split}, {"Gather", read_gather},
+    {NULL, NULL}}, .write = write};

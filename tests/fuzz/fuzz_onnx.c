@@ -1,4 +1,5 @@
-/* The ONNX reader: as any graph, and as a model. What is accepted must be sound and survive another batch. */
+/* The ONNX reader: as any graph, and as a model. What is accepted must be sound and survive another batch. With
+ * FUZZ_SEEDS set, values of other files may lie in that folder. */
 #include <stdlib.h>
 
 #include "core/onnx/onnx.h"
@@ -16,7 +17,8 @@ static void use(graph *g)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const onnx_options options = {.preprocess = {.width = 16, .height = 16, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 1}};
+    onnx_options options = {.folder = getenv("FUZZ_SEEDS"),
+        .preprocess = {.width = 16, .height = 16, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 1}};
     graph g;
     model m;
     onnx_report report;

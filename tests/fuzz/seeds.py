@@ -103,6 +103,33 @@ put("fuzz_darknet", 0, cfg)
 put("fuzz_darknet", 1, cfg + b"\0" + struct.pack("<5i", 0, 2, 5, 0, 0) + bytes(4 * (8 + 54 + 2 + 8)))
 
 
+def todays_model(onnx, value):
+    """Opset 20: axes and sizes as inputs, and a weight in the first seed's bytes beside it."""
+    helper = onnx.helper
+    node = helper.make_node
+    ints = {"i0": [], "hw": [2, 3], "nhwc": [1, 2], "pads": [1, 0, 0, 1], "sizes": [24, 24], "flat": [-1, 6]}
+    constants = [helper.make_tensor(k, onnx.TensorProto.INT64, [len(v)] if v else [], v or [1])
+                 for k, v in ints.items()]
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[6, 3, 1, 1],
+                              data_location=onnx.TensorProto.EXTERNAL)
+    for key, text in (("location", "seed0"), ("offset", "64"), ("length", "72")):
+        weight.external_data.add(key=key, value=text)
+    zero = helper.make_tensor("zero", onnx.TensorProto.DOUBLE, [], [0.5])
+    nodes = [node("Gather", ["image", "i0"], ["g"], axis=1), node("Unsqueeze", ["g", "i0"], ["u"]),
+             node("Concat", ["image", "u"], ["c"], axis=1), node("Split", ["c"], ["s", "t"], axis=1, num_outputs=2),
+             node("Concat", ["s", "u"], ["d"], axis=1), node("Shape", ["w"], ["l"], start=0, end=1),
+             node("CastLike", ["zero", "d"], ["k"]), node("Expand", ["k", "l"], ["b"]),
+             node("Conv", ["d", "w", "b"], ["e"]), node("Pad", ["e", "pads", "", "hw"], ["p"]),
+             node("Resize", ["p", "", "", "sizes"], ["r"], axes=[2, 3], mode="linear",
+                  keep_aspect_ratio_policy="not_larger"), node("ReduceMean", ["r", "hw"], ["m"]),
+             node("Swish", ["m"], ["x"], alpha=1.0), node("Mul", ["r", "x"], ["v"]),
+             node("Transpose", ["v"], ["n"], perm=[0, 2, 3, 1]), node("ReduceMax", ["n", "nhwc"], ["o"], keepdims=0),
+             node("Reshape", ["o", "flat"], ["y"], allowzero=1)]
+    ports = [value("image", [1, 3, 16, 16])], [value("y", [1, 6])]
+    graph = helper.make_graph(nodes, "today", *ports, [weight, zero] + constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)]).SerializeToString()
+
+
 def onnx_seeds():
     """A network of its own, and ONNX's test cases with what they feed as weights made constant (Debian's python3-onnx, libonnx-testdata)."""
     try:
@@ -135,6 +162,7 @@ def onnx_seeds():
     value = lambda name, shape: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "seed", [value("image", ["n", 3, 16, 16])], [value("y", ["n", 10])], initialisers)
     put("fuzz_onnx", 0, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    put("fuzz_onnx", 9999, todays_model(onnx, value))
     cases = "/usr/share/libonnx-testdata/data/node"
     wanted = ("conv_", "basic_conv", "gemm", "averagepool", "maxpool_2d", "batchnorm", "resize", "slice", "concat", "split_", "reshape", "squeeze", "unsqueeze",
               "flatten", "clip", "softmax", "constant_pad", "matmul_2d", "upsample", "hardswish", "quantizelinear", "dequantizelinear", "reduce_mean")
