@@ -8,7 +8,8 @@
  *     graft_run_images(engine, probability, &image, 1);       // probability[info.class_count]
  *     graft_close(engine);
  *
- * An engine file is data, never code, and is checked completely before it is used. Nothing here keeps global state, exits, prints
+ * An engine file is data, never code, and is checked completely before it is used. It is read once, by graft_open: what happens to the
+ * file afterwards changes nothing. Nothing here keeps global state, exits, prints
  * or changes the locale. Handles are independent of each other; calls on one handle from several threads take turns. Every function
  * that can fail returns 0 or a code above 0 (GRAFT_E_*) and leaves a text for graft_error.
  */

@@ -190,22 +190,44 @@ out:
     return result;
 }
 
-status file_map_open(file_map *m, const char *path)
+/* Pages of our own, filled once and then locked against writing. */
+static status read_pages(file_map *m, const char *path, int fd, size_t bytes)
+{
+    size_t got;
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return FAIL(E_MEMORY, "%s: out of memory: could not allocate %zu bytes for it", path, bytes);
+    status result = read_up_to(path, fd, memory, bytes, &got);
+    if (result == OK && got < bytes)
+        result = FAIL(E_IO, "%s: ends after %zu of its %zu bytes: something is changing it; try again", path, got, bytes);
+    if (result != OK) {
+        munmap(memory, bytes);
+        return result;
+    }
+    mprotect(memory, bytes, PROT_READ);
+    m->data = memory;
+    m->bytes = bytes;
+    return OK;
+}
+
+status file_map_front(file_map *m, const char *path, size_t limit)
 {
     int fd;
     struct stat info;
     status result = OK;
     *m = (file_map){0};
     TRY(open_input(path, &fd, &info));
-    if (!S_ISREG(info.st_mode)) TRY_OUT(FAIL(E_IO, "%s: cannot map: not a regular file", path));
-    if (info.st_size > 0) {
-        void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (memory == MAP_FAILED) TRY_OUT(FAIL(E_IO, "%s: cannot map: %s", path, strerror(errno)));
-        *m = (file_map){.data = memory, .bytes = (size_t)info.st_size};
-    }
+    if (!S_ISREG(info.st_mode)) TRY_OUT(FAIL(E_IO, "%s: not a regular file", path));
+    size_t bytes = (size_t)info.st_size < limit ? (size_t)info.st_size : limit;
+    if (bytes > 0) TRY_OUT(read_pages(m, path, fd, bytes));
+    m->file_bytes = (size_t)info.st_size;
 out:
     close(fd);
     return result;
+}
+
+status file_map_open(file_map *m, const char *path)
+{
+    return file_map_front(m, path, SIZE_MAX);
 }
 
 void file_map_close(file_map *m)

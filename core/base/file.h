@@ -40,12 +40,17 @@ status file_write_all(const char *path, const void *data, size_t bytes);
 /* Whole file into memory of `a`, with a 0 byte behind it. Larger than max_bytes is an error (E_DATA). */
 status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes);
 
-/* Read-only mapping. An empty file maps to data = NULL, bytes = 0. */
+/* A regular file's bytes, read-only, in memory of this process: a copy, not a view of the file. What was checked is therefore what is used
+ * however the file changes afterwards, and a file that is cut off cannot stop the process with SIGBUS. data is aligned to a page; an empty
+ * file gives data = NULL, bytes = 0. E_IO if the file is shortened while it is read, E_MEMORY if there is no room for it. */
 typedef struct file_map {
     const uint8_t *data;
     size_t bytes;
+    size_t file_bytes; /* of the whole file: the same, unless only its front was read */
 } file_map;
 status file_map_open(file_map *m, const char *path);
+/* Its first bytes alone, at most `limit`: to tell what a file is before memory is spent on it. */
+status file_map_front(file_map *m, const char *path, size_t limit);
 void file_map_close(file_map *m);
 
 bool file_exists(const char *path);

@@ -125,21 +125,30 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
     return OK;
 }
 
+/* The length of the JSON text and its brace, which begin the file: all that tells this format from others. */
+static status read_length(const uint8_t *bytes, size_t front_bytes, size_t count, const char *what, uint64_t *length)
+{
+    if (front_bytes < SAFETENSORS_LENGTH_BYTES)
+        return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
+    *length = 0;
+    for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) *length |= (uint64_t)bytes[i] << (8 * i);
+    if (*length > SAFETENSORS_MAX_HEADER)
+        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
+            (unsigned long long)*length, SAFETENSORS_MAX_HEADER);
+    if (*length > count - SAFETENSORS_LENGTH_BYTES)
+        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+            (unsigned long long)*length, count);
+    if (*length < 2 || front_bytes <= SAFETENSORS_LENGTH_BYTES || bytes[SAFETENSORS_LENGTH_BYTES] != '{')
+        return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
+    return OK;
+}
+
 status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, const char *what)
 {
     *st = (safetensors){0};
-    if (count < SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: %zu bytes are too few for a safetensors file", what, count);
-    uint64_t length = 0;
-    for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++) length |= (uint64_t)bytes[i] << (8 * i);
-    if (length > SAFETENSORS_MAX_HEADER)
-        return FAIL(E_MODEL, "%s: a header of %llu bytes: no safetensors file, or damaged (limit %d)", what,
-            (unsigned long long)length, SAFETENSORS_MAX_HEADER);
-    if (length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: the header's %llu bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
-            (unsigned long long)length, count);
+    uint64_t length;
+    TRY(read_length(bytes, count, count, what, &length));
     const uint8_t *text = bytes + SAFETENSORS_LENGTH_BYTES, *data = text + length;
-    if (length < 2 || text[0] != '{') return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);
     status result = OK;
     json *root;
     st->what = arena_strdup(&st->memory, what);
@@ -158,8 +167,14 @@ status safetensors_open(safetensors *st, const char *path)
 {
     *st = (safetensors){0};
     file_map map;
+    uint64_t length;
+    /* What is another kind of file is refused before memory is spent on the whole of it. */
+    TRY(file_map_front(&map, path, SAFETENSORS_LENGTH_BYTES + 1));
+    status result = read_length(map.data, map.bytes, map.file_bytes, path, &length);
+    file_map_close(&map);
+    TRY(result);
     TRY(file_map_open(&map, path));
-    status result = safetensors_parse(st, map.data, map.bytes, path);
+    result = safetensors_parse(st, map.data, map.bytes, path);
     if (result == OK) st->map = map;
     else file_map_close(&map);
     return result;
