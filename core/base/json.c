@@ -6,10 +6,11 @@
 #include <string.h>
 #include <yajl/yajl_parse.h>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 
 /* A safetensors header may have 100 MB; a million values are far beyond any model's. */
-enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 20, MAX_DEPTH = 64 };
+enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 20, MAX_DEPTH = 64, YAJL_ROOM = 1 << 20 };
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
@@ -207,6 +208,7 @@ status json_parse(arena *a, const char *text, size_t bytes, const char *what, js
     *root = NULL;
     if (bytes > MAX_BYTES)
         return FAIL(E_MODEL, "%s: JSON of %zu bytes is longer than the limit of %d", what, bytes, MAX_BYTES);
+    TRY(limits_check_memory(bytes + YAJL_ROOM, "reading JSON")); /* yajl does not look whether it got memory */
     parser *p = calloc(1, sizeof *p);
     yajl_handle handle = p ? yajl_alloc(&callbacks, NULL, p) : NULL;
     status result = OK;

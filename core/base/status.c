@@ -10,6 +10,7 @@ enum { MESSAGE_BYTES = 16384, ORIGIN_BYTES = 128 };
 /* One message per thread, like errno: the only state that outlives a call. */
 static _Thread_local char thread_message[MESSAGE_BYTES];
 static _Thread_local char thread_origin[ORIGIN_BYTES];
+static _Thread_local status thread_code;
 
 status status_fail(status code, const char *file, int line, const char *fmt, ...)
 {
@@ -23,7 +24,13 @@ status status_fail(status code, const char *file, int line, const char *fmt, ...
     if (length >= MESSAGE_BYTES) memcpy(text + MESSAGE_BYTES - 4, "...", 4);
     memcpy(thread_message, text, strlen(text) + 1);
     snprintf(thread_origin, sizeof thread_origin, "%s:%d", file, line);
+    thread_code = code;
     return code;
+}
+
+status status_code(void)
+{
+    return thread_code;
 }
 
 const char *status_message(void)
