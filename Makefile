@@ -8,7 +8,7 @@
 #   make dist            dist/*.tar.gz: runs on any x86-64 Linux, with or without a GPU
 #   make spills          registers and spills of every CUDA kernel, for every target
 #   make bench | peers   speed; the virtual environment with the peers
-#   make deps            Debian packages
+#   make deps            Debian packages for all of this; deps-demo, deps-build: for less
 #   make install PREFIX=/usr/local
 #
 #   CUDA=0|1  ONEDNN=0|1  MPI=0|1     backends (default: what is installed)
@@ -18,6 +18,16 @@
 #   CUDA_ARCHS="75 86"                GPU targets (default: the GPUs here, else 80 with its PTX);  CUDA_PTX=80  PTX for later GPUs
 #   CUDA_ARCHS=all                    75 80 86 87 89 90a and PTX for 90: make dist, make spills;  CUDA_HOME=/usr/local/cuda
 #   OPT=-O0                           for debugging
+#   -jN                               jobs at once (default: one per processor)
+
+# Where nobody says how many: not in this command line, which wins over what is set here, not in MAKEFLAGS, not by a make above this one.
+# What measures speed runs alone.
+ifeq ($(MAKELEVEL),0)
+JOBS_ASKED := $(filter -j% --jobs%,$(MAKEFLAGS)) $(shell tr '\0' '\n' 2>/dev/null </proc/$$PPID/environ | grep -E '^(GNU)?MAKEFLAGS=.*(-j|--jobs)')
+ifeq ($(strip $(JOBS_ASKED) $(filter bench%,$(MAKECMDGOALS))),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+endif
 
 CC ?= gcc
 PREFIX ?= /usr/local
@@ -167,16 +177,17 @@ CUDA_OBJ := $(CUDA_SRC:%.cu=$(if $(filter 1,$(SIMT)),$(OBJ),$(CUDA_OBJECTS))/%.o
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean cuda-objects deps demo demo-built dist dist-built check spills spills-built test test-long bench peers install FORCE print-%
+.PHONY: all clean cuda-objects deps deps-build deps-demo demo demo-built dist dist-built check spills spills-built test test-long bench peers \
+    install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
 # ONNX's schema is Debian's (libonnx-dev); protoc-c turns it into C here, nothing generated is kept in the repository.
 $(GEN)/onnx.pb-c.c $(GEN)/onnx.pb-c.h &: $(ONNX_PROTO)
 	@mkdir -p $(GEN)
-	@command -v protoc-c >/dev/null || { echo "protoc-c is missing: make deps (protobuf-c-compiler, libprotobuf-c-dev, libonnx-dev)" >&2; exit 1; }
+	@command -v protoc-c >/dev/null || { echo "protoc-c is missing: make deps-build (protobuf-c-compiler, libprotobuf-c-dev, libonnx-dev)" >&2; exit 1; }
 	protoc-c --c_out=$(GEN) -I$(dir $(ONNX_PROTO)) $(ONNX_PROTO)
 $(ONNX_PROTO):
-	@echo "$@ is missing: make deps (libonnx-dev, protobuf-c-compiler, libprotobuf-c-dev)" >&2; exit 1
+	@echo "$@ is missing: make deps-build (libonnx-dev, protobuf-c-compiler, libprotobuf-c-dev)" >&2; exit 1
 $(OBJ)/core/onnx/file_%.o: CPPFLAGS += -I$(GEN)
 $(patsubst %.c,$(OBJ)/%.o,$(wildcard core/onnx/file_*.c)): $(GEN)/onnx.pb-c.h
 $(OBJ)/onnx.pb-c.o: $(GEN)/onnx.pb-c.c
@@ -293,9 +304,11 @@ dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train
 	@OUT=$(OUT) DIST=$(DIST) bench/bundle.sh
 
 deps:
-	@tests/deps.sh
+	@tests/deps.sh test
+deps-build deps-demo: deps-%:
+	@tests/deps.sh $*
 # With the GPU if there is one; without, nobody waits for nvcc.
-demo: deps
+demo: deps-demo
 	@$(MAKE) --no-print-directory CUDA=$(if $(gpus),$(CUDA),0) demo-built
 demo-built: all
 	@OUT=$(OUT) configs/demo.sh

@@ -54,6 +54,9 @@ void calibration_free(calibration *c); /* accepts a zeroed one */
  *   mse         least mean square error of the bins' centres */
 float range_clip(const tensor_range *r, spec_calibrator method, double percentile);
 
+/* What part of its range the tensor keeps that is clipped hardest by these scales: 1 where none is clipped, and then *e is EDGE_NONE. */
+double calibration_least_kept(const calibration *c, const float *scale, edge_id *e);
+
 /* scale[edge] = clip / 127, and 0 where no range was wanted. A tensor that is always zero gets 1. */
 void calibration_scales(const calibration *c, spec_calibrator method, double percentile, float *scale);
 

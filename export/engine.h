@@ -20,7 +20,7 @@
  *     META     JSON object: precision, task (absent: classification), output, source, classes, preprocess, calibration, layers
  *     GRAPH    JSON as graph_write_json writes it (model.h)
  *     WEIGHTS  the values of every PARAM, STATE and CONST edge, in the order of GRAPH's edges, each at a multiple of 64 with zero padding
- *              behind: the layout in memory, so that a mapping of the file is used as it is
+ *              behind: the layout in memory, so that the file's bytes are used where they were read
  *
  * Every byte is covered by a checksum or must be zero: every truncation and every flipped byte is found on loading. Sizes are compared
  * with the file's length before anything is allocated.
@@ -69,7 +69,7 @@ typedef struct engine {
     engine_layer *layers;             /* [layer_count] */
     int64_t layer_count;
     hash128 file_hash;                /* of the file it was read from or written to                        */
-    file_map map;                     /* where the graph's values lie after engine_load                    */
+    file_map map;                     /* the file's copy in memory, where the graph's values lie           */
 } engine;
 
 status engine_save(engine *e, const char *path); /* atomic; sets file_hash */

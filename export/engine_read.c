@@ -119,15 +119,21 @@ out:
     return result;
 }
 
+/* bytes: at least the front, or the whole file where that is shorter. */
+static status read_front(engine_front *front, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
+{
+    if (count < sizeof front->header.magic || memcmp(bytes, ENGINE_MAGIC, sizeof front->header.magic) != 0)
+        return FAIL(E_MODEL, "%s: not a Graft engine", what);
+    if (count < sizeof *front) return FAIL(E_MODEL, "%s: %zu bytes: the file is cut off", what, count);
+    memcpy(front, bytes, sizeof *front);
+    return check_header(front, count, what, check_checksums);
+}
+
 status engine_parse(engine *e, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
 {
     engine_front front;
     *e = (engine){0};
-    if (count < sizeof front.header.magic || memcmp(bytes, ENGINE_MAGIC, sizeof front.header.magic) != 0)
-        return FAIL(E_MODEL, "%s: not a Graft engine", what);
-    if (count < sizeof front) return FAIL(E_MODEL, "%s: %zu bytes: the file is cut off", what, count);
-    memcpy(&front, bytes, sizeof front);
-    TRY(check_header(&front, count, what, check_checksums));
+    TRY(read_front(&front, bytes, count, what, check_checksums));
     TRY(check_sections(&front, bytes, count, what, check_checksums));
     status result = parse_sections(e, bytes, &front, what);
     if (result != OK) engine_free(e);
@@ -137,9 +143,15 @@ status engine_parse(engine *e, const uint8_t *bytes, size_t count, const char *w
 status engine_load(engine *e, const char *path)
 {
     file_map map = {0};
+    engine_front front;
     *e = (engine){0};
+    /* What is no engine, or not whole, is refused before memory is spent on it. */
+    TRY(file_map_front(&map, path, sizeof front));
+    status result = read_front(&front, map.data, map.file_bytes, path, true);
+    file_map_close(&map);
+    TRY(result);
     TRY(file_map_open(&map, path));
-    status result = engine_parse(e, map.data, map.bytes, path, true);
+    result = engine_parse(e, map.data, map.bytes, path, true);
     if (result != OK) {
         file_map_close(&map);
         return result;

@@ -1,6 +1,7 @@
 #include "export/export.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -66,6 +67,18 @@ static void find_scales(const graph *g, const calibration *c, spec_calibrator me
     if (o->power_of_two) quantise_round_scales(g, scale);
 }
 
+/* The score of a method, and the reason where it is low: a tensor of which it keeps less than half the range. */
+static void log_method(const export_options *o, const graph *g, const calibration *c, const float *scale, spec_calibrator m, double points,
+                       double db)
+{
+    edge_id e;
+    char reason[256] = "";
+    double kept = calibration_least_kept(c, scale, &e);
+    if (e != EDGE_NONE && kept < 0.5)
+        snprintf(reason, sizeof reason, "  (keeps %.0f %% of the range of %s: see docs/QAT.md)", 100 * kept, g->edges[e].name);
+    log_info(o->log, "calibrator %-10s  score %.2f  result %.1f dB%s", calibrator_name(m), points, db, reason);
+}
+
 /* scale: of the best method. */
 static status choose_method(const graph *g, const calibration *c, const export_options *o, float *scale, spec_calibrator *method)
 {
@@ -74,10 +87,11 @@ static status choose_method(const graph *g, const calibration *c, const export_o
         double points, db;
         find_scales(g, c, m, o, scale);
         TRY(try_scales(g, scale, o, &points, &db));
-        log_info(o->log, "calibrator %-10s  score %.2f  result %.1f dB", calibrator_name(m), points, db);
+        log_method(o, g, c, scale, m, points, db);
         if (points < best_points || (points == best_points && db <= best_db)) continue;
         best_points = points, best_db = db, *method = m;
     }
+    log_info(o->log, "calibrator %s is taken: the best of these", calibrator_name(*method));
     return OK;
 }
 

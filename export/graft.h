@@ -8,7 +8,9 @@
  *     graft_run_images(engine, probability, &image, 1);       // probability[info.class_count]
  *     graft_close(engine);
  *
- * An engine file is data, never code, and is checked completely before it is used. Nothing here keeps global state, exits, prints
+ * An engine file is data, never code, and is checked completely before it is used. It is read once, by graft_open: what happens to the
+ * file afterwards changes nothing. Memory or threads that cannot be had (limits of the process, of the user, of a container) give
+ * GRAFT_E_MEMORY before they would end the program: each call first asks for 32 MB beside what it needs and for its threads. Nothing here keeps global state, exits, prints
  * or changes the locale. Handles are independent of each other; calls on one handle from several threads take turns. Every function
  * that can fail returns 0 or a code above 0 (GRAFT_E_*) and leaves a text for graft_error.
  */
@@ -27,7 +29,7 @@ enum {
     GRAFT_E_USAGE = 2,  /* an argument is out of range          */
     GRAFT_E_MODEL = 4,  /* the file is no sound engine          */
     GRAFT_E_DEVICE = 5, /* no such device, or it failed         */
-    GRAFT_E_MEMORY = 6, /* out of memory                        */
+    GRAFT_E_MEMORY = 6, /* out of memory, or of threads         */
     GRAFT_E_IO = 9      /* the file could not be read           */
 };
 

@@ -106,3 +106,15 @@ void calibration_scales(const calibration *c, spec_calibrator method, double per
         scale[e] = !r->bin ? 0 : clip > 0 ? fmaxf(clip / 127.0f, SCALE_MIN) : 1;
     }
 }
+
+double calibration_least_kept(const calibration *c, const float *scale, edge_id *e)
+{
+    double least = 1;
+    *e = EDGE_NONE;
+    for (int64_t i = 0; i < c->edge_count; i++) {
+        if (!c->range[i].bin || c->range[i].amax <= 0) continue;
+        double kept = 127.0 * (double)scale[i] / (double)c->range[i].amax;
+        if (kept < least * (1 - 1e-6)) least = kept, *e = (edge_id)i; /* a scale is rounded to a float */
+    }
+    return least;
+}

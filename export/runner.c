@@ -174,6 +174,7 @@ static status run_batch(runner *r, float *const *output, int64_t done, const flo
 {
     kept_plan *k;
     TRY(plans_for(r, batch, &k));
+    TRY(device_ready(r->dev)); /* the plan may be another thread's */
     if (k->front) TRY(run_front(r, k, images));
     else TRY(plan_set_input(k->plan, r->g->inputs[0], images, (size_t)(batch * shape_count(runner_input(r))) * sizeof *images));
     TRY(plan_run(k->plan));

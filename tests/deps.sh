@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build, the demo and the tests need, if any is missing.
+# Installs the Debian packages that are missing. Usage: tests/deps.sh [build|demo|test]
+#   build  what make needs
+#   demo   build, and the images that make demo trains on
+#   test   demo, and what the tests compare with (PyTorch, OpenCV, darknet, ONNX's own cases) or run (clang's fuzzer): the default
 set -u
-packages="gcc g++ make pkg-config libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libgif-dev libwebp-dev libtiff-dev libheif-dev
-libyajl-dev libxxhash-dev
-zlib1g-dev libdnnl-dev libcmocka-dev dataset-fashion-mnist python3 python3-torch python3-torchvision python3-numpy
-python3-pil clang libclang-rt-14-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev libonnx-testdata python3-onnx
-python3-opencv darknet graphviz"
+build="gcc libc6-dev make libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libgif-dev libwebp-dev libtiff-dev libheif-dev
+libyajl-dev libxxhash-dev zlib1g-dev libdnnl-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev"
+demo="dataset-fashion-mnist"
+test="g++ pkg-config libcmocka-dev python3 python3-torch python3-torchvision python3-numpy python3-pil python3-onnx
+python3-opencv libonnx-testdata clang libclang-rt-14-dev darknet graphviz"
+case ${1:-test} in
+    build) packages=$build ;;
+    demo) packages="$build $demo" ;;
+    test) packages="$build $demo $test" ;;
+    *) echo "$0: $1: expected build, demo or test" >&2; exit 2 ;;
+esac
 missing=""
 for p in $packages; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

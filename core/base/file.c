@@ -23,9 +23,8 @@ status file_temp_name(const char *path, char **name)
     uint64_t random;
     *name = NULL;
     if (getrandom(&random, sizeof random, 0) != sizeof random) return FAIL(E_IO, "%s: no random numbers: %s", path, strerror(errno));
-    if (asprintf(name, "%s.tmp.%ld.%016" PRIx64, path, (long)getpid(), random) >= 0) return OK;
-    *name = NULL;
-    return FAIL_MEMORY(strlen(path) + 48);
+    TRY_ALLOC(*name, heap_printf("%s.tmp.%ld.%016" PRIx64, path, (long)getpid(), random));
+    return OK;
 }
 
 status file_open_stream(const char *path, int flags, const char *mode, FILE **stream)
@@ -192,8 +191,8 @@ out:
 static status read_regular(arena *a, const char *path, int fd, const struct stat *info, int64_t max_bytes, void **data, size_t *bytes)
 {
     if (info->st_size > max_bytes) return too_large(path, max_bytes);
-    uint8_t *memory = arena_alloc(a, (size_t)info->st_size + 1);
-    if (!memory) return FAIL_MEMORY(info->st_size);
+    uint8_t *memory;
+    TRY_ALLOC(memory, arena_alloc(a, (size_t)info->st_size + 1));
     TRY(read_up_to(path, fd, memory, (size_t)info->st_size, bytes));
     *data = memory;
     return OK;
@@ -244,17 +243,24 @@ status file_read_regular(arena *a, const char *path, int64_t max_bytes, void **d
     return result;
 }
 
+/* An open descriptor becomes f's. */
+static status take_input(file_input *f, const char *path, int fd, const struct stat *info)
+{
+    *f = (file_input){.fd = fd, .bytes = info->st_size};
+    f->mtime_ns = (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+    f->path = heap_printf("%s", path);
+    if (f->path) return OK;
+    close(fd);
+    return E_MEMORY;
+}
+
 status file_input_open(file_input *f, const char *path)
 {
     struct stat info;
     *f = (file_input){0};
-    TRY(open_regular(path, &f->fd, &info));
-    f->bytes = info.st_size;
-    f->mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
-    f->path = strdup(path);
-    if (f->path) return OK;
-    close(f->fd);
-    return FAIL_MEMORY(strlen(path));
+    int fd;
+    TRY(open_regular(path, &fd, &info));
+    return take_input(f, path, fd, &info);
 }
 
 status file_input_read(const file_input *f, int64_t offset, void *data, size_t bytes)
@@ -265,7 +271,7 @@ status file_input_read(const file_input *f, int64_t offset, void *data, size_t b
         if (got < 0) return FAIL(E_IO, "%s: cannot read: %s", f->path, strerror(errno));
         if (got == 0)
             return FAIL(E_DATA, "%s: cut off while it was in use: ends at byte %" PRId64 ", had %" PRId64, f->path,
-                (offset + (int64_t)done), f->bytes);
+                offset + (int64_t)done, f->bytes);
         done += (size_t)got;
     }
     return OK;
@@ -278,44 +284,50 @@ void file_input_close(file_input *f)
     *f = (file_input){0};
 }
 
-status file_map_open(file_map *m, const char *path)
+/* Pages of our own, filled once and then locked against writing. */
+static status read_pages(file_map *m, const char *path, int fd, size_t bytes)
+{
+    size_t got;
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return FAIL(E_MEMORY, "%s: out of memory: could not allocate %zu bytes for it", path, bytes);
+    status result = read_up_to(path, fd, memory, bytes, &got);
+    if (result == OK && got < bytes)
+        result = FAIL(E_IO, "%s: ends after %zu of its %zu bytes: something is changing it; try again", path, got, bytes);
+    if (result != OK) {
+        munmap(memory, bytes);
+        return result;
+    }
+    mprotect(memory, bytes, PROT_READ);
+    m->data = memory;
+    m->bytes = bytes;
+    return OK;
+}
+
+status file_map_front(file_map *m, const char *path, size_t limit)
 {
     int fd;
     struct stat info;
     status result = OK;
     *m = (file_map){0};
     TRY(open_input(path, false, &fd, &info));
-    if (!S_ISREG(info.st_mode)) TRY_OUT(FAIL(E_IO, "%s: cannot map: not a regular file", path));
-    if (info.st_size > 0) {
-        void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (memory == MAP_FAILED) TRY_OUT(FAIL(E_IO, "%s: cannot map: %s", path, strerror(errno)));
-        *m = (file_map){.data = memory, .bytes = (size_t)info.st_size};
-    }
+    if (!S_ISREG(info.st_mode)) TRY_OUT(FAIL(E_IO, "%s: not a regular file", path));
+    size_t bytes = (size_t)info.st_size < limit ? (size_t)info.st_size : limit;
+    if (bytes > 0) TRY_OUT(read_pages(m, path, fd, bytes));
+    m->file_bytes = (size_t)info.st_size;
 out:
     close(fd);
     return result;
+}
+
+status file_map_open(file_map *m, const char *path)
+{
+    return file_map_front(m, path, SIZE_MAX);
 }
 
 void file_map_close(file_map *m)
 {
     if (m->data) munmap((void *)(uintptr_t)m->data, m->bytes);
     *m = (file_map){0};
-}
-
-/* ---------------------------------------------------------------------------------------------------- in parts */
-
-status file_reader_open(file_reader *r, const char *path)
-{
-    int fd;
-    struct stat info;
-    *r = (file_reader){.fd = 0};
-    TRY(open_input(path, &fd, &info));
-    if (!S_ISREG(info.st_mode)) {
-        close(fd);
-        return FAIL(E_IO, "%s: cannot read: not a regular file", path);
-    }
-    *r = (file_reader){.fd = fd, .bytes = info.st_size};
-    return OK;
 }
 
 /* What is wrong with a file that another one names, or NULL. */
@@ -328,10 +340,10 @@ static const char *fault_beside(int fd, int error, struct stat *info)
 }
 
 /* Without O_NONBLOCK a pipe would wait for a writer. */
-status file_reader_open_beside(file_reader *r, const char *folder, const char *name)
+status file_input_open_beside(file_input *f, const char *folder, const char *name)
 {
     struct stat info;
-    *r = (file_reader){.fd = 0};
+    *f = (file_input){0};
     if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return FAIL(E_IO, "'%s': expected the plain name of a file in the same folder", name);
     int parent = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -341,28 +353,7 @@ status file_reader_open_beside(file_reader *r, const char *folder, const char *n
     const char *fault = fault_beside(fd, error, &info);
     if (fault && fd >= 0) close(fd);
     if (fault) return FAIL(E_IO, "'%s' in %s: %s", name, folder, fault);
-    *r = (file_reader){.fd = fd, .bytes = info.st_size};
-    return OK;
-}
-
-status file_reader_read(const file_reader *r, const char *name, int64_t offset, void *to, size_t bytes)
-{
-    for (size_t done = 0; done < bytes;) {
-        ssize_t got = pread(r->fd, (uint8_t *)to + done, bytes - done, offset + (int64_t)done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return FAIL(E_IO, "%s: cannot read: %s", name, strerror(errno));
-        if (got == 0)
-            return FAIL(E_IO, "%s: ends at byte %" PRId64 ": it was cut while it was read", name,
-                offset + done);
-        done += (size_t)got;
-    }
-    return OK;
-}
-
-void file_reader_close(file_reader *r)
-{
-    if (r->fd > 0) close(r->fd);
-    *r = (file_reader){.fd = 0};
+    return take_input(f, name, fd, &info);
 }
 
 /* ---------------------------------------------------------------------------------------------------- names */

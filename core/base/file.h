@@ -57,30 +57,24 @@ typedef struct file_input {
 } file_input;
 status file_input_open(file_input *f, const char *path); /* E_DATA: a pipe, socket or device; E_IO */
 status file_input_read(const file_input *f, int64_t offset, void *data, size_t bytes); /* all bytes, or E_DATA (cut off), E_IO */
-void file_input_close(file_input *f);                    /* accepts a zeroed one */
-
-/* Read-only mapping. An empty file maps to data = NULL, bytes = 0. */
-typedef struct file_map {
-    const uint8_t *data;
-    size_t bytes;
-} file_map;
-status file_map_open(file_map *m, const char *path);
-void file_map_close(file_map *m);
-
-/* A regular file that is read in parts into memory of the caller's: unlike a mapping, one that shrinks meanwhile is an
- * error, no signal. */
-typedef struct file_reader {
-    int fd;
-    int64_t bytes; /* when it was opened */
-} file_reader;
-status file_reader_open(file_reader *r, const char *path);
 /* A file that another file names, and that must not lead anywhere else: `name` is a plain name in `folder`, and stands
  * for a regular file that is no symbolic link and has no other name (hard link). E_IO; the message says which of these
  * it is, and begins with `name`. */
-status file_reader_open_beside(file_reader *r, const char *folder, const char *name);
-/* All of these bytes, or E_IO. */
-status file_reader_read(const file_reader *r, const char *name, int64_t offset, void *to, size_t bytes);
-void file_reader_close(file_reader *r); /* accepts a zeroed or closed one */
+status file_input_open_beside(file_input *f, const char *folder, const char *name);
+void file_input_close(file_input *f);                    /* accepts a zeroed one */
+
+/* A regular file's bytes, read-only, in memory of this process: a copy, not a view of the file. What was checked is therefore what is used
+ * however the file changes afterwards, and a file that is cut off cannot stop the process with SIGBUS. data is aligned to a page; an empty
+ * file gives data = NULL, bytes = 0. E_IO if the file is shortened while it is read, E_MEMORY if there is no room for it. */
+typedef struct file_map {
+    const uint8_t *data;
+    size_t bytes;
+    size_t file_bytes; /* of the whole file: the same, unless only its front was read */
+} file_map;
+status file_map_open(file_map *m, const char *path);
+/* Its first bytes alone, at most `limit`: to tell what a file is before memory is spent on it. */
+status file_map_front(file_map *m, const char *path, size_t limit);
+void file_map_close(file_map *m);
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);

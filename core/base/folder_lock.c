@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/arena.h"
 #include "core/base/process.h"
 
 enum { ATTEMPTS = 100, MAX_BYTES = 1024 };
@@ -103,7 +104,7 @@ status folder_lock_take(folder_lock *lock, const char *folder, const char *advic
     status result = OK;
     bool again = true;
     *lock = (folder_lock){0};
-    if (asprintf(&path, "%s/%s", folder, FOLDER_LOCK_FILE) < 0) return FAIL_MEMORY(strlen(folder));
+    TRY_ALLOC(path, heap_printf("%s/%s", folder, FOLDER_LOCK_FILE));
     lock->path = path;
     for (int i = 0; again && i < ATTEMPTS; i++) {
         lock->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644);

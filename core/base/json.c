@@ -7,10 +7,11 @@
 #include <string.h>
 #include <yajl/yajl_parse.h>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 
 /* A safetensors header may have 100 MB; 262144 values are 26,000 tensors, and take some 40 MB here. */
-enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 18, MAX_DEPTH = 64 };
+enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 18, MAX_DEPTH = 64, YAJL_ROOM = 1 << 20 };
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
@@ -208,6 +209,7 @@ status json_parse(arena *a, const char *text, size_t bytes, const char *what, js
     *root = NULL;
     if (bytes > MAX_BYTES)
         return FAIL(E_MODEL, "%s: JSON of %zu bytes is longer than the limit of %d", what, bytes, MAX_BYTES);
+    TRY(limits_check_memory(bytes + YAJL_ROOM, "reading JSON")); /* yajl does not look whether it got memory */
     parser *p;
     TRY_ALLOC(p, HEAP_NEW(parser));
     yajl_handle handle = yajl_alloc(&callbacks, NULL, p);

@@ -12,6 +12,7 @@ enum { MESSAGE_BYTES = 16384, ORIGIN_BYTES = 128 };
 /* One message per thread, like errno: the only state that outlives a call. */
 static _Thread_local char thread_message[MESSAGE_BYTES];
 static _Thread_local char thread_origin[ORIGIN_BYTES];
+static _Thread_local status thread_code;
 
 /* The arguments may point into the old message, so it is replaced only when the new one is complete. */
 static void set_message(void (*make_printable)(char *text), const char *file, int line, const char *fmt, va_list args)
@@ -31,6 +32,7 @@ status status_fail(status code, const char *file, int line, const char *fmt, ...
     va_start(args, fmt);
     set_message(text_make_printable, file, line, fmt, args);
     va_end(args);
+    thread_code = code;
     return code;
 }
 
@@ -40,7 +42,13 @@ status status_fail_lines(status code, const char *file, int line, const char *fm
     va_start(args, fmt);
     set_message(text_make_lines_printable, file, line, fmt, args);
     va_end(args);
+    thread_code = code;
     return code;
+}
+
+status status_code(void)
+{
+    return thread_code;
 }
 
 const char *status_message(void)

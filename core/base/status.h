@@ -47,6 +47,9 @@ status status_fail_lines(status code, const char *file, int line, const char *fm
 /* The message of this thread's last failure; "" if there was none. Valid until the next failure of this thread. */
 const char *status_message(void);
 
+/* Its code; OK if there was none. For callers of functions that give something else than a status. */
+status status_code(void);
+
 /* "file.c:123" of this thread's last failure, for GRAFT_VERBOSE. */
 const char *status_origin(void);
 

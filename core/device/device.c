@@ -22,7 +22,8 @@ static status open_with(device **dev, const device_api *api, int32_t index, int3
         return result;
     }
     api->enter(d);
-    result = open_tuning(d);
+    result = device_ready(d);
+    if (result == OK) result = open_tuning(d);
     if (result != OK) {
         device_close(d);
         return result;
@@ -50,6 +51,11 @@ void device_close(device *dev)
     free(dev->tuned);
     dev->api->close(dev);
     free(dev);
+}
+
+status device_ready(device *dev)
+{
+    return dev->api->ready ? dev->api->ready(dev) : OK;
 }
 
 /* Jetsons' machine code runs on nothing else, and they run no other (CUDA programming guide, "binary compatibility"). */

@@ -34,6 +34,9 @@ typedef struct device_api {
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
     void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */
+    /* E_MEMORY unless what runs next would get its threads and what libraries take beside our buffers: those end the process otherwise. NULL
+     * where nothing does. */
+    status (*ready)(device *dev);
     status (*alloc)(device *dev, size_t bytes, void **data); /* 256-byte aligned, zeroed */
     void (*release)(device *dev, void *data);
     status (*copy_in)(device *dev, void *dst, const void *host, size_t bytes, void *stream);
@@ -77,6 +80,9 @@ struct device {
  * was found and what to do. */
 status device_open(device **dev, spec_device kind, int32_t index, int32_t threads, logger *l);
 void device_close(device *dev); /* accepts NULL */
+
+/* Before kernels run that another thread may have called last: api->ready, for the calling thread. */
+status device_ready(device *dev);
 
 /* Whether kernels built for `archs` (device_api.architectures) run on a GPU of compute capability sm / 10 . sm % 10. */
 bool device_cuda_runs_on(const char *archs, int32_t sm);

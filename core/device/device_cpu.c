@@ -2,23 +2,35 @@
 #include "core/device/device.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
+#include "core/base/limits.h"
 #include "core/base/thread.h"
 
-enum { ALIGN = 256, HUGE_PAGE = 2 << 20 };
+/* LIBRARY_ROOM: what OpenMP's start and oneDNN's calls may take beside our buffers, generously. */
+enum { ALIGN = 256, HUGE_PAGE = 2 << 20, LIBRARY_ROOM = 32 << 20 };
+
+/* device.state */
+typedef struct cpu_state {
+    pid_t ready; /* the thread that was last found ready */
+} cpu_state;
 
 static status cpu_open(device *dev, int32_t index, int32_t threads)
 {
     if (index != 0) return FAIL(E_DEVICE, "CPU %d does not exist: the CPU has index 0", index);
     if (threads < 0 || threads > 1024) return FAIL(E_USAGE, "threads = %d: expected 0 to 1024", threads);
+    dev->state = calloc(1, sizeof(cpu_state));
+    if (!dev->state) return FAIL_MEMORY(sizeof(cpu_state));
     dev->index = 0;
     dev->threads = threads > 0 ? threads : cpu_count();
 #ifndef _OPENMP
@@ -29,7 +41,7 @@ static status cpu_open(device *dev, int32_t index, int32_t threads)
 
 static void cpu_close(device *dev)
 {
-    (void)dev;
+    free(dev->state);
 }
 
 static void cpu_enter(device *dev)
@@ -40,6 +52,56 @@ static void cpu_enter(device *dev)
 #else
     (void)dev;
 #endif
+}
+
+#ifdef _OPENMP
+/* Threads of an idle team of this one end soon after they are let go, and then count no more. */
+static status check_threads(int32_t count)
+{
+    enum { TRIES = 20 };
+    status result = limits_check_threads(count);
+    if (result == OK || omp_in_parallel() || omp_pause_resource(omp_pause_soft, omp_get_initial_device()) != 0) return result;
+    for (int i = 0; i < TRIES && result != OK; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        result = limits_check_threads(count);
+    }
+    return result;
+}
+
+/* OpenMP keeps a team of threads for every thread that computes, and exits where it cannot start one: asked before, then started at once,
+ * one caller after the other, so that none takes what another has just been promised. */
+static status ready_threads(device *dev)
+{
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+    int32_t present = 0;
+    pthread_mutex_lock(&turn);
+    status result = check_threads(dev->threads - 1);
+    if (result == OK) {
+#pragma omp parallel num_threads(dev->threads) reduction(+ : present)
+        present++;
+    }
+    pthread_mutex_unlock(&turn);
+    TRY(result);
+    return present == dev->threads ? OK : FAIL(E_MEMORY, "OpenMP started %d of %d threads", (int)present, (int)dev->threads);
+}
+#else
+static status ready_threads(device *dev)
+{
+    (void)dev;
+    return OK;
+}
+#endif
+
+static status cpu_ready(device *dev)
+{
+    cpu_state *state = dev->state;
+    TRY(limits_check_memory(LIBRARY_ROOM, "computing"));
+    if (dev->threads < 2) return OK;
+    /* A team of two stays. In larger ones oneDNN lets threads go where work is small, and wants them back later. */
+    if (dev->threads == 2 && state->ready == gettid()) return OK;
+    TRY(ready_threads(dev));
+    state->ready = gettid();
+    return OK;
 }
 
 static status cpu_alloc(device *dev, size_t bytes, void **data)
@@ -182,6 +244,7 @@ const device_api device_api_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .enter = cpu_enter,
+    .ready = cpu_ready,
     .alloc = cpu_alloc,
     .release = cpu_release,
     .copy_in = cpu_copy,

@@ -57,7 +57,7 @@ typedef struct safetensor {
     const char *name;
     dtype type;          /* BOOL is read as u8 */
     shape shape;
-    const uint8_t *data; /* in the file's mapping; may be unaligned */
+    const uint8_t *data; /* in the file's copy; may be unaligned */
     size_t bytes;
 } safetensor;
 typedef struct safetensors {

@@ -213,7 +213,7 @@ static status read_edge(graph *g, const json *object)
     TRY(read_edge_facts(object, &facts));
     edge_id e = facts.kind == EDGE_INPUT ? graph_input(g, facts.name, facts.type, facts.shape)
                                          : graph_edge(g, facts.name, facts.kind, facts.type, facts.shape);
-    if (e == EDGE_NONE) return FAIL(E_MODEL, "graph: %s: %s", facts.name, status_message());
+    if (e == EDGE_NONE) return FAIL(status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "graph: %s: %s", facts.name, status_message());
     g->edges[e].layout = facts.layout;
     g->edges[e].frozen = facts.frozen;
     g->edges[e].scale = facts.scale;

@@ -298,6 +298,7 @@ status plan_create(plan **p, const graph *g, device *dev, const plan_options *op
     status result = OK;
     TRY_OUT(check_memory(made, o));
     TRY_OUT(allocate_or_explain(made, g, o));
+    TRY_OUT(device_ready(dev));
     *p = made;
     return OK;
 out:

@@ -137,12 +137,14 @@ static status read_header(safetensors *st, const json *root, const uint8_t *data
     return OK;
 }
 
-/* Is there a header at all? What is none may be something that is known. */
-static status find_header(const uint8_t *bytes, size_t count, const char *what, uint64_t *length)
+enum { FRONT_BYTES = 1024 }; /* what disguise_of looks at */
+
+/* Is there a header at all? What is none may be something that is known. The first front_bytes of count are at hand. */
+static status find_header(const uint8_t *bytes, size_t front_bytes, size_t count, const char *what, uint64_t *length)
 {
-    const char *known = disguise_of(bytes, count);
+    const char *known = disguise_of(bytes, front_bytes);
     *length = 0;
-    for (size_t i = 0; i < SAFETENSORS_LENGTH_BYTES && i < count; i++) *length |= (uint64_t)bytes[i] << (8 * i);
+    for (size_t i = 0; i < SAFETENSORS_LENGTH_BYTES && i < front_bytes; i++) *length |= (uint64_t)bytes[i] << (8 * i);
     bool fits = count >= SAFETENSORS_LENGTH_BYTES && *length >= 2 && *length <= SAFETENSORS_MAX_HEADER &&
                 *length <= count - SAFETENSORS_LENGTH_BYTES;
     if (!fits && known) return FAIL(E_MODEL, "%s: %s", what, known);
@@ -163,7 +165,7 @@ status safetensors_parse(safetensors *st, const uint8_t *bytes, size_t count, co
 {
     *st = (safetensors){0};
     uint64_t length;
-    TRY(find_header(bytes, count, what, &length));
+    TRY(find_header(bytes, count, count, what, &length));
     const uint8_t *text = bytes + SAFETENSORS_LENGTH_BYTES, *data = text + length;
     status result = OK;
     json *root;
@@ -183,8 +185,14 @@ status safetensors_open(safetensors *st, const char *path)
 {
     *st = (safetensors){0};
     file_map map;
+    uint64_t length;
+    /* What is another kind of file is refused before memory is spent on the whole of it. */
+    TRY(file_map_front(&map, path, FRONT_BYTES));
+    status result = find_header(map.data, map.bytes, map.file_bytes, path, &length);
+    file_map_close(&map);
+    TRY(result);
     TRY(file_map_open(&map, path));
-    status result = safetensors_parse(st, map.data, map.bytes, path);
+    result = safetensors_parse(st, map.data, map.bytes, path);
     if (result == OK) st->map = map;
     else file_map_close(&map);
     return result;

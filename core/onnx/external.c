@@ -16,9 +16,9 @@ static status open_file(onnx_external *e, const char *tensor, const char *locati
 {
     const char *name = strncmp(location, "./", 2) == 0 ? location + 2 : location;
     if (e->current && strcmp(e->current, name) == 0) return OK;
-    file_reader_close(&e->reader);
+    file_input_close(&e->input);
     e->current = NULL;
-    if (file_reader_open_beside(&e->reader, e->folder, name) != OK)
+    if (file_input_open_beside(&e->input, e->folder, name) != OK)
         return FAIL(E_MODEL, "%s: values of tensor '%s': %s; they must lie in a file beside the model", e->what, tensor,
             status_message());
     for (int64_t i = 0; i < e->file_count && !e->current; i++)
@@ -30,7 +30,7 @@ static status open_file(onnx_external *e, const char *tensor, const char *locati
     TRY(array_reserve((void **)&e->name, &e->name_capacity, e->file_count + 1, sizeof *e->name));
     if (!(e->current = strdup(name))) return FAIL_MEMORY(strlen(name));
     e->name[e->file_count++] = e->current;
-    e->file_bytes += e->reader.bytes < ONNX_EXTERNAL_MAX_BYTES ? e->reader.bytes : ONNX_EXTERNAL_MAX_BYTES;
+    e->file_bytes += e->input.bytes < ONNX_EXTERNAL_MAX_BYTES ? e->input.bytes : ONNX_EXTERNAL_MAX_BYTES;
     return OK;
 }
 
@@ -58,9 +58,9 @@ status onnx_external_find(onnx_external *e, const char *tensor, const onnx_place
         return FAIL(E_MODEL, "%s: tensor '%s': length = %s, expected a number of bytes", e->what, tensor, p->length);
     if (p->length && (uint64_t)length != bytes)
         return FAIL(E_MODEL, "%s: tensor '%s': length = %s, its dimensions say %zu", e->what, tensor, p->length, bytes);
-    if (*offset > e->reader.bytes || bytes > (uint64_t)(e->reader.bytes - *offset))
+    if (*offset > e->input.bytes || bytes > (uint64_t)(e->input.bytes - *offset))
         return FAIL(E_MODEL, "%s: tensor '%s': %zu bytes from byte %lld of '%s', which has %lld: truncated?", e->what,
-            tensor, bytes, (long long)*offset, e->current, (long long)e->reader.bytes);
+            tensor, bytes, (long long)*offset, e->current, (long long)e->input.bytes);
     if (bytes > (uint64_t)(ONNX_EXTERNAL_MAX_BYTES - e->bytes))
         return FAIL(E_MODEL, "%s: more than %lld GiB in other files", e->what,
             (long long)(ONNX_EXTERNAL_MAX_BYTES >> 30));
@@ -73,7 +73,7 @@ status onnx_external_find(onnx_external *e, const char *tensor, const onnx_place
 
 status onnx_external_read(onnx_external *e, const char *tensor, int64_t offset, void *to, size_t bytes)
 {
-    if (file_reader_read(&e->reader, e->current, offset, to, bytes) != OK) return fail(e, tensor);
+    if (file_input_read(&e->input, offset, to, bytes) != OK) return fail(e, tensor);
     hash128 both[2] = {e->hash, hash128_of(to, bytes)};
     e->hash = hash128_of(both, sizeof both);
     e->tensors++;
@@ -82,7 +82,7 @@ status onnx_external_read(onnx_external *e, const char *tensor, int64_t offset, 
 
 void onnx_external_close(onnx_external *e)
 {
-    file_reader_close(&e->reader);
+    file_input_close(&e->input);
     for (int64_t i = 0; i < e->file_count; i++) free((void *)(uintptr_t)e->name[i]);
     free(e->name);
     *e = (onnx_external){.folder = NULL};

@@ -2,7 +2,7 @@
  * Private to core/onnx.
  *
  * A model is what somebody sent. So a file is only read from the model's own folder, by its plain name, and only if it
- * is a regular file with that one name (file_reader_open_beside); offset and length are compared with its size before
+ * is a regular file with that one name (file_input_open_beside); offset and length are compared with its size before
  * anything is allocated; and one file's bytes are read a few times at most (tied weights), so that a small file cannot
  * become large in memory; 8 GiB in all.
  */
@@ -27,7 +27,7 @@ typedef struct onnx_external {
     int64_t file_bytes;     /* of all of them                                   */
     int64_t tensors, bytes; /* that were read                                   */
     const char *current;    /* of `reader`, or NULL                             */
-    file_reader reader;
+    file_input input;
     hash128 hash;           /* of all values, in the order in which they were read */
 } onnx_external;
 

@@ -123,7 +123,8 @@ static status add_input(onnx_import_state *s, const onnx_port *p)
     if (ours.rank == 4 && !onnx_is_channels_last(ours)) onnx_order_last(4, 1, v->axis);
     for (int32_t i = 0; i < ours.rank; i++) ours.dim[i] = v->shape.dim[v->axis[i]];
     v->edge = graph_input(s->g, p->name, DTYPE_F32, ours);
-    return v->edge == EDGE_NONE ? FAIL(E_MODEL, "%s: input '%s': %s", s->f->what, p->name, status_message()) : OK;
+    if (v->edge != EDGE_NONE) return OK;
+    return FAIL(status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "%s: input '%s': %s", s->f->what, p->name, status_message());
 }
 
 /* ---------------------------------------------------------------------------------------------------- nodes */

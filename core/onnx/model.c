@@ -226,17 +226,17 @@ out:
 /* Into memory: a mapped file that somebody cuts meanwhile would end the program. */
 static status read_file(arena *a, const char *path, uint8_t **bytes, size_t *count)
 {
-    file_reader r;
+    file_input r;
     status result = OK;
-    TRY(file_reader_open(&r, path));
+    TRY(file_input_open(&r, path));
     if (r.bytes > INT_MAX)
         TRY_OUT(FAIL(E_MODEL, "%s: %lld bytes, protobuf files end at 2 GiB", path, (long long)r.bytes));
     *count = (size_t)r.bytes;
     *bytes = arena_alloc(a, *count);
     if (!*bytes) TRY_OUT(FAIL_MEMORY(*count));
-    TRY_OUT(file_reader_read(&r, path, 0, *bytes, *count));
+    TRY_OUT(file_input_read(&r, 0, *bytes, *count));
 out:
-    file_reader_close(&r);
+    file_input_close(&r);
     return result;
 }
 

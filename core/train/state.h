@@ -60,7 +60,7 @@ enum { STATE_MAX_BLOCKS = 8, STATE_MAX_LISTS = 4 };
 
 typedef struct state_block {
     const char *name;
-    const void *data; /* reading: in the mapping, 64-byte aligned */
+    const void *data; /* reading: in the file's copy, 64-byte aligned */
     size_t bytes;
 } state_block;
 

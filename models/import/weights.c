@@ -23,7 +23,7 @@ static bool is_safetensors(const file_map *m)
 {
     uint64_t length = 0;
     for (int i = 0; m->bytes >= 10 && i < 8; i++) length |= (uint64_t)m->data[i] << (8 * i);
-    return length >= 2 && length <= m->bytes - 8 && m->data[8] == '{';
+    return length >= 2 && length <= m->file_bytes - 8 && m->data[8] == '{';
 }
 
 /* A ModelProto begins with its ir_version (field 1, a small number), then another field of it. */
@@ -37,7 +37,7 @@ static bool is_onnx(const file_map *m)
 static bool is_darknet(const file_map *m)
 {
     int32_t version[3];
-    if (m->bytes < 20 || m->bytes % 4) return false;
+    if (m->bytes < 20 || m->file_bytes % 4) return false;
     memcpy(version, m->data, sizeof version);
     return version[0] >= 0 && version[0] <= 1001 && version[1] >= 0 && version[1] <= 1009 && version[0] + version[1] > 0 &&
         version[2] >= 0 && version[2] <= 100;
@@ -71,8 +71,9 @@ static status detect_graft(const char *path, weights_kind *kind)
 
 status weights_detect(const char *path, weights_kind *kind)
 {
+    enum { FRONT_BYTES = 4096 }; /* every mark lies in these */
     file_map map;
-    TRY(file_map_open(&map, path));
+    TRY(file_map_front(&map, path, FRONT_BYTES));
     status result = detect(&map, path, kind);
     file_map_close(&map);
     return result == OK && *kind == WEIGHTS_SAFETENSORS ? detect_graft(path, kind) : result;

@@ -58,5 +58,6 @@ def mse(hist):
     return LEVELS // 2 + int(np.flatnonzero(errors == np.min(errors))[-1])
 
 
-for name, hist in histograms().items():
-    print(f'{{"{name}", {entropy(hist)}, {percentile(hist, 99.99)}, {percentile(hist, 99)}, {mse(hist)}}},')
+if __name__ == "__main__":
+    for name, hist in histograms().items():
+        print(f'{{"{name}", {entropy(hist)}, {percentile(hist, 99.99)}, {percentile(hist, 99)}, {mse(hist)}}},')

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -102,6 +103,47 @@ static void test_degenerate(void **state)
     }
 }
 
+/* Real histograms: entropy keeps what NVIDIA's published method keeps, tensor by tensor, also where that is little of the range. Numbers and
+ * counts: tests/golden/calibration_peers.py; those of ncnn and onnxruntime stand beside, for the reader (docs/QAT.md). */
+static void test_published(void **state)
+{
+    (void)state;
+    enum { TENSORS = 4 };
+    const char *path = "tests/golden/calibration_demo.txt";
+    FILE *f = fopen(path, "r");
+    if (!f) fail_msg("%s: not there: tests run in the repository's root", path);
+    for (int i = 0; i < TENSORS; i++) {
+        char name[64];
+        long long kept, count;
+        double ncnn, onnxruntime;
+        int64_t bin[CALIBRATION_BINS];
+        tensor_range r = {.amax = 1, .bin = bin};
+        assert_int_equal(fscanf(f, "%63s %lld %lf %lf", name, &kept, &ncnn, &onnxruntime), 4);
+        for (int64_t k = 0; k < CALIBRATION_BINS; k++, r.count += count) {
+            assert_int_equal(fscanf(f, "%lld", &count), 1);
+            bin[k] = count;
+        }
+        double ours = (double)range_clip(&r, CALIBRATOR_ENTROPY, 0) * CALIBRATION_BINS;
+        if (ours != (double)kept) fail_msg("%s: %.1f bins, NVIDIA's method keeps %lld", name, ours, kept);
+    }
+    fclose(f);
+}
+
+/* The tensor that is clipped hardest is named; rounding of scales is no clipping. */
+static void test_least_kept(void **state)
+{
+    (void)state;
+    int64_t bin[CALIBRATION_BINS] = {0};
+    tensor_range ranges[] = {{.amax = 2, .bin = bin}, {.amax = 3, .bin = bin}, {.amax = 5}, {.amax = 7, .bin = bin}};
+    calibration c = {.range = ranges, .edge_count = 4};
+    float whole[] = {2.0f / 127, 3.0f / 127, 0, 7.0f / 127}, clipped[] = {1.0f / 127, 0.75f / 127, 0, 7.0f / 127};
+    edge_id e = 0;
+    assert_true(calibration_least_kept(&c, whole, &e) == 1);
+    assert_int_equal(e, EDGE_NONE);
+    assert_true(fabs(calibration_least_kept(&c, clipped, &e) - 0.25) < 1e-6);
+    assert_int_equal(e, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -109,6 +151,8 @@ int main(void)
         cmocka_unit_test(test_percentile_100),
         cmocka_unit_test(test_scale_free),
         cmocka_unit_test(test_degenerate),
+        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_least_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -270,19 +270,19 @@ static void test_product_of_dimensions(void **state)
 static void test_shrinks(void **state)
 {
     const folder *f = *state;
-    file_reader r;
+    file_input r;
     float values[WEIGHTS];
     put(f, "cut.data", f->weights, sizeof f->weights);
-    GOOD(file_reader_open_beside(&r, f->path, "cut.data"));
+    GOOD(file_input_open_beside(&r, f->path, "cut.data"));
     assert_int_equal(r.bytes, sizeof f->weights);
     assert_int_equal(truncate(in(f, "cut.data"), 10), 0);
-    assert_int_equal(file_reader_read(&r, "cut.data", 0, values, sizeof values), E_IO);
-    assert_non_null(strstr(status_message(), "cut.data: ends at byte 10: it was cut while it was read"));
-    file_reader_close(&r);
-    file_reader_close(&r);
-    assert_int_equal(file_reader_open(&r, "/dev/zero"), E_IO);
-    assert_int_equal(file_reader_open(&r, f->path), E_IO);
-    file_reader_close(&r);
+    assert_int_equal(file_input_read(&r, 0, values, sizeof values), E_DATA);
+    assert_non_null(strstr(status_message(), "cut.data: cut off while it was in use: ends at byte 10"));
+    file_input_close(&r);
+    file_input_close(&r);
+    assert_int_equal(file_input_open(&r, "/dev/zero"), E_DATA);
+    assert_int_equal(file_input_open(&r, f->path), E_IO);
+    file_input_close(&r);
 }
 
 int main(void)
