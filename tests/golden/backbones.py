@@ -6,7 +6,7 @@ torchvision's where it has them; the others are written from their papers in pap
 
 The yardstick of every quantity is the norm of its error against PyTorch in float64. Graft may err at most twice as much as float32 must
 be allowed to: the most of four float32 computations of PyTorch's that differ in the order of their sums only (two memory layouts, and
-the batch in other orders), and of two in which every sum is one chain of additions (margins.py), the kind of kernel that errs most.
+the batch in other orders), and of one in which every sum is one chain of additions (margins.py), the kind of kernel that errs most.
 PyTorch's alone would not do, because which kernels it has depends on the CPU.
 
 Only computations that take the same side everywhere can be compared so: the networks are made such that no activation and no window of max
@@ -69,12 +69,12 @@ CASES = [
     Case("resnet101", vision("resnet101")),
     Case("vgg16", lambda: vgg("D", True), side=32, options=NARROW),
     Case("vgg19", lambda: vgg("E", False), side=32, options=NARROW + ["model.use_batch_norm=false"]),
-    Case("googlenet", googlenet, options=["model.aux_dropout=0"]),
+    Case("googlenet", googlenet, options=["model.aux_dropout=0"], seed=1),
     Case("mobilenet_v1", lambda: papers.same_padding(papers.MobileNetV1(CLASSES)), side=64, options=["model.padding=same"]),
     Case("mobilenet_v2", vision("mobilenet_v2", dropout=0.0)),
     Case("squeezenet1_0", vision("squeezenet1_0", dropout=0.0)),
     Case("squeezenet1_1", vision("squeezenet1_1", dropout=0.0)),
-    Case("darknet19", lambda: papers.DarkNet19(CLASSES, 0.5), side=64, options=["model.width=0.5"]),
+    Case("darknet19", lambda: papers.DarkNet19(CLASSES, 0.5), side=64, options=["model.width=0.5"], seed=3),
     Case("darknet53", lambda: papers.DarkNet53(CLASSES, 0.25), side=64, options=NARROW),
 ]
 
@@ -174,8 +174,8 @@ VARIANTS = [dict(), dict(channels_last=True), dict(order=[2, 0, 3, 1]), dict(cha
 
 
 def all_floats(case, source, image, targets):
-    return ([pytorch(case, source, image, targets, torch.float32, **v) for v in VARIANTS] +
-            [pytorch(case, source, image, targets, torch.float64, chains=seed) for seed in (1, 2)])
+    return [*(pytorch(case, source, image, targets, torch.float32, **v) for v in VARIANTS),
+            pytorch(case, source, image, targets, torch.float64, chains=1)]
 
 
 def least_margin(case, source, image):

@@ -85,7 +85,7 @@ class Corners(TorchFunctionMode):
         return x
 
     def part(self, x, args, kwargs):
-        close = 2.0 ** -24 * 96 * (1 + self.depth / 2) * by_channel(x).std(1)
+        close = 2.0 ** -24 * 400 * (1 + self.depth / 2) * by_channel(x ** 2).mean(1).sqrt()
         bad = (distances("max_pool2d", x, args, kwargs).min(1).values < close).nonzero().ravel().tolist()
         for weight, row in {(id(x.filters[i][0]), x.filters[i][1]): x.filters[i] for i in bad}.values():
             flat = weight[row].ravel()
@@ -187,8 +187,8 @@ class Product(torch.autograd.Function):
         dx, dw = gradients(context.product, x, w, g)
         dx2, dw2 = gradients(context.product, x ** 2, w ** 2, g ** 2)
         pixels = g.numel() // g.shape[1]
-        taps = max(w.numel() // w.shape[1] * pixels * 1.0 / max(x.numel() // x.shape[1], 1), 1.0)
-        dx = rounded(dx, dx2, taps, zero, context.generator)
+        products = g.numel() * w[0].numel()
+        dx = rounded(dx, dx2, products / x.numel(), zero, context.generator)
         dw = rounded(dw, dw2, pixels, zero, context.generator)
         if not context.has_bias:
             return dx, dw, None, None, None
