@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/probe.h"
 #include "core/base/text.h"
+#include "core/base/cpu.h"
 #include "core/base/version.h"
 #include "core/data/image.h"
 #include "core/device/device.h"
@@ -150,8 +151,9 @@ static void verdict(const probe *p, char *text, size_t bytes)
                  status_message());
     else snprintf(gpu, sizeof gpu, "Everything runs on the CPU. ");
     device_close(dev);
-    bool fast = strcmp(p->isa, "AVX-512") == 0 || strcmp(p->isa, "AVX2") == 0;
+    bool fast = cpu_isa_widest() >= CPU_ISA_AVX2, limited = !cpu_isa_allowed(CPU_ISA_AVX512);
     const char *speed = !*p->onednn ? "This build is without oneDNN, so convolutions are slow: install libdnnl-dev and build again."
+                        : limited   ? "GRAFT_CPU_ISA limits the CPU's kernels: expect longer runs."
                         : !fast     ? "The CPU is old (no AVX2): expect long runs."
                         : p->vnni   ? "The CPU backend is complete: fast convolutions, INT8 at full speed (VNNI)."
                                     : "The CPU backend is complete, but INT8 gains little: the CPU has no VNNI.";

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "core/base/cpu.h"
 #include "core/base/text.h"
 #include "core/base/thread.h"
 
@@ -72,6 +73,8 @@ static status run_command(cli_context *c, int count, char **words)
         cli_help_command(stdout, c->command);
         return OK;
     }
+    cpu_isa limit;
+    TRY(cpu_isa_limit(&limit));
     c->log.level = c->verbose ? LOG_VERBOSE : c->quiet ? LOG_WARN : LOG_INFO;
     const char *log_file = cli_value(c, "--log-file");
     if (log_file && !(c->log.copy = fopen(log_file, "ae")))

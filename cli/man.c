@@ -105,7 +105,7 @@ static void print_page(FILE *f)
     fputs(".SH EXIT STATUS\n.nf\n", f);
     text(f, cli_exit_codes());
     fputs(".fi\n.SH ENVIRONMENT\n.TP\n.B GRAFT_VERBOSE=1\nAs \\-\\-verbose.\n"
-          ".TP\n.B GRAFT_ISA=base|avx2|avx512\nThe widest instructions that the CPU's kernels may use.\n"
+          ".TP\n.B GRAFT_CPU_ISA=base|avx2|avx512\nThe widest instructions that the CPU's kernels and oneDNN may use.\n"
           ".TP\n.B GRAFT_NO_GRAPH=1\nOn a GPU, steps are not replayed as CUDA graphs.\n"
           ".SH FILES\n.TP\n.I $XDG_CACHE_HOME/graft\nor ~/.cache/graft: what graft bench \\-\\-tune has found, a file per GPU.\n", f);
 }

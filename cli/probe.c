@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/cpu.h"
 #include "core/base/thread.h"
 
 /* A function of a library as a pointer of type `fn`: ISO C has no cast from an object pointer, POSIX says that this works. */
@@ -26,7 +27,7 @@ static bool has_flag(const char *flags, const char *flag)
 static void probe_cpu(probe *p)
 {
     snprintf(p->cpu_model, sizeof p->cpu_model, "unknown");
-    snprintf(p->isa, sizeof p->isa, "baseline");
+    snprintf(p->isa, sizeof p->isa, "%s", cpu_isa_title(cpu_isa_widest()));
     p->cpus = cpu_count();
     FILE *stream = fopen("/proc/cpuinfo", "re");
     char *line = NULL;
@@ -36,11 +37,7 @@ static void probe_cpu(probe *p)
         sscanf(line, "model name : %127[^\n]", p->cpu_model);
         if (strncmp(line, "flags", 5) != 0) continue;
         seen = true;
-        bool avx2 = has_flag(line, "avx2") && has_flag(line, "fma") && has_flag(line, "bmi2");
-        bool avx512 = avx2 && has_flag(line, "avx512f") && has_flag(line, "avx512bw") && has_flag(line, "avx512dq") &&
-                      has_flag(line, "avx512vl") && has_flag(line, "avx512cd");
-        snprintf(p->isa, sizeof p->isa, "%s", avx512 ? "AVX-512" : avx2 ? "AVX2" : "SSE2");
-        p->vnni = has_flag(line, "avx512_vnni") || has_flag(line, "avx_vnni");
+        p->vnni = cpu_isa_allowed(CPU_ISA_AVX512) && (has_flag(line, "avx512_vnni") || has_flag(line, "avx_vnni"));
     }
     free(line);
     if (stream) fclose(stream);

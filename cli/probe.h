@@ -15,8 +15,8 @@ enum { PROBE_GPUS = 16 };
 
 typedef struct probe {
     char cpu_model[128];
-    char isa[64];                  /* "AVX-512", "AVX2", "SSE2": what the CPU backend's widest variants need */
-    bool vnni;                     /* 8-bit dot products: INT8 engines are fast */
+    char isa[64];                  /* "AVX-512", "AVX2", "SSE2": of the CPU, as far as GRAFT_CPU_ISA allows */
+    bool vnni;                     /* 8-bit dot products, likewise: INT8 engines are fast */
     int32_t cpus;                  /* that this process may use */
     int64_t memory_bytes, memory_free_bytes;
     char onednn[32];               /* version; "" if the program was built without */

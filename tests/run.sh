@@ -12,7 +12,7 @@ level=${1:-check} pattern=${2:-}
 export OUT=${OUT:-build} GRAFT_SHARED=${GRAFT_SHARED:-../shared} CMOCKA_MESSAGE_OUTPUT=TAP GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}
 # A request for too much memory must fail under a sanitizer as it fails elsewhere.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1} TSAN_OPTIONS=${TSAN_OPTIONS:-allocator_may_return_null=1}
-logs=$OUT/test-logs
+logs=$OUT/test-logs${GRAFT_CPU_ISA:+-$GRAFT_CPU_ISA} # each instruction set its own
 mkdir -p "$logs"
 
 suites=$(ls "$OUT"/tests/test_* tests/*/check_*.sh 2>/dev/null | grep -v '\.d$')

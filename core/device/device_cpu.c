@@ -15,6 +15,7 @@
 #endif
 
 #include "core/base/limits.h"
+#include "core/base/cpu.h"
 #include "core/base/thread.h"
 
 /* LIBRARY_ROOM: what OpenMP's start and oneDNN's calls may take beside our buffers, generously. */
@@ -28,6 +29,8 @@ typedef struct cpu_state {
 static status cpu_open(device *dev, int32_t index, int32_t threads)
 {
     if (index != 0) return FAIL(E_DEVICE, "CPU %d does not exist: the CPU has index 0", index);
+    cpu_isa limit;
+    TRY(cpu_isa_limit(&limit));
     if (threads < 0 || threads > 1024) return FAIL(E_USAGE, "threads = %d: expected 0 to 1024", threads);
     dev->state = calloc(1, sizeof(cpu_state));
     if (!dev->state) return FAIL_MEMORY(sizeof(cpu_state));
@@ -218,13 +221,8 @@ static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
 
 static const char *instruction_set(void)
 {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) return __builtin_cpu_supports("avx512vnni") ? "AVX-512 VNNI" : "AVX-512";
-    if (__builtin_cpu_supports("avx2")) return "AVX2";
-    return "SSE";
-#else
-    return "portable C";
-#endif
+    cpu_isa isa = cpu_isa_widest();
+    return isa == CPU_ISA_AVX512 && __builtin_cpu_supports("avx512vnni") ? "AVX-512 VNNI" : cpu_isa_title(isa);
 }
 
 static void cpu_describe(device *dev, char *text, size_t capacity)

@@ -155,14 +155,23 @@ static bool too_large(const conv2d_desc *d)
     return false;
 }
 
+const char *dnnl_conv2d_refuse_isa(void)
+{
+    if (cpu_isa_allowed(CPU_ISA_AVX512)) return NULL;
+    dnnl_cpu_isa_t limit = cpu_isa_allowed(CPU_ISA_AVX2) ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
+    dnnl_set_max_cpu_isa(limit); /* refused after the first use: what holds then is asked */
+    return (int)dnnl_get_effective_cpu_isa() & ~(int)limit ? "oneDNN was used before GRAFT_CPU_ISA could limit it" : NULL;
+}
+
 const char *dnnl_conv2d_refuse(kernel_op op, const conv2d_desc *d)
 {
     if (too_large(d)) return "a dimension above 2^20: too large for oneDNN";
     if (check_room() != OK) return "no memory for oneDNN";
+    const char *reason = dnnl_conv2d_refuse_isa(), *implementation = "";
+    if (reason) return reason;
     dnnl_engine_t engine;
     dnnl_primitive_desc_t pd;
     if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "oneDNN has no CPU engine";
-    const char *reason = NULL, *implementation = "";
     if (describe_unscaled(&pd, engine, op, d) != dnnl_success) {
         reason = "oneDNN cannot";
     } else {

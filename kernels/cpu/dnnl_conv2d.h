@@ -9,7 +9,7 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/isa.h"
 
 /* The memory objects of a state. */
 enum {
@@ -39,6 +39,10 @@ status dnnl_conv2d_check(dnnl_status_t code, const char *call);
 /* The primitive descriptor of `op` for `d`; scale [oc] or NULL where the epilogue has none. The caller destroys it. */
 dnnl_status_t dnnl_conv2d_describe(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, kernel_op op, const conv2d_desc *d,
                                    const float *scale);
+
+/* Limits oneDNN as GRAFT_CPU_ISA says (base: SSE4.1, the least that it knows), which it accepts before its first use only. Comes therefore
+ * before every other call of a refusal; the reason where somebody else in this process has used oneDNN without the limit, or NULL. */
+const char *dnnl_conv2d_refuse_isa(void);
 
 /* Why oneDNN cannot run `op` for `d`, or NULL: shared by all refusals, after the checks of the single op. */
 const char *dnnl_conv2d_refuse(kernel_op op, const conv2d_desc *d);

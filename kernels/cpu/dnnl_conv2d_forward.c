@@ -18,15 +18,20 @@ static bool has_bf16(void)
 
 static const char *refuse_types(const conv2d_desc *d)
 {
-    bool integer = d->weight_type == DTYPE_I8;
-    if (integer) {
-        if (!has_vnni()) return "no VNNI";
-        return NULL;
-    }
-    if (d->src_type == DTYPE_BF16) return has_bf16() ? NULL : "no AVX512_BF16";
+    if (d->weight_type == DTYPE_I8 || d->src_type == DTYPE_BF16) return NULL;
     if (d->src_type != DTYPE_F32) return "f32, bf16 and i8 only";
     if (d->compute != COMPUTE_F32) return "no reduced products of f32 tensors";
     return NULL;
+}
+
+/* Asked last, so that on every machine a descriptor meets the reasons that lie in itself. */
+static const char *refuse_machine(const conv2d_desc *d)
+{
+    const char *reason = dnnl_conv2d_refuse_isa();
+    if (reason) return reason;
+    if (d->weight_type == DTYPE_I8 && !has_vnni()) return "no VNNI";
+    if (d->src_type == DTYPE_BF16 && !has_bf16()) return "no AVX512_BF16";
+    return dnnl_conv2d_refuse(OP_CONV2D_FORWARD, d);
 }
 
 /* Whether some output's window has all its taps in the padding, along one axis. */
@@ -59,7 +64,7 @@ static const char *refuse(const void *desc)
     /* 2.6.3 (brgconv) crashes there: its epilogue without products takes a tail mask for the address of the activation's constants. */
     if (misses_image(d->oh, d->ih, d->kh, d->sh, d->pt, d->dil_h) || misses_image(d->ow, d->iw, d->kw, d->sw, d->pl, d->dil_w))
         return "a window wholly in the padding";
-    return dnnl_conv2d_refuse(OP_CONV2D_FORWARD, d);
+    return refuse_machine(d);
 }
 
 static status create(const void *desc, void **state)

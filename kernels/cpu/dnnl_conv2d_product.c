@@ -13,7 +13,7 @@ static const char *refuse(const void *desc)
     if (d->groups != 1) return "no groups";
     if (d->kh != 1 || d->kw != 1 || d->sh != 1 || d->sw != 1) return "1x1 with stride 1 only";
     if (d->pt || d->pl || d->pb || d->pr) return "no padding";
-    return NULL;
+    return dnnl_conv2d_refuse_isa();
 }
 
 static status dsrc_run(const kernel_call *call)

@@ -15,11 +15,10 @@
 #ifndef GRAFT_CPU_ISA_H
 #define GRAFT_CPU_ISA_H
 
+#include "core/base/cpu.h"
 #include "kernels/kernels.h"
 
-typedef enum cpu_isa { CPU_ISA_BASE, CPU_ISA_AVX2, CPU_ISA_AVX512 } cpu_isa;
-
-/* NULL if this CPU, and GRAFT_ISA=base|avx2|avx512 where set, allow `isa`; else why not. */
+/* NULL if this CPU and GRAFT_CPU_ISA allow `isa`; else why not. */
 const char *cpu_isa_refuse(cpu_isa isa);
 
 #ifdef CPU_ISA

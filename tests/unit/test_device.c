@@ -230,6 +230,24 @@ static counts replay_five_times(bool broken)
     return c;
 }
 
+static void a_word_that_is_no_instruction_set_is_refused(void **state)
+{
+    (void)state;
+    device *dev = NULL;
+    const char *before = getenv("GRAFT_CPU_ISA");
+    char *kept = before ? strdup(before) : NULL;
+    setenv("GRAFT_CPU_ISA", "sse9", 1);
+    assert_int_equal(device_open(&dev, SPEC_DEVICE_CPU, 0, 0, NULL), E_USAGE);
+    assert_null(dev);
+    assert_non_null(strstr(status_message(), "GRAFT_CPU_ISA=sse9 in the environment: expected base, avx2 or avx512"));
+    setenv("GRAFT_CPU_ISA", "", 1);
+    assert_int_equal(device_open(&dev, SPEC_DEVICE_CPU, 0, 0, NULL), OK);
+    device_close(dev);
+    if (kept) setenv("GRAFT_CPU_ISA", kept, 1);
+    else unsetenv("GRAFT_CPU_ISA");
+    free(kept);
+}
+
 static void work_is_captured_once_and_replayed(void **state)
 {
     (void)state;
@@ -260,6 +278,7 @@ int main(void)
         cmocka_unit_test(the_cpu_keeps_the_contract),
         cmocka_unit_test(cuda_keeps_the_contract_or_says_why_not),
         cmocka_unit_test(auto_always_finds_something),
+        cmocka_unit_test(a_word_that_is_no_instruction_set_is_refused),
         cmocka_unit_test(work_is_captured_once_and_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

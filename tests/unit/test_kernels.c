@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -54,6 +55,35 @@ static void selection_takes_prefers_and_explains(void **state)
     /* Never host code for device memory. */
     if (kernel_select(&k, OP_ADD, BACKEND_CUDA, &d, "add__ref_direct", NULL) == OK) assert_int_equal(k->backend, BACKEND_CUDA);
     else assert_non_null(strstr(status_message(), "no cuda kernel for add n2pixels3channels4"));
+}
+
+/* The variants of one source differ in their last word only. */
+static bool forbidden(const char *isa, const act_desc *d)
+{
+    char name[64];
+    snprintf(name, sizeof name, "act_forward__cpu_%s", isa);
+    const char *why = kernel_find(name)->refuse(d);
+    return why && strcmp(why, "GRAFT_CPU_ISA forbids it") == 0;
+}
+
+static void the_environment_limits_the_instructions(void **state)
+{
+    (void)state;
+    act_desc d = {.count = 100, .type = DTYPE_F32, .act = ACT_RELU};
+    const char *before = getenv("GRAFT_CPU_ISA");
+    char *kept = before ? strdup(before) : NULL;
+    unsetenv("GRAFT_CPU_ISA");
+    assert_false(forbidden("avx512", &d));
+    setenv("GRAFT_CPU_ISA", "avx2", 1);
+    assert_true(forbidden("avx512", &d));
+    assert_false(forbidden("avx2", &d));
+    setenv("GRAFT_CPU_ISA", "base", 1);
+    assert_true(forbidden("avx512", &d));
+    assert_true(forbidden("avx2", &d));
+    assert_false(forbidden("base", &d));
+    if (kept) setenv("GRAFT_CPU_ISA", kept, 1);
+    else unsetenv("GRAFT_CPU_ISA");
+    free(kept);
 }
 
 /* A value of every kind in every field, two of them, so that a field written at another's place would show. */
@@ -158,7 +188,8 @@ static void bad_text_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_op_has_a_reference_last), cmocka_unit_test(selection_takes_prefers_and_explains),
+        cmocka_unit_test(every_op_has_a_reference_last), cmocka_unit_test(the_environment_limits_the_instructions),
+        cmocka_unit_test(selection_takes_prefers_and_explains),
         cmocka_unit_test(text_of_descriptors_round_trips), cmocka_unit_test(text_of_a_convolution_reads_well),
         cmocka_unit_test(costs_are_those_of_the_formulas), cmocka_unit_test(bad_text_is_refused),
     };
