@@ -46,7 +46,7 @@ static void write_line(logger *l, const char *prefix, const char *text)
     }
 }
 
-static void say(logger *l, log_level level, const char *fmt, va_list args)
+static void say(logger *l, log_level level, void (*make_printable)(char *text), const char *fmt, va_list args)
 {
     bool warning = level == LOG_WARN;
     if (!l || level > l->level || (l->rank != 0 && !warning)) return;
@@ -55,7 +55,7 @@ static void say(logger *l, log_level level, const char *fmt, va_list args)
     else if (warning) snprintf(prefix, sizeof prefix, "warning: ");
     char text[LINE_BYTES];
     vsnprintf(text, sizeof text, fmt, args);
-    text_make_printable(text);
+    make_printable(text);
     pthread_mutex_lock(&l->lock);
     write_line(l, prefix, text);
     pthread_mutex_unlock(&l->lock);
@@ -65,7 +65,7 @@ void log_info(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    say(l, LOG_INFO, fmt, args);
+    say(l, LOG_INFO, text_make_printable, fmt, args);
     va_end(args);
 }
 
@@ -73,7 +73,7 @@ void log_verbose(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    say(l, LOG_VERBOSE, fmt, args);
+    say(l, LOG_VERBOSE, text_make_printable, fmt, args);
     va_end(args);
 }
 
@@ -81,7 +81,15 @@ void log_warn(logger *l, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    say(l, LOG_WARN, fmt, args);
+    say(l, LOG_WARN, text_make_printable, fmt, args);
+    va_end(args);
+}
+
+void log_warn_lines(logger *l, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(l, LOG_WARN, text_make_lines_printable, fmt, args);
     va_end(args);
 }
 

@@ -34,6 +34,8 @@ void log_free(logger *l);
 void log_info(logger *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void log_verbose(logger *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void log_warn(logger *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same with line breaks: a list, say. */
+void log_warn_lines(logger *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A progress text; `final` always prints and ends the line. */
 void log_progress(logger *l, bool final, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -287,14 +287,14 @@ status lint_report_judge(const lint_report *report, const dataset *ds, const spe
     list_bad(report, ds, text, sizeof text);
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
     if (report->damaged_count)
-        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s", ds->path,
+        return FAIL_LINES(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s", ds->path,
             (long long)report->damaged_count, (long long)ds->count, text);
     if (fraction > allowed)
-        return FAIL(E_DATA,
+        return FAIL_LINES(E_DATA,
             "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
             "the limit:%s",
             (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text);
-    log_warn(l, "%lld of %lld images cannot be read and will be replaced by others:%s", (long long)report->bad_count,
+    log_warn_lines(l, "%lld of %lld images cannot be read and will be replaced by others:%s", (long long)report->bad_count,
         (long long)ds->count, text);
     return OK;
 }

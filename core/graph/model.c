@@ -207,7 +207,8 @@ static status check_model(const model *m, const char *what)
         return FAIL(E_MODEL, "%s: the network's input does not have the preprocessing's size %dx%dx%d", what, p->width,
             p->height, p->channels);
     int64_t logits = out.rank > 0 ? out.dim[out.rank - 1] : 1;
-    if (m->class_count < 1) return FAIL(E_MODEL, "%s: graft.classes is empty: expected a name for every class", what);
+    if (m->class_count < 1)
+        return FAIL(E_MODEL, "%s: graft.classes is empty: expected a name for each of the %" PRId64 " outputs", what, logits);
     if (!*m->task && m->class_count != logits)
         return FAIL(E_MODEL, "%s: %" PRId64 " class names for %" PRId64 " outputs", what, m->class_count, logits);
     return OK;

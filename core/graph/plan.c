@@ -152,7 +152,7 @@ static status refuse_memory(const plan *p, int64_t needed, int64_t available, co
     char advice[128];
     if (fits > 0) snprintf(advice, sizeof advice, "about batch %" PRId64 " would fit", fits);
     else snprintf(advice, sizeof advice, "no batch size fits: use a smaller network or input");
-    return FAIL(E_MEMORY,
+    return FAIL_LINES(E_MEMORY,
         "batch %" PRId64 " needs %s, %s %s\n"
         "    weights        %s\n    gradients      %s\n    statistics     %s\n    activations    %s\n"
         "    scratch        %s\n    packed weights %s\n    constants      %s\n%s",

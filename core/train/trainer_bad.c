@@ -122,5 +122,5 @@ void trainer_explain_bad_step(trainer *t, const step_state *r)
     else if (!f.found)
         log_warn(t->log, "step %lld: NaN or Inf in the gradient of \"%s\", all activations are finite; nothing was changed", step, segment);
     else
-        log_warn(t->log, "step %lld: NaN or Inf, first in %s; nothing was changed. Images:%s", step, f.tensor, f.files);
+        log_warn_lines(t->log, "step %lld: NaN or Inf, first in %s; nothing was changed. Images:%s", step, f.tensor, f.files);
 }

@@ -55,7 +55,7 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
     return 0; /* counts are exact */
 }
 
-/* Mutant: a row without a target is right. */
+/* Mutants: a row without a target is right; of equal scores the last one counts. */
 static status target_run(const kernel_call *call)
 {
     const softmax_desc *d = call->desc;
@@ -71,6 +71,23 @@ static status target_run(const kernel_call *call)
     return OK;
 }
 
+static status last_run(const kernel_call *call)
+{
+    const softmax_desc *d = call->desc;
+    const float *targets = call->in[1];
+    double correct = 0;
+    for (int64_t row = 0; row < d->rows; row++) {
+        int64_t first = row * d->classes, wanted = 0, found = 0;
+        for (int64_t k = 1; k < d->classes; k++) {
+            if (targets[first + k] > targets[first + wanted]) wanted = k;
+            if (dtype_load(call->in[0], d->type, first + k) >= dtype_load(call->in[0], d->type, first + found)) found = k;
+        }
+        correct += targets[first + wanted] > 0 && found == wanted;
+    }
+    *(double *)call->out[0] = correct;
+    return OK;
+}
+
 const check_family top1_family = {
     .name = "top1",
     .op = {OP_TOP1},
@@ -80,5 +97,6 @@ const check_family top1_family = {
     .prepare = prepare,
     .typed = typed,
     .magnitude = magnitude,
-    .mutant = {{.op = OP_TOP1, .name = "rows without a target counted", .run = target_run}},
+    .mutant = {{.op = OP_TOP1, .name = "rows without a target counted", .run = target_run},
+        {.op = OP_TOP1, .name = "the last of equal scores", .run = last_run}},
 };

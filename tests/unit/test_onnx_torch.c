@@ -100,7 +100,7 @@ static void compare(device *dev, const char *name)
     make_images(images);
     read_scores(name, expected);
     GOOD(runner_create(&r, &g, dev, IMAGES));
-    GOOD(runner_run(r, found, images, IMAGES));
+    GOOD(runner_run(r, (float *const[]){found}, images, IMAGES));
     for (int i = 0; i < IMAGES; i++) {
         float top = 0, worst = 0;
         for (int c = i * CLASSES; c < (i + 1) * CLASSES; c++) {
