@@ -3,14 +3,13 @@
 
 #include "cli/cli.h"
 #include "cli/contact_sheet.h"
+#include "cli/found_writer.h"
 #include "cli/network.h"
 #include "core/base/folder_lock.h"
 #include "core/base/thread.h"
 #include "core/base/utf8.h"
 #include "core/data/classes.h"
 #include "core/data/readers/readers.h"
-
-enum { MOST_TOP = 1000 };
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
@@ -31,15 +30,14 @@ typedef struct job {
     int64_t first;          /* sample of the batch's first image       */
     image *decoded;         /* [batch]                                 */
     char **error;           /* [batch], of images that can't be read   */
-    float *input, *score;   /* [batch, h, w, c], [batch, classes]      */
-    int32_t *order;         /* [classes]                               */
+    task_setting setting;
+    float *input;           /* [batch, h, w, c]                        */
+    float *output[GRAPH_MAX_OUTPUTS]; /* [batch, ...]                  */
     const char *folder;     /* of --output, or NULL                    */
     folder_lock lock;       /* of it                                   */
-    file_writer csv;
+    found_writer writer;
     contact_sheet sheet;
     int64_t total, done, unreadable;
-    int64_t top;            /* classes listed per image                */
-    size_t widest;          /* name, for the table                     */
 } job;
 
 /* One image of a batch: decoded and preprocessed. A file that can't be read is no failure of the run. */
@@ -56,71 +54,6 @@ static status load_image(void *context, int64_t i)
     return j->error[i] ? OK : FAIL_MEMORY(64);
 }
 
-/* The classes by probability, best first, the first of equals first. */
-static void rank(job *j, const float *probability)
-{
-    int64_t classes = j->net.class_count;
-    for (int64_t k = 0; k < j->top; k++) {
-        int32_t best = -1;
-        for (int32_t c = 0; c < classes; c++) {
-            bool taken = false;
-            for (int64_t i = 0; i < k && !taken; i++) taken = j->order[i] == c;
-            if (!taken && (best < 0 || probability[c] > probability[best])) best = c;
-        }
-        j->order[k] = best;
-    }
-}
-
-/* A CSV field, quoted where it must be, on the row's one line. */
-static status csv_field(job *j, const char *name)
-{
-    file_writer *w = &j->csv;
-    const char *text = utf8_escaped(&j->c->memory, name);
-    if (!text) return FAIL_MEMORY(strlen(name));
-    bool blank_ends = *text && (strchr(" \t", text[0]) || strchr(" \t", text[strlen(text) - 1]));
-    if (!blank_ends && !strpbrk(text, ",\"")) return file_writer_printf(w, "%s", text);
-    TRY(file_writer_write(w, "\"", 1));
-    for (const char *c = text; *c; c++) TRY(file_writer_write(w, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1));
-    return file_writer_write(w, "\"", 1);
-}
-
-static status report_error(job *j, const char *name, const char *error)
-{
-    size_t length = strlen(name);
-    bool named = strncmp(error, name, length) == 0 && strncmp(error + length, ": ", 2) == 0;
-    j->unreadable++;
-    cli_print(j->c, "%-*s   unreadable: %s\n", (int)j->widest, utf8_escaped(&j->c->memory, name),
-        named ? error + length + 2 : error);
-    json_writer *w = &j->c->result;
-    json_begin_object(w);
-    json_key(w, "path"), json_put_string(w, name);
-    json_key(w, "error"), json_put_string(w, error);
-    json_end_object(w);
-    if (!j->folder) return OK;
-    TRY(csv_field(j, name));
-    for (int64_t k = 0; k < j->top; k++) TRY(file_writer_printf(&j->csv, ",,"));
-    return file_writer_printf(&j->csv, "\n");
-}
-
-static void write_json(job *j, const char *name, const float *p)
-{
-    json_writer *w = &j->c->result;
-    json_begin_object(w);
-    json_key(w, "path"), json_put_string(w, name);
-    json_key(w, "class"), json_put_string(w, j->net.class_name[j->order[0]]);
-    json_key(w, "confidence"), json_put_number(w, p[j->order[0]]);
-    json_key(w, "top");
-    json_begin_array(w);
-    for (int64_t k = 0; k < j->top; k++) {
-        json_begin_object(w);
-        json_key(w, "class"), json_put_string(w, j->net.class_name[j->order[k]]);
-        json_key(w, "confidence"), json_put_number(w, p[j->order[k]]);
-        json_end_object(w);
-    }
-    json_end_array(w);
-    json_end_object(w);
-}
-
 /* The true class of this sample, if the network knows it. */
 static const char *true_class(const job *j, const sample *s)
 {
@@ -128,45 +61,45 @@ static const char *true_class(const job *j, const sample *s)
     return class_by_name(j->net.class_name, j->net.class_count, j->ds->class_name[s->class_index]);
 }
 
-static status draw(job *j, const image *im, const sample *s, const float *p)
+static status draw(job *j, const image *im, const sample *s, const prediction *p)
 {
-    char verdict[256], name[256];
-    const char *class_name = j->net.class_name[j->order[0]], *truth = true_class(j, s);
-    contact_mark mark = !truth ? CONTACT_PLAIN : strcmp(truth, class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
-    snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p[j->order[0]], class_name);
-    if (mark == CONTACT_WRONG) snprintf(name, sizeof name, "is %s", truth);
-    else snprintf(name, sizeof name, "%s", path_base(s->name));
+    char verdict[256] = "nothing", name[256];
+    const char *truth = true_class(j, s);
+    contact_mark mark = CONTACT_PLAIN;
+    snprintf(name, sizeof name, "%s", path_base(s->name));
+    if (p->count > 0) {
+        const char *class_name = j->net.class_name[p->object[0].class_index];
+        snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p->object[0].score, class_name);
+        if (truth) mark = strcmp(truth, class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
+        if (mark == CONTACT_WRONG) snprintf(name, sizeof name, "is %s", truth);
+    }
     return contact_sheet_add(&j->sheet, im, name, verdict, mark);
 }
 
-static status report_image(job *j, int64_t i)
+static status report_image(job *j, int64_t i, arena *memory)
 {
     const sample *s = &j->ds->samples[j->first + i];
-    const float *p = j->score + i * j->net.class_count;
-    rank(j, p);
-    cli_print(j->c, "%-*s ", (int)j->widest, utf8_escaped(&j->c->memory, s->name));
-    for (int64_t k = 0; k < j->top; k++) cli_print(j->c, "  %s %.4f", j->net.class_name[j->order[k]], (double)p[j->order[k]]);
-    cli_print(j->c, "\n");
-    write_json(j, s->name, p);
-    if (!j->folder) return OK;
-    TRY(csv_field(j, s->name));
-    for (int64_t k = 0; k < j->top; k++) {
-        TRY(file_writer_write(&j->csv, ",", 1));
-        TRY(csv_field(j, j->net.class_name[j->order[k]]));
-        TRY(file_writer_printf(&j->csv, ",%.6f", (double)p[j->order[k]]));
-    }
-    TRY(file_writer_printf(&j->csv, "\n"));
-    return j->c->config.spec.infer.annotate ? draw(j, &j->decoded[i], s, p) : OK;
+    const image *im = &j->decoded[i];
+    float to_input[9];
+    prediction p;
+    image_place_matrix(to_input, im->width, im->height, j->net.preprocess);
+    const image_frame frame = {im->width, im->height, to_input};
+    TRY(j->net.task->predict(&j->setting, (const float *const *)j->output, i, &frame, memory, &p));
+    TRY(found_writer_add(&j->writer, s->name, &p));
+    return j->folder && j->c->config.spec.infer.annotate ? draw(j, im, s, &p) : OK;
 }
 
 static status run_batch(job *j, int64_t count)
 {
     TRY(pool_run(j->pool, load_image, j, count));
-    TRY(runner_run(j->net.runner, (float *const[]){j->score}, j->input, count));
-    scores_to_probabilities(j->score, count, j->net.class_count, j->net.sigmoid);
+    TRY(runner_run(j->net.runner, j->output, j->input, count));
     for (int64_t i = 0; i < count; i++) {
-        const char *name = j->ds->samples[j->first + i].name;
-        TRY(j->error[i] ? report_error(j, name, j->error[i]) : report_image(j, i));
+        arena memory = {0};
+        status result = j->error[i] ? found_writer_add_error(&j->writer, j->ds->samples[j->first + i].name, j->error[i])
+                                    : report_image(j, i, &memory);
+        arena_free(&memory);
+        TRY(result);
+        j->unreadable += j->error[i] != NULL;
     }
     j->done += count;
     return OK;
@@ -204,30 +137,29 @@ static status open_network(job *j, const char *path)
     TRY(network_open(&j->net, path, j->dev, most));
     TRY(network_check_source(&j->net, path, cli_value(c, "--source")));
     TRY(pool_create(&j->pool, cpu_count()));
-    j->top = s->infer.top_k < j->net.class_count ? s->infer.top_k : j->net.class_count;
     const preprocess *p = j->net.preprocess;
-    j->input = arena_alloc_array(&c->memory, most * p->width * p->height, (size_t)p->channels * sizeof(float));
-    j->score = ARENA_ARRAY(&c->memory, float, most * j->net.class_count);
-    j->decoded = ARENA_ARRAY(&c->memory, image, most);
-    j->error = ARENA_ARRAY(&c->memory, char *, most);
-    j->order = ARENA_ARRAY(&c->memory, int32_t, MOST_TOP);
-    return j->input && j->score && j->decoded && j->error && j->order ? OK : FAIL_MEMORY(most * p->width * p->height * 4);
+    j->setting = (task_setting){.task = j->net.task, .spec = s, .class_name = j->net.class_name, .class_count = j->net.class_count,
+        .preprocess = p, .sigmoid = j->net.sigmoid};
+    found_writer_init(&j->writer, c, &j->setting, s->infer.top_k < j->net.class_count ? s->infer.top_k : j->net.class_count);
+    TRY_ALLOC(j->input, ARENA_ARRAY(&c->memory, float, most * p->width * p->height * p->channels));
+    for (int32_t k = 0; k < runner_outputs(j->net.runner); k++)
+        TRY_ALLOC(j->output[k], ARENA_ARRAY(&c->memory, float, most * shape_count(runner_output(j->net.runner, k))));
+    TRY_ALLOC(j->decoded, ARENA_ARRAY(&c->memory, image, most));
+    TRY_ALLOC(j->error, ARENA_ARRAY(&c->memory, char *, most));
+    return OK;
 }
 
 static status open_output(job *j)
 {
     TRY(dir_make(j->folder));
     TRY(folder_lock_take(&j->lock, j->folder, "choose another folder with --output", &j->c->log));
-    TRY(file_writer_open(&j->csv, path_join(&j->c->memory, j->folder, "result.csv")));
-    TRY(file_writer_printf(&j->csv, "path,class,confidence"));
-    for (int64_t k = 2; k <= j->top; k++) TRY(file_writer_printf(&j->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
-    TRY(file_writer_printf(&j->csv, "\n"));
+    TRY(found_writer_open_csv(&j->writer, path_join(&j->c->memory, j->folder, "result.csv")));
     return contact_sheet_init(&j->sheet, j->total);
 }
 
 static status finish_output(job *j)
 {
-    TRY(file_writer_commit(&j->csv));
+    TRY(found_writer_commit(&j->writer));
     cli_print(j->c, "wrote %s/result.csv", j->folder);
     if (j->c->config.spec.infer.annotate && j->sheet.count) {
         TRY(contact_sheet_write(&j->sheet, path_join(&j->c->memory, j->folder, "predictions.png")));
@@ -243,7 +175,7 @@ static status run_all(job *j, const dataset *sets, int64_t count)
         j->total += sets[k].count;
         for (int64_t i = 0; i < sets[k].count; i++) {
             size_t length = strlen(sets[k].samples[i].name);
-            if (length > j->widest && length <= 80) j->widest = length;
+            if (length > j->writer.widest && length <= 80) j->writer.widest = length;
         }
     }
     if (j->folder) TRY(open_output(j));
@@ -283,7 +215,7 @@ static status run(cli_context *c)
 out:
     for (int64_t i = 0; i < opened; i++) dataset_close(&sets[i]);
     if (j.error) drop_images(&j);
-    file_writer_abort(&j.csv);
+    found_writer_free(&j.writer);
     folder_lock_release(&j.lock);
     contact_sheet_free(&j.sheet);
     pool_destroy(j.pool);

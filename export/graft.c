@@ -7,6 +7,7 @@
 
 #include "core/base/version.h"
 #include "core/data/image.h"
+#include "core/task/probability.h"
 #include "export/engine.h"
 #include "export/runner.h"
 

@@ -32,7 +32,4 @@ int64_t runner_max_batch(const runner *r);
 /* A plan of the whole graph, made if need be, beside those that run; for its choice of kernels. Valid until the next call for another batch. */
 status runner_plan(runner *r, int64_t batch, plan **p);
 
-/* probabilities = softmax (or sigmoid) of scores, in place; [n, classes]. */
-void scores_to_probabilities(float *scores, int64_t n, int64_t classes, bool sigmoid);
-
 #endif

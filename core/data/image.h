@@ -65,6 +65,8 @@ typedef struct image_placement {
 } image_placement;
 enum { IMAGE_BORDER = 128 };
 image_placement image_place(int32_t src_width, int32_t src_height, const preprocess *p);
+/* The same as a matrix for row vectors: [x y 1] * to_input moves a pixel position of the source into the input. */
+void image_place_matrix(float to_input[9], int32_t src_width, int32_t src_height, const preprocess *p);
 
 /* Whole preprocessing of one image for evaluation and inference: resize by p->resize, then normalise into
  * dst [height, width, channels] f32. */

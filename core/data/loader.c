@@ -123,15 +123,6 @@ out:
     return result;
 }
 
-/* Where evaluation puts a source pixel: image_place's box onto its rectangle. */
-static void placement_matrix(float to_input[9], const preprocess *p, int32_t width, int32_t height)
-{
-    image_placement place = image_place(width, height, p);
-    float x = (float)place.width / (place.box[2] - place.box[0]), y = (float)place.height / (place.box[3] - place.box[1]);
-    const float m[9] = {x, 0, 0, 0, y, 0, (float)place.x - place.box[0] * x, (float)place.y - place.box[1] * y, 1};
-    memcpy(to_input, m, sizeof m);
-}
-
 /* One image of a batch: where it goes. */
 typedef struct item_place {
     float *pixels;   /* of the input, or of the picture as decoded */
@@ -178,7 +169,7 @@ static status make_image(const loader *l, const item_place *t, int64_t index, in
         memcpy(t->to_input, a.forward, sizeof a.forward);
     } else {
         least_size_for_evaluation(&options, &l->o.preprocess, width, height);
-        placement_matrix(t->to_input, &l->o.preprocess, width, height);
+        image_place_matrix(t->to_input, width, height, &l->o.preprocess);
     }
     if (bytes) TRY_OUT(image_decode(&im, bytes, count, &options));
     if (training(l)) TRY_OUT(make_training(l, t->pixels, t->raw, &im, width, height, &a));

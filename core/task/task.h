@@ -37,6 +37,7 @@ typedef struct task_setting {
     int64_t class_count;
     const preprocess *preprocess;
     const dataset *data;           /* being learnt or judged; NULL: none */
+    bool sigmoid;                  /* scores become probabilities each by itself, not by softmax */
 } task_setting;
 
 /* A figure of merit. Figure 0 is the criterion, what the best model is chosen by: greater is better. */
@@ -46,6 +47,25 @@ typedef struct figure {
     char label[24]; /* in lines and tables: "top-1"                */
     bool percent;   /* a part of 1, shown in per cent              */
 } figure;
+
+/* One thing in one image. */
+typedef struct found_object {
+    int32_t class_index;
+    float score;
+    float box[4];                     /* x0 y0 x1 y1, pixels of the image as decoded; the whole image without boxes */
+    const uint8_t *mask;              /* [mask_height, mask_width] of the box, or NULL */
+    int32_t mask_width, mask_height;
+} found_object;
+typedef struct prediction {           /* best first */
+    const found_object *object;              /* [count] */
+    int64_t count;
+} prediction;
+
+/* An image as it went into the network, for turning results back into its pixels. */
+typedef struct image_frame {
+    int32_t width, height;  /* as decoded */
+    const float *to_input;  /* [9], as label_view.to_input */
+} image_frame;
 
 typedef struct task_score task_score; /* the sums of one evaluation; a task's own */
 
@@ -63,6 +83,7 @@ typedef struct head_images {
 
 typedef struct task {
     const char *name;    /* in model and engine files */
+    bool has_boxes, has_masks; /* of what is found: columns and drawing */
     bool running_values; /* score_values costs nothing in the middle of a run: progress lines show the criterion */
     int32_t watched;     /* the figure that early stopping watches, smaller is better; 0: minus the criterion */
 
@@ -83,6 +104,8 @@ typedef struct task {
 
     /* outputs.c: E_MODEL, with `what`, unless the outputs of a network in evaluation mode are this task's. */
     status (*check)(const graph *g, int64_t class_count, const char *what);
+    /* What was found in image i of the outputs, in memory of `a`: of classes the most probable infer.top_k. */
+    status (*predict)(const task_setting *t, const float *const *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 
     /* score.c: judging. */
     int32_t (*figures)(const task_setting *t, figure f[FIGURE_MAX]); /* how many */

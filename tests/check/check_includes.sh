@@ -35,7 +35,7 @@ may core/train 'core/|kernels/kernels\.h$'
 may models "$base|core/(graph|onnx|ops|tensor|config)/"
 may prune "$base|core/(graph|ops|tensor)/"
 # export may also decode images: the C API takes files.
-may export "$base|core/(graph|onnx|ops|tensor|device)/|core/data/image\.h\$|core/task/task\.h\$|kernels/kernels\.h\$"
+may export "$base|core/(graph|onnx|ops|tensor|device)/|core/data/image\.h\$|core/task/(probability|task)\.h\$|kernels/kernels\.h\$"
 
 # only LIBRARY-HEADER-PATTERN FILE-PATTERN: outside these files nobody includes it.
 only() {

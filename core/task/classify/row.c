@@ -11,6 +11,7 @@ const task task_classification = {
     .is_head = classify_is_head,
     .fit_head = classify_fit_head,
     .check = classify_check,
+    .predict = classify_predict,
     .figures = classify_figures,
     .score_create = classify_score_create,
     .score_destroy = classify_score_destroy,
