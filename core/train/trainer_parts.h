@@ -1,8 +1,12 @@
 /* trainer_parts.h: what the files of the trainer share. Private to core/train/trainer*.c.
  *
- *     trainer_setup.c   data, model, device, plans, batch size that fits
+ *     trainer_setup.c   data, model, device, plans
  *     trainer_save.c    checkpoints and resuming
+ *     trainer_memory.c  what a run needs, and the batch size that fits
+ *     trainer_update.c  one update
  *     trainer_bad.c     which tensor and which images a refused update is to blame on
+ *     trainer_say.c     progress lines and the report
+ *     trainer_summary.c what the caller gets
  *     trainer.c         the loop
  */
 #ifndef GRAFT_TRAIN_TRAINER_PARTS_H
@@ -71,6 +75,27 @@ typedef struct trainer {
 /* setup */
 status trainer_setup(trainer *t);
 void trainer_teardown(trainer *t);
+
+/* memory */
+status trainer_build_training(const trainer *t, trainable *g, int64_t rows, fused_traffic *saved);
+status trainer_build_evaluation(const trainer *t, trainable *g, int64_t rows);
+status trainer_resolve_batch(trainer *t);    /* sets train.batch_size; E_MEMORY with the largest that fits        */
+
+/* one update */
+status trainer_update(trainer *t);           /* E_TEMPORARY when the data have gone                               */
+int64_t trainer_epochs_at(const trainer *t, int64_t step); /* passes that are done after so many updates           */
+/* Images that lint found good and that could not be read now: adds to *sum, and notes when they are too many. */
+void trainer_count_replaced(trainer *t, int64_t replaced, int64_t *sum, const dataset *data, const char *what);
+bool trainer_data_have_gone(const trainer *t, status failed, const loader *l);
+
+/* saying */
+double trainer_term_value(const trainer *t, const train_window *w, int32_t i); /* as it is logged: a mean over batches, or a part of images */
+void trainer_show_progress(const trainer *t);
+void trainer_say_epoch(const trainer *t, bool evaluated, bool better);
+status trainer_write_report(trainer *t);
+
+/* summary */
+void trainer_finish_summary(trainer *t);
 
 /* save */
 status trainer_open_checkpoint(trainer *t);  /* fills t->model, t->resumed, t->progress; checks the spec          */
