@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     parse(&a, &c, argc, argv);
     GOOD(models_build(&g, &c.spec.model, CLASSES));
     init_params(&g, 1);
-    const task_setting setting = {.task = &task_classification, .spec = &c.spec, .class_count = CLASSES};
+    const task_setting setting = {.task = task_find(NULL), .spec = &c.spec, .class_count = CLASSES};
     GOOD(train_graph_build(&t, &g, &setting, a.batch, 1));
     GOOD(device_open(&dev, c.spec.train.device, 0, (int32_t)c.spec.train.threads, NULL));
     if (a.plan) {

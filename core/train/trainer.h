@@ -26,6 +26,7 @@ typedef status fake_quantise_fn(graph *dst, const graph *src, float momentum);
 typedef struct trainer_options {
     const spec *spec;
     const char *spec_text;     /* the resolved spec as INI text: stored in model and state */
+    const task *task;          /* what is trained; NULL: classification */
     model_builder_fn *build;
     model_transfer_fn *transfer; /* reads model.pretrained; NULL: model_transfer */
     fake_quantise_fn *fake_quantise; /* wanted when qat.enable is                                                  */

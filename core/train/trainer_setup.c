@@ -35,7 +35,7 @@ static status lint(trainer *t, const dataset *data, lint_report *report)
 static status open_data(trainer *t)
 {
     TRY(dataset_open_parts(&t->spec.data, (uint64_t)t->spec.train.seed, t->log, &t->train_data, &t->val_data, NULL));
-    t->setting = (task_setting){.task = &task_classification, .spec = &t->spec, .class_name = t->train_data.class_name,
+    t->setting = (task_setting){.task = t->options->task ? t->options->task : task_find(NULL), .spec = &t->spec, .class_name = t->train_data.class_name,
         .class_count = t->train_data.class_count, .preprocess = &t->model.preprocess, .data = &t->train_data};
     TRY(t->setting.task->check_data(&t->setting, t->log));
     TRY(t->setting.task->labels(&t->labels, &t->setting));
