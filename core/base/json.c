@@ -9,6 +9,7 @@
 
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 
 /* A safetensors header may have 100 MB; 262144 values are 26,000 tensors, and take some 40 MB here. */
 enum { MAX_BYTES = 100000000, MAX_VALUES = 1 << 18, MAX_DEPTH = 64, YAJL_ROOM = 1 << 20 };
@@ -327,40 +328,20 @@ void json_end_array(json_writer *w)
     close_bracket(w, "]");
 }
 
-/* Length of the UTF-8 sequence at `s`; 0 if it is none (RFC 3629). */
-static size_t sequence_length(const unsigned char *s)
-{
-    size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
-                  : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-/* Unicode number of a sequence of 1 to 3 bytes. */
-static uint32_t code_of(const unsigned char *s, size_t length)
-{
-    if (length == 1) return *s;
-    if (length == 2) return (uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f);
-    return (uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f);
-}
-
 static void append_string(json_writer *w, const char *text)
 {
     append(w, "\"", 1);
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t length = sequence_length(s);
-        char escape[8];
+    for (const char *s = text; *s;) {
+        uint32_t character = 0;
+        size_t length = utf8_character(s, &character);
+        char escape[16];
         if (length == 0) append(w, "\xef\xbf\xbd", 3); /* file names may be any bytes: U+FFFD */
-        else if (*s == '"' || *s == '\\') append(w, (char[]){'\\', (char)*s}, 2);
+        else if (*s == '"' || *s == '\\') append(w, (char[]){'\\', *s}, 2);
         else if (*s == '\n') append(w, "\\n", 2);
         else if (*s == '\t') append(w, "\\t", 2);
-        else if (length < 4 && text_is_control(code_of(s, length)))
-            append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)code_of(s, length)));
-        else append(w, (const char *)s, length);
+        else if (utf8_is_control(character))
+            append(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)character));
+        else append(w, s, length);
         s += length ? length : 1;
     }
     append(w, "\"", 1);

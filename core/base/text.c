@@ -1,5 +1,7 @@
 #include "core/base/text.h"
 
+#include "core/base/utf8.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <locale.h>
@@ -57,34 +59,28 @@ void number_text(double value, char text[32])
         if (!strchr("0123456789+-e", *c)) *c = '.';
 }
 
-bool text_is_control(uint32_t c)
+/* Bytes of the character at s that must not be shown, 0 when it may be; *whole: bytes of the character. A byte that begins none is shown
+ * unless a terminal that reads single bytes takes it for a control character. */
+static size_t hidden_bytes(const char *s, size_t *whole)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-/* Bytes of the character at s that must not be shown, 0 when it may be; *whole: bytes of the character. */
-static size_t hidden_bytes(const unsigned char *s, size_t *whole)
-{
-    *whole = 1;
-    if (*s < 0x80) return text_is_control(*s);
-    bool two = *s >= 0xc2 && *s < 0xe0 && (s[1] & 0xc0) == 0x80;
-    bool three = *s >= 0xe0 && *s < 0xf0 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80;
-    bool four = *s >= 0xf0 && *s < 0xf5 && (s[1] & 0xc0) == 0x80 && (s[2] & 0xc0) == 0x80 && (s[3] & 0xc0) == 0x80;
-    *whole = two ? 2 : three ? 3 : four ? 4 : 1;
-    if (two) return text_is_control((uint32_t)(*s & 0x1f) << 6 | (s[1] & 0x3f)) ? 2 : 0;
-    if (three)
-        return text_is_control((uint32_t)(*s & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f)) ? 3 : 0;
-    return !four && *s < 0xa0; /* a terminal that reads single bytes takes it for a control character */
+    uint32_t character;
+    *whole = utf8_character(s, &character);
+    bool hidden = *whole ? utf8_is_control(character) : (unsigned char)*s < 0xa0;
+    if (*whole == 0) *whole = 1;
+    return hidden ? *whole : 0;
 }
 
 /* Writes at most as many bytes as it reads. */
 static void make_printable(char *text, bool keep_lines)
 {
-    unsigned char *to = (unsigned char *)text;
-    for (const unsigned char *s = to; *s;) {
+    char *to = text;
+    for (const char *s = text; *s;) {
         size_t whole = 1, hidden = *s == '\n' && keep_lines ? 0 : hidden_bytes(s, &whole);
-        if (hidden) *to++ = '?', s += hidden;
-        else for (size_t i = 0; i < whole; i++) *to++ = *s++;
+        if (hidden) {
+            *to++ = '?';
+            s += hidden;
+        }
+        for (size_t i = 0; !hidden && i < whole; i++) *to++ = *s++;
     }
     *to = 0;
 }
@@ -97,7 +93,7 @@ const char *text_printable(arena *a, const char *text)
 {
     size_t whole;
     if (!text) return "";
-    const unsigned char *s = (const unsigned char *)text;
+    const char *s = text;
     while (*s && hidden_bytes(s, &whole) == 0) s += whole;
     if (!*s) return text;
     char *copy = arena_strdup(a, text);

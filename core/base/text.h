@@ -21,8 +21,6 @@
  *
  *     cli_print(c, "%s: %" PRId64 " tensors\n", text_printable(&c->memory, name), count); */
 void text_make_printable(char *text);
-/* Is the character with this Unicode number one of those? */
-bool text_is_control(uint32_t c);
 /* The same of text that is made of lines: '\n' stays. */
 void text_make_lines_printable(char *text);
 /* text itself when nothing has to be replaced, else a copy in a; "?" when out of memory. NULL gives "". */
