@@ -171,10 +171,10 @@ void engine_free(engine *e)
 
 bool engine_is_engine(const char *path)
 {
-    char magic[8] = {0};
-    FILE *f = fopen(path, "rb");
-    bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic && memcmp(magic, ENGINE_MAGIC, sizeof magic) == 0;
-    if (f) fclose(f);
+    file_map front;
+    if (file_map_front(&front, path, sizeof ENGINE_MAGIC - 1) != OK) return false;
+    bool is = front.bytes == sizeof ENGINE_MAGIC - 1 && memcmp(front.data, ENGINE_MAGIC, sizeof ENGINE_MAGIC - 1) == 0;
+    file_map_close(&front);
     return is;
 }
 

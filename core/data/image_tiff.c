@@ -210,6 +210,9 @@ static uint8_t to_8_bits(const tiff_file *f, unsigned value)
     return (uint8_t)(f->bits == 16 ? (value + 128) / 257 : f->bits == 8 ? value : value * 255 / ((1u << f->bits) - 1));
 }
 
+/* Samples that stand side by side in a row: all of a pixel's, or the one of the row's plane. */
+static size_t samples_of_row_pixel(const tiff_file *f) { return f->planar == PLANARCONFIG_CONTIG ? f->samples : 1; }
+
 /* One pixel of interleaved samples. */
 static void put_pixel(uint8_t *to, const tiff_file *f, const uint8_t *row, size_t index)
 {
@@ -219,7 +222,8 @@ static void put_pixel(uint8_t *to, const tiff_file *f, const uint8_t *row, size_
         for (int c = 0; c < 3; c++) to[c] = (uint8_t)(f->palette[c][first] >> (f->wide_palette ? 8 : 0));
         return;
     }
-    for (size_t c = 1; c < 4 && c < f->samples; c++) s[c] = to_8_bits(f, stored_sample(f, row, index + c));
+    size_t samples = samples_of_row_pixel(f);
+    for (size_t c = 1; c < 4 && c < samples; c++) s[c] = to_8_bits(f, stored_sample(f, row, index + c));
     if (f->photometric == PHOTOMETRIC_SEPARATED)
         for (int c = 0; c < 3; c++) to[c] = image_ink_to_light(s[c], s[3]);
     else if (f->photometric == PHOTOMETRIC_MINISWHITE) to[0] = (uint8_t)(255 - s[0]);
@@ -233,7 +237,7 @@ static void put_row(image *im, const tiff_file *f, const uint8_t *row, int64_t x
     size_t channels = (size_t)im->channels;
     uint8_t *to = im->pixels + ((size_t)y * (size_t)im->width + (size_t)x) * channels;
     bool separate = f->planar != PLANARCONFIG_CONTIG && channels == 3 && f->photometric != PHOTOMETRIC_PALETTE;
-    size_t step = f->planar == PLANARCONFIG_CONTIG ? f->samples : 1;
+    size_t step = samples_of_row_pixel(f);
     for (size_t i = 0; i < (size_t)count; i++, to += channels)
         if (separate) to[plane] = to_8_bits(f, stored_sample(f, row, i));
         else put_pixel(to, f, row, i * step);

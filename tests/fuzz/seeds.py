@@ -25,12 +25,31 @@ def image(mode, kind, **options):
     return out.getvalue()
 
 
+def planes(photometric, samples):
+    """A TIFF of 5 x 2 pixels in separate planes of 8 bits, with samples beyond those of its photometric interpretation."""
+    entries = [(256, [5]), (257, [2]), (258, [8] * samples), (259, [1]), (262, [photometric]), (273, None), (277, [samples]), (278, [2]),
+               (279, [10] * samples), (284, [2])]
+    at = 8 + 2 + 12 * len(entries) + 4
+    pixels = at + 2 * 2 * 3 * samples
+    head, tail = struct.pack("<4sIH", b"II*\0", 8, len(entries)), b""
+    for tag, values in entries:
+        values = values or [pixels + 10 * k for k in range(samples)]
+        data = struct.pack(f"<{len(values)}H", *values)
+        if len(data) > 4:
+            value, tail = struct.pack("<I", at + len(tail)), tail + data
+        else:
+            value = data.ljust(4, b"\0")
+        head += struct.pack("<HHI", tag, 3, len(values)) + value
+    return (head + bytes(4) + tail).ljust(pixels, b"\0") + bytes(range(10 * samples))
+
+
 exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 pictures = [image("RGB", "JPEG"), image("L", "JPEG"), image("CMYK", "JPEG"), image("RGB", "JPEG", progressive=True),
             image("RGB", "JPEG", exif=exif), image("RGB", "PNG"), image("RGBA", "PNG"), image("P", "PNG"), image("1", "PNG"),
             image("L", "PNG"), image("RGB", "BMP"), image("L", "PPM"), image("RGB", "PPM"), image("P", "BMP"), image("RGB", "GIF"),
             image("RGB", "WEBP", lossless=True), image("RGBA", "WEBP"), image("RGB", "TIFF"), image("1", "TIFF", compression="group4"),
-            image("P", "TIFF", compression="tiff_lzw"), image("CMYK", "TIFF", compression="tiff_adobe_deflate")]
+            image("P", "TIFF", compression="tiff_lzw"), image("CMYK", "TIFF", compression="tiff_adobe_deflate"),
+            planes(1, 3), planes(0, 4), planes(2, 4)]
 fixtures = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "pictures")
 for name in sorted(os.listdir(fixtures)):
     if not name.endswith(".rgb"):
