@@ -207,6 +207,11 @@ static edge_id draw_input(fixture *f, const op *o, int32_t slot, edge_id x, cons
         if (slot == 2) s = shape_1(c);
         type = DTYPE_F32, kind = EDGE_CONST;
     }
+    if (o == &op_ssd_head) {
+        if (slot == 1) s = (shape){3, {xs.dim[0], xs.dim[1], ((const ssd_head_attr *)attr)->classes % 8 + 1}}, kind = EDGE_CONST;
+        if (slot == 2) s = shape_2(xs.dim[1], 4), type = DTYPE_F32, kind = EDGE_CONST;
+        if (xs.rank < 3) s = xs;
+    }
     if (!draw(r, 0, 15)) s = draw_shape(r, (int32_t)draw(r, 0, 6));
     if (!draw(r, 0, 40)) type = (dtype)draw(r, 0, DTYPE_COUNT - 1);
     snprintf(name, sizeof name, "in%d", slot);
@@ -271,6 +276,7 @@ static void whatever_is_accepted_has_kernels(void **state)
             int32_t rank = (int32_t)draw(&f.random, 0, 9);
             bool flat = o == &op_linear || o == &op_softmax_ce || o == &op_sigmoid_bce;
             shape xs = draw_shape(&f.random, rank > 6 ? 4 : flat && rank > 0 ? 2 : rank > 1 ? 4 : rank);
+            if (o == &op_ssd_head && rank > 0) xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
             if (o == &op_reshape && xs.rank > 1 && round % 2) { /* dimensions drawn at random hardly ever have the right product */
                 int64_t rest = shape_count(xs) / xs.dim[0];
                 *(reshape_attr *)(void *)attr = (reshape_attr){.rank = 2, .dim = {round % 4 == 1 ? -1 : xs.dim[0], rest}};
