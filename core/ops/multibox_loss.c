@@ -52,9 +52,14 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     const edge *confidence = infer_in(g, n, CONFIDENCE);
     multibox_loss_desc *d = &b->desc.multibox_loss;
     b->op = OP_MULTIBOX_LOSS;
-    *d = (multibox_loss_desc){.n = confidence->shape.dim[0], .priors = confidence->shape.dim[1],
-        .classes = confidence->shape.dim[2] - 1, .capacity = infer_in(g, n, BOX_CLASS)->shape.dim[1], .type = confidence->type,
-        .neg_pos_ratio = a->neg_pos_ratio, .location_weight = a->location_weight, .grad_scale = a->grad_scale};
+    *d = (multibox_loss_desc){.n = confidence->shape.dim[0],
+        .priors = confidence->shape.dim[1],
+        .classes = confidence->shape.dim[2] - 1,
+        .capacity = infer_in(g, n, BOX_CLASS)->shape.dim[1],
+        .type = confidence->type,
+        .neg_pos_ratio = a->neg_pos_ratio,
+        .location_weight = a->location_weight,
+        .grad_scale = a->grad_scale};
     memcpy(d->variance, a->variance, sizeof d->variance);
     for (int32_t i = 0; i < n->in_count; i++) b->in[i] = n->in[i];
     for (int32_t i = 0; i < n->out_count; i++) b->out[i] = n->out[i];
@@ -64,7 +69,8 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
 static status gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     if (dout[TOTAL] != a->seed || dout[BOX] != EDGE_NONE || dout[CLASS] != EDGE_NONE || dout[POSITIVES] != EDGE_NONE)
-        return FAIL(E_INTERNAL, "node '%s' (%s): its gradient is computed with the loss: nothing but sums may follow it", n->name,
+        return FAIL(E_INTERNAL,
+            "node '%s' (%s): its gradient is computed with the loss: nothing but sums may follow it", n->name,
             n->op->name);
     for (int32_t i = PRIORS; i < n->in_count; i++)
         if (autodiff_wants(a, n->in[i]))
@@ -79,6 +85,17 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return OK;
 }
 
-const op op_multibox_loss = {.name = "multibox_loss", .attr_bytes = sizeof(multibox_loss_attr), .fields = fields,
-    .internal = true, .in_min = 6, .in_max = 7, .out_min = 4, .out_count = 6, .coupling = COUPLE_FIXED, .quant = QUANT_FLOAT,
-    .inplace_in = -1, .infer = infer, .describe = describe, .gradient = gradient};
+const op op_multibox_loss = {.name = "multibox_loss",
+    .attr_bytes = sizeof(multibox_loss_attr),
+    .fields = fields,
+    .internal = true,
+    .in_min = 6,
+    .in_max = 7,
+    .out_min = 4,
+    .out_count = 6,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .infer = infer,
+    .describe = describe,
+    .gradient = gradient};

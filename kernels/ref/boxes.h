@@ -11,10 +11,7 @@ static inline float box_common(const float *a, const float *b)
     return width > 0 && height > 0 ? width * height : 0;
 }
 
-static inline float box_area(const float *a)
-{
-    return (a[2] - a[0]) * (a[3] - a[1]);
-}
+static inline float box_area(const float *a) { return (a[2] - a[0]) * (a[3] - a[1]); }
 
 /* As descriptors.def defines it. */
 static inline float box_iou(const float *a, const float *b)

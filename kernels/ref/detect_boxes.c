@@ -14,7 +14,8 @@ static const char *detect_boxes_refuse(const void *desc)
     if (d->classes < 1 || d->classes >= 1 << 24 || !ref_dims_ok(dim, 4) || !ref_dims_ok(kept, 4))
         return "images, priors, classes or detections below 1 or too large";
     if (!ref_is_float(d->type)) return "the type is no float";
-    if (!(d->threshold >= 0 && d->threshold <= 1 && d->iou >= 0 && d->iou <= 1)) return "threshold or iou not in 0 .. 1";
+    if (!(d->threshold >= 0 && d->threshold <= 1 && d->iou >= 0 && d->iou <= 1))
+        return "threshold or iou not in 0 .. 1";
     if (d->top_k < 1) return "top_k below 1";
     if (!(d->width > 0 && d->height > 0)) return "width or height not above 0";
     for (int i = 0; i < 4; i++)
@@ -37,10 +38,7 @@ static int better(const void *a, const void *b)
     return x->prior < y->prior ? -1 : 1;
 }
 
-static float clipped(double x, float end)
-{
-    return x < 0 ? 0 : x > (double)end ? end : (float)x;
-}
+static float clipped(double x, float end) { return x < 0 ? 0 : x > (double)end ? end : (float)x; }
 
 static void decode(const detect_boxes_desc *d, const void *location, int64_t first, const float *prior, float box[4])
 {
@@ -70,7 +68,8 @@ static int64_t suppress(const detect_boxes_desc *d, candidate *item, int64_t cou
     int64_t kept = 0;
     for (int64_t i = 0; i < count && kept < d->capacity; i++) {
         bool good = true;
-        for (int64_t k = 0; k < kept; k++) good = good && !(box_iou(boxes + 4 * item[k].prior, boxes + 4 * item[i].prior) > d->iou);
+        for (int64_t k = 0; k < kept; k++)
+            good = good && !(box_iou(boxes + 4 * item[k].prior, boxes + 4 * item[i].prior) > d->iou);
         if (good) item[kept++] = item[i];
     }
     return kept;

@@ -9,7 +9,8 @@ static const char *match_boxes_refuse(const void *desc)
     const match_boxes_desc *d = desc;
     int64_t dim[] = {d->n, d->priors, d->capacity};
     if (!ref_dims_ok(dim, 3)) return "images, priors or boxes below 1 or too large";
-    if (!(d->negative > 0 && d->negative <= d->positive && d->positive <= 1)) return "not 0 < negative <= positive <= 1";
+    if (!(d->negative > 0 && d->negative <= d->positive && d->positive <= 1))
+        return "not 0 < negative <= positive <= 1";
     return NULL;
 }
 

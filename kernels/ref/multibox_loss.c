@@ -10,7 +10,8 @@ static const char *multibox_loss_refuse(const void *desc)
 {
     const multibox_loss_desc *d = desc;
     int64_t dim[] = {d->n, d->priors, d->classes + 1, d->capacity};
-    if (d->classes < 1 || d->classes >= INT32_MAX || !ref_dims_ok(dim, 4)) return "images, priors, classes or boxes below 1 or too large";
+    if (d->classes < 1 || d->classes >= INT32_MAX || !ref_dims_ok(dim, 4))
+        return "images, priors, classes or boxes below 1 or too large";
     if (!ref_is_float(d->type)) return "the type is no float";
     if (!(d->neg_pos_ratio >= 0)) return "neg_pos_ratio below 0";
     for (int i = 0; i < 4; i++)
@@ -33,7 +34,8 @@ typedef struct hard_negative {
     int64_t row;
 } hard_negative;
 
-/* The channel that a row (image, prior) should have: 0 is background; -1: it is ignored. *box: the one that it is matched to. */
+/* The channel that a row (image, prior) should have: 0 is background; -1: it is ignored. *box: the one that it is
+ * matched to. */
 static int64_t wanted_channel(const multibox_call *c, int64_t row, const float **box)
 {
     const multibox_loss_desc *d = c->desc;
@@ -50,8 +52,10 @@ static double log_sum(const multibox_call *c, int64_t row, double *max)
     int64_t channels = c->desc->classes + 1;
     double sum = 0;
     *max = dtype_load(c->confidence, c->desc->type, row * channels);
-    for (int64_t k = 1; k < channels; k++) *max = fmax(*max, dtype_load(c->confidence, c->desc->type, row * channels + k));
-    for (int64_t k = 0; k < channels; k++) sum += exp(dtype_load(c->confidence, c->desc->type, row * channels + k) - *max);
+    for (int64_t k = 1; k < channels; k++)
+        *max = fmax(*max, dtype_load(c->confidence, c->desc->type, row * channels + k));
+    for (int64_t k = 0; k < channels; k++)
+        sum += exp(dtype_load(c->confidence, c->desc->type, row * channels + k) - *max);
     return log(sum);
 }
 
@@ -102,11 +106,13 @@ static double box_loss(const multibox_call *c, int64_t row, const float *box)
     const multibox_loss_desc *d = c->desc;
     double loss = 0;
     for (int i = 0; i < 4; i++) {
-        double off = dtype_load(c->location, d->type, 4 * row + i) - box_target(d, c->priors + 4 * (row % d->priors), box, i);
+        double off =
+            dtype_load(c->location, d->type, 4 * row + i) - box_target(d, c->priors + 4 * (row % d->priors), box, i);
         bool near = fabs(off) < 1;
         loss += near ? 0.5 * off * off : fabs(off) - 0.5;
         double slope = near ? off : off > 0 ? 1 : off < 0 ? -1 : off;
-        if (c->dlocation) dtype_store(c->dlocation, d->type, 4 * row + i, c->factor * (double)d->location_weight * slope);
+        if (c->dlocation)
+            dtype_store(c->dlocation, d->type, 4 * row + i, c->factor * (double)d->location_weight * slope);
     }
     return loss;
 }
@@ -130,7 +136,8 @@ static status multibox_loss_run(const kernel_call *call)
 {
     const multibox_loss_desc *d = call->desc;
     const float *loss_scale = call->in[6], *box = NULL;
-    multibox_call c = {d, call->in[0], call->in[1], call->in[2], call->in[3], call->in[4], call->in[5], call->out[4], call->out[5], 0};
+    multibox_call c = {
+        d, call->in[0], call->in[1], call->in[2], call->in[3], call->in[4], call->in[5], call->out[4], call->out[5], 0};
     hard_negative *negative = call->scratch;
     int64_t positives = 0, negatives = 0;
     double total_box = 0, total_class = 0;

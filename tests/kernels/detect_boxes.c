@@ -53,6 +53,11 @@ static void prepare(check_case *c, rng *r)
     }
 }
 
+static size_t scratch_bytes(const void *desc, const void *state)
+{
+    return check_reference(OP_DETECT_BOXES)->scratch_bytes(desc, state);
+}
+
 /* Mutants: top_k is ignored; boxes are not clipped. */
 static status top_run(const kernel_call *call)
 {
@@ -80,6 +85,9 @@ const check_family detect_boxes_family = {
     .tensors = tensors,
     .prepare = prepare,
     .typed = typed,
-    .mutant = {{.op = OP_DETECT_BOXES, .name = "all candidates reach the suppression", .run = top_run},
-        {.op = OP_DETECT_BOXES, .name = "boxes are not clipped", .run = clip_run}},
+    .mutant = {{.op = OP_DETECT_BOXES,
+                   .name = "all candidates reach the suppression",
+                   .scratch_bytes = scratch_bytes,
+                   .run = top_run},
+        {.op = OP_DETECT_BOXES, .name = "boxes are not clipped", .scratch_bytes = scratch_bytes, .run = clip_run}},
 };

@@ -1,4 +1,5 @@
-/* match_boxes.c: matching priors to boxes: overlaps of every degree, equal boxes, ignored ones, lists that end early. */
+/* match_boxes.c: matching priors to boxes: overlaps of every degree, equal boxes, ignored ones, lists that end early.
+ */
 #include "tests/check/check.h"
 
 static void generate(rng *r, kernel_op op, check_desc *desc)
@@ -52,9 +53,13 @@ static void prepare(check_case *c, rng *r)
     for (int64_t p = 0; p < d->priors; p++) draw_box(r, priors + 4 * p);
     for (int64_t k = 0; k < d->n * d->capacity; k++) {
         bool end = k % d->capacity != 0 && box_class[k - 1] == BOX_CLASS_NONE;
-        box_class[k] = end || check_chance(r, 9) ? BOX_CLASS_NONE : check_chance(r, 6) ? BOX_CLASS_IGNORE : (int32_t)rng_below(r, 5);
+        box_class[k] = end || check_chance(r, 9) ? BOX_CLASS_NONE
+                       : check_chance(r, 6)      ? BOX_CLASS_IGNORE
+                                                 : (int32_t)rng_below(r, 5);
         draw_box(r, boxes + 4 * k);
-        const float *like = check_chance(r, 2) ? priors + 4 * rng_below(r, (uint32_t)d->priors) : k > 0 ? boxes + 4 * (k - 1) : NULL;
+        const float *like = check_chance(r, 2) ? priors + 4 * rng_below(r, (uint32_t)d->priors)
+                            : k > 0            ? boxes + 4 * (k - 1)
+                                               : NULL;
         if (check_chance(r, 3) && like)
             for (int i = 0; i < 4; i++) boxes[4 * k + i] = like[i];
     }

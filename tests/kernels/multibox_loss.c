@@ -1,4 +1,5 @@
-/* multibox_loss.c: SSD's loss: batches without positives, with more hardest backgrounds than there are, ignored priors, equal losses. */
+/* multibox_loss.c: SSD's loss: batches without positives, with more hardest backgrounds than there are, ignored priors,
+ * equal losses. */
 #include "tests/check/check.h"
 
 #include <math.h>
@@ -57,14 +58,21 @@ static void prepare(check_case *c, rng *r)
     }
     for (int64_t i = 0; i < d->n * d->priors; i++)
         match[i] = check_chance(r, one_in) ? (int32_t)rng_below(r, (uint32_t)d->capacity)
-            : check_chance(r, 6) ? MATCH_IGNORED : MATCH_BACKGROUND;
+                   : check_chance(r, 6)    ? MATCH_IGNORED
+                                           : MATCH_BACKGROUND;
 }
 
-/* Every variant computes in double and rounds once: what is left is the last bit of a double, of values as large as the logits. */
+/* Every variant computes in double and rounds once: what is left is the last bit of a double, of values as large as the
+ * logits. */
 static double magnitude(const check_case *c, int32_t out, int64_t i)
 {
     double e = fabs(dtype_load(c->expected.out[out], c->expected_tensors.out[out].type, i));
     return out == 3 ? 0 : 0x1p-20 * (isfinite(e) ? e : 1);
+}
+
+static size_t scratch_bytes(const void *desc, const void *state)
+{
+    return check_reference(OP_MULTIBOX_LOSS)->scratch_bytes(desc, state);
 }
 
 /* Mutants: backgrounds all count; the encoding is not divided by the variances. */
@@ -94,6 +102,10 @@ const check_family multibox_loss_family = {
     .tensors = tensors,
     .prepare = prepare,
     .magnitude = magnitude,
-    .mutant = {{.op = OP_MULTIBOX_LOSS, .name = "all backgrounds count", .run = all_run},
-        {.op = OP_MULTIBOX_LOSS, .name = "an encoding without variances", .run = encoding_run}},
+    .mutant =
+        {{.op = OP_MULTIBOX_LOSS, .name = "all backgrounds count", .scratch_bytes = scratch_bytes, .run = all_run},
+            {.op = OP_MULTIBOX_LOSS,
+                .name = "an encoding without variances",
+                .scratch_bytes = scratch_bytes,
+                .run = encoding_run}},
 };
