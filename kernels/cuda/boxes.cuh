@@ -1,4 +1,5 @@
-/* boxes.cuh: what the box kernels share: geometry, keys that order values, the greatest of a block, the k-th greatest of many. */
+/* boxes.cuh: what the box kernels share: geometry, keys that order values, the greatest of a block, the k-th greatest
+ * of many. */
 #ifndef GRAFT_CUDA_BOXES_CUH
 #define GRAFT_CUDA_BOXES_CUH
 
@@ -6,14 +7,12 @@
 
 static inline __device__ float box_common(float4 a, float4 b)
 {
-    float width = (a.z < b.z ? a.z : b.z) - (a.x > b.x ? a.x : b.x), height = (a.w < b.w ? a.w : b.w) - (a.y > b.y ? a.y : b.y);
+    float width = (a.z < b.z ? a.z : b.z) - (a.x > b.x ? a.x : b.x),
+          height = (a.w < b.w ? a.w : b.w) - (a.y > b.y ? a.y : b.y);
     return width > 0.0f && height > 0.0f ? width * height : 0.0f;
 }
 
-static inline __device__ float box_area(float4 a)
-{
-    return (a.z - a.x) * (a.w - a.y);
-}
+static inline __device__ float box_area(float4 a) { return (a.z - a.x) * (a.w - a.y); }
 
 static inline __device__ float box_iou(float4 a, float4 b)
 {
@@ -21,16 +20,14 @@ static inline __device__ float box_iou(float4 a, float4 b)
     return common > 0.0f && iou > 0.0f ? iou : 0.0f;
 }
 
-/* Greater values have greater keys, of equal ones the first. value >= 0, or its bits; 0 is no key of any value above 0. */
+/* Greater values have greater keys, of equal ones the first. value >= 0, or its bits; 0 is no key of any value above 0.
+ */
 static inline __device__ uint64_t rank_key(uint32_t value, int64_t index)
 {
     return (uint64_t)value << 32 | (0xffffffffu - (uint32_t)index);
 }
 
-static inline __device__ int64_t rank_index(uint64_t key)
-{
-    return (int64_t)(0xffffffffu - (uint32_t)key);
-}
+static inline __device__ int64_t rank_index(uint64_t key) { return (int64_t)(0xffffffffu - (uint32_t)key); }
 
 /* The greatest of a block; every thread gets it. All threads call it. */
 static inline __device__ uint64_t block_greatest(uint64_t x)
@@ -48,9 +45,10 @@ static inline __device__ uint64_t block_greatest(uint64_t x)
     return x;
 }
 
-/* The k-th greatest of key(0) ... key(count - 1), which differ where they are not 0, for k >= 1; 1 where fewer than k are not 0: whatever is at
- * least the result is chosen. A radix select, four bits at a time from the top: each thread counts digits in a column of its own, so no
- * atomics are needed. A block of THREADS threads, all of which call it and get the result. */
+/* The k-th greatest of key(0) ... key(count - 1), which differ where they are not 0, for k >= 1; 1 where fewer than k
+ * are not 0: whatever is at least the result is chosen. A radix select, four bits at a time from the top: each thread
+ * counts digits in a column of its own, so no atomics are needed. A block of THREADS threads, all of which call it and
+ * get the result. */
 template <int THREADS, typename Key> static __device__ uint64_t block_select(Key key, int64_t count, int64_t k)
 {
     constexpr int DIGITS = 16;
@@ -75,7 +73,7 @@ template <int THREADS, typename Key> static __device__ uint64_t block_select(Key
         __syncthreads();
         int d = DIGITS - 1;
         while (d >= 0 && total[d] < k) k -= total[d--];
-        __syncthreads(); /* total is written by the next round */
+        __syncthreads();     /* total is written by the next round */
         if (d < 0) return 1; /* in the first round only, and in every thread */
         prefix |= (uint64_t)d << shift;
     }

@@ -1,29 +1,27 @@
-/* detect_boxes.cu: predictions of a single-stage detector as boxes, the best of those that overlap. Three launches: a thread a prior decodes its
- * box and its scores; a block a class of an image selects the top_k best and walks them, each thread dropping candidates of its own; a
- * block an image merges the classes' lists. Bound by the walk where many candidates are left, else by reading the confidences.
+/* detect_boxes.cu: predictions of a single-stage detector as boxes, the best of those that overlap. Three launches: a
+ * thread a prior decodes its box and its scores; a block a class of an image selects the top_k best and walks them,
+ * each thread dropping candidates of its own; a block an image merges the classes' lists. Bound by the walk where many
+ * candidates are left, else by reading the confidences.
  */
 #include "kernels/cuda/boxes.cuh"
 
 constexpr int THREADS = 256;
 
 template <typename T> struct detect_args {
-    float *detections;      /* [n, capacity, 6] */
-    uint64_t *kept;         /* [n, classes, capacity]: rank_key of score and prior, best first; 0: none */
-    float4 *box;            /* [n, priors], decoded */
-    float *score;           /* [n, classes, priors]; 0: no candidate */
-    int32_t *head;          /* [n, classes]: how many of kept the merge has taken */
+    float *detections; /* [n, capacity, 6] */
+    uint64_t *kept;    /* [n, classes, capacity]: rank_key of score and prior, best first; 0: none */
+    float4 *box;       /* [n, priors], decoded */
+    float *score;      /* [n, classes, priors]; 0: no candidate */
+    int32_t *head;     /* [n, classes]: how many of kept the merge has taken */
     const T *location, *confidence;
-    const float4 *priors;   /* [priors] */
+    const float4 *priors; /* [priors] */
     int64_t n, count, classes, capacity, top_k;
     double variance[4];
     float threshold, iou, width, height;
     bool sigmoid;
 };
 
-static __device__ float clipped(double x, float end)
-{
-    return x < 0.0 ? 0.0f : x > (double)end ? end : (float)x;
-}
+static __device__ float clipped(double x, float end) { return x < 0.0 ? 0.0f : x > (double)end ? end : (float)x; }
 
 template <typename T> static __device__ float4 decoded(const detect_args<T> &a, int64_t row, float4 p)
 {
@@ -31,8 +29,10 @@ template <typename T> static __device__ float4 decoded(const detect_args<T> &a, 
     const T *l = a.location + 4 * row;
     double x = ((double)p.x + (double)p.z) / 2.0 + (double)to_float(l[0]) * a.variance[0] * width;
     double y = ((double)p.y + (double)p.w) / 2.0 + (double)to_float(l[1]) * a.variance[1] * height;
-    double across = width * exp((double)to_float(l[2]) * a.variance[2]) / 2.0, down = height * exp((double)to_float(l[3]) * a.variance[3]) / 2.0;
-    return make_float4(clipped(x - across, a.width), clipped(y - down, a.height), clipped(x + across, a.width), clipped(y + down, a.height));
+    double across = width * exp((double)to_float(l[2]) * a.variance[2]) / 2.0,
+           down = height * exp((double)to_float(l[3]) * a.variance[3]) / 2.0;
+    return make_float4(clipped(x - across, a.width), clipped(y - down, a.height), clipped(x + across, a.width),
+        clipped(y + down, a.height));
 }
 
 template <typename T> static __global__ void __launch_bounds__(THREADS) score_rows(detect_args<T> a)
@@ -45,7 +45,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) score_ro
         for (int64_t c = 1; c < channels && !a.sigmoid; c++) max = fmax(max, (double)to_float(x[c]));
         for (int64_t c = 0; c < channels && !a.sigmoid; c++) sum += exp((double)to_float(x[c]) - max);
         for (int64_t c = 0; c < a.classes; c++) {
-            double y = a.sigmoid ? 1.0 / (1.0 + exp(-(double)to_float(x[c]))) : exp((double)to_float(x[c + 1]) - max) / sum;
+            double y =
+                a.sigmoid ? 1.0 / (1.0 + exp(-(double)to_float(x[c]))) : exp((double)to_float(x[c + 1]) - max) / sum;
             float score = (float)y;
             a.score[(i * a.classes + c) * a.count + p] = score > a.threshold ? score : 0.0f;
         }
@@ -92,7 +93,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) merge_cl
         uint64_t best = 0;
         int64_t prior = 0;
         for (int64_t c = threadIdx.x; c < a.classes; c += THREADS) {
-            uint64_t x = head[c] < a.capacity ? kept[c * a.capacity + head[c]] : 0, key = x ? rank_key((uint32_t)(x >> 32), c) : 0;
+            uint64_t x = head[c] < a.capacity ? kept[c * a.capacity + head[c]] : 0,
+                     key = x ? rank_key((uint32_t)(x >> 32), c) : 0;
             if (key > best) best = key, prior = rank_index(x);
         }
         uint64_t winner = block_greatest(best);
@@ -111,7 +113,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) merge_cl
 static const char *refuse(const void *desc)
 {
     const detect_boxes_desc *d = (const detect_boxes_desc *)desc;
-    if (d->priors > INT32_MAX - THREADS || d->capacity > INT32_MAX || d->n > INT32_MAX) return "more than 2^31 priors or detections";
+    if (d->priors > INT32_MAX - THREADS || d->capacity > INT32_MAX || d->n > INT32_MAX)
+        return "more than 2^31 priors or detections";
     return cuda_refuse_type(d->type);
 }
 
@@ -130,8 +133,8 @@ template <typename T> static status launch_detect_boxes(const kernel_call *call)
     float *score = (float *)(kept + d->n * d->classes * d->capacity);
     int32_t *head = (int32_t *)(score + d->n * d->classes * d->priors);
     detect_args<T> a = {(float *)call->out[0], kept, box, score, head, (const T *)call->in[0], (const T *)call->in[1],
-        (const float4 *)call->in[2], d->n, d->priors, d->classes, d->capacity, d->top_k, {}, d->threshold, d->iou, d->width, d->height,
-        d->sigmoid};
+        (const float4 *)call->in[2], d->n, d->priors, d->classes, d->capacity, d->top_k, {}, d->threshold, d->iou,
+        d->width, d->height, d->sigmoid};
     for (int i = 0; i < 4; i++) a.variance[i] = (double)d->variance[i];
     unsigned images = (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX);
     TRY(launch(score_rows<T>, dim3(blocks_for(d->priors, THREADS), images), dim3(THREADS), 0, call->stream, a));
@@ -144,4 +147,5 @@ static status detect_boxes_run(const kernel_call *call)
     return FOR_FLOAT_TYPE(((const detect_boxes_desc *)call->desc)->type, launch_detect_boxes, call);
 }
 
-CUDA_KERNEL(detect_boxes__cuda_classes, OP_DETECT_BOXES, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = detect_boxes_run);
+CUDA_KERNEL(detect_boxes__cuda_classes, OP_DETECT_BOXES, .refuse = refuse, .scratch_bytes = scratch_bytes,
+    .run = detect_boxes_run);

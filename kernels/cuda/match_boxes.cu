@@ -1,6 +1,6 @@
-/* match_boxes.cu: which box of the labels each prior stands for. A block takes an image for the pairs: each box keeps its best free prior, the
- * best of all boxes is matched, and the boxes that have lost their prior look again. Then a thread takes a prior. Bound by the divisions of
- * IoU; boxes stay in the cache.
+/* match_boxes.cu: which box of the labels each prior stands for. A block takes an image for the pairs: each box keeps
+ * its best free prior, the best of all boxes is matched, and the boxes that have lost their prior look again. Then a
+ * thread takes a prior. Bound by the divisions of IoU; boxes stay in the cache.
  */
 #include "kernels/cuda/boxes.cuh"
 
@@ -81,7 +81,8 @@ static __global__ void __launch_bounds__(THREADS) match_free(match_args a)
             int32_t kind = a.box_class[i * a.capacity + k];
             if (kind == BOX_CLASS_NONE) break;
             float4 other = a.boxes[i * a.capacity + k];
-            float iou = kind >= 0 ? box_iou(prior, other) : 0.0f, common = kind == BOX_CLASS_IGNORE ? box_common(prior, other) : 0.0f;
+            float iou = kind >= 0 ? box_iou(prior, other) : 0.0f,
+                  common = kind == BOX_CLASS_IGNORE ? box_common(prior, other) : 0.0f;
             if (iou > best) best = iou, box = (int32_t)k;
             covered = covered || (common > 0.0f && common >= half);
         }
@@ -105,11 +106,13 @@ static size_t scratch_bytes(const void *desc, const void *state)
 static status match_boxes_run(const kernel_call *call)
 {
     const match_boxes_desc *d = (const match_boxes_desc *)call->desc;
-    match_args a = {(int32_t *)call->out[0], (uint64_t *)call->scratch, (const float4 *)call->in[0], (const float4 *)call->in[1],
-        (const int32_t *)call->in[2], d->n, d->priors, d->capacity, d->positive, d->negative, d->bipartite};
+    match_args a = {(int32_t *)call->out[0], (uint64_t *)call->scratch, (const float4 *)call->in[0],
+        (const float4 *)call->in[1], (const int32_t *)call->in[2], d->n, d->priors, d->capacity, d->positive,
+        d->negative, d->bipartite};
     TRY(launch(match_pairs, dim3((unsigned)d->n), dim3(THREADS), 0, call->stream, a));
     unsigned images = (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX);
     return launch(match_free, dim3(blocks_for(d->priors, THREADS), images), dim3(THREADS), 0, call->stream, a);
 }
 
-CUDA_KERNEL(match_boxes__cuda_blocks, OP_MATCH_BOXES, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = match_boxes_run);
+CUDA_KERNEL(
+    match_boxes__cuda_blocks, OP_MATCH_BOXES, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = match_boxes_run);

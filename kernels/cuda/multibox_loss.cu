@@ -1,6 +1,7 @@
-/* multibox_loss.cu: the loss of SSD, and its gradient. Four launches: a thread a row (image, prior) ranks the backgrounds and counts the positives;
- * one block selects the hardest backgrounds; a thread a row computes losses and gradients; one block adds the blocks' sums in order. Terms
- * are double, so that every backend ranks backgrounds alike. Bound by exp in double, on GPUs that are slow in it.
+/* multibox_loss.cu: the loss of SSD, and its gradient. Four launches: a thread a row (image, prior) ranks the
+ * backgrounds and counts the positives; one block selects the hardest backgrounds; a thread a row computes losses and
+ * gradients; one block adds the blocks' sums in order. Terms are double, so that every backend ranks backgrounds alike.
+ * Bound by exp in double, on GPUs that are slow in it.
  */
 #include "kernels/cuda/boxes.cuh"
 
@@ -16,10 +17,10 @@ typedef struct multibox_scratch {
 
 template <typename T> struct multibox_args {
     multibox_scratch *scratch;
-    uint32_t *rank;           /* [rows]: 0: no background; else 1 + the bits of its loss */
-    double *loss[4];          /* total, box, class, positives */
-    T *dlocation;             /* [rows, 4], or NULL */
-    T *dconfidence;           /* [rows, channels], or NULL */
+    uint32_t *rank;  /* [rows]: 0: no background; else 1 + the bits of its loss */
+    double *loss[4]; /* total, box, class, positives */
+    T *dlocation;    /* [rows, 4], or NULL */
+    T *dconfidence;  /* [rows, channels], or NULL */
     const T *location, *confidence;
     const float4 *priors;     /* [priors] */
     const float4 *boxes;      /* [n, capacity] */
@@ -69,7 +70,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) rank_row
     if (threadIdx.x == 0) a.scratch->positives[blockIdx.x] = positives;
 }
 
-template <typename T> static __global__ void __launch_bounds__(SELECT_THREADS) select_rows(multibox_args<T> a, int blocks)
+template <typename T>
+static __global__ void __launch_bounds__(SELECT_THREADS) select_rows(multibox_args<T> a, int blocks)
 {
     int64_t positives = 0;
     for (int i = 0; i < blocks; i++) positives += a.scratch->positives[i];
@@ -78,12 +80,14 @@ template <typename T> static __global__ void __launch_bounds__(SELECT_THREADS) s
     uint64_t limit = UINT64_MAX;
     const uint32_t *rank = a.rank;
     if (chosen > 0)
-        limit = block_select<SELECT_THREADS>([=](int64_t i) { return rank[i] ? rank_key(rank[i], i) : (uint64_t)0; }, a.rows, chosen);
+        limit = block_select<SELECT_THREADS>(
+            [=](int64_t i) { return rank[i] ? rank_key(rank[i], i) : (uint64_t)0; }, a.rows, chosen);
     if (threadIdx.x == 0) a.scratch->all_positives = positives, a.scratch->limit = limit;
 }
 
 /* Cross-entropy of a row, and its gradient. */
-template <typename T> static __device__ double class_loss(const multibox_args<T> &a, int64_t row, int64_t channel, double factor)
+template <typename T>
+static __device__ double class_loss(const multibox_args<T> &a, int64_t row, int64_t channel, double factor)
 {
     const T *x = a.confidence + row * a.channels;
     double max, sum = log_sum(x, a.channels, &max);
@@ -95,7 +99,8 @@ template <typename T> static __device__ double class_loss(const multibox_args<T>
 }
 
 /* Smooth L1 of one of the four, its gradient times the factor. */
-template <typename T> static __device__ double off_loss(const multibox_args<T> &a, int64_t i, double target, double factor)
+template <typename T>
+static __device__ double off_loss(const multibox_args<T> &a, int64_t i, double target, double factor)
 {
     double off = (double)to_float(a.location[i]) - target;
     bool near = fabs(off) < 1.0;
@@ -104,7 +109,8 @@ template <typename T> static __device__ double off_loss(const multibox_args<T> &
     return near ? 0.5 * off * off : fabs(off) - 0.5;
 }
 
-template <typename T> static __device__ double box_loss(const multibox_args<T> &a, int64_t row, float4 box, double factor)
+template <typename T>
+static __device__ double box_loss(const multibox_args<T> &a, int64_t row, float4 box, double factor)
 {
     float4 p = a.priors[row % a.count];
     double width = (double)p.z - (double)p.x, height = (double)p.w - (double)p.y;
@@ -126,7 +132,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) lose_row
         int64_t channel = wanted_channel(a, row, &box);
         bool counts = channel > 0 || (channel == 0 && rank_key(a.rank[row], row) >= limit);
         if (counts) entropy += class_loss(a, row, channel, factor);
-        for (int64_t k = 0; k < a.channels && a.dconfidence && !counts; k++) a.dconfidence[row * a.channels + k] = from_float<T>(0.0f);
+        for (int64_t k = 0; k < a.channels && a.dconfidence && !counts; k++)
+            a.dconfidence[row * a.channels + k] = from_float<T>(0.0f);
         if (channel > 0) boxes += box_loss(a, row, box, factor);
         for (int k = 0; k < 4 && a.dlocation && channel <= 0; k++) a.dlocation[4 * row + k] = from_float<T>(0.0f);
     }
@@ -138,7 +145,8 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) lose_row
 template <typename T> static __global__ void __launch_bounds__(BLOCKS) sum_blocks(multibox_args<T> a, int blocks)
 {
     bool one = (int)threadIdx.x < blocks;
-    double boxes = block_sum(one ? a.scratch->box[threadIdx.x] : 0.0), entropy = block_sum(one ? a.scratch->entropy[threadIdx.x] : 0.0);
+    double boxes = block_sum(one ? a.scratch->box[threadIdx.x] : 0.0),
+           entropy = block_sum(one ? a.scratch->entropy[threadIdx.x] : 0.0);
     double positives = (double)a.scratch->all_positives, divisor = positives > 0.0 ? positives : 1.0;
     if (threadIdx.x != 0) return;
     *a.loss[0] = (entropy + a.location_weight * boxes) / divisor;
@@ -165,10 +173,11 @@ template <typename T> static status launch_multibox_loss(const kernel_call *call
 {
     const multibox_loss_desc *d = (const multibox_loss_desc *)call->desc;
     multibox_scratch *scratch = (multibox_scratch *)call->scratch;
-    multibox_args<T> a = {scratch, (uint32_t *)(scratch + 1), {}, (T *)call->out[4], (T *)call->out[5], (const T *)call->in[0],
-        (const T *)call->in[1], (const float4 *)call->in[2], (const float4 *)call->in[3], (const int32_t *)call->in[4],
-        (const int32_t *)call->in[5], (const float *)call->in[6], d->n * d->priors, d->priors, d->classes + 1, d->capacity,
-        (double)d->neg_pos_ratio, (double)d->location_weight, (double)d->grad_scale, {}};
+    multibox_args<T> a = {scratch, (uint32_t *)(scratch + 1), {}, (T *)call->out[4], (T *)call->out[5],
+        (const T *)call->in[0], (const T *)call->in[1], (const float4 *)call->in[2], (const float4 *)call->in[3],
+        (const int32_t *)call->in[4], (const int32_t *)call->in[5], (const float *)call->in[6], d->n * d->priors,
+        d->priors, d->classes + 1, d->capacity, (double)d->neg_pos_ratio, (double)d->location_weight,
+        (double)d->grad_scale, {}};
     for (int i = 0; i < 4; i++) a.loss[i] = (double *)call->out[i], a.variance[i] = (double)d->variance[i];
     int64_t needed = (a.rows + THREADS - 1) / THREADS;
     int blocks = needed < BLOCKS ? (int)needed : BLOCKS;
@@ -183,4 +192,5 @@ static status multibox_loss_run(const kernel_call *call)
     return FOR_FLOAT_TYPE(((const multibox_loss_desc *)call->desc)->type, launch_multibox_loss, call);
 }
 
-CUDA_KERNEL(multibox_loss__cuda_rows, OP_MULTIBOX_LOSS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = multibox_loss_run);
+CUDA_KERNEL(multibox_loss__cuda_rows, OP_MULTIBOX_LOSS, .refuse = refuse, .scratch_bytes = scratch_bytes,
+    .run = multibox_loss_run);
