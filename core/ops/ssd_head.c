@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -37,14 +38,14 @@ static status infer(graph *g, node *n)
     TRY(infer_is_detector(g, n));
     shape s = infer_in(g, n, CONFIDENCE)->shape;
     if (s.dim[2] != a->classes + 1)
-        return infer_fail(n, "%lld classes and a background need %lld channels, input %d has %lld",
-            (long long)a->classes, (long long)a->classes + 1, CONFIDENCE, (long long)s.dim[2]);
+        return infer_fail(n, "%" PRId64 " classes and a background are no %" PRId64 " channels, as input %d has",
+            a->classes, s.dim[2], CONFIDENCE);
     if (a->negative > a->positive)
         return infer_fail(n, "negative %g is above positive %g", (double)a->negative, (double)a->positive);
     int64_t lists = 0;
     if (__builtin_mul_overflow(s.dim[0] * a->classes, a->capacity * 6, &lists) || lists > (int64_t)1 << 40)
-        return infer_fail(n, "%lld images, %lld classes and capacity %lld are too many", (long long)s.dim[0],
-            (long long)a->classes, (long long)a->capacity);
+        return infer_fail(n, "%" PRId64 " images, %" PRId64 " classes and capacity %" PRId64 " are too many", s.dim[0],
+            a->classes, a->capacity);
     return infer_out(g, n, 0, DTYPE_F32, (shape){3, {s.dim[0], a->capacity, 6}});
 }
 

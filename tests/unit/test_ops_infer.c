@@ -1,6 +1,7 @@
 /* The ops' rows: shapes against PyTorch's, hostile nodes refused, and whatever is accepted has a kernel, forward and backward. */
 #include <math.h>
 
+#include "core/ops/terms.h"
 #include "tests/unit/graph_fixture.h"
 
 static shape shape_of(const fixture *f, edge_id e)
@@ -111,6 +112,32 @@ static void integer_scales(void **state)
     conv.out_type = DTYPE_F32;
     GOOD(graph_add(&f.g, &op_conv2d, "n", &conv, (edge_id[]){p, w}, 2, 0, &out));
     assert_int_equal(f.g.edges[out].type, DTYPE_F32);
+    graph_free(&f.g);
+}
+
+/* What a model file could get wrong about the end of a detector, and training before the labels' capacity is known. */
+static void detector_heads(void **state)
+{
+    (void)state;
+    const ssd_head_attr good = {.classes = 3, .capacity = 10, .top_k = 20, .iou = 0.5f, .variance = {1, 1, 1, 1}, .width = 64,
+        .height = 32, .positive = 0.5f, .negative = 0.4f};
+    ssd_head_attr classes = good, thresholds = good, variance = good, capacity = good;
+    classes.classes = 4, thresholds.negative = 0.6f, variance.variance[2] = 0, capacity.capacity = 0;
+    const ssd_head_attr *bad[] = {&classes, &thresholds, &variance, &capacity};
+    fixture f;
+    fixture_init(&f, DTYPE_F32);
+    edge_id in[3] = {graph_input(&f.g, "location", DTYPE_F32, (shape){3, {2, 6, 4}}),
+        graph_input(&f.g, "confidence", DTYPE_F32, (shape){3, {2, 6, 4}}),
+        fx_values(&f, "priors", EDGE_CONST, DTYPE_F32, shape_2(6, 4), 0, 1)};
+    edge_id out = fx_node(&f, &op_ssd_head, "head", &good, 3, in), few;
+    assert_true(shape_equal(shape_of(&f, out), (shape){3, {2, 10, 6}}));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(graph_add(&f.g, &op_ssd_head, "bad", bad[i], in, 3, 0, &out), E_MODEL);
+    few = fx_values(&f, "few", EDGE_CONST, DTYPE_F32, shape_2(5, 4), 0, 1);
+    assert_int_equal(graph_add(&f.g, &op_ssd_head, "bad", &good, (edge_id[]){in[0], in[1], few}, 3, 0, &out), E_MODEL);
+    loss_terms terms = {0};
+    assert_int_equal(op_ssd_head.add_loss(&f.g, &f.g.nodes[0], 1, EDGE_NONE, &terms), E_INTERNAL);
+    assert_int_equal(terms.count, 0);
     graph_free(&f.g);
 }
 
@@ -312,6 +339,7 @@ int main(void)
         cmocka_unit_test(pool_shapes_are_pytorchs),
         cmocka_unit_test(movement_shapes),
         cmocka_unit_test(integer_scales),
+        cmocka_unit_test(detector_heads),
         cmocka_unit_test(table_rows_are_complete),
         cmocka_unit_test(whatever_is_accepted_has_kernels),
     };
