@@ -23,35 +23,36 @@ typedef struct match_image {
     int64_t count; /* rows of boxes before the end of the list */
 } match_image;
 
-static bool is_taken(const match_image *m, int64_t box)
-{
-    for (int64_t p = 0; p < m->desc->priors; p++)
-        if (m->match[p] == box) return true;
-    return false;
-}
+/* A box's free prior of greatest IoU. */
+typedef struct best_pair {
+    float iou; /* 0: there is none, or the box is matched */
+    int64_t prior;
+} best_pair;
 
-/* The free prior of greatest IoU with a box, which is returned; 0: none. */
-static float best_prior(const match_image *m, int64_t box, int64_t *prior)
+static best_pair best_prior(const match_image *m, int64_t box)
 {
-    float best = 0;
-    for (int64_t p = 0; p < m->desc->priors; p++) {
+    best_pair best = {0, -1};
+    for (int64_t p = 0; p < m->desc->priors && m->box_class[box] >= 0; p++) {
         float iou = m->match[p] == MATCH_BACKGROUND ? box_iou(m->priors + 4 * p, m->boxes + 4 * box) : 0;
-        if (iou > best) best = iou, *prior = p;
+        if (iou > best.iou) best = (best_pair){iou, p};
     }
     return best;
 }
 
-static void match_pairs(const match_image *m)
+/* The best of all boxes' best pairs, again and again; who has lost its prior to another box looks for the next best. */
+static void match_pairs(const match_image *m, best_pair *best)
 {
+    for (int64_t k = 0; k < m->count; k++) best[k] = best_prior(m, k);
     for (;;) {
-        float best = 0;
-        int64_t box = -1, prior = -1, at = -1;
-        for (int64_t k = 0; k < m->count; k++) {
-            float iou = m->box_class[k] >= 0 && !is_taken(m, k) ? best_prior(m, k, &at) : 0;
-            if (iou > best) best = iou, box = k, prior = at;
-        }
+        int64_t box = -1;
+        for (int64_t k = 0; k < m->count; k++)
+            if (best[k].iou > (box < 0 ? 0 : best[box].iou)) box = k;
         if (box < 0) return;
+        int64_t prior = best[box].prior;
         m->match[prior] = (int32_t)box;
+        best[box].iou = 0;
+        for (int64_t k = 0; k < m->count; k++)
+            if (best[k].iou > 0 && best[k].prior == prior) best[k] = best_prior(m, k);
     }
 }
 
@@ -72,6 +73,12 @@ static int32_t match_of(const match_image *m, const float *prior)
     return best >= m->desc->negative || covered ? MATCH_IGNORED : MATCH_BACKGROUND;
 }
 
+static size_t match_boxes_scratch(const void *desc, const void *state)
+{
+    (void)state;
+    return (size_t)((const match_boxes_desc *)desc)->capacity * sizeof(best_pair);
+}
+
 static status match_boxes_run(const kernel_call *call)
 {
     const match_boxes_desc *d = call->desc;
@@ -83,7 +90,7 @@ static status match_boxes_run(const kernel_call *call)
             .match = (int32_t *)call->out[0] + i * d->priors};
         while (m.count < d->capacity && m.box_class[m.count] != BOX_CLASS_NONE) m.count++;
         for (int64_t p = 0; p < d->priors; p++) m.match[p] = MATCH_BACKGROUND;
-        if (d->bipartite) match_pairs(&m);
+        if (d->bipartite) match_pairs(&m, call->scratch);
         for (int64_t p = 0; p < d->priors; p++)
             if (m.match[p] == MATCH_BACKGROUND) m.match[p] = match_of(&m, m.priors + 4 * p);
     }
@@ -95,5 +102,6 @@ const kernel match_boxes__ref_direct = {
     .backend = BACKEND_REF,
     .name = "match_boxes__ref_direct",
     .refuse = match_boxes_refuse,
+    .scratch_bytes = match_boxes_scratch,
     .run = match_boxes_run,
 };

@@ -65,6 +65,11 @@ static void prepare(check_case *c, rng *r)
     }
 }
 
+static size_t scratch_bytes(const void *desc, const void *state)
+{
+    return check_reference(OP_MATCH_BOXES)->scratch_bytes(desc, state);
+}
+
 /* Mutants: no pairs first; an overlap must exceed the threshold. */
 static status pairs_run(const kernel_call *call)
 {
@@ -92,6 +97,9 @@ const check_family match_boxes_family = {
     .tensors = tensors,
     .prepare = prepare,
     .typed = typed,
-    .mutant = {{.op = OP_MATCH_BOXES, .name = "no pairs first", .run = pairs_run},
-        {.op = OP_MATCH_BOXES, .name = "an overlap of exactly the threshold is no match", .run = above_run}},
+    .mutant = {{.op = OP_MATCH_BOXES, .name = "no pairs first", .scratch_bytes = scratch_bytes, .run = pairs_run},
+        {.op = OP_MATCH_BOXES,
+            .name = "an overlap of exactly the threshold is no match",
+            .scratch_bytes = scratch_bytes,
+            .run = above_run}},
 };
