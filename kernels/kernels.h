@@ -95,6 +95,10 @@ typedef enum pool_kind { POOL_MAX, POOL_AVERAGE } pool_kind;
 
 enum { MOVE_MAX_RANK = 6, CONCAT_MAX = 8 };
 
+/* Values of a box's class that are no class, as labels hold them (core/data/labels.h), and of a prior's match that are no box. */
+enum { BOX_CLASS_NONE = -1, BOX_CLASS_IGNORE = -2 };
+enum { MATCH_BACKGROUND = -1, MATCH_IGNORED = -2 };
+
 /* Where a picture of a batch lies and what happens to it. `inverse` and `color` are image_warp's (core/data/image.h): row vectors,
  * [x + 0.5, y + 0.5, 1] * inverse = position in the source, [r g b 1] * color on 0 .. 1. */
 typedef struct image_source {

@@ -58,7 +58,7 @@ typedef struct edge {
     float scale;           /* i8, u8: value = integer * scale; 0: not quantised   */
 } edge;
 
-enum { NODE_MAX_IN = 8, NODE_MAX_OUT = 4, GRAPH_MAX_INPUTS = 8, GRAPH_MAX_OUTPUTS = 8 };
+enum { NODE_MAX_IN = 8, NODE_MAX_OUT = 6, GRAPH_MAX_INPUTS = 8, GRAPH_MAX_OUTPUTS = 8 };
 
 typedef struct node {
     const struct op *op;

@@ -20,6 +20,8 @@ status infer_is(const graph *g, const node *n, int32_t i, dtype type, shape s);
 status infer_is_vector(const graph *g, const node *n, int32_t i, dtype type, int64_t count);
 status infer_rank(const graph *g, const node *n, int32_t i, int32_t low, int32_t high);
 
+status infer_is_detector(const graph *g, const node *n); /* in 0 .. 2: location, confidence of one class at least, priors (multibox_loss.c) */
+
 dtype param_type(dtype activation_type);       /* of biases and coefficients: f32, for f64 tensors f64 */
 int64_t macs_product(const int64_t *factors, int32_t count); /* INT64_MAX instead of an overflow */
 
@@ -36,6 +38,8 @@ extern const char *const dtype_names[];
     {"beta", FIELD_FLOAT, offsetof(type, beta), 1, -FLOAT_LIMIT, FLOAT_LIMIT, NULL}
 #define FLOAT_LIMIT 3.0e38
 #define FIELDS_END {NULL, FIELD_INT32, 0, 0, 0, 0, NULL}
+#define LEAST_IOU 1.0e-6      /* of thresholds that must be above 0 */
+#define LEAST_VARIANCE 1.0e-6 /* of encodings of boxes              */
 enum { SIZE_LIMIT = 1 << 20 }; /* strides, pads, windows */
 
 #endif

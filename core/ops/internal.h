@@ -32,6 +32,17 @@ typedef struct bn_step_attr {
 } bn_step_attr;
 
 extern const op op_top1;             /* in: scores [n, classes], targets f32 [n, classes]; out: correct rows, f64 [1] */
+extern const op op_match_boxes;      /* in: priors [priors, 4], boxes [n, capacity, 4], box_class [n, capacity]; out: match [n, priors] */
+typedef struct match_boxes_attr {
+    float positive, negative;
+    bool bipartite;
+} match_boxes_attr;
+/* in: location [n, priors, 4], confidence [n, priors, classes + 1], priors, boxes, box_class, match, loss scale f32 [1] or none; out: total,
+ * box, class, positives, f64 [1], and, once autodiff wants them, the gradients of total * grad_scale * loss scale by in 0 and in 1. */
+extern const op op_multibox_loss;
+typedef struct multibox_loss_attr {
+    float neg_pos_ratio, location_weight, variance[4], grad_scale;
+} multibox_loss_attr;
 extern const op op_rank_sum;         /* in: f32 or f64 of any shape; out: its sum over the ranks of a training */
 
 extern const op op_act_backward;     /* in: ddst, x (or dst where the slope follows from it); out: dx */

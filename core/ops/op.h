@@ -171,6 +171,14 @@ typedef struct loss_attr {    /* in: logits, targets, class weights or none, val
                                  loss by the logits */
     float smoothing, grad_scale;
 } loss_attr;
+typedef struct ssd_head_attr { /* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32
+                                  [priors, 4] (x0 y0 x1 y1, pixels of the network's input); out: detections f32 [n, capacity, 6], as of
+                                  OP_DETECT_BOXES. In training it is a loss of inputs boxes [n, label_capacity, 4] and box_class */
+    int64_t classes, capacity, label_capacity /* 0: not known yet */, top_k;
+    float threshold, iou, variance[4];
+    int32_t width, height;    /* of the network's input */
+    float positive, negative, neg_pos_ratio, location_weight; /* as of OP_MATCH_BOXES and OP_MULTIBOX_LOSS */
+} ssd_head_attr;
 typedef struct quantise_attr {
     float scale;              /* value = integer * scale */
 } quantise_attr;

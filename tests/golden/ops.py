@@ -13,6 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+try:
+    import torchvision
+except ImportError:
+    torchvision = None
+
 import plain_safetensors
 
 torch.manual_seed(0)
@@ -234,6 +239,119 @@ def losses():
 
 
 losses()
+
+
+def draw_boxes(count, least=6.0, most=40.0):
+    corner = torch.rand(count, 2) * 60
+    return torch.cat([corner, corner + least + torch.rand(count, 2) * (most - least)], 1).float()
+
+
+def encoded(box, prior, variance):
+    """Liu and others 2016, section 2.2, as torch tensors [k, 4]."""
+    box, prior = box.double(), prior.double()
+    size, other = prior[:, 2:] - prior[:, :2], box[:, 2:] - box[:, :2]
+    centre = ((box[:, :2] + box[:, 2:]) - (prior[:, :2] + prior[:, 2:])) / 2
+    return torch.cat([centre / (size * variance[:2]), torch.log(other / size) / variance[2:]], 1)
+
+
+def decoded(location, prior, variance, width, height):
+    prior = prior.double()
+    size, centre = prior[:, 2:] - prior[:, :2], (prior[:, :2] + prior[:, 2:]) / 2
+    centre, half = centre + location[:, :2] * variance[:2] * size, size * torch.exp(location[:, 2:] * variance[2:]) / 2
+    box = torch.cat([centre - half, centre + half], 1)
+    return torchvision.ops.clip_boxes_to_image(box, (height, width)).float()
+
+
+def matched(priors, boxes, kinds, positive, negative, bipartite):
+    """One image's matches from the table of overlaps, torchvision's, by looking for its greatest element again and again."""
+    end = (kinds.tolist() + [-1]).index(-1)
+    boxes, kinds = boxes[:end], kinds[:end]
+    match = torch.full((len(priors),), -1, dtype=torch.int64)
+    rows = [k for k in range(end) if kinds[k] >= 0]
+    if rows:
+        table = torchvision.ops.box_iou(boxes[rows], priors)
+        best, at = table.max(0)
+        free = table.clone()
+        for _ in range(len(rows) if bipartite else 0):
+            k, p = divmod(int(free.argmax()), len(priors))
+            if free[k, p] <= 0:
+                break
+            match[p] = rows[k]
+            free[k, :], free[:, p] = -1, -1
+        for p in range(len(priors)):
+            if match[p] == -1:
+                match[p] = rows[int(at[p])] if best[p] >= positive else -2 if best[p] >= negative else -1
+    for p in range(len(priors)):
+        for k in range(end):
+            if match[p] == -1 and kinds[k] == -2:
+                corner, other = torch.maximum(priors[p, :2], boxes[k, :2]), torch.minimum(priors[p, 2:], boxes[k, 2:])
+                common = float((other - corner).clamp(min=0).prod())
+                if common >= 0.5 * float((priors[p, 2:] - priors[p, :2]).prod()):
+                    match[p] = -2
+    return match
+
+
+def detectors():
+    n, count, capacity, classes = 3, 90, 7, 4
+    variance = torch.tensor([0.125, 0.125, 0.25, 0.25])
+    spread = ",variance=0.125:0.125:0.25:0.25"
+    priors, boxes = draw_boxes(count), draw_boxes(n * capacity).reshape(n, capacity, 4)
+    kinds = torch.randint(-2, classes, (n, capacity))
+    kinds[kinds == -1], kinds[0, 5:], kinds[1, 0], kinds[2] = 1, -1, -2, torch.randint(classes, (capacity,))
+    labels = [priors.numpy(), boxes.numpy(), kinds.numpy().astype(np.int32)]
+    for bipartite in (0, 1):
+        match = torch.stack([matched(priors, boxes[i], kinds[i], 0.5, 0.375, bipartite) for i in range(n)])
+        assert (match >= 0).any() and (match == -2).any()
+        case(f"match_boxes{bipartite}", "match_boxes", f"n{n}priors{count}capacity{capacity}bipartite{bipartite},positive=0.5,negative=0.375",
+             labels, [fresh(match.numpy().astype(np.int32))], 0)
+
+    for ratio in (0, 3, 1000):
+        location = torch.randn(n, count, 4, requires_grad=True)
+        confidence = torch.randn(n, count, classes + 1, requires_grad=True)
+        image, prior = torch.where(match >= 0)
+        wanted = torch.zeros(n, count, dtype=torch.int64)
+        wanted[image, prior] = kinds[image, match[image, prior]] + 1
+        entropy = F.cross_entropy(confidence.reshape(-1, classes + 1), wanted.reshape(-1), reduction="none").reshape(n, count)
+        backgrounds = entropy[match == -1]
+        hardest = backgrounds.topk(min(len(backgrounds), ratio * len(image)))[0]
+        class_loss = (entropy[image, prior].sum() + hardest.sum()) / len(image)
+        target = encoded(boxes[image, match[image, prior]], priors[prior], variance)
+        box_loss = F.smooth_l1_loss(location[image, prior], target, reduction="sum") / len(image)
+        total = class_loss + 0.5 * box_loss
+        (total * 8 * 4).backward()
+        case(f"multibox_loss{ratio}", "multibox_loss", f"n{n}priors{count}classes{classes}capacity{capacity},type=f64,neg_pos_ratio={ratio},"
+             f"location_weight=0.5{spread},grad_scale=8",
+             [location.detach().numpy(), confidence.detach().numpy()] + labels + [match.numpy().astype(np.int32), np.float32([4])],
+             [fresh(x.detach().numpy().reshape(1)) for x in (total, box_loss, class_loss, torch.tensor(float(len(image))))] +
+             [fresh(location.grad.numpy()), fresh(confidence.grad.numpy())])
+
+    width, height, most, top_k = 80, 64, 25, 30
+    location, priors = torch.randn(n, count, 4), draw_boxes(count, 10)
+    for sigmoid in (0, 1):
+        scores = torch.randn(n, count, classes + 1 - sigmoid) * 2
+        result = torch.zeros(n, most, 6)
+        result[:, :, 5] = -1
+        for i in range(n):
+            box, found = decoded(location[i], priors, variance, width, height), []
+            score = (torch.sigmoid(scores[i]) if sigmoid else torch.softmax(scores[i], 1)[:, 1:]).float()
+            for k in range(classes):
+                candidates = score[:, k].argsort(descending=True)
+                candidates = candidates[score[candidates, k] > 0.0625][:top_k]
+                kept = candidates[torchvision.ops.nms(box[candidates], score[candidates, k], 0.5)]
+                found += [(float(score[p, k]), k, box[p]) for p in kept]
+            assert len(found) > 10
+            found.sort(key=lambda f: -f[0])
+            for at, (s, k, b) in enumerate(found[:most]):
+                result[i, at] = torch.cat([b.double(), torch.tensor([s, float(k)])])
+        case(f"detect_boxes{sigmoid}", "detect_boxes", f"n{n}priors{count}classes{classes}capacity{most}sigmoid{sigmoid}top_k{top_k},type=f64,"
+             f"threshold=0.0625,iou=0.5{spread},width={width},height={height}",
+             [location.numpy(), scores.numpy(), priors.numpy()], [fresh(result.numpy().astype(np.float32))], 1e-6)
+
+
+if torchvision:
+    detectors()
+else:
+    print("# no python3-torchvision: boxes are left out")
 
 
 def optimiser(name, desc, make, moments, steps=3):

@@ -7,6 +7,7 @@
  */
 #include <math.h>
 
+#include "core/ops/terms.h"
 #include "tests/unit/graph_fixture.h"
 
 static const double H = 1e-5, ROUNDING = 1e-13, LOOSE = 1e-5;
@@ -19,12 +20,29 @@ typedef struct check {
     int64_t values, loose;
 } check;
 
+/* Labels of a detector on 64 x 64 pixels: classes 0 .. 2, one ignored box, then the end of the list. */
+static void set_labels(plan *p, edge_id e)
+{
+    const edge *x = &plan_graph(p)->edges[e];
+    static const float box[4][4] = {{3, 5, 20, 18}, {30, 28, 62, 60}, {10, 40, 26, 58}, {36, 2, 60, 24}};
+    static const int32_t kind[4] = {2, 0, 1, BOX_CLASS_IGNORE};
+    float boxes[2][5][4] = {{{0}}};
+    int32_t box_class[2][5];
+    for (int32_t i = 0; i < 10; i++) {
+        box_class[i / 5][i % 5] = i % 5 < 4 ? kind[i % 5] : BOX_CLASS_NONE;
+        for (int32_t k = 0; k < 4 && i % 5 < 4; k++) boxes[i / 5][i % 5][k] = box[i % 5][k] + (float)(i / 5);
+    }
+    const void *host = x->type == DTYPE_I32 ? (const void *)box_class : boxes;
+    GOOD(plan_set_input(p, e, host, edge_bytes(plan_graph(p), e)));
+}
+
 static void set_inputs(plan *p)
 {
     const graph *g = plan_graph(p);
     for (int32_t i = 0; i < g->input_count; i++) {
         const edge *e = &g->edges[g->inputs[i]];
-        if (e->type == DTYPE_I64) machine_input(p, g->inputs[i], 0, 1000);
+        if (strncmp(e->name, "box", 3) == 0) set_labels(p, g->inputs[i]);
+        else if (e->type == DTYPE_I64) machine_input(p, g->inputs[i], 0, 1000);
         else machine_input(p, g->inputs[i], e->type == DTYPE_F32 ? 0 : -1, 1);
     }
 }
@@ -257,6 +275,42 @@ static void shared_parameters_and_two_losses(void **state)
     check_gradients(&f, true, fx_add(&f, ce, aux, "total"));
 }
 
+/* The loss that the end of an SSD brings along, through both of its predictions. */
+static void detector(void **state)
+{
+    (void)state;
+    static const char *const tags[] = {"loss", "loss_box", "loss_class", "positives"};
+    const ssd_head_attr head = {.classes = 3, .capacity = 10, .label_capacity = 5, .top_k = 20, .threshold = 0.1f, .iou = 0.5f,
+        .variance = {0.1f, 0.1f, 0.2f, 0.2f}, .width = 64, .height = 64, .positive = 0.5f, .negative = 0.4f,
+        .neg_pos_ratio = 1.5f, .location_weight = 0.5f};
+    fixture f;
+    fixture_init(&f, DTYPE_F64);
+    edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 4, 4, 3));
+    edge_id location = fx_conv(&f, x, "location", (fixture_conv){.oc = 8, .side = 3, .pad = 1, .bias = true});
+    edge_id confidence = fx_conv(&f, x, "confidence", (fixture_conv){.oc = 8, .side = 3, .pad = 1, .bias = true});
+    const reshape_attr rows = {.rank = 3, .dim = {-1, 32, 4}};
+    location = fx_one(&f, &op_reshape, "locations", &rows, location);
+    confidence = fx_one(&f, &op_reshape, "confidences", &rows, confidence);
+    edge_id priors = fx_values(&f, "priors", EDGE_CONST, DTYPE_F32, shape_2(32, 4), 0, 1);
+    for (int32_t i = 0; i < 32 * 4; i++) {
+        int32_t p = i / 4, cell = i % 2 ? p / 8 : p / 2 % 4, half = p % 2 ? 8 : 14;
+        ((float *)f.g.edges[priors].data)[i] = (float)(16 * cell + 8 + (i % 4 < 2 ? -half : half));
+    }
+    edge_id found = fx_node(&f, &op_ssd_head, "head", &head, 3, (edge_id[]){location, confidence, priors}), heads[GRAPH_MAX_OUTPUTS];
+    GOOD(graph_output(&f.g, found));
+    assert_int_equal(graph_heads(&f.g, heads), 2);
+    assert_true(heads[0] == location && heads[1] == confidence);
+    loss_terms terms = {0};
+    GOOD(op_ssd_head.add_loss(&f.g, &f.g.nodes[f.g.edges[found].producer], 1, EDGE_NONE, &terms));
+    assert_int_equal(terms.count, 4);
+    for (int32_t i = 0; i < 4; i++) {
+        assert_string_equal(terms.item[i].tag, tags[i]);
+        assert_int_equal(terms.item[i].trained, i == 0);
+    }
+    take_output(&f);
+    check_gradients(&f, true, terms.item[0].edge);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +321,7 @@ int main(void)
         cmocka_unit_test(partly_frozen),
         cmocka_unit_test(movement_and_gates),
         cmocka_unit_test(shared_parameters_and_two_losses),
+        cmocka_unit_test(detector),
     };
     return cmocka_run_group_tests_name("gradients of whole graphs", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* The ops' rows: shapes against PyTorch's, hostile nodes refused, and whatever is accepted has a kernel, forward and backward. */
 #include <math.h>
 
+#include "core/ops/terms.h"
 #include "tests/unit/graph_fixture.h"
 
 static shape shape_of(const fixture *f, edge_id e)
@@ -114,6 +115,32 @@ static void integer_scales(void **state)
     graph_free(&f.g);
 }
 
+/* What a model file could get wrong about the end of a detector, and training before the labels' capacity is known. */
+static void detector_heads(void **state)
+{
+    (void)state;
+    const ssd_head_attr good = {.classes = 3, .capacity = 10, .top_k = 20, .iou = 0.5f, .variance = {1, 1, 1, 1}, .width = 64,
+        .height = 32, .positive = 0.5f, .negative = 0.4f};
+    ssd_head_attr classes = good, thresholds = good, variance = good, capacity = good;
+    classes.classes = 4, thresholds.negative = 0.6f, variance.variance[2] = 0, capacity.capacity = 0;
+    const ssd_head_attr *bad[] = {&classes, &thresholds, &variance, &capacity};
+    fixture f;
+    fixture_init(&f, DTYPE_F32);
+    edge_id in[3] = {graph_input(&f.g, "location", DTYPE_F32, (shape){3, {2, 6, 4}}),
+        graph_input(&f.g, "confidence", DTYPE_F32, (shape){3, {2, 6, 4}}),
+        fx_values(&f, "priors", EDGE_CONST, DTYPE_F32, shape_2(6, 4), 0, 1)};
+    edge_id out = fx_node(&f, &op_ssd_head, "head", &good, 3, in), few;
+    assert_true(shape_equal(shape_of(&f, out), (shape){3, {2, 10, 6}}));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(graph_add(&f.g, &op_ssd_head, "bad", bad[i], in, 3, 0, &out), E_MODEL);
+    few = fx_values(&f, "few", EDGE_CONST, DTYPE_F32, shape_2(5, 4), 0, 1);
+    assert_int_equal(graph_add(&f.g, &op_ssd_head, "bad", &good, (edge_id[]){in[0], in[1], few}, 3, 0, &out), E_MODEL);
+    loss_terms terms = {0};
+    assert_int_equal(op_ssd_head.add_loss(&f.g, &f.g.nodes[0], 1, EDGE_NONE, &terms), E_INTERNAL);
+    assert_int_equal(terms.count, 0);
+    graph_free(&f.g);
+}
+
 static void table_rows_are_complete(void **state)
 {
     (void)state;
@@ -207,6 +234,11 @@ static edge_id draw_input(fixture *f, const op *o, int32_t slot, edge_id x, cons
         if (slot == 2) s = shape_1(c);
         type = DTYPE_F32, kind = EDGE_CONST;
     }
+    if (o == &op_ssd_head) {
+        if (slot == 1) s = (shape){3, {xs.dim[0], xs.dim[1], ((const ssd_head_attr *)attr)->classes % 8 + 1}}, kind = EDGE_CONST;
+        if (slot == 2) s = shape_2(xs.dim[1], 4), type = DTYPE_F32, kind = EDGE_CONST;
+        if (xs.rank < 3) s = xs;
+    }
     if (!draw(r, 0, 15)) s = draw_shape(r, (int32_t)draw(r, 0, 6));
     if (!draw(r, 0, 40)) type = (dtype)draw(r, 0, DTYPE_COUNT - 1);
     snprintf(name, sizeof name, "in%d", slot);
@@ -271,6 +303,7 @@ static void whatever_is_accepted_has_kernels(void **state)
             int32_t rank = (int32_t)draw(&f.random, 0, 9);
             bool flat = o == &op_linear || o == &op_softmax_ce || o == &op_sigmoid_bce;
             shape xs = draw_shape(&f.random, rank > 6 ? 4 : flat && rank > 0 ? 2 : rank > 1 ? 4 : rank);
+            if (o == &op_ssd_head && rank > 0) xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
             if (o == &op_reshape && xs.rank > 1 && round % 2) { /* dimensions drawn at random hardly ever have the right product */
                 int64_t rest = shape_count(xs) / xs.dim[0];
                 *(reshape_attr *)(void *)attr = (reshape_attr){.rank = 2, .dim = {round % 4 == 1 ? -1 : xs.dim[0], rest}};
@@ -306,6 +339,7 @@ int main(void)
         cmocka_unit_test(pool_shapes_are_pytorchs),
         cmocka_unit_test(movement_shapes),
         cmocka_unit_test(integer_scales),
+        cmocka_unit_test(detector_heads),
         cmocka_unit_test(table_rows_are_complete),
         cmocka_unit_test(whatever_is_accepted_has_kernels),
     };
