@@ -22,21 +22,23 @@
 #include "core/config/spec.h"
 #include "core/data/image.h"
 
-/* Labels of one sample. Classification uses `class_index`; the rest is for detection and segmentation. */
+/* One object of an image as its label file has it, right or wrong: boxes.h judges it, clips it and moves it. */
 typedef struct label_box {
     float x0, y0, x1, y1; /* pixels of the decoded image, x1 and y1 exclusive */
-    int32_t class_index;
+    int32_t class_index;  /* of dataset.class_name; -1: an ignored region without class */
     bool ignore;          /* crowd, DontCare, difficult */
-    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs */
+    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs; polygon_count 0: the box is all that is known */
+    int32_t line;         /* of sample.label_file, from 1 */
 } label_box;
 
 typedef struct sample {
     const char *name;     /* path, or "file.gz#17" for packed records */
     int32_t class_index;  /* -1: none */
-    const label_box *box; /* [box_count] */
+    label_box *box;       /* [box_count] */
     int64_t box_count;
     const float *polygon; /* [polygon_count, 2] */
     int64_t polygon_count;
+    const char *label_file; /* where the boxes come from; NULL: the image has no such file and shows no object */
     int64_t bytes, offset; /* encoded size, and where in the file (records) */
     int64_t mtime_ns;
 } sample;
