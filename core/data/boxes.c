@@ -19,7 +19,7 @@ box_fault box_clip(label_box *b, int32_t width, int32_t height)
 {
     if (!isfinite(b->x0) || !isfinite(b->y0) || !isfinite(b->x1) || !isfinite(b->y1)) return BOX_NOT_FINITE;
     if (b->x0 > b->x1 || b->y0 > b->y1) return BOX_REVERSED;
-    if (b->x0 == b->x1 || b->y0 == b->y1) return BOX_EMPTY;
+    if (b->x1 - b->x0 <= 1 || b->y1 - b->y0 <= 1) return BOX_EMPTY;
     float right = (float)width, bottom = (float)height;
     if (b->x0 >= right || b->y0 >= bottom || b->x1 <= 0 || b->y1 <= 0) return BOX_OUTSIDE;
     bool crosses = b->x0 < -1 || b->y0 < -1 || b->x1 > right + 1 || b->y1 > bottom + 1;
@@ -33,7 +33,7 @@ box_fault box_clip(label_box *b, int32_t width, int32_t height)
 const char *box_fault_text(box_fault fault)
 {
     static const char *const text[] = {"", "reaches outside the image: clipped", "is outside the image: dropped",
-        "is empty: dropped", "is reversed: dropped", "has a number that is not finite: dropped"};
+        "is at most one pixel wide or high: dropped", "is reversed: dropped", "has a number that is not finite: dropped"};
     return text[fault];
 }
 

@@ -27,7 +27,7 @@ typedef enum box_fault {
     BOX_FINE,
     BOX_CROSSES_EDGE, /* more than a pixel of it lies outside the image: it is clipped */
     BOX_OUTSIDE,      /* wholly outside the image */
-    BOX_EMPTY,        /* x0 = x1 or y0 = y1 */
+    BOX_EMPTY,        /* at most one pixel wide or high: VOC's xmin = xmax, too */
     BOX_REVERSED,     /* x0 > x1 or y0 > y1 */
     BOX_NOT_FINITE    /* NaN or an infinity among its numbers */
 } box_fault;

@@ -54,6 +54,7 @@ typedef struct dataset {
     const char **class_name; /* [class_count] */
     int64_t class_count;
     bool numbered;           /* the classes have no names: "0", "1", ... up to the greatest label of the part */
+    bool has_boxes;          /* objects with boxes; samples have no class of their own */
     sample *samples;         /* [count], released by dataset_close */
     int64_t count, capacity;
     int64_t stray_count;     /* images beside the class folders, which are not used */
@@ -128,20 +129,37 @@ int64_t dataset_find_class(const dataset *ds, const char *name);
  * them. E_DATA: that makes two of them equal. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
+/* Class i of the samples and their boxes becomes place[i]. */
+void dataset_renumber(dataset *ds, const int64_t *place);
+/* E_DATA when the data set holds boxes: for tasks that learn or judge one class per image. */
+status dataset_refuse_boxes(const dataset *ds);
 /* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */
 status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest);
 
 /* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and time; NULL:
  * no cache. reason[i] = why sample i is bad, or NULL. */
+typedef struct box_problem {
+    int64_t index; /* of the sample */
+    int32_t line;  /* of its label_file */
+    bool dropped;  /* nothing can be made of the box; false: it is clipped to its image */
+    const char *reason;
+} box_problem;
+
 typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
+    int32_t (*size)[2];  /* [count], width and height as decoded; 0: not known */
+    box_problem *box;    /* [box_count], by sample and line: boxes that are clipped to their image or dropped; images stay good */
+    int64_t box_count, box_dropped_count;
+    int64_t unlabelled_count; /* of a data set with boxes: images without a label file, which show no object */
     int64_t count, bad_count, cached_count;
     int64_t damaged_count; /* of the bad ones: samples of a sealed file that do not fit their checksums */
 } lint_report;
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 /* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
+/* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how many there are. "": none. */
+void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t most, char *text, size_t room);
 /* What is wrong, counted: a line "12 times: REASON" for each reason, the first ones of many. */
 void lint_report_kinds(const lint_report *report, char *text, size_t room);
 void lint_report_free(lint_report *report);

@@ -9,11 +9,11 @@
 enum { SEARCH_DEPTH = 4 };
 
 const dataset_reader *const dataset_readers[] = {
-    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
+    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_kitti, &reader_voc, &reader_folder, NULL};
 
 /* In the order of spec_data_format, which starts with auto. */
 static const dataset_reader *const by_format[] = {
-    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed};
+    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed, &reader_kitti, &reader_voc};
 
 /* ------------------------------------------------------------------------------------------------ names of parts */
 
@@ -237,7 +237,7 @@ status layout_missing(const data_layout *l, const spec_data *o, dataset_part par
                 part_name((dataset_part)i), name, name);
     return FAIL(E_DATA,
         "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
-        "records, a CSV table or a packed data set",
+        "records, a CSV table, KITTI or VOC boxes, or a packed data set",
         path, name);
 }
 

@@ -214,7 +214,7 @@ static void test_clip_and_judge(void **state)
     } cases[] = {{{1, 1, 9, 9}, BOX_FINE}, {{0, 0, 20, 10}, BOX_FINE}, {{-1, 0, 21, 11}, BOX_FINE},
         {{-5, 2, 8, 8}, BOX_CROSSES_EDGE}, {{2, 2, 8, 80}, BOX_CROSSES_EDGE}, {{20, 0, 30, 5}, BOX_OUTSIDE},
         {{-9, 0, 0, 5}, BOX_OUTSIDE}, {{2, 10, 5, 12}, BOX_OUTSIDE}, {{3, 3, 3, 8}, BOX_EMPTY}, {{3, 8, 9, 8}, BOX_EMPTY},
-        {{9, 3, 3, 8}, BOX_REVERSED}, {{3, 8, 9, 3}, BOX_REVERSED}, {{NAN, 0, 3, 3}, BOX_NOT_FINITE},
+        {{3, 3, 4, 8}, BOX_EMPTY}, {{9, 3, 3, 8}, BOX_REVERSED}, {{3, 8, 9, 3}, BOX_REVERSED}, {{NAN, 0, 3, 3}, BOX_NOT_FINITE},
         {{0, 0, INFINITY, 3}, BOX_NOT_FINITE}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         label_box b = cases[i].box;
