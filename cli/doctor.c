@@ -141,7 +141,8 @@ static void print_probe(const cli_context *c, const probe *p)
     cli_print(c, "CUDA       %s\n", cuda);
     print_images(c);
     cli_print(c, "data sets ");
-    for (int32_t i = 0; dataset_readers[i]; i++) cli_print(c, " %s%s", dataset_readers[i]->name, dataset_readers[i + 1] ? "," : "\n");
+    for (int32_t i = 0; dataset_readers[i]; i++)
+        cli_print(c, " %s%s", dataset_readers[i]->name, dataset_readers[i + 1] ? "," : "\n");
     cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
     cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
 }

@@ -33,7 +33,8 @@ box_fault box_clip(label_box *b, int32_t width, int32_t height)
 const char *box_fault_text(box_fault fault)
 {
     static const char *const text[] = {"", "reaches outside the image: clipped", "is outside the image: dropped",
-        "is at most one pixel wide or high: dropped", "is reversed: dropped", "has a number that is not finite: dropped"};
+        "is at most one pixel wide or high: dropped", "is reversed: dropped",
+        "has a number that is not finite: dropped"};
     return text[fault];
 }
 
@@ -71,8 +72,9 @@ static double clamped_integral(double x, double limit)
     return inside * inside / 2 + (x > limit ? limit * (x - limit) : 0);
 }
 
-/* Green's theorem: the area of a polygon is the sum over its edges of the integral of x dy, and the area of its part in the rectangle is
- * the same sum with x clamped to the rectangle and y taken within it. That is exact for any polygon and needs no clipped copy of it. */
+/* Green's theorem: the area of a polygon is the sum over its edges of the integral of x dy, and the area of its part in
+ * the rectangle is the same sum with x clamped to the rectangle and y taken within it. That is exact for any polygon
+ * and needs no clipped copy of it. */
 static double area_under(const cut *c, point a, point b)
 {
     double from = 0, to = 1, dx = b.x - a.x, dy = b.y - a.y;
@@ -92,7 +94,8 @@ static void add_edge(cut *c, point a, point b)
     extend_hull(c, clamped(a.x + to * dx, c->width), clamped(a.y + to * dy, c->height));
 }
 
-/* Does the ray from a corner of the rectangle towards greater x cross the edge? An odd number of crossings: the corner is inside. */
+/* Does the ray from a corner of the rectangle towards greater x cross the edge? An odd number of crossings: the corner
+ * is inside. */
 static bool crosses(point corner, point a, point b)
 {
     if ((a.y > corner.y) == (b.y > corner.y)) return false;

@@ -1,8 +1,10 @@
-/* boxes.h: boxes and polygons of an image moved as its pixels are, clipped, and kept, ignored or dropped by what remains visible.
+/* boxes.h: boxes and polygons of an image moved as its pixels are, clipped, and kept, ignored or dropped by what
+ * remains visible.
  *
- * A point (x, y) in pixels of the source image goes to (u / w, v / w), where [u v w] = [x y 1] * m, m a row-major 3x3 matrix
- * (augmentation.forward, batch.to_input). An object is its polygon or, where it has none, the four corners of its box. After the move
- * the object is a polygon P, the target is the rectangle R = [0, width] x [0, height], in pixels of the target, and
+ * A point (x, y) in pixels of the source image goes to (u / w, v / w), where [u v w] = [x y 1] * m, m a row-major 3x3
+ * matrix (augmentation.forward, batch.to_input). An object is its polygon or, where it has none, the four corners of
+ * its box. After the move the object is a polygon P, the target is the rectangle R = [0, width] x [0, height], in
+ * pixels of the target, and
  *
  *     box     = axis-aligned hull of the part of P in R
  *     visible = area of the part of P in R / area of P              (0 to 1)
@@ -22,7 +24,8 @@
 #include "core/data/dataset.h"
 #include "core/data/labels.h"
 
-/* What is wrong with a label's box in an image of width x height pixels. From BOX_OUTSIDE on nothing can be made of it. */
+/* What is wrong with a label's box in an image of width x height pixels. From BOX_OUTSIDE on nothing can be made of it.
+ */
 typedef enum box_fault {
     BOX_FINE,
     BOX_CROSSES_EDGE, /* more than a pixel of it lies outside the image: it is clipped */
@@ -32,10 +35,12 @@ typedef enum box_fault {
     BOX_NOT_FINITE    /* NaN or an infinity among its numbers */
 } box_fault;
 
-/* Judges a box and clips it in place to the image; one that is BOX_OUTSIDE or worse is left as it is and is to be dropped. An edge that
- * lies at most one pixel outside is clipped without fault: tools count pixels from 0 or from 1. */
+/* Judges a box and clips it in place to the image; one that is BOX_OUTSIDE or worse is left as it is and is to be
+ * dropped. An edge that lies at most one pixel outside is clipped without fault: tools count pixels from 0 or from 1.
+ */
 box_fault box_clip(label_box *b, int32_t width, int32_t height);
-const char *box_fault_text(box_fault fault); /* "reaches outside the image: clipped", "is empty: dropped"; "" for BOX_FINE */
+const char *box_fault_text(
+    box_fault fault); /* "reaches outside the image: clipped", "is empty: dropped"; "" for BOX_FINE */
 
 typedef struct moved_box {
     float x0, y0, x1, y1; /* pixels of the target, within it */
@@ -43,13 +48,14 @@ typedef struct moved_box {
     float visible;        /* part of its area that is left, 0 to 1 */
 } moved_box;
 
-/* Moves a box that box_clip has seen; `polygon`: the sample's points [polygon_count, 2], may be NULL where the box has none. A box with a
- * point that m sends to infinity or behind the image (w <= 0) is dropped. */
+/* Moves a box that box_clip has seen; `polygon`: the sample's points [polygon_count, 2], may be NULL where the box has
+ * none. A box with a point that m sends to infinity or behind the image (w <= 0) is dropped. */
 moved_box box_move(
     const label_box *b, const float *polygon, const float m[9], int32_t width, int32_t height, float least_visible);
 
-/* All boxes of an image in the network's input: clipped to the source image, moved by v->to_input; those that are dropped are left out.
- * Kept ones come first, then ignored ones, each in the order of the labels. Returns how many of `out`'s `capacity` were written. */
+/* All boxes of an image in the network's input: clipped to the source image, moved by v->to_input; those that are
+ * dropped are left out. Kept ones come first, then ignored ones, each in the order of the labels. Returns how many of
+ * `out`'s `capacity` were written. */
 int64_t boxes_move(moved_box *out, int64_t capacity, const label_view *v, float least_visible);
 
 #endif

@@ -109,8 +109,9 @@ void dataset_renumber(dataset *ds, const int64_t *place)
 status dataset_refuse_boxes(const dataset *ds)
 {
     if (!ds->has_boxes) return OK;
-    return FAIL(E_DATA, "%s: holds boxes (%s), for detection: a classifier needs a class for each image, as a folder per class",
-        ds->path, ds->reader->name);
+    return FAIL(E_DATA,
+        "%s: holds boxes (%s), for detection: a classifier needs a class for each image, as a folder per class", ds->path,
+        ds->reader->name);
 }
 
 void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
@@ -265,8 +266,9 @@ static status number_boxes_as(const dataset *train, dataset *other, const char *
     for (int64_t i = 0; i < other->class_count; i++) {
         place[i] = dataset_find_class(train, other->class_name[i]);
         if (place[i] < 0)
-            TRY_OUT(FAIL(E_DATA, "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: "
-                "rename or remove it, or name all classes with data.class_names",
+            TRY_OUT(FAIL(E_DATA,
+                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or "
+                "remove it, or name all classes with data.class_names",
                 other->path, other->class_name[i], what, train->path, (long long)train->class_count));
     }
     dataset_renumber(other, place);

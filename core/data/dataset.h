@@ -27,7 +27,7 @@ typedef struct label_box {
     float x0, y0, x1, y1; /* pixels of the decoded image, x1 and y1 exclusive */
     int32_t class_index;  /* of dataset.class_name; -1: an ignored region without class */
     bool ignore;          /* crowd, DontCare, difficult */
-    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs; polygon_count 0: the box is all that is known */
+    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs; count 0: the box alone */
     int32_t line;         /* of sample.label_file, from 1 */
 } label_box;
 
@@ -149,7 +149,7 @@ typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
     int32_t (*size)[2];  /* [count], width and height as decoded; 0: not known */
-    box_problem *box;    /* [box_count], by sample and line: boxes that are clipped to their image or dropped; images stay good */
+    box_problem *box;    /* [box_count], by sample and line: clipped or dropped boxes of images that stay good */
     int64_t box_count, box_dropped_count;
     int64_t unlabelled_count; /* of a data set with boxes: images without a label file, which show no object */
     int64_t count, bad_count, cached_count;
@@ -158,7 +158,8 @@ typedef struct lint_report {
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 /* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
-/* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how many there are. "": none. */
+/* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how
+ * many there are. "": none. */
 void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t most, char *text, size_t room);
 /* What is wrong, counted: a line "12 times: REASON" for each reason, the first ones of many. */
 void lint_report_kinds(const lint_report *report, char *text, size_t room);

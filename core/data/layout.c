@@ -190,6 +190,23 @@ int32_t layout_part_count(const data_layout *l)
 
 static bool is_given(const char *path) { return path && path[0]; }
 
+/* Test images without labels beside parts with boxes are in nobody's way; other parts without labels are a mistake. */
+static status check_boxes(data_layout *l, arena *a, const char *root)
+{
+    const part_place *train = &l->part[PART_TRAIN];
+    if (train->reader != &reader_kitti || train->path != root) return OK;
+    for (int i = PART_VAL; i <= PART_TEST; i++) {
+        part_place *p = &l->part[i];
+        if (p->reader != &reader_folder || p->path != root) continue;
+        if (i == PART_VAL)
+            return FAIL(E_DATA,
+                "%s: images without labels/*.txt, which the train part beside it has: add them, or move it away",
+                folder_of_part(a, root, PART_VAL));
+        *p = (part_place){0};
+    }
+    return OK;
+}
+
 static status find_places(data_layout *l, arena *a, const spec_data *o)
 {
     const char *given[3] = {o->train, o->val, o->test}, *root = o->root ? o->root : "", *plain;
@@ -213,6 +230,7 @@ static status find_places(data_layout *l, arena *a, const spec_data *o)
     }
     /* One folder of classes, one table: no part has a name. */
     if (!in_root && !is_given(o->train) && root[0]) l->whole = find_part(root, PART_WHOLE, o->format);
+    TRY(check_boxes(l, a, root));
     return check_siblings(l, a, root);
 }
 

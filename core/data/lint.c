@@ -220,7 +220,8 @@ static status use_cache(const dataset *ds, const verdict_table *t, lint_report *
     return OK;
 }
 
-/* Boxes against the sizes of their images. Label files may change while images stay, so these verdicts are not cached. */
+/* Boxes against the sizes of their images. Label files may change while images stay, so these verdicts are not
+ * cached. */
 static status judge_boxes(lint_report *report, const dataset *ds)
 {
     box_problem *list = NULL;
@@ -324,10 +325,10 @@ void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t mos
         at += (size_t)snprintf(
             text + at, room - at, "%.256s:%d: box %s\n", ds->samples[b->index].label_file, (int)b->line, b->reason);
     }
+    int64_t dropped = report->box_dropped_count, clipped = report->box_count - dropped;
     if (report->box_count && at < room)
-        snprintf(text + at, room - at, "%s%lld box%s dropped, %lld clipped to the image\n", report->box_count > most ? "...\n" : "",
-            (long long)report->box_dropped_count, report->box_dropped_count == 1 ? "" : "es",
-            (long long)(report->box_count - report->box_dropped_count));
+        snprintf(text + at, room - at, "%s%lld box%s dropped, %lld clipped to the image\n",
+            report->box_count > most ? "...\n" : "", (long long)dropped, dropped == 1 ? "" : "es", (long long)clipped);
 }
 
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)

@@ -1,5 +1,6 @@
-/* Boxes and polygons moved with their images. The independent source is the image path itself: a mask of the object is warped by image_warp
- * with the inverse matrix, and the pixels that are lit are counted. Closed forms check what a mask cannot show. */
+/* Boxes and polygons moved with their images. The independent source is the image path itself: a mask of the object is
+ * warped by image_warp with the inverse matrix, and the pixels that are lit are counted. Closed forms check what a mask
+ * cannot show. */
 #include "tests/unit/data_files.h"
 
 #include <math.h>
@@ -11,7 +12,8 @@
 enum { SRC_W = 160, SRC_H = 120, DST_W = 128, DST_H = 96, ROUNDS = 150, LIT = 128 };
 static const float identity[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1};
 
-/* Masks and targets have four times the pixels on each side: a sharp corner that ends between pixels is then short against one pixel. */
+/* Masks and targets have four times the pixels on each side: a sharp corner that ends between pixels is then short
+ * against one pixel. */
 enum { FINE = 4, FINE_W = DST_W * FINE, FINE_H = DST_H * FINE };
 
 static bool is_inside(const float *p, int32_t count, double x, double y)
@@ -37,7 +39,8 @@ static image make_mask(const float *points, int32_t count)
 /* Which part of the target the warped mask lights, in pixels, and its area. False: none. */
 static bool find_lit(const image *mask, const float inverse[9], float lit[4], double *area)
 {
-    const float to_mask[9] = {FINE, 0, 0, 0, FINE, 0, 0, 0, 1}, from_fine[9] = {1.0f / FINE, 0, 0, 0, 1.0f / FINE, 0, 0, 0, 1};
+    const float to_mask[9] = {FINE, 0, 0, 0, FINE, 0, 0, 0, 1},
+                from_fine[9] = {1.0f / FINE, 0, 0, 0, 1.0f / FINE, 0, 0, 0, 1};
     float half[9], whole[9];
     int32_t box[4] = {FINE_W, FINE_H, 0, 0};
     image seen;
@@ -91,13 +94,16 @@ static image draw_object(rng *r, label_box *b, float *points, int32_t count)
         return make_mask(points, count);
     }
     /* A blunt cross: concave, with no corner sharper than a right angle. */
-    static const float cross[24] = {.3f, 0, .7f, 0, .7f, .3f, 1, .3f, 1, .7f, .7f, .7f, .7f, 1, .3f, 1, .3f, .7f, 0, .7f, 0, .3f, .3f, .3f};
-    for (int32_t i = 0; i < count; i++) points[2 * i] = b->x0 + w * cross[2 * i], points[2 * i + 1] = b->y0 + h * cross[2 * i + 1];
+    static const float cross[24] = {
+        .3f, 0, .7f, 0, .7f, .3f, 1, .3f, 1, .7f, .7f, .7f, .7f, 1, .3f, 1, .3f, .7f, 0, .7f, 0, .3f, .3f, .3f};
+    for (int32_t i = 0; i < count; i++)
+        points[2 * i] = b->x0 + w * cross[2 * i], points[2 * i + 1] = b->y0 + h * cross[2 * i + 1];
     b->polygon_count = count;
     return make_mask(points, count);
 }
 
-/* The whole object's area is the source's times the matrix's determinant. Pixels along its outline are half right at worst. */
+/* The whole object's area is the source's times the matrix's determinant. Pixels along its outline are half right at
+ * worst. */
 static void compare_area(const moved_box *b, const image *mask, const float m[9], double area, int round)
 {
     double whole = 0;
@@ -151,7 +157,8 @@ static void assert_box(const moved_box *b, float x0, float y0, float x1, float y
 {
     const float want[5] = {x0, y0, x1, y1, visible}, have[5] = {b->x0, b->y0, b->x1, b->y1, b->visible};
     for (int i = 0; i < 5; i++)
-        if (!(fabsf(want[i] - have[i]) < 1e-4f)) fail_msg("value %d: %g, expected %g", i, (double)have[i], (double)want[i]);
+        if (!(fabsf(want[i] - have[i]) < 1e-4f))
+            fail_msg("value %d: %g, expected %g", i, (double)have[i], (double)want[i]);
 }
 
 static void test_closed_forms(void **state)
@@ -193,7 +200,8 @@ static void test_turned_corner(void **state)
     assert_box(&to, 0, 0, 14.142136f, 14.142136f, 0.25f);
 }
 
-/* A U of two prongs to the left: cut at x = 4, then below the upper prong. Its hull must not follow the cut between the prongs. */
+/* A U of two prongs to the left: cut at x = 4, then below the upper prong. Its hull must not follow the cut between the
+ * prongs. */
 static void test_concave_polygon(void **state)
 {
     (void)state;
@@ -213,9 +221,9 @@ static void test_clip_and_judge(void **state)
         box_fault fault;
     } cases[] = {{{1, 1, 9, 9}, BOX_FINE}, {{0, 0, 20, 10}, BOX_FINE}, {{-1, 0, 21, 11}, BOX_FINE},
         {{-5, 2, 8, 8}, BOX_CROSSES_EDGE}, {{2, 2, 8, 80}, BOX_CROSSES_EDGE}, {{20, 0, 30, 5}, BOX_OUTSIDE},
-        {{-9, 0, 0, 5}, BOX_OUTSIDE}, {{2, 10, 5, 12}, BOX_OUTSIDE}, {{3, 3, 3, 8}, BOX_EMPTY}, {{3, 8, 9, 8}, BOX_EMPTY},
-        {{3, 3, 4, 8}, BOX_EMPTY}, {{9, 3, 3, 8}, BOX_REVERSED}, {{3, 8, 9, 3}, BOX_REVERSED}, {{NAN, 0, 3, 3}, BOX_NOT_FINITE},
-        {{0, 0, INFINITY, 3}, BOX_NOT_FINITE}};
+        {{-9, 0, 0, 5}, BOX_OUTSIDE}, {{2, 10, 5, 12}, BOX_OUTSIDE}, {{3, 3, 3, 8}, BOX_EMPTY},
+        {{3, 8, 9, 8}, BOX_EMPTY}, {{3, 3, 4, 8}, BOX_EMPTY}, {{9, 3, 3, 8}, BOX_REVERSED},
+        {{3, 8, 9, 3}, BOX_REVERSED}, {{NAN, 0, 3, 3}, BOX_NOT_FINITE}, {{0, 0, INFINITY, 3}, BOX_NOT_FINITE}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         label_box b = cases[i].box;
         assert_int_equal(box_clip(&b, 20, 10), cases[i].fault);
@@ -229,8 +237,8 @@ static void test_clip_and_judge(void **state)
 static void test_all_of_a_sample(void **state)
 {
     (void)state;
-    label_box box[] = {{0, 0, 5, 5, .class_index = 0, .ignore = true}, {9, 9, 2, 2, .class_index = 1}, {1, 1, 6, 6, .class_index = 2},
-        {NAN, 1, 6, 6, .class_index = 1}, {0, 0, 4, 4, .class_index = 1}};
+    label_box box[] = {{0, 0, 5, 5, .class_index = 0, .ignore = true}, {9, 9, 2, 2, .class_index = 1},
+        {1, 1, 6, 6, .class_index = 2}, {NAN, 1, 6, 6, .class_index = 1}, {0, 0, 4, 4, .class_index = 1}};
     const sample s = {.box = box, .box_count = 5};
     const preprocess p = {.width = 20, .height = 20};
     const label_view v = {.sample = &s, .width = 20, .height = 20, .to_input = identity, .input = &p};
@@ -244,8 +252,12 @@ static void test_all_of_a_sample(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_closed_forms), cmocka_unit_test(test_turned_corner), cmocka_unit_test(test_concave_polygon),
-        cmocka_unit_test(test_clip_and_judge), cmocka_unit_test(test_all_of_a_sample), cmocka_unit_test(test_boxes_and_masks),
+        cmocka_unit_test(test_closed_forms),
+        cmocka_unit_test(test_turned_corner),
+        cmocka_unit_test(test_concave_polygon),
+        cmocka_unit_test(test_clip_and_judge),
+        cmocka_unit_test(test_all_of_a_sample),
+        cmocka_unit_test(test_boxes_and_masks),
         cmocka_unit_test(test_polygons_and_masks),
     };
     return cmocka_run_group_tests_name("data_boxes", tests, NULL, NULL);

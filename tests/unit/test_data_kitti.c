@@ -1,4 +1,5 @@
-/* The KITTI reader on sets made here, and on the raccoons (130 and 30 images, one class; 141 and 32 lines by `wc -l`) where they are. */
+/* The KITTI reader on sets made here, and on the raccoons (130 and 30 images, one class; 141 and 32 lines by `wc -l`)
+ * where they are. */
 #include "tests/unit/data_files.h"
 
 #include <math.h>
@@ -7,8 +8,15 @@ static const char LINE[] = "%s 0.00 0 0.00 %s 0 0 0 0 0 0 0\n";
 
 static spec_data options_for(const char *root)
 {
-    return (spec_data){.root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000,
-        .max_bad_fraction = 1, .threads = 2};
+    return (spec_data){.root = root,
+        .train = "",
+        .val = "",
+        .test = "",
+        .cache = "",
+        .val_fraction = 0.25,
+        .max_pixels = 1000000,
+        .max_bad_fraction = 1,
+        .threads = 2};
 }
 
 static void put_label(const char *path, const char *class_name, const char *edges)
@@ -24,7 +32,8 @@ static void test_parts_and_classes(void **state)
     put_jpeg(test_path("set/train/images/a.jpg"), 40, 30, 1);
     put_jpeg(test_path("set/train/images/b.JPEG"), 40, 30, 2);
     put_jpeg(test_path("set/train/images/c.jpg"), 40, 30, 3);
-    put_text(test_path("set/train/labels/a.txt"), "dog 0.0 0 0.0 1.5 2 30.25 20 0 0 0 0 0 0 0\r\n\r\n"
+    put_text(test_path("set/train/labels/a.txt"),
+        "dog 0.0 0 0.0 1.5 2 30.25 20 0 0 0 0 0 0 0\r\n\r\n"
         "DontCare -1 -1 -10 3 4 9 10 -1 -1 -1 -1000 -1000 -1000 -10\r\ncat 0 0 0 5 6 17 18 0 0 0 0 0 0 0 0.75\r\n");
     put_text(test_path("set/train/labels/b.txt"), "");
     put_jpeg(test_path("set/Val/image_2/v.jpg"), 40, 30, 4);
@@ -51,7 +60,8 @@ static void test_parts_and_classes(void **state)
     dataset_close(&val);
     o.class_names = (text_list){names, 3};
     assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
-    assert_true(train.class_count == 3 && train.samples[0].box[0].class_index == 0 && val.samples[0].box[0].class_index == 0);
+    assert_true(
+        train.class_count == 3 && train.samples[0].box[0].class_index == 0 && val.samples[0].box[0].class_index == 0);
     dataset_close(&train);
     dataset_close(&val);
     o.class_names.count = 1;
@@ -82,7 +92,8 @@ static void test_class_only_in_val(void **state)
     put_label(test_path("extra/val/labels/a.txt"), "cow", "1 2 9 9");
     spec_data o = options_for(test_path("extra"));
     dataset train, val;
-    assert_fails(E_DATA, "class \"cow\" of the val part is not in the train part", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    assert_fails(E_DATA, "class \"cow\" of the val part is not in the train part",
+        dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
 }
 
 /* Each of these texts makes the label file's set unreadable, with that message. */
@@ -92,7 +103,8 @@ static void test_wrong_lines(void **state)
     static const char *const cases[][2] = {
         {"cat 0 0 0 1 2 3 4\n", "a.txt:1: 8 columns"},
         {"cat 0 0 0 1 2 9 9 0 0 0 0 0 0 0\ncat 0 0 0 1 2 9 9 0 0 0 0 0 0 0 1 1\n", "a.txt:2: at least 17 columns"},
-        {"cat 0 0 0 1 2 9 9 0 0 0 0 0 0 0\n0 0.5 0.5 0.1 0.1\n", "a.txt:2: 5 columns (\"0 ...\"), a KITTI label has 15, or 16 with a score: five"},
+        {"cat 0 0 0 1 2 9 9 0 0 0 0 0 0 0\n0 0.5 0.5 0.1 0.1\n",
+            "a.txt:2: 5 columns (\"0 ...\"), a KITTI label has 15, or 16 with a score: five"},
         {"cat 0 0 0 1 two 9 9 0 0 0 0 0 0 0\n", "a.txt:1: column 6 is \"two\": expected a number, the box's top edge"},
         {"cat 0 0 0 1 2 9 0x9 0 0 0 0 0 0 0\n", "column 8 is \"0x9\""},
     };
@@ -114,8 +126,10 @@ static void test_wrong_lines(void **state)
 static void test_lint_of_boxes(void **state)
 {
     (void)state;
-    static const char *const edges[] = {"1 2 9 9", "-7 2 9 9", "41 2 50 9", "5 5 5 9", "9 2 3 9", "nan 2 3 9", "1 2 1e300 9", "-1 0 41 31"};
-    static const char *const said[] = {NULL, "reaches outside", "is outside", "at most one pixel", "reversed", "not finite", "not finite", NULL};
+    static const char *const edges[] = {
+        "1 2 9 9", "-7 2 9 9", "41 2 50 9", "5 5 5 9", "9 2 3 9", "nan 2 3 9", "1 2 1e300 9", "-1 0 41 31"};
+    static const char *const said[] = {
+        NULL, "reaches outside", "is outside", "at most one pixel", "reversed", "not finite", "not finite", NULL};
     enum { CASES = sizeof edges / sizeof *edges };
     char text[CASES * 128] = "";
     for (int i = 0; i < CASES; i++) snprintf(text + strlen(text), 128, LINE, "cat", edges[i]);
@@ -131,7 +145,8 @@ static void test_lint_of_boxes(void **state)
         lint_report report;
         assert_ok(dataset_lint(&train, &o, test_path("odd-cache"), NULL, &report));
         assert_int_equal(report.cached_count, again ? 2 : 0);
-        assert_true(report.bad_count == 0 && report.box_count == 6 && report.box_dropped_count == 5 && report.unlabelled_count == 1);
+        assert_true(report.bad_count == 0 && report.box_count == 6 && report.box_dropped_count == 5 &&
+                    report.unlabelled_count == 1);
         for (int i = 0, k = 0; i < CASES; i++) {
             if (!said[i]) continue;
             assert_int_equal(report.box[k].line, i + 1);
@@ -139,12 +154,29 @@ static void test_lint_of_boxes(void **state)
             k++;
         }
         lint_report_boxes(&report, &train, 2, text, sizeof text);
-        assert_true(strstr(text, "labels/a.txt:3: box is outside the image: dropped\n...\n5 boxes dropped, 1 clipped") != NULL);
+        assert_true(
+            strstr(text, "labels/a.txt:3: box is outside the image: dropped\n...\n5 boxes dropped, 1 clipped") != NULL);
         lint_report_free(&report);
     }
     assert_fails(E_DATA, "holds boxes (kitti)", dataset_refuse_boxes(&train));
     assert_fails(E_DATA, "holds boxes", dataset_pack(test_path("odd-packed"), &train, NULL, NULL, NULL));
     dataset_close(&train);
+}
+
+/* Images that nobody labelled: fine for a test part, a mistake for a val part. */
+static void test_parts_without_labels(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("bare/train/images/a.jpg"), 40, 30, 1);
+    put_label(test_path("bare/train/labels/a.txt"), "cat", "1 2 9 9");
+    put_jpeg(test_path("bare/test/images/a.jpg"), 40, 30, 1);
+    spec_data o = options_for(test_path("bare"));
+    dataset train, test;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, &test));
+    assert_true(train.count == 1 && test.count == 0);
+    dataset_close(&train);
+    put_jpeg(test_path("bare/val/images/a.jpg"), 40, 30, 1);
+    assert_fails(E_DATA, "bare/val: images without labels", dataset_open_parts(&o, 1, NULL, &train, NULL, &test));
 }
 
 /* Labels of numbers alone are YOLO's. */
@@ -184,8 +216,13 @@ static void test_raccoons(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts_and_classes), cmocka_unit_test(test_one_part_is_split), cmocka_unit_test(test_class_only_in_val),
-        cmocka_unit_test(test_wrong_lines), cmocka_unit_test(test_lint_of_boxes), cmocka_unit_test(test_yolo_is_not_taken),
+        cmocka_unit_test(test_parts_and_classes),
+        cmocka_unit_test(test_one_part_is_split),
+        cmocka_unit_test(test_class_only_in_val),
+        cmocka_unit_test(test_wrong_lines),
+        cmocka_unit_test(test_lint_of_boxes),
+        cmocka_unit_test(test_yolo_is_not_taken),
+        cmocka_unit_test(test_parts_without_labels),
         cmocka_unit_test(test_raccoons),
     };
     return cmocka_run_group_tests_name("data_kitti", tests, make_test_folder, remove_test_folder);

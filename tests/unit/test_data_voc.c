@@ -1,17 +1,25 @@
-/* The VOC reader on sets made here, and on the fruit (200 and 40 images; 156 apples, 169 bananas and 140 oranges by the set's own page)
- * where they are. */
+/* The VOC reader on sets made here, and on the fruit (200 and 40 images; 156 apples, 169 bananas and 140 oranges by the
+ * set's own page) where they are. */
 #include "tests/unit/data_files.h"
 
 #include <math.h>
 
 static spec_data options_for(const char *root)
 {
-    return (spec_data){.root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000,
-        .max_bad_fraction = 1, .threads = 2};
+    return (spec_data){.root = root,
+        .train = "",
+        .val = "",
+        .test = "",
+        .cache = "",
+        .val_fraction = 0.25,
+        .max_pixels = 1000000,
+        .max_bad_fraction = 1,
+        .threads = 2};
 }
 
-#define OBJECT(name, more, x0, y0, x1, y1) "<object><name>" name "</name>" more "<bndbox>\n<xmin>" #x0 "</xmin><ymin>" #y0 \
-    "</ymin><xmax>" #x1 "</xmax><ymax>" #y1 "</ymax></bndbox></object>\n"
+#define OBJECT(name, more, x0, y0, x1, y1)                                                                             \
+    "<object><name>" name "</name>" more "<bndbox>\n<xmin>" #x0 "</xmin><ymin>" #y0 "</ymin><xmax>" #x1                \
+    "</xmax><ymax>" #y1 "</ymax></bndbox></object>\n"
 
 static void test_parts_and_classes(void **state)
 {
@@ -19,10 +27,12 @@ static void test_parts_and_classes(void **state)
     for (int i = 0; i < 4; i++) put_jpeg(test_path("set/JPEGImages/%d.jpg", i), 40, 30, i);
     put_text(test_path("set/ImageSets/Main/trainval.txt"), "0\r\n1  1\n\n2 -1\n");
     put_text(test_path("set/ImageSets/Main/test.txt"), "3");
-    /* The file's own name and size are wrong, as they often are; a part of an object has a box and a name of its own. */
-    put_text(test_path("set/Annotations/0.xml"), "<annotation><filename>other.png</filename><size><width>0</width></size>\n"
-        OBJECT("dog", "<difficult> 0 </difficult><part><name>head</name><bndbox><xmin>7</xmin></bndbox></part>", 2, 3, 31, 21)
-        OBJECT("a &amp; b", "<difficult>1</difficult>", 1.5, 1, 40, 30) "</annotation>");
+    /* The file's own name and size are wrong, as they often are; a part of an object has a box and a name of its own.
+     */
+    put_text(test_path("set/Annotations/0.xml"),
+        "<annotation><filename>other.png</filename><size><width>0</width></size>\n" OBJECT("dog",
+            "<difficult> 0 </difficult><part><name>head</name><bndbox><xmin>7</xmin></bndbox></part>", 2, 3, 31, 21)
+            OBJECT("a &amp; b", "<difficult>1</difficult>", 1.5, 1, 40, 30) "</annotation>");
     put_text(test_path("set/Annotations/1.xml"), "<annotation/>");
     put_text(test_path("set/Annotations/3.xml"), "<annotation>" OBJECT("dog", "", 1, 1, 9, 9) "</annotation>");
     spec_data o = options_for(test_path("set"));
@@ -36,12 +46,16 @@ static void test_parts_and_classes(void **state)
     assert_true(s[0].class_index == -1 && s[0].box_count == 2 && s[1].box_count == 0 && s[2].box_count == 0);
     assert_true(s[1].label_file && !s[2].label_file);
     const label_box *b = s[0].box;
-    assert_true(b[0].x0 == 1 && b[0].y0 == 2 && b[0].x1 == 31 && b[0].y1 == 21 && b[0].class_index == 1 && !b[0].ignore);
-    assert_true(b[1].x0 == 0.5f && b[1].y0 == 0 && b[1].x1 == 40 && b[1].y1 == 30 && b[1].class_index == 0 && b[1].ignore);
+    assert_true(
+        b[0].x0 == 1 && b[0].y0 == 2 && b[0].x1 == 31 && b[0].y1 == 21 && b[0].class_index == 1 && !b[0].ignore);
+    assert_true(
+        b[1].x0 == 0.5f && b[1].y0 == 0 && b[1].x1 == 40 && b[1].y1 == 30 && b[1].class_index == 0 && b[1].ignore);
     assert_true(b[0].line == 2 && b[1].line == 4);
     assert_int_equal(test.samples[0].box[0].class_index, 1);
     dataset_close(&train);
     dataset_close(&test);
+    put_text(test_path("set/ImageSets/Main/val.txt"), "2\n");
+    assert_fails(E_DATA, "there is no train.txt", dataset_open_parts(&o, 1, NULL, &train, NULL, &test));
 }
 
 static void test_whole_set_without_lists(void **state)
@@ -73,9 +87,12 @@ static void test_wrong_files(void **state)
         {"<annotation>\n\n<object></object></annotation>", "a.xml:3: an object without <name>"},
         {"<annotation><object><name>x</name></object></annotation>", "object \"x\" without <bndbox><xmin>"},
         {"<annotation>" OBJECT("x", "", 1, two, 3, 4) "</annotation>", "a.xml:2: ymin is \"two\": expected a number"},
-        {"<annotation>" OBJECT("x", "<difficult>maybe</difficult>", 1, 2, 3, 4) "</annotation>", "difficult is \"maybe\": expected 0 or 1"},
-        {"<!DOCTYPE annotation [<!ENTITY lol \"lol\">]><annotation>&lol;</annotation>", "declares the entity \"lol\": remove it"},
-        {"<!DOCTYPE annotation [<!ENTITY f SYSTEM \"/etc/passwd\">]><annotation>&f;</annotation>", "declares the entity \"f\""},
+        {"<annotation>" OBJECT("x", "<difficult>maybe</difficult>", 1, 2, 3, 4) "</annotation>",
+            "difficult is \"maybe\": expected 0 or 1"},
+        {"<!DOCTYPE annotation [<!ENTITY lol \"lol\">]><annotation>&lol;</annotation>",
+            "declares the entity \"lol\": remove it"},
+        {"<!DOCTYPE annotation [<!ENTITY f SYSTEM \"/etc/passwd\">]><annotation>&f;</annotation>",
+            "declares the entity \"f\""},
         {deep, "nested more than 64 deep"},
     };
     put_jpeg(test_path("wrong/JPEGImages/a.jpg"), 40, 30, 1);
@@ -92,7 +109,8 @@ static void test_wrong_files(void **state)
     assert_fails(E_DATA, "share one name", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
     put_text(test_path("wrong/ImageSets/Main/train.txt"), "../a\n");
     unlink(test_path("wrong/JPEGImages/a.png"));
-    assert_fails(E_DATA, "train.txt:1: \"../a\": expected the name of an image", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_fails(E_DATA, "train.txt:1: \"../a\": expected the name of an image",
+        dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
 }
 
 /* A listed image that is missing is bad; boxes that no image can hold are listed. */
@@ -101,8 +119,9 @@ static void test_lint(void **state)
     (void)state;
     put_jpeg(test_path("odd/JPEGImages/a.jpg"), 40, 30, 1);
     put_text(test_path("odd/ImageSets/Main/train.txt"), "a\nmissing\n");
-    put_text(test_path("odd/Annotations/a.xml"), "<annotation>" OBJECT("x", "", 5, 5, 5, 9) OBJECT("x", "", NaN, 5, 5, 9)
-        OBJECT("x", "", 1, 1, 41, 31) OBJECT("x", "", 1, 1, 43, 30) OBJECT("x", "", 9, 5, 5, 9) "</annotation>");
+    put_text(test_path("odd/Annotations/a.xml"),
+        "<annotation>" OBJECT("x", "", 5, 5, 5, 9) OBJECT("x", "", NaN, 5, 5, 9) OBJECT("x", "", 1, 1, 41, 31)
+            OBJECT("x", "", 1, 1, 43, 30) OBJECT("x", "", 9, 5, 5, 9) "</annotation>");
     spec_data o = options_for(test_path("odd"));
     o.val_fraction = 0;
     dataset train;
@@ -138,8 +157,11 @@ static void test_fruit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts_and_classes), cmocka_unit_test(test_whole_set_without_lists), cmocka_unit_test(test_wrong_files),
-        cmocka_unit_test(test_lint), cmocka_unit_test(test_fruit),
+        cmocka_unit_test(test_parts_and_classes),
+        cmocka_unit_test(test_whole_set_without_lists),
+        cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_lint),
+        cmocka_unit_test(test_fruit),
     };
     return cmocka_run_group_tests_name("data_voc", tests, make_test_folder, remove_test_folder);
 }

@@ -42,7 +42,10 @@ void box_list_free(box_list *l)
     *l = (box_list){0};
 }
 
-static int compare_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static status set_classes(const box_list *l, dataset *ds, const spec_data *options)
 {
@@ -61,13 +64,15 @@ static status set_classes(const box_list *l, dataset *ds, const spec_data *optio
     return result;
 }
 
-static status number_boxes(const box_list *l, label_box *box, int64_t first, int64_t end, const char *file, const dataset *ds)
+static status number_boxes(
+    const box_list *l, label_box *box, int64_t first, int64_t end, const char *file, const dataset *ds)
 {
     for (int64_t i = first; i < end; i++) {
         const char *name = l->class_name[i];
         box[i].class_index = name ? (int32_t)dataset_find_class(ds, name) : -1;
         if (name && box[i].class_index < 0)
-            return FAIL(E_DATA, "%s:%d: class \"%s\" is not among the %lld of data.class_names: add it there, or leave "
+            return FAIL(E_DATA,
+                "%s:%d: class \"%s\" is not among the %lld of data.class_names: add it there, or leave "
                 "data.class_names empty to take all classes of the training part",
                 file, (int)box[i].line, name, (long long)ds->class_count);
     }
@@ -79,8 +84,8 @@ status box_list_give(const box_list *l, dataset *ds, const spec_data *options)
     int64_t labelled = 0;
     for (int64_t i = 0; i < l->image_count; i++) labelled += l->image[i].label_file != NULL;
     if (l->image_count > 0 && labelled == 0)
-        return FAIL(E_DATA, "%s: none of its %lld images has a label file: expected one named as the image is", ds->path,
-            (long long)l->image_count);
+        return FAIL(E_DATA, "%s: none of its %lld images has a label file: expected one named as the image is",
+            ds->path, (long long)l->image_count);
     TRY(set_classes(l, ds, options));
     label_box *box;
     TRY_ALLOC(box, ARENA_ARRAY(&ds->memory, label_box, l->count));

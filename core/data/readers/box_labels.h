@@ -1,4 +1,5 @@
-/* box_labels.h: what readers of boxes share: collecting the boxes of a part, numbering their classes, giving them to the samples.
+/* box_labels.h: what readers of boxes share: collecting the boxes of a part, numbering their classes, giving them to
+ * the samples.
  *
  *     box_list list = {.memory = &memory};
  *     for each image: TRY_OUT(box_list_begin(&list, path, label_file));  TRY_OUT(kitti_parse(&list, text, label_file));
@@ -31,12 +32,14 @@ typedef struct box_list {
 status box_list_begin(box_list *l, const char *path, const char *label_file);
 /* Adds a box whose class is called `class_name`; NULL: an ignored region. */
 status box_list_add(box_list *l, const label_box *b, const char *class_name);
-/* Adds the images to the data set as samples with their boxes. Its classes are data.class_names, where they are set, else the names of all
- * boxes in byte-wise order. E_DATA: a class that data.class_names lacks, with file and line; no image at all has a label file. */
+/* Adds the images to the data set as samples with their boxes. Its classes are data.class_names, where they are set,
+ * else the names of all boxes in byte-wise order. E_DATA: a class that data.class_names lacks, with file and line; no
+ * image at all has a label file. */
 status box_list_give(const box_list *l, dataset *ds, const spec_data *options);
 void box_list_free(box_list *l);
 
-/* Decimal numbers, and nan and inf in any case and with any sign, which become NaN for lint to report. False: no number. */
+/* Decimal numbers, and nan and inf in any case and with any sign, which become NaN for lint to report. False: no
+ * number. */
 bool box_number(const char *text, float *value);
 
 /* A file of a folder by its name without ending. */
@@ -46,7 +49,8 @@ typedef struct stem_file {
 /* The image files (is_image_file) of a folder, ordered by stem, then by name. */
 status list_images_by_stem(arena *a, const char *folder, stem_file **files, int64_t *count);
 
-/* Parse one label file's text, which they change; `name`: for messages. E_DATA with file, line, value and what is allowed. */
+/* Parse one label file's text, which they change; `name`: for messages. E_DATA with file, line, value and what is
+ * allowed. */
 status kitti_parse(box_list *l, char *text, const char *name);
 status voc_parse(box_list *l, const char *text, size_t bytes, const char *name);
 

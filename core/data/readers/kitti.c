@@ -31,7 +31,8 @@ static status refuse_columns(const char *name, int32_t line, char *const field[]
     bool yolo = count == 5 && text_to_number(field[0], &number);
     return FAIL(E_DATA, "%s:%d: %s%d columns (\"%.*s ...\"), a KITTI label has 15, or 16 with a score%s", name, line,
         count == FIELD_MAX ? "at least " : "", count, SHOWN, field[0],
-        yolo ? ": five numbers are YOLO's format" : ": class, truncated, occluded, alpha, left, top, right, bottom and 7 of 3-D");
+        yolo ? ": five numbers are YOLO's format"
+             : ": class, truncated, occluded, alpha, left, top, right, bottom and 7 of 3-D");
 }
 
 static status parse_line(box_list *l, char *text, const char *name, int32_t line)
@@ -45,8 +46,9 @@ static status parse_line(box_list *l, char *text, const char *name, int32_t line
     if (count != COLUMNS && count != COLUMNS + 1) return refuse_columns(name, line, field, count);
     for (int k = 0; k < 4; k++)
         if (!box_number(field[FIRST_EDGE + k], edge[k]))
-            return FAIL(E_DATA, "%s:%d: column %d is \"%.*s\": expected a number, the box's %s edge in pixels", name, line,
-                FIRST_EDGE + k + 1, SHOWN, field[FIRST_EDGE + k], (const char *const[]){"left", "top", "right", "bottom"}[k]);
+            return FAIL(E_DATA, "%s:%d: column %d is \"%.*s\": expected a number, the box's %s edge in pixels", name,
+                line, FIRST_EDGE + k + 1, SHOWN, field[FIRST_EDGE + k],
+                (const char *const[]){"left", "top", "right", "bottom"}[k]);
     return box_list_add(l, &b, strcasecmp(field[0], "DontCare") == 0 ? NULL : field[0]);
 }
 
@@ -62,7 +64,8 @@ status kitti_parse(box_list *l, char *text, const char *name)
 /* The folder's images and labels, or false. */
 static bool find_folders(arena *a, const char *path, char **images, char **labels)
 {
-    static const char *const names[][2] = {{"images", "labels"}, {"image_2", "label_2"}, {"images", "label_2"}, {"image_2", "labels"}};
+    static const char *const names[][2] = {
+        {"images", "labels"}, {"image_2", "label_2"}, {"images", "label_2"}, {"image_2", "labels"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         *images = path_join(a, path, names[i][0]);
         *labels = path_join(a, path, names[i][1]);
@@ -131,7 +134,8 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     int64_t count;
     const char *folder = part == PART_WHOLE ? path : part_path(&memory, path, part, "", is_part);
     if (!folder || !find_folders(&memory, folder, &images, &labels))
-        TRY_OUT(FAIL(E_DATA, "%s: no folder %s with images/ and labels/ (or image_2/ and label_2/) in it", path, part_name(part)));
+        TRY_OUT(FAIL(E_DATA, "%s: no folder %s with images/ and labels/ (or image_2/ and label_2/) in it", path,
+            part_name(part)));
     TRY_OUT(list_images_by_stem(&memory, images, &files, &count));
     for (int64_t i = 0; i < count; i++) {
         char *file;

@@ -1,5 +1,6 @@
-/* Pascal VOC: JPEGImages/x.jpg, Annotations/x.xml, and ImageSets/Main/PART.txt, a list of names without ending. Pixels count from 1, and the
- * last one belongs to the box. A difficult object is a region to ignore. An image without xml file shows no object. */
+/* Pascal VOC: JPEGImages/x.jpg, Annotations/x.xml, and ImageSets/Main/PART.txt, a list of names without ending. Pixels
+ * count from 1, and the last one belongs to the box. A difficult object is a region to ignore. An image without xml
+ * file shows no object. */
 #include <expat.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,8 @@ static void on_start(void *context, const XML_Char *element, const XML_Char **at
     if (r->depth > MAX_DEPTH)
         stop(r, FAIL(E_DATA, "%s:%d: elements are nested more than %d deep", r->name, (int)line_of(r), MAX_DEPTH));
     if (r->depth == 1 && strcmp(element, "annotation") != 0)
-        stop(r, FAIL(E_DATA, "%s:%d: <%.*s>: expected <annotation>, VOC's outermost element", r->name, (int)line_of(r), SHOWN, element));
+        stop(r, FAIL(E_DATA, "%s:%d: <%.*s>: expected <annotation>, VOC's outermost element", r->name, (int)line_of(r),
+                    SHOWN, element));
     if (r->depth == 2 && strcmp(element, "object") == 0) {
         r->in_object = true;
         r->class_name[0] = 0;
@@ -88,7 +90,8 @@ static status read_edge(xml_reader *r, int k)
     float *edge[EDGES] = {&r->box.x0, &r->box.y0, &r->box.x1, &r->box.y1};
     text_make_printable(text);
     if (r->too_long || !box_number(text, edge[k]))
-        return FAIL(E_DATA, "%s:%d: %s is \"%.*s\": expected a number of pixels", r->name, (int)line_of(r), edge_names[k], SHOWN, text);
+        return FAIL(E_DATA, "%s:%d: %s is \"%.*s\": expected a number of pixels", r->name, (int)line_of(r),
+            edge_names[k], SHOWN, text);
     if (k < 2) *edge[k] -= 1;
     r->edges |= 1u << k;
     return OK;
@@ -152,7 +155,8 @@ static void on_entity(void *context, const XML_Char *entity, int is_parameter, c
 {
     xml_reader *r = context;
     (void)is_parameter, (void)value, (void)value_length, (void)base, (void)system_id, (void)public_id, (void)notation;
-    stop(r, FAIL(E_DATA, "%s:%d: declares the entity \"%.*s\": remove it, label files need none", r->name, (int)line_of(r), SHOWN, entity));
+    stop(r, FAIL(E_DATA, "%s:%d: declares the entity \"%.*s\": remove it, label files need none", r->name,
+                (int)line_of(r), SHOWN, entity));
 }
 
 status voc_parse(box_list *l, const char *text, size_t bytes, const char *name)
@@ -171,8 +175,7 @@ status voc_parse(box_list *l, const char *text, size_t bytes, const char *name)
     if (r->result != OK) TRY_OUT(r->result);
     enum XML_Error error = XML_GetErrorCode(r->parser);
     if (!fine && error == XML_ERROR_NO_MEMORY) TRY_OUT(FAIL_MEMORY(bytes));
-    if (!fine)
-        TRY_OUT(FAIL(E_DATA, "%s:%d: not well-formed XML: %s", name, (int)line_of(r), XML_ErrorString(error)));
+    if (!fine) TRY_OUT(FAIL(E_DATA, "%s:%d: not well-formed XML: %s", name, (int)line_of(r), XML_ErrorString(error)));
 out:
     if (r->parser) XML_ParserFree(r->parser);
     free(r);
@@ -256,7 +259,8 @@ static status add_listed(box_list *l, const char *list, const char *root, const 
         line++;
         if (!*stem) continue;
         if (strchr(stem, '/'))
-            return FAIL(E_DATA, "%s:%d: \"%.*s\": expected the name of an image in JPEGImages, without folder and ending", list,
+            return FAIL(E_DATA,
+                "%s:%d: \"%.*s\": expected the name of an image in JPEGImages, without folder and ending", list,
                 (int)line, SHOWN, text_printable(l->memory, stem));
         const stem_file *f = count ? bsearch(stem, files, (size_t)count, sizeof *files, compare_stem) : NULL;
         /* A listed image that is not there is a bad sample. */
@@ -271,8 +275,19 @@ static status check_stems(const stem_file *files, int64_t count)
 {
     for (int64_t i = 1; i < count; i++)
         if (strcmp(files[i - 1].stem, files[i].stem) == 0)
-            return FAIL(E_DATA, "%s and %s share one name in the lists: rename or remove one", files[i - 1].path, path_base(files[i].path));
+            return FAIL(E_DATA, "%s and %s share one name in the lists: rename or remove one", files[i - 1].path,
+                path_base(files[i].path));
     return OK;
+}
+
+/* trainval stands for train and val together: beside a val list it would train on what is to be judged. */
+static status check_trainval(arena *a, const char *root, dataset_part part, const char *list)
+{
+    bool both = part == PART_TRAIN && strcasecmp(path_base(list), "trainval.txt") == 0 && part_list(a, root, PART_VAL);
+    if (!both) return OK;
+    return FAIL(E_DATA,
+        "%s: holds the images of the val list beside it, and there is no train.txt: write that list, or remove val.txt",
+        list);
 }
 
 static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
@@ -284,6 +299,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     stem_file *files;
     int64_t count;
     if (part != PART_WHOLE && !names) TRY_OUT(FAIL(E_DATA, "%s: no list ImageSets/Main/%s.txt", path, part_name(part)));
+    if (names) TRY_OUT(check_trainval(&memory, path, part, names));
     TRY_ALLOC_OUT(images, path_join(&memory, path, "JPEGImages"));
     TRY_OUT(list_images_by_stem(&memory, images, &files, &count));
     TRY_OUT(check_stems(files, count));
