@@ -102,7 +102,7 @@ OBJ := $(OUT)/obj
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-missing-field-initializers -Werror -MMD -MP
-LDLIBS += -linih -lyajl -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
+LDLIBS += -linih -lyajl -lexpat -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LDFLAGS += -fsanitize=$(SAN)

@@ -24,8 +24,12 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
     json_writer *w = &c->result;
     for (int i = 0; i < PARTS; i++) {
         if (parts[i].count == 0) continue;
-        cli_print(c, "%-5s %8lld images, %lld classes (%s)\n", part_names[i], (long long)parts[i].count,
-                  (long long)parts[i].class_count, parts[i].reader->name);
+        int64_t boxes = 0;
+        char of_boxes[48] = "";
+        for (int64_t k = 0; k < parts[i].count; k++) boxes += parts[i].samples[k].box_count;
+        if (parts[i].has_boxes) snprintf(of_boxes, sizeof of_boxes, ", %lld boxes", (long long)boxes);
+        cli_print(c, "%-5s %8lld images, %lld classes%s (%s)\n", part_names[i], (long long)parts[i].count,
+                  (long long)parts[i].class_count, of_boxes, parts[i].reader->name);
         put_int(w, part_names[i], parts[i].count);
     }
     dataset_warn_of_strays(parts, PARTS, &c->log);
@@ -36,8 +40,22 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
     }
 }
 
+/* Boxes that are clipped or dropped, and images that show no object. boxes: clipped and dropped ones, which grow. */
+static void report_boxes(cli_context *c, const dataset *ds, const lint_report *report, int64_t boxes[2])
+{
+    char text[BAD_PRINTED * 384];
+    lint_report_boxes(report, ds, BAD_PRINTED, text, sizeof text);
+    cli_print(c, "%s", text);
+    if (report->unlabelled_count)
+        cli_print(c, "%s: %lld of %lld images have no label file: they count as images without objects\n", ds->path,
+            (long long)report->unlabelled_count, (long long)ds->count);
+    boxes[0] += report->box_count - report->box_dropped_count;
+    boxes[1] += report->box_dropped_count;
+}
+
 /* Every bad image with its reason. *bad_count and *damaged_count grow. */
-static status lint_part(cli_context *c, const dataset *ds, const char *part, int64_t *bad_count, int64_t *damaged_count)
+static status lint_part(
+    cli_context *c, const dataset *ds, const char *part, int64_t *bad_count, int64_t *damaged_count, int64_t boxes[2])
 {
     lint_report report = {0};
     int64_t printed = 0;
@@ -58,6 +76,7 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
         lint_report_kinds(&report, kinds, sizeof kinds);
         cli_print(c, "%s part:\n%s", part, kinds);
     }
+    if (result == OK) report_boxes(c, ds, &report, boxes);
     *bad_count += report.bad_count;
     *damaged_count += report.damaged_count;
     lint_report_free(&report);
@@ -66,15 +85,17 @@ static status lint_part(cli_context *c, const dataset *ds, const char *part, int
 
 static status lint(cli_context *c, const dataset parts[PARTS])
 {
-    int64_t bad = 0, damaged = 0, total = 0;
+    int64_t bad = 0, damaged = 0, total = 0, boxes[2] = {0};
     json_key(&c->result, "bad");
     json_begin_array(&c->result);
     for (int i = 0; i < PARTS; i++) {
-        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad, &damaged));
+        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad, &damaged, boxes));
         total += parts[i].count;
     }
     json_end_array(&c->result);
     put_int(&c->result, "bad_count", bad);
+    put_int(&c->result, "boxes_clipped", boxes[0]);
+    put_int(&c->result, "boxes_dropped", boxes[1]);
     cli_print(c, "%lld of %lld images can't be read\n", (long long)bad, (long long)total);
     if (damaged)
         return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again",

@@ -6,6 +6,7 @@
 #include "core/base/text.h"
 #include "core/base/cpu.h"
 #include "core/base/version.h"
+#include "core/data/dataset.h"
 #include "core/data/image.h"
 #include "core/device/device.h"
 
@@ -85,6 +86,10 @@ static void put_probe(json_writer *w, const probe *p)
     put(w, "images", formats);
     image_formats_text(formats, sizeof formats, false, true);
     put(w, "images_not_built_in", formats);
+    json_key(w, "data_sets");
+    json_begin_array(w);
+    for (int32_t i = 0; dataset_readers[i]; i++) json_put_string(w, dataset_readers[i]->name);
+    json_end_array(w);
     put(w, "nccl", p->nccl);
     put(w, "mpi", p->mpi);
 }
@@ -135,6 +140,9 @@ static void print_probe(const cli_context *c, const probe *p)
     if (*p->cuda_driver) cli_print(c, "driver     CUDA %s\n", p->cuda_driver);
     cli_print(c, "CUDA       %s\n", cuda);
     print_images(c);
+    cli_print(c, "data sets ");
+    for (int32_t i = 0; dataset_readers[i]; i++)
+        cli_print(c, " %s%s", dataset_readers[i]->name, dataset_readers[i + 1] ? "," : "\n");
     cli_print(c, "NCCL       %s\n", *p->nccl ? p->nccl : "not found (needed for several GPUs only)");
     cli_print(c, "MPI        %s\n", *p->mpi ? p->mpi : "not found (needed for several GPUs only)");
 }

@@ -22,7 +22,7 @@ typedef struct text_list {
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
 typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;
-typedef enum spec_data_format { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_IDX, FORMAT_CIFAR, FORMAT_CSV, FORMAT_PACKED }
+typedef enum spec_data_format { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_IDX, FORMAT_CIFAR, FORMAT_CSV, FORMAT_PACKED, FORMAT_KITTI, FORMAT_VOC }
     spec_data_format;
 typedef enum spec_preprocess { PREPROCESS_TORCH, PREPROCESS_CAFFE, PREPROCESS_TF, PREPROCESS_CUSTOM } spec_preprocess;
 typedef enum spec_interpolation {

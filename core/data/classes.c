@@ -196,8 +196,7 @@ status dataset_match_classes(dataset *ds, const char *const *names, int64_t coun
     if (ds->class_count < count && !ds->numbered)
         log_warn(l, "%s has %lld of the %lld classes of %s", ds->path, (long long)ds->class_count, (long long)count,
             model_path);
-    for (int64_t i = 0; i < ds->count; i++)
-        if (ds->samples[i].class_index >= 0) ds->samples[i].class_index = (int32_t)place[ds->samples[i].class_index];
+    dataset_renumber(ds, place);
     ds->numbered = false;
     result = dataset_set_classes(ds, names, count);
 out:

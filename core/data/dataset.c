@@ -96,6 +96,24 @@ int64_t dataset_find_class(const dataset *ds, const char *name)
     return -1;
 }
 
+void dataset_renumber(dataset *ds, const int64_t *place)
+{
+    for (int64_t i = 0; i < ds->count; i++) {
+        sample *s = &ds->samples[i];
+        if (s->class_index >= 0) s->class_index = (int32_t)place[s->class_index];
+        for (int64_t k = 0; k < s->box_count; k++)
+            if (s->box[k].class_index >= 0) s->box[k].class_index = (int32_t)place[s->box[k].class_index];
+    }
+}
+
+status dataset_refuse_boxes(const dataset *ds)
+{
+    if (!ds->has_boxes) return OK;
+    return FAIL(E_DATA,
+        "%s: holds boxes (%s), for detection: a classifier needs a class for each image, as a folder per class", ds->path,
+        ds->reader->name);
+}
+
 void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
 {
     for (int i = 0; i < count; i++) {
@@ -239,9 +257,34 @@ out:
     return result;
 }
 
+/* Boxes of another part get the numbers of the training part, whose classes they may lack. */
+static status number_boxes_as(const dataset *train, dataset *other, const char *what)
+{
+    int64_t *place;
+    status result = OK;
+    TRY_ALLOC(place, HEAP_ARRAY(int64_t, other->class_count + 1));
+    for (int64_t i = 0; i < other->class_count; i++) {
+        place[i] = dataset_find_class(train, other->class_name[i]);
+        if (place[i] < 0)
+            TRY_OUT(FAIL(E_DATA,
+                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or "
+                "remove it, or name all classes with data.class_names",
+                other->path, other->class_name[i], what, train->path, (long long)train->class_count));
+    }
+    dataset_renumber(other, place);
+    result = dataset_set_classes(other, train->class_name, train->class_count);
+out:
+    free(place);
+    return result;
+}
+
 static status check_classes(const dataset *train, dataset *other, const char *what)
 {
     if (other->count == 0 || train->count == 0) return OK;
+    if (train->has_boxes != other->has_boxes)
+        return FAIL(E_DATA, "%s: the %s part is %s, but the train part is %s (%s): both need the same kind of labels",
+            other->path, what, other->reader->name, train->reader->name, train->path);
+    if (train->has_boxes) return number_boxes_as(train, other, what);
     if (train->numbered && other->numbered) {
         if (other->class_count > train->class_count)
             return FAIL(E_DATA, "the %s part has labels up to %lld, the train part up to %lld", what,

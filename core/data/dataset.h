@@ -22,21 +22,23 @@
 #include "core/config/spec.h"
 #include "core/data/image.h"
 
-/* Labels of one sample. Classification uses `class_index`; the rest is for detection and segmentation. */
+/* One object of an image as its label file has it, right or wrong: boxes.h judges it, clips it and moves it. */
 typedef struct label_box {
     float x0, y0, x1, y1; /* pixels of the decoded image, x1 and y1 exclusive */
-    int32_t class_index;
+    int32_t class_index;  /* of dataset.class_name; -1: an ignored region without class */
     bool ignore;          /* crowd, DontCare, difficult */
-    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs */
+    int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs; count 0: the box alone */
+    int32_t line;         /* of sample.label_file, from 1 */
 } label_box;
 
 typedef struct sample {
     const char *name;     /* path, or "file.gz#17" for packed records */
     int32_t class_index;  /* -1: none */
-    const label_box *box; /* [box_count] */
+    label_box *box;       /* [box_count] */
     int64_t box_count;
     const float *polygon; /* [polygon_count, 2] */
     int64_t polygon_count;
+    const char *label_file; /* where the boxes come from; NULL: the image has no such file and shows no object */
     int64_t bytes, offset; /* encoded size, and where in the file (records) */
     int64_t mtime_ns;
 } sample;
@@ -52,6 +54,7 @@ typedef struct dataset {
     const char **class_name; /* [class_count] */
     int64_t class_count;
     bool numbered;           /* the classes have no names: "0", "1", ... up to the greatest label of the part */
+    bool has_boxes;          /* objects with boxes; samples have no class of their own */
     sample *samples;         /* [count], released by dataset_close */
     int64_t count, capacity;
     int64_t stray_count;     /* images beside the class folders, which are not used */
@@ -126,20 +129,38 @@ int64_t dataset_find_class(const dataset *ds, const char *name);
  * them. E_DATA: that makes two of them equal. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
+/* Class i of the samples and their boxes becomes place[i]. */
+void dataset_renumber(dataset *ds, const int64_t *place);
+/* E_DATA when the data set holds boxes: for tasks that learn or judge one class per image. */
+status dataset_refuse_boxes(const dataset *ds);
 /* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */
 status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest);
 
 /* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and time; NULL:
  * no cache. reason[i] = why sample i is bad, or NULL. */
+typedef struct box_problem {
+    int64_t index; /* of the sample */
+    int32_t line;  /* of its label_file */
+    bool dropped;  /* nothing can be made of the box; false: it is clipped to its image */
+    const char *reason;
+} box_problem;
+
 typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
+    int32_t (*size)[2];  /* [count], width and height as decoded; 0: not known */
+    box_problem *box;    /* [box_count], by sample and line: clipped or dropped boxes of images that stay good */
+    int64_t box_count, box_dropped_count;
+    int64_t unlabelled_count; /* of a data set with boxes: images without a label file, which show no object */
     int64_t count, bad_count, cached_count;
     int64_t damaged_count; /* of the bad ones: samples of a sealed file that do not fit their checksums */
 } lint_report;
 status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
 /* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
+/* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how
+ * many there are. "": none. */
+void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t most, char *text, size_t room);
 /* What is wrong, counted: a line "12 times: REASON" for each reason, the first ones of many. */
 void lint_report_kinds(const lint_report *report, char *text, size_t room);
 void lint_report_free(lint_report *report);

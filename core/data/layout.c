@@ -9,11 +9,11 @@
 enum { SEARCH_DEPTH = 4 };
 
 const dataset_reader *const dataset_readers[] = {
-    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_folder, NULL};
+    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_kitti, &reader_voc, &reader_folder, NULL};
 
 /* In the order of spec_data_format, which starts with auto. */
 static const dataset_reader *const by_format[] = {
-    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed};
+    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed, &reader_kitti, &reader_voc};
 
 /* ------------------------------------------------------------------------------------------------ names of parts */
 
@@ -190,6 +190,23 @@ int32_t layout_part_count(const data_layout *l)
 
 static bool is_given(const char *path) { return path && path[0]; }
 
+/* Test images without labels beside parts with boxes are in nobody's way; other parts without labels are a mistake. */
+static status check_boxes(data_layout *l, arena *a, const char *root)
+{
+    const part_place *train = &l->part[PART_TRAIN];
+    if (train->reader != &reader_kitti || train->path != root) return OK;
+    for (int i = PART_VAL; i <= PART_TEST; i++) {
+        part_place *p = &l->part[i];
+        if (p->reader != &reader_folder || p->path != root) continue;
+        if (i == PART_VAL)
+            return FAIL(E_DATA,
+                "%s: images without labels/*.txt, which the train part beside it has: add them, or move it away",
+                folder_of_part(a, root, PART_VAL));
+        *p = (part_place){0};
+    }
+    return OK;
+}
+
 static status find_places(data_layout *l, arena *a, const spec_data *o)
 {
     const char *given[3] = {o->train, o->val, o->test}, *root = o->root ? o->root : "", *plain;
@@ -213,6 +230,7 @@ static status find_places(data_layout *l, arena *a, const spec_data *o)
     }
     /* One folder of classes, one table: no part has a name. */
     if (!in_root && !is_given(o->train) && root[0]) l->whole = find_part(root, PART_WHOLE, o->format);
+    TRY(check_boxes(l, a, root));
     return check_siblings(l, a, root);
 }
 
@@ -237,7 +255,7 @@ status layout_missing(const data_layout *l, const spec_data *o, dataset_part par
                 part_name((dataset_part)i), name, name);
     return FAIL(E_DATA,
         "%s: no %s part found; expected a folder of class folders (with or without train/, val/), IDX files, CIFAR "
-        "records, a CSV table or a packed data set",
+        "records, a CSV table, KITTI or VOC boxes, or a packed data set",
         path, name);
 }
 

@@ -1,7 +1,7 @@
 /* Reads every sample once and remembers the verdicts in a text file:
  *
- *   graft-lint 2 SETTINGS, among them the formats that this build decodes
- *   BYTES <tab> MTIME_NS <tab> "ok" or the reason <tab> NAME
+ *   graft-lint 3 SETTINGS, among them the formats that this build decodes
+ *   BYTES <tab> MTIME_NS <tab> "ok WIDTH HEIGHT" or the reason <tab> NAME
  *
  * A line that does not parse is dropped: the sample is then simply read again. */
 #include <inttypes.h>
@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/hash.h"
 #include "core/base/thread.h"
+#include "core/data/boxes.h"
 #include "core/data/dataset.h"
 
 enum { MAX_CACHE_BYTES = 1 << 30, LISTED_REASONS = 10, LISTED_KINDS = 8, SETTINGS_BYTES = 1024 };
@@ -20,6 +21,7 @@ enum { MAX_CACHE_BYTES = 1 << 30, LISTED_REASONS = 10, LISTED_KINDS = 8, SETTING
 typedef struct verdict {
     const char *name, *reason; /* reason NULL: good */
     int64_t bytes, mtime_ns;
+    int32_t size[2];
 } verdict;
 
 /* Verdicts by name: open addressing, at most half full. */
@@ -49,7 +51,7 @@ static void settings_line(char text[SETTINGS_BYTES], const spec_data *o)
 {
     char formats[SETTINGS_BYTES / 2];
     image_formats_text(formats, sizeof formats, true, true);
-    snprintf(text, SETTINGS_BYTES, "graft-lint 2 exif=%d max_pixels=%lld formats=%s", o ? (int)o->exif : 0,
+    snprintf(text, SETTINGS_BYTES, "graft-lint 3 exif=%d max_pixels=%lld formats=%s", o ? (int)o->exif : 0,
         o ? (long long)o->max_pixels : 0, formats);
 }
 
@@ -66,7 +68,8 @@ static bool parse_line(char *line, verdict *v)
     if (*end || end == field[0]) return false;
     v->mtime_ns = strtoll(field[1], &end, 10);
     if (*end || end == field[1] || !field[2][0]) return false;
-    v->reason = strcmp(field[2], "ok") == 0 ? NULL : field[2];
+    bool good = sscanf(field[2], "ok %" SCNd32 " %" SCNd32, &v->size[0], &v->size[1]) == 2;
+    v->reason = good ? NULL : field[2];
     v->name = field[3];
     return field[3][0] != 0;
 }
@@ -106,7 +109,10 @@ static status write_verdict(file_writer *w, const verdict *v)
 {
     /* A name with a tab or newline is read anew every time. */
     if (strpbrk(v->name, "\t\n")) return OK;
-    return file_writer_printf(w, "%" PRId64 "\t%" PRId64 "\t%s\t%s\n", v->bytes, v->mtime_ns, v->reason ? v->reason : "ok", v->name);
+    char good[64];
+    snprintf(good, sizeof good, "ok %" PRId32 " %" PRId32, v->size[0], v->size[1]);
+    const char *said = v->reason ? v->reason : good;
+    return file_writer_printf(w, "%" PRId64 "\t%" PRId64 "\t%s\t%s\n", v->bytes, v->mtime_ns, said, v->name);
 }
 
 /* Old verdicts on other samples stay: the parts of a data set share a file. */
@@ -120,7 +126,7 @@ static status table_write(verdict_table *t, const char *path, const dataset *ds,
     TRY_OUT(file_writer_printf(&w, "%s\n", settings));
     for (int64_t i = 0; i < ds->count; i++) {
         const sample *s = &ds->samples[i];
-        verdict v = {s->name, report->reason[i], s->bytes, s->mtime_ns};
+        verdict v = {s->name, report->reason[i], s->bytes, s->mtime_ns, {report->size[i][0], report->size[i][1]}};
         TRY_OUT(write_verdict(&w, &v));
         table_find(t, s->name)->bytes = -1;
     }
@@ -162,6 +168,7 @@ static status lint_sample(void *context, int64_t item)
     int64_t index = job->todo[item];
     image im;
     status code = dataset_decode(job->ds, index, &job->options, &im), result = OK;
+    if (code == OK) job->report->size[index][0] = im.width, job->report->size[index][1] = im.height;
     image_free(&im);
     if (code != OK && code != E_DATA && code != E_IO) return code;
     bool damaged = code == E_DATA && is_damaged(job->ds, index);
@@ -207,9 +214,36 @@ static status use_cache(const dataset *ds, const verdict_table *t, lint_report *
             continue;
         }
         report->cached_count++;
+        memcpy(report->size[i], v->size, sizeof v->size);
         if (v->reason && !(report->reason[i] = arena_strdup(&report->memory, v->reason))) return FAIL_MEMORY(strlen(v->reason));
     }
     return OK;
+}
+
+/* Boxes against the sizes of their images. Label files may change while images stay, so these verdicts are not
+ * cached. */
+static status judge_boxes(lint_report *report, const dataset *ds)
+{
+    box_problem *list = NULL;
+    int64_t capacity = 0;
+    status result = OK;
+    for (int64_t i = 0; i < ds->count; i++) {
+        const sample *s = &ds->samples[i];
+        report->unlabelled_count += ds->has_boxes && !s->label_file;
+        for (int64_t k = 0; k < s->box_count && !report->reason[i]; k++) {
+            label_box b = s->box[k];
+            box_fault fault = box_clip(&b, report->size[i][0], report->size[i][1]);
+            if (fault == BOX_FINE) continue;
+            TRY_OUT(array_reserve((void **)&list, &capacity, report->box_count + 1, sizeof *list));
+            bool dropped = fault >= BOX_OUTSIDE;
+            list[report->box_count++] = (box_problem){i, b.line, dropped, box_fault_text(fault)};
+            report->box_dropped_count += dropped;
+        }
+    }
+    TRY_ALLOC_OUT(report->box, arena_memdup(&report->memory, list, (size_t)report->box_count * sizeof *list));
+out:
+    free(list);
+    return result;
 }
 
 /* One file per data set, named after its path. */
@@ -231,6 +265,7 @@ status dataset_lint(const dataset *ds, const spec_data *options, const char *cac
     int64_t *todo, todo_count = 0;
     report->reason = ARENA_ARRAY(&report->memory, const char *, ds->count);
     if (!report->reason) TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *report->reason));
+    TRY_ALLOC_OUT(report->size, arena_alloc_array(&report->memory, ds->count, sizeof *report->size));
     TRY_OUT(cache_path(&report->memory, ds, cache_folder, &path));
     TRY_OUT(table_read(&table, path, options));
     if (!(todo = ARENA_ARRAY(&table.memory, int64_t, ds->count))) TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *todo));
@@ -240,6 +275,7 @@ status dataset_lint(const dataset *ds, const spec_data *options, const char *cac
         .todo_count = todo_count};
     if (todo_count) TRY_OUT(run_job(&job, options));
     for (int64_t i = 0; i < ds->count; i++) report->bad_count += report->reason[i] != NULL;
+    TRY_OUT(judge_boxes(report, ds));
     if (path && todo_count) TRY_OUT(table_write(&table, path, ds, options, report));
 out:
     arena_free(&table.memory);
@@ -280,10 +316,27 @@ static void list_bad(const lint_report *report, const dataset *ds, char *text, s
     if (at < room) lint_report_kinds(report, text + at, room - at);
 }
 
+void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t most, char *text, size_t room)
+{
+    size_t at = 0;
+    text[0] = 0;
+    for (int64_t i = 0; i < report->box_count && i < most && at < room; i++) {
+        const box_problem *b = &report->box[i];
+        at += (size_t)snprintf(
+            text + at, room - at, "%.256s:%d: box %s\n", ds->samples[b->index].label_file, (int)b->line, b->reason);
+    }
+    int64_t dropped = report->box_dropped_count, clipped = report->box_count - dropped;
+    if (report->box_count && at < room)
+        snprintf(text + at, room - at, "%s%lld box%s dropped, %lld clipped to the image\n",
+            report->box_count > most ? "...\n" : "", (long long)dropped, dropped == 1 ? "" : "es", (long long)clipped);
+}
+
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)
 {
-    if (report->bad_count == 0) return OK;
     char text[8192];
+    lint_report_boxes(report, ds, LISTED_REASONS, text, sizeof text);
+    if (text[0]) log_warn_lines(l, "%s: boxes that cannot be used as they are:\n%s", ds->path, text);
+    if (report->bad_count == 0) return OK;
     list_bad(report, ds, text, sizeof text);
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
     if (report->damaged_count)

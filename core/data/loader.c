@@ -351,6 +351,7 @@ static status check_options(const loader_options *o)
             o->world, o->threads, o->prefetch);
     if (o->raw && (!o->augment || o->mixup > 0)) return FAIL(E_INTERNAL, "loader: raw pictures for evaluation or mixup");
     if (o->mixup > 0 && o->labels && !o->labels->mix) return FAIL(E_INTERNAL, "loader: mixup of labels that cannot be mixed");
+    if (o->labels && o->labels->capacity == 0) TRY(dataset_refuse_boxes(o->data));
     for (int64_t i = 0; o->augment && o->labels && i < o->data->count; i++) {
         const char *reason = o->labels->refuse(o->labels, &o->data->samples[i]);
         if (reason) return FAIL(E_DATA, "%s: %s", o->data->samples[i].name, reason);

@@ -172,6 +172,11 @@ status dataset_pack(const char *path, const dataset *train, const dataset *val, 
     for (int i = 0; i < 3; i++)
         if (parts[i] && parts[i]->count == 0) parts[i] = NULL;
     if (!parts[0] && !parts[1] && !parts[2]) return FAIL(E_DATA, "%s: nothing to pack", path);
+    for (int i = 0; i < 3; i++)
+        if (parts[i] && parts[i]->has_boxes)
+            return FAIL(E_DATA,
+                "%s: holds boxes, which packed data sets do not: use the folder as it is, as data.root",
+                parts[i]->path);
     TRY_OUT(check_target(path, &memory));
     TRY_OUT(folder_lock_take(&lock, path, "choose another folder with --output", l));
     dir_sweep(path);

@@ -8,6 +8,7 @@ static status check_truth(const task_setting *t)
     int64_t lacking = 0;
     if (data->count == 0) return FAIL(E_DATA, "%s: no images to evaluate on", data->path);
     TRY(t->task->labels(&labels, t));
+    if (labels.capacity == 0) TRY(dataset_refuse_boxes(data));
     for (int64_t i = 0; i < data->count; i++) lacking += labels.refuse(&labels, &data->samples[i]) != NULL;
     if (lacking > 0)
         return FAIL(E_DATA, "%s: %lld of %lld images have no class", data->path, (long long)lacking, (long long)data->count);

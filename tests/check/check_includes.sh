@@ -47,6 +47,7 @@ only() {
 }
 only 'oneapi/' 'kernels/cpu/dnnl'
 only 'yajl/' 'core/base/json\.c'
+only 'expat' 'core/data/readers/voc\.c'
 only 'xxhash' 'core/base/hash\.c'
 only 'ini\.h' 'core/config/'
 only '(jpeglib|jerror|stb)' 'core/data/'

@@ -67,6 +67,10 @@ put("fuzz_safetensors", 1, struct.pack("<Q", 8) + b"{}      ")
 put("fuzz_config", 0, b"[model]\narch = resnet18\n[train]\nepochs = 3\nbatch_size = auto ; all of it\n")
 put("fuzz_config", 1, b"[augment]\ncrop_area = 0.08 1\n[schedule]\ntype=cosine\nmilestones = 0.1, 0.2\n[prune]\ntarget = params:0.5\n")
 put("fuzz_cache", 0, b"TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\n")
+put("fuzz_labels", 0, b"\0car 0.00 0 0.00 1.5 2 30 20 0 0 0 0 0 0 0\nDontCare -1 -1 -10 3 4 9 10 -1 -1 -1 -1 -1 -1 -1 0.5\n")
+put("fuzz_labels", 1, b"\1<annotation><size><width>0</width></size><object><name>dog</name><difficult>1</difficult>"
+    b"<part><name>head</name></part><bndbox><xmin>1.5</xmin><ymin>2</ymin><xmax>nan</xmax><ymax>9</ymax></bndbox>"
+    b"</object></annotation>")
 
 
 def state_dict(protocol):

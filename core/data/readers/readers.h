@@ -4,7 +4,7 @@
 
 #include "core/data/dataset.h"
 
-extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv, reader_packed;
+extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv, reader_packed, reader_kitti, reader_voc;
 
 /* Files larger than this are not pictures. */
 enum { MAX_IMAGE_FILE_BYTES = 1 << 30 };

@@ -35,6 +35,7 @@ static void warn_of_empty_classes(const dataset *ds, logger *log)
 status classify_check_data(const task_setting *t, logger *log)
 {
     const dataset *ds = t->data;
+    TRY(dataset_refuse_boxes(ds));
     if (ds->class_count < 2)
         return FAIL(E_DATA, "%s: \"%s\" is its only class; a classifier needs at least two", ds->path,
             ds->class_count ? ds->class_name[0] : "");
