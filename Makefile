@@ -102,7 +102,10 @@ OBJ := $(OUT)/obj
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
           -Wmissing-prototypes -Wno-missing-field-initializers -Werror -MMD -MP
-LDLIBS += -linih -lyajl -lexpat -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
+# The archive leaves libexpat.so's need of glibc 2.36 behind (core/data/readers/expat_random.c); its symbols stay inside.
+EXPAT ?= -lexpat
+LDFLAGS += -Wl,--exclude-libs,libexpat.a
+LDLIBS += -linih -lyajl $(EXPAT) -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LDFLAGS += -fsanitize=$(SAN)
@@ -118,7 +121,8 @@ endif
 # Sources by folder. A backend that is absent is another file, not a conditional in the code above it.
 find_c = $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c $(d)/*/*/*.c))
 UNUSED_IMAGES := $(foreach i,$(ALL_IMAGES),core/data/image_$(i)$(if $(filter $(i),$(IMAGES)),_absent).c)
-CORE_SRC := $(filter-out $(UNUSED_IMAGES),$(call find_c,core))
+UNUSED_EXPAT := $(if $(filter %.a,$(EXPAT)),,core/data/readers/expat_random.c)
+CORE_SRC := $(filter-out $(UNUSED_IMAGES) $(UNUSED_EXPAT),$(call find_c,core))
 KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
 ifeq ($(ONEDNN),1)
 CPPFLAGS += -DGRAFT_ONEDNN=1
@@ -297,7 +301,8 @@ DIST ?= dist
 DIST_IMAGES ?= $(filter gif webp,$(IMAGES))
 DIST_CUDA ?= $(HAVE_NVCC)
 dist:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 IMAGES="$(DIST_IMAGES)" CUDA=$(DIST_CUDA) $(all_targets) \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/dist SAN= ONEDNN=0 OPENMP=1 SIMT=0 IMAGES="$(DIST_IMAGES)" EXPAT=-l:libexpat.a \
+	    CUDA=$(DIST_CUDA) $(all_targets) \
 	    PROGRAM_LIB='$$(OUT)/libgraft-all.so' dist-built
 dist-built: LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train

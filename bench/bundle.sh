@@ -28,6 +28,7 @@ ldd "$folder"/bin/* "$folder"/lib/libgraft*.so | awk '$2 == "=>" { print $1, $3 
         package=${package%%:*}
         [ ! -f "/usr/share/doc/$package/copyright" ] || cp -L "/usr/share/doc/$package/copyright" "$folder/licenses/$package"
     done
+cp -L /usr/share/doc/libexpat1/copyright "$folder/licenses/libexpat1" # linked in
 strip --strip-debug "$folder"/bin/* "$folder"/lib/*
 
 for file in "$folder"/bin/* "$folder"/lib/*; do
