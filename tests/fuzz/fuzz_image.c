@@ -2,6 +2,11 @@
 #include "core/data/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *__lsan_default_suppressions(void);
+
+/* libheif 1.15 hands libdav1d an AV1 item without bytes, which loses 40 of its own; a program of libheif's calls alone
+ * shows the same leak. */
+const char *__lsan_default_suppressions(void) { return "leak:libdav1d.so\n"; }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
