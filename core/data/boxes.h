@@ -24,8 +24,7 @@
 #include "core/data/dataset.h"
 #include "core/data/labels.h"
 
-/* What is wrong with a label's box in an image of width x height pixels. From BOX_OUTSIDE on nothing can be made of it.
- */
+/* What is wrong with a label's box in an image. From BOX_OUTSIDE on nothing can be made of it. */
 typedef enum box_fault {
     BOX_FINE,
     BOX_CROSSES_EDGE, /* more than a pixel of it lies outside the image: it is clipped */
@@ -39,8 +38,8 @@ typedef enum box_fault {
  * dropped. An edge that lies at most one pixel outside is clipped without fault: tools count pixels from 0 or from 1.
  */
 box_fault box_clip(label_box *b, int32_t width, int32_t height);
-const char *box_fault_text(
-    box_fault fault); /* "reaches outside the image: clipped", "is empty: dropped"; "" for BOX_FINE */
+/* "reaches outside the image: clipped", "is empty: dropped"; "" for BOX_FINE. */
+const char *box_fault_text(box_fault fault);
 
 typedef struct moved_box {
     float x0, y0, x1, y1; /* pixels of the target, within it */

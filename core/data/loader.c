@@ -31,7 +31,7 @@ struct loader {
     int64_t *order;      /* [count], of order_epoch */
     int64_t order_epoch; /* -1: none                */
     uint8_t *warned;     /* [count], replacements that were reported */
-    int64_t steps, replaced;
+    int64_t steps;
     bool lost;           /* nothing that was tried could be read */
     pthread_t *threads;
     int32_t thread_count;
@@ -202,7 +202,6 @@ static int64_t next_candidate(const loader *l, int64_t index, int64_t *state)
 static void count_replacement(loader *l, batch *b, int64_t i, int64_t index, const char *reason)
 {
     pthread_mutex_lock(&l->lock);
-    l->replaced++;
     b->replaced += i < b->count && !is_bad(l, index);
     bool first = !l->warned[index];
     l->warned[index] = 1;
@@ -491,15 +490,6 @@ status loader_next(loader *l, const batch **b)
 }
 
 double loader_wait_seconds(const loader *l) { return l->wait_seconds; }
-
-int64_t loader_replaced_count(const loader *l)
-{
-    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&l->lock;
-    pthread_mutex_lock(lock);
-    int64_t count = l->replaced;
-    pthread_mutex_unlock(lock);
-    return count;
-}
 
 bool loader_is_lost(const loader *l)
 {

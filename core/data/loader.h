@@ -71,7 +71,6 @@ status loader_seek(loader *l, int64_t epoch, int64_t step);
 /* After the last step of an epoch training goes on with the next epoch; evaluation gives *b = NULL. */
 status loader_next(loader *l, const batch **b);
 double loader_wait_seconds(const loader *l); /* time loader_next has waited so far */
-int64_t loader_replaced_count(const loader *l);
 /* Whether loader_next has failed, or will, because an image and all that were tried in its place could not be read. */
 bool loader_is_lost(const loader *l);
 

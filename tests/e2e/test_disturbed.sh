@@ -3,20 +3,8 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
-work=$tap_dir/work
-graft=$PWD/${OUT:-build}/graft
-mkdir -p "$work"
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+. tests/e2e/small_run.sh
 
-python3 tests/e2e/make_colours.py "$work/data"
-
-run() { # FOLDER words...; how=exec: in the place of the shell that runs it, so that signals for $! reach it
-    local folder=$1
-    shift
-    ${how:-} "$graft" train data.root="$work/data" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 \
-        data.resize=stretch train.epochs=2 train.batch_size=4 train.threads=1 train.device=cpu data.threads=1 schedule.learning_rate=0.02 \
-        train.output="$work/$folder" "$@"
-}
 started() { # FOLDER: until its first checkpoint
     for _ in $(seq 2400); do [ -e "$work/$1/last.state" ] && return; sleep 0.05; done
     return 1

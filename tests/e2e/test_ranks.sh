@@ -4,21 +4,8 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tap.sh
-work=$tap_dir/work
-graft=$PWD/${OUT:-build}/graft
-mkdir -p "$work"
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-
-python3 tests/e2e/make_colours.py "$work/data"
+. tests/e2e/small_run.sh
 rm "$work/data/val/class0/00.ppm" # 23: no number of ranks divides them
-
-run() { # FOLDER words...; how=exec: in the place of the shell that runs it, so that signals for $! reach it
-    local folder=$1
-    shift
-    ${how:-} "$graft" train data.root="$work/data" model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 \
-        data.resize=stretch train.epochs=2 train.batch_size=4 train.threads=1 train.device=cpu data.threads=1 schedule.learning_rate=0.02 schedule.scale_with_world=false \
-        train.output="$work/$folder" "$@"
-}
 log() { awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) skip[i] = $i ~ /time|images|wait/ }
                  { line = ""; for (i = 1; i <= NF; i++) if (!skip[i]) line = line $i ","; print line }' "$work/$1/log.csv"; }
 tensors() { tail -c "+$(($(od -An -tu8 -N8 "$1") + 9))" "$1"; }

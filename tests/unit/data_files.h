@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include <jpeglib.h>
+#include <zlib.h>
 
 #include "core/base/arena.h"
 #include "core/base/file.h"
@@ -138,6 +139,54 @@ static inline int remove_test_folder(void **state)
     snprintf(command, sizeof command, "rm -rf %s", test_folder);
     arena_free(&test_memory);
     return system(command);
+}
+
+/* A spec's [data] with a quarter for validation where the set has no such part. */
+static inline spec_data options_for(const char *root)
+{
+    return (spec_data){.root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25,
+        .max_pixels = 1000000, .max_bad_fraction = 1, .threads = 2};
+}
+
+/* NAME/PART/{ants,bees}/n.jpg, 6 ants and 4 bees. */
+static inline const char *make_folder_set(const char *name, const char *part)
+{
+    for (int i = 0; i < 10; i++)
+        put_jpeg(test_path("%s/%s/%s/%d.jpg", name, part, i < 6 ? "ants" : "bees", i), 40 + i, 30, i);
+    return test_path("%s", name);
+}
+
+/* An IDX file of bytes in `out`; its length. */
+static inline size_t make_idx(uint8_t *out, int rank, const int *dim, const uint8_t *data, size_t bytes)
+{
+    memcpy(out, (uint8_t[]){0, 0, 8, (uint8_t)rank}, 4);
+    for (int i = 0; i < rank; i++)
+        memcpy(out + 4 + 4 * i, (uint8_t[]){0, 0, (uint8_t)(dim[i] >> 8), (uint8_t)dim[i]}, 4);
+    memcpy(out + 4 + 4 * rank, data, bytes);
+    return 4 + 4 * (size_t)rank + bytes;
+}
+
+static inline void put_gzip(const char *path, const uint8_t *bytes, size_t count)
+{
+    gzFile f = gzopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(gzwrite(f, bytes, (unsigned)count), (int)count);
+    assert_int_equal(gzclose(f), Z_OK);
+}
+
+/* Five pictures of 4 x 3 pixels in 3 classes. */
+static inline void make_idx_set(const char *name, bool gzip)
+{
+    uint8_t file[1024], pixels[5 * 4 * 3], labels[5] = {2, 0, 1, 2, 0};
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 3);
+    size_t bytes = make_idx(file, 3, (int[]){5, 4, 3}, pixels, sizeof pixels);
+    const char *path = test_path("%s/train-images-idx3-ubyte%s", name, gzip ? ".gz" : "");
+    if (gzip) put_gzip(path, file, bytes);
+    else put_file(path, file, bytes);
+    bytes = make_idx(file, 1, (int[]){5}, labels, 5);
+    path = test_path("%s/train-labels-idx1-ubyte%s", name, gzip ? ".gz" : "");
+    if (gzip) put_gzip(path, file, bytes);
+    else put_file(path, file, bytes);
 }
 
 /* NULL, with a message, when the shared data sets are not there. */

@@ -6,19 +6,6 @@
 
 static const char LINE[] = "%s 0.00 0 0.00 %s 0 0 0 0 0 0 0\n";
 
-static spec_data options_for(const char *root)
-{
-    return (spec_data){.root = root,
-        .train = "",
-        .val = "",
-        .test = "",
-        .cache = "",
-        .val_fraction = 0.25,
-        .max_pixels = 1000000,
-        .max_bad_fraction = 1,
-        .threads = 2};
-}
-
 static void put_label(const char *path, const char *class_name, const char *edges)
 {
     char text[256];

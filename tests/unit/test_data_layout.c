@@ -4,12 +4,6 @@
 #include "core/data/classes.h"
 #include "core/data/layout.h"
 
-static spec_data options_for(const char *root)
-{
-    return (spec_data){
-        .root = root, .train = "", .val = "", .test = "", .cache = "", .val_fraction = 0.25, .max_pixels = 1000000};
-}
-
 /* ROOT/{ants,bees}/n.jpg, `each` of both. */
 static const char *put_classes(const char *root, int each)
 {

@@ -231,8 +231,8 @@ static void test_bad_samples_are_replaced(void **state)
         o.augment = NULL;
         o.bad = bad;
         assert_ok(loader_create(&l, &o));
-        int64_t at = 0;
-        while (loader_next(l, &b) == OK && b)
+        int64_t at = 0, replaced = 0;
+        for (; loader_next(l, &b) == OK && b; replaced += b->replaced)
             for (int64_t i = 0; i < b->n; i++, at++) {
                 /* the next of the same class, around the end: 3 -> 4, 7 -> 0, 11 -> 8 */
                 int64_t expected = at == 3 ? 4 : at == 7 ? 0 : at == 11 ? 8 : at;
@@ -240,7 +240,7 @@ static void test_bad_samples_are_replaced(void **state)
                 assert_true(((float *)b->label[0])[i * 3 + (expected >= 8)] == 1);
             }
         assert_int_equal(at, 12);
-        assert_int_equal(loader_replaced_count(l), 3);
+        assert_int_equal(replaced, known ? 1 : 3); /* those of o.bad are known and not counted again */
         loader_destroy(l);
     }
     /* Nothing is readable: the failure names a file and reaches the caller. */
@@ -291,10 +291,12 @@ static void test_damage_is_not_replaced(void **state)
             assert_true(f && fwrite(data, 1, count, f) == count && fclose(f) == 0);
             for (size_t i = 0; i < count; i += 100) ((uint8_t *)data)[i] ^= 1;
         }
-        for (int i = 0; i < 20 && code == OK; i++) code = loader_next(l, &b);
+        int64_t replaced = b->replaced;
+        for (int i = 0; i < 20 && code == OK; i++)
+            if ((code = loader_next(l, &b)) == OK) replaced += b->replaced;
         assert_int_equal(code, E_DATA);
         assert_non_null(strstr(status_message(), cut ? "cut off while it was in use" : "does not fit its checksum"));
-        assert_int_equal(loader_replaced_count(l), 0);
+        assert_int_equal(replaced, 0);
         loader_destroy(l);
         dataset_close(&set);
         put_file(file, data, count);

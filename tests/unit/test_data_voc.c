@@ -4,19 +4,6 @@
 
 #include <math.h>
 
-static spec_data options_for(const char *root)
-{
-    return (spec_data){.root = root,
-        .train = "",
-        .val = "",
-        .test = "",
-        .cache = "",
-        .val_fraction = 0.25,
-        .max_pixels = 1000000,
-        .max_bad_fraction = 1,
-        .threads = 2};
-}
-
 #define OBJECT(name, more, x0, y0, x1, y1)                                                                             \
     "<object><name>" name "</name>" more "<bndbox>\n<xmin>" #x0 "</xmin><ymin>" #y0 "</ymin><xmax>" #x1                \
     "</xmax><ymax>" #y1 "</ymax></bndbox></object>\n"

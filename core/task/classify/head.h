@@ -2,7 +2,7 @@
  *
  * Two forms are known. A linear layer whose output is the network's (ResNet, MobileNet, VGG): its features are its input. And a 1x1
  * convolution with a bias whose map is averaged (SqueezeNet, DarkNet): the mean over the map of W x + b is W mean(x) + b, so its features
- * are the mean over its input map. A ReLU between the two breaks that only where it clips: see transfer.c.
+ * are the mean over its input map. A ReLU between the two breaks that only where it clips: see fit.h.
  *
  *     head_info h;
  *     head_find(&h, &g, 0);

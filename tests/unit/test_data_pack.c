@@ -1,0 +1,246 @@
+/* Packed data sets: the same samples as before, and what a damaged or lying file is answered. */
+#include "tests/unit/data_files.h"
+
+#include "core/data/readers/packed.h"
+#include "core/data/readers/readers.h"
+
+static void test_packed(void **state)
+{
+    (void)state;
+    const char *root = make_folder_set("topack", "train"), *packed = test_path("packed.set");
+    make_folder_set("topack", "test");
+    spec_data o = options_for(root);
+    dataset train, val, test, back, back_val, back_test;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
+    for (int round = 0; round < 2; round++) assert_ok(dataset_pack(packed, &train, &val, &test, NULL)); /* replaces itself */
+    o.root = packed;
+    assert_ok(dataset_open_parts(&o, 99, NULL, &back, &back_val, &back_test));
+    const dataset *pairs[3][2] = {{&train, &back}, {&val, &back_val}, {&test, &back_test}};
+    for (int p = 0; p < 3; p++) {
+        assert_int_equal(pairs[p][0]->count, pairs[p][1]->count);
+        assert_int_equal(pairs[p][1]->class_count, 2);
+        for (int64_t i = 0; i < pairs[p][0]->count; i++) {
+            image a, b;
+            assert_string_equal(pairs[p][0]->samples[i].name, pairs[p][1]->samples[i].name);
+            assert_int_equal(pairs[p][0]->samples[i].class_index, pairs[p][1]->samples[i].class_index);
+            assert_ok(dataset_decode(pairs[p][0], i, &any_image, &a));
+            assert_ok(dataset_decode(pairs[p][1], i, &any_image, &b));
+            assert_memory_equal(a.pixels, b.pixels, (size_t)(a.width * a.height * 3));
+            image_free(&a);
+            image_free(&b);
+        }
+        dataset_close((dataset *)(uintptr_t)pairs[p][0]);
+        dataset_close((dataset *)(uintptr_t)pairs[p][1]);
+    }
+    dataset ds;
+    assert_ok(dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", packed)));
+    assert_int_equal(ds.count, 7);
+    dataset_close(&ds);
+    assert_ok(dataset_open_images(&ds, packed)); /* the test part */
+    assert_int_equal(ds.count, 10);
+    dataset_close(&ds);
+    put_text(test_path("packed.set/data.pack"), "hello");
+    assert_fails(E_DATA, "5 bytes are no packed data set", dataset_open_images(&ds, packed));
+    put_text(test_path("other/file.txt"), "x");
+    assert_fails(E_DATA, "nothing", dataset_pack(test_path("other"), NULL, NULL, NULL, NULL));
+}
+
+/* Opens every part and reads every record; the first failure. */
+static status read_packed(const char *path)
+{
+    static const char *const names[] = {"train", "val", "test"};
+    status result = OK;
+    for (int part = 0; part < 3 && result == OK; part++) {
+        dataset ds;
+        arena memory = {0};
+        const uint8_t *bytes;
+        size_t count;
+        char text[512];
+        snprintf(text, sizeof text, "%s#%s", path, names[part]);
+        result = dataset_open_images(&ds, text);
+        for (int64_t i = 0; result == OK && i < ds.count; i++) result = dataset_encoded(&ds, i, &memory, &bytes, &count);
+        dataset_close(&ds);
+        arena_free(&memory);
+    }
+    return result;
+}
+
+/* Every cut and every changed byte of a packed data set is E_DATA when it is opened or when its records are read. The file is small, so that
+ * all of them are tried. */
+static void test_packed_damage(void **state)
+{
+    (void)state;
+    for (int part = 0; part < 3; part++) {
+        static const char *const names[] = {"train", "val", "test"};
+        put_jpeg(test_path("damage/%s/ants/1.jpg", names[part]), 8, 8, part);
+        put_jpeg(test_path("damage/%s/bees/2.jpg", names[part]), 8, 8, 3 + part);
+    }
+    spec_data o = options_for(test_path("damage"));
+    dataset parts[3];
+    void *data;
+    size_t count;
+    const char *packed = test_path("damage.packed"), *file = test_path("damage.packed/data.pack");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &parts[0], &parts[1], &parts[2]));
+    assert_ok(dataset_pack(packed, &parts[0], &parts[1], &parts[2], NULL));
+    for (int i = 0; i < 3; i++) dataset_close(&parts[i]);
+    assert_ok(file_read_all(&test_memory, file, 1 << 20, &data, &count));
+    assert_ok(read_packed(packed));
+    uint8_t *bytes = data;
+    for (size_t i = 0; i < count; i++) {
+        bytes[i] ^= (uint8_t)(1 << i % 8);
+        put_file(file, bytes, count);
+        if (read_packed(packed) != E_DATA) fail_msg("byte %zu changed: %s", i, status_message());
+        bytes[i] ^= (uint8_t)(1 << i % 8);
+    }
+    put_file(file, bytes, count);
+    for (size_t i = count; i-- > 0;) {
+        assert_int_equal(truncate(file, (off_t)i), 0);
+        if (read_packed(packed) != E_DATA) fail_msg("cut to %zu bytes: %s", i, status_message());
+    }
+    put_file(file, bytes, count);
+    FILE *f = fopen(file, "ab");
+    assert_true(f && fputc(0, f) == 0 && fclose(f) == 0);
+    assert_int_equal(read_packed(packed), E_DATA);
+}
+
+/* Fields of a file whose checksums are right are checked too: it may come from a stranger. Offsets: docs/FORMATS.md. */
+static void test_packed_lies(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("lies/train/a/1.jpg"), 8, 8, 0);
+    put_jpeg(test_path("lies/train/b/2.jpg"), 8, 8, 1);
+    spec_data o = options_for(test_path("lies"));
+    o.val_fraction = 0;
+    dataset train;
+    void *data;
+    size_t count;
+    const char *packed = test_path("lies.packed"), *file = test_path("lies.packed/data.pack");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_ok(dataset_pack(packed, &train, NULL, NULL, NULL));
+    dataset_close(&train);
+    assert_ok(file_read_all(&test_memory, file, 1 << 20, &data, &count));
+    const size_t directory = packed_load((uint8_t *)data + 24, 8), entry = directory + 8 + 2 * 5;
+    assert_true(packed_load((uint8_t *)data + entry + 8, 4) == 0 && packed_load((uint8_t *)data + entry + 16, 8) == 96);
+    const struct { size_t at; int bytes; uint64_t value; const char *message; } lies[] = {
+        {8, 4, 2, "version 2 of the format"}, {24, 8, UINT64_MAX, "do not fit the file"}, {24, 8, 0, "do not fit the file"},
+        {32, 8, 1, "do not fit the file"}, {56, 8, UINT64_MAX, "do not fit the file"}, {56, 8, 1, "does not fit the file"},
+        {56, 8, 3, "ends too early"}, {64, 8, 1, "ends too early"}, {directory, 4, 2, "unknown flags"},
+        {directory + 4, 4, UINT32_MAX, "ends too early"}, {directory + 4, 4, 1000, "ends too early"}, {directory + 8, 4, UINT32_MAX, "ends too early"},
+        {directory + 12, 1, 0, "0 byte"}, {entry, 4, 39, "fields that version 1 does not know"}, {entry + 4, 4, UINT32_MAX, "fields that"},
+        {entry + 8, 4, 2, "class 2 of 2"}, {entry + 8, 4, 0xfffffffe, "class -2 of 2"}, {entry + 12, 4, 1, "fields that"},
+        {entry + 16, 8, 95, "does not follow"}, {entry + 16, 8, UINT64_MAX, "does not follow"}, {entry + 24, 8, UINT64_MAX, "does not follow"},
+        {entry + 24, 8, INT64_MAX, "does not follow"}, {entry + 24, 8, 5, "does not follow"}, {entry + 40, 1, 0, "0 byte"}};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        uint8_t *bytes = arena_memdup(&test_memory, data, count);
+        dataset ds;
+        packed_store(bytes + lies[i].at, lies[i].value, lies[i].bytes);
+        hash128 sum = hash128_of(bytes + directory, count - directory);
+        packed_store(bytes + 40, sum.low, 8);
+        packed_store(bytes + 48, sum.high, 8);
+        packed_store(bytes + 88, hash64(bytes, 88), 8);
+        put_file(file, bytes, count);
+        assert_fails(E_DATA, lies[i].message, dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", packed)));
+    }
+}
+
+/* What earlier versions packed, as LMDB, is refused with the command that packs anew, which then takes its place. */
+static void test_packed_before(void **state)
+{
+    (void)state;
+    put_jpeg(test_path("before/train/a/1.jpg"), 8, 8, 0);
+    put_text(test_path("before.packed/data.mdb"), "as liblmdb wrote it");
+    const char *packed = test_path("before.packed");
+    char command[256];
+    dataset ds;
+    snprintf(command, sizeof command, "graft convert SOURCE -o %s", packed);
+    assert_fails(E_DATA, command, dataset_open_images(&ds, packed));
+    spec_data o = options_for(packed);
+    assert_fails(E_DATA, command, dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
+    o = options_for(test_path("before"));
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
+    assert_ok(dataset_pack(packed, &ds, NULL, NULL, NULL));
+    dataset_close(&ds);
+    assert_true(!file_exists(test_path("before.packed/data.mdb")));
+    assert_ok(dataset_open_images(&ds, packed));
+    dataset_close(&ds);
+}
+
+/* One record that does not fit its checksum condemns the file, however many images data.max_bad_fraction lets go. */
+static void test_packed_lint(void **state)
+{
+    (void)state;
+    dataset train, back;
+    lint_report report;
+    void *data;
+    size_t count;
+    spec_data o = options_for(make_folder_set("lint-pack", "train"));
+    put_text(test_path("lint-pack/train/ants/no picture.jpg"), "text");
+    o.val_fraction = 0;
+    const char *packed = test_path("lint.packed"), *file = test_path("lint.packed/data.pack");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_ok(dataset_pack(packed, &train, NULL, NULL, NULL));
+    dataset_close(&train);
+    o.root = packed;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        for (int round = 0; round < 2; round++) { /* without the cache and with it */
+            assert_ok(dataset_open_parts(&o, 1, NULL, &back, NULL, NULL));
+            assert_ok(dataset_lint(&back, &o, test_path("lint-pack-cache"), NULL, &report));
+            assert_true(report.bad_count == 1 + damaged && report.damaged_count == damaged);
+            if (damaged) assert_fails(E_DATA, "1 of its 11 records do not fit their checksums", lint_report_judge(&report, &back, &o, NULL));
+            else assert_ok(lint_report_judge(&report, &back, &o, NULL));
+            lint_report_free(&report);
+            dataset_close(&back);
+        }
+        assert_ok(file_read_all(&test_memory, file, 1 << 20, &data, &count));
+        ((uint8_t *)data)[200] ^= 1;
+        put_file(file, data, count);
+    }
+}
+
+static void test_pack_raw(void **state)
+{
+    (void)state;
+    make_idx_set("idx-pack", true);
+    spec_data o = options_for(test_path("idx-pack"));
+    o.val_fraction = 0;
+    dataset train, back;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_ok(dataset_pack(test_path("idx.packed"), &train, NULL, NULL, NULL));
+    o.root = test_path("idx.packed");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &back, NULL, NULL));
+    assert_true(back.count == 5 && back.numbered && back.class_count == 3);
+    for (int i = 0; i < 5; i++) {
+        image a, b;
+        assert_ok(dataset_decode(&train, i, &any_image, &a));
+        assert_ok(dataset_decode(&back, i, &any_image, &b));
+        assert_int_equal(b.channels, 1);
+        assert_memory_equal(a.pixels, b.pixels, 12);
+        image_free(&a);
+        image_free(&b);
+    }
+    dataset_close(&train);
+    dataset_close(&back);
+    put_text(test_path("other/file.txt"), "x");
+    assert_ok(dataset_open_images(&train, test_path("idx-pack/train-images-idx3-ubyte.gz")));
+    assert_fails(E_IO, "other files", dataset_pack(test_path("other"), &train, NULL, NULL, NULL));
+    /* What a killed run left (no process has this number) neither blocks the folder nor stays in it. */
+    const char *left = test_path("killed.packed/data.pack.tmp.2147483647.0123456789abcdef");
+    put_text(left, "half a data set");
+    assert_ok(dataset_pack(test_path("killed.packed"), &train, NULL, NULL, NULL));
+    assert_true(file_exists(test_path("killed.packed/data.pack")) && !file_exists(left));
+    dataset_close(&train);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_packed_damage),
+        cmocka_unit_test(test_packed_lies),
+        cmocka_unit_test(test_packed_before),
+        cmocka_unit_test(test_packed_lint),
+        cmocka_unit_test(test_pack_raw),
+    };
+    return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
+}
