@@ -58,10 +58,13 @@ static void cpu_enter(device *dev)
 }
 
 #ifdef _OPENMP
-/* Threads of an idle team of this one end soon after they are let go, and then count no more. */
+/* Whether `count` threads can start. SPARE more must be free: the host's other threads may start some between this answer and OpenMP's start,
+ * about 50 us later, and OpenMP would end the process. Threads of an idle team of this one end soon after they are let go, and then count no
+ * more. */
 static status check_threads(int32_t count)
 {
-    enum { TRIES = 20 };
+    enum { TRIES = 20, SPARE = 4 };
+    count += SPARE;
     status result = limits_check_threads(count);
     if (result == OK || omp_in_parallel() || omp_pause_resource(omp_pause_soft, omp_get_initial_device()) != 0) return result;
     for (int i = 0; i < TRIES && result != OK; i++) {
