@@ -41,7 +41,7 @@ static double quantile(const contender *t, double q) { return t->sample[(int32_t
 static status open_contender(contender *t, const char *path, device *dev, int64_t n)
 {
     t->path = path;
-    TRY(network_open(&t->network, path, dev, n));
+    TRY(network_open(&t->network, path, NULL, dev, n));
     int64_t pixels = n * shape_count(runner_input(t->network.runner));
     t->images = malloc((size_t)pixels * sizeof *t->images);
     t->scores = malloc((size_t)(n * t->network.class_count) * sizeof *t->scores);
@@ -105,7 +105,7 @@ static status tune(cli_context *c, device *dev, int64_t n)
         network net = {0};
         plan *p;
         status result = OK;
-        TRY_OUT(network_open(&net, c->arguments[i], dev, n));
+        TRY_OUT(network_open(&net, c->arguments[i], NULL, dev, n));
         TRY_OUT(runner_plan(net.runner, n, &p));
         TRY_OUT(tune_plan(c, dev, p));
         if (!net.is_engine) TRY_OUT(tune_training(c, dev, &net));

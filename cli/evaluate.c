@@ -73,7 +73,7 @@ static status open_network(cli_context *c, work *w)
     if (!w->path && c->argument_count > 0) w->path = c->arguments[0];
     if (!w->path) return FAIL(E_USAGE, "no model or engine file given; try graft evaluate --help");
     TRY(device_open(&w->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
-    TRY(network_open(&w->network, w->path, w->dev, s->train.batch_size > 0 ? s->train.batch_size : 32));
+    TRY(network_open(&w->network, w->path, NULL, w->dev, s->train.batch_size > 0 ? s->train.batch_size : 32));
     TRY(network_check_source(&w->network, w->path, cli_value(c, "--source")));
     return finish_spec(c, &w->network, w->path);
 }

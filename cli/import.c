@@ -167,7 +167,7 @@ static status import_named(job *j)
     if (j->class_count < 1)
         return FAIL(E_MODEL, "%s: %s: a data set (--data) must say how many classes there are", j->path,
             *j->match.head_note ? j->match.head_note : "has no last layer");
-    TRY(models_build(&j->m.graph, &s->model, j->class_count));
+    TRY(models_build(&j->m.graph, s, j->class_count));
     init_params(&j->m.graph, (uint64_t)s->train.seed);
     TRY(model_transfer_tensors(&j->m.graph, j->w.tensors, j->w.count, &j->report));
     TRY(weights_report_outside(&j->w, &j->report));

@@ -77,12 +77,12 @@ static int64_t count_numbers(const graph *g)
 /* The file has no names and no shapes; its length says how many classes the last layer has. */
 static status count_classes(const cli_context *c, const char *path, int64_t *classes)
 {
-    const spec_model *o = &c->config.spec.model;
+    const spec *s = &c->config.spec;
     int64_t bytes, mtime, numbers[2] = {0, 0};
     TRY(file_info(path, &bytes, &mtime));
     for (int i = 0; i < 2; i++) {
         graph g;
-        TRY(models_build(&g, o, i + 1));
+        TRY(models_build(&g, s, i + 1));
         numbers[i] = count_numbers(&g);
         graph_free(&g);
     }
@@ -93,7 +93,7 @@ static status count_classes(const cli_context *c, const char *path, int64_t *cla
         if ((bytes - header) % 4 == 0 && left >= 0 && left % per_class == 0) return OK;
     }
     return FAIL(E_MODEL, "%s: its %lld bytes are those of no %s, whatever the number of classes; name its --cfg", path, (long long)bytes,
-        o->arch);
+        s->model.arch);
 }
 
 static status take_arch(cli_context *c, const char *path, darknet_epsilon form, graph *g)
@@ -107,7 +107,7 @@ static status take_arch(cli_context *c, const char *path, darknet_epsilon form, 
     TRY(set_preprocess(c, (int32_t)c->config.spec.model.channels));
     TRY(cli_finish_spec(c));
     TRY(count_classes(c, path, &classes));
-    return models_build(g, &c->config.spec.model, classes);
+    return models_build(g, &c->config.spec, classes);
 }
 
 status darknet_import(cli_context *c, const char *path, model *m, int64_t *classes)

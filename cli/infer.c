@@ -134,7 +134,7 @@ static status open_network(job *j, const char *path)
     const spec *s = &c->config.spec;
     int64_t most = s->infer.batch_size;
     TRY(device_open(&j->dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
-    TRY(network_open(&j->net, path, j->dev, most));
+    TRY(network_open(&j->net, path, &s->infer, j->dev, most));
     TRY(network_check_source(&j->net, path, cli_value(c, "--source")));
     TRY(pool_create(&j->pool, cpu_count()));
     const preprocess *p = j->net.preprocess;

@@ -47,7 +47,7 @@ static status print_match(cli_context *c, weights *w, const char *path)
         return OK;
     }
     if (result == OK) result = config_finish(&guess);
-    if (result == OK) result = models_build(&g, &guess.spec.model, m.classes > 0 ? m.classes : 1);
+    if (result == OK) result = models_build(&g, &guess.spec, m.classes > 0 ? m.classes : 1);
     if (result == OK) {
         if (*m.note) cli_print(c, "              %s\n", text_printable(&c->memory, m.note));
         if (*w->prefix) cli_print(c, "prefix        %s\n", text_printable(&c->memory, w->prefix));

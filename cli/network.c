@@ -45,12 +45,14 @@ static status open_model(network *n, const char *path)
     return OK;
 }
 
-status network_open(network *n, const char *path, device *dev, int64_t max_batch)
+status network_open(network *n, const char *path, const spec_infer *limits, device *dev, int64_t max_batch)
 {
     *n = (network){0};
     status result = engine_is_engine(path) ? open_engine(n, path) : open_model(n, path);
-    if (result == OK) result = runner_create(&n->runner, n->is_engine ? &n->engine.graph : &n->graph, dev, max_batch);
-    if (result == OK) result = n->task->check(n->is_engine ? &n->engine.graph : &n->graph, n->class_count, path);
+    graph *g = n->is_engine ? &n->engine.graph : &n->graph;
+    if (result == OK) result = n->task->check(g, n->class_count, path);
+    if (result == OK && limits && n->task->set_limits) result = n->task->set_limits(g, limits);
+    if (result == OK) result = runner_create(&n->runner, g, dev, max_batch);
     if (result != OK) network_close(n);
     return result;
 }

@@ -1,7 +1,7 @@
 /* network.h: a model file or an engine file, ready to predict. For the commands that take either.
  *
  *     network n;
- *     TRY(network_open(&n, path, dev, batch_size));
+ *     TRY(network_open(&n, path, NULL, dev, batch_size));
  *     TRY_OUT(runner_run(n.runner, scores, images, count));
  *     network_close(&n);
  */
@@ -28,8 +28,8 @@ typedef struct network {
     hash128 file_hash;
 } network;
 
-/* n is initialised by the call. E_MODEL, E_IO. */
-status network_open(network *n, const char *path, device *dev, int64_t max_batch);
+/* n is initialised by the call. limits: of what is found, as task.set_limits; NULL: the network's own. E_MODEL, E_IO. */
+status network_open(network *n, const char *path, const spec_infer *limits, device *dev, int64_t max_batch);
 void network_close(network *n); /* accepts a zeroed one */
 
 /* E_MODEL unless n, read from engine_path, was made from the model file model_path (NULL: nothing is compared). */

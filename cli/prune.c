@@ -43,7 +43,7 @@ typedef struct job {
     device *dev;
     export_images images; /* opened when the spec names a data set */
     bool has_images, reconstructed;
-    double before, after; /* top-1 in points; negative: not measured */
+    double before, after; /* the task's criterion in points; negative: not measured */
 } job;
 
 static status read_target(prune_options *o, const char *text)
@@ -365,7 +365,11 @@ static status judge(job *j, graph *small)
     TRY(measure(j, &j->model.graph, &j->before));
     TRY(reestimate(j, small));
     TRY(measure(j, small, &j->after));
-    if (j->has_images) cli_print(j->c, "top-1      %.2f -> %.2f on the validation part, before retraining\n", j->before, j->after);
+    if (j->has_images) {
+        figure f[FIGURE_MAX];
+        j->images.setting.task->figures(&j->images.setting, f);
+        cli_print(j->c, "%-10s %.2f -> %.2f on the validation part, before retraining\n", f[0].label, j->before, j->after);
+    }
     return OK;
 }
 

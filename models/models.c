@@ -95,10 +95,10 @@ static status build(graph *g, const spec_model *options, int64_t classes, model_
     return result;
 }
 
-status models_build(graph *g, const spec_model *options, int64_t classes)
+status models_build(graph *g, const spec *s, int64_t classes)
 {
-    if (classes < 1) return FAIL(E_DATA, "model.arch = %s: a network needs at least one class", options->arch);
-    return build(g, options, classes, NULL);
+    if (classes < 1) return FAIL(E_DATA, "model.arch = %s: a network needs at least one class", s->model.arch);
+    return build(g, &s->model, classes, NULL);
 }
 
 status models_build_backbone(graph *g, const spec_model *options, model_stages *stages)

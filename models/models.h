@@ -2,7 +2,7 @@
  *
  *     graph g;
  *     TRY(models_set_defaults(&config));                    // what the network's authors chose, where the user said nothing
- *     TRY(models_build(&g, &spec.model, class_count));      // spec.model.arch says which
+ *     TRY(models_build(&g, &spec, class_count));            // spec.model.arch says which
  *
  * The graph has one input, "image" [1, input_height, input_width, channels] f32, and one output, the logits [1, classes].
  * Parameters carry torchvision's names (timm's where torchvision lacks the network); their values are zero: initialisation and
@@ -47,7 +47,7 @@ void models_list(char *text, size_t capacity);
 status models_set_defaults(config *c);
 
 /* g is initialised by the call. E_USAGE: unknown arch, with the list. */
-status models_build(graph *g, const spec_model *options, int64_t classes);
+status models_build(graph *g, const spec *s, int64_t classes);
 
 /* Feature maps: the last edge of each stride, in network order. */
 enum { MODEL_MAX_STAGES = 8 };

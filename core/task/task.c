@@ -20,6 +20,8 @@ status task_of_file(const task **t, const char *name, const char *what)
     return *t ? OK : FAIL(E_MODEL, "%s: made for the task \"%s\", which this graft does not know", what, name);
 }
 
+const char *task_file_name(const task *t) { return t == tasks[0] ? "" : t->name; }
+
 const char *figure_text(const figure *f, double value, char text[24])
 {
     if (isnan(value)) return "-";

@@ -99,11 +99,16 @@ typedef struct task {
     /* head.c: the layer whose rows are the classes. */
     status (*fresh_head)(graph *g, int64_t classes, uint64_t seed); /* other rows, freshly initialised; E_MODEL when there is no such layer */
     bool (*is_head)(const graph *g, int32_t output, const char *name); /* whether a parameter belongs to that layer of an output */
+    /* Class i of the network becomes the one that was class place[i]. */
+    status (*order_head)(graph *g, const int64_t *place);
     /* fit.c: fits it to features of the training images. *fitted false: it keeps its values, and the log says why. NULL: never. */
     status (*fit_head)(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 
     /* outputs.c: E_MODEL, with `what`, unless the outputs of a network in evaluation mode are this task's. */
     status (*check)(const graph *g, int64_t class_count, const char *what);
+    /* Gives the nodes that decide what is found the limits of the spec, where these are stricter than the network's own or replace them.
+     * Before a plan is made. NULL: there are none. */
+    status (*set_limits)(graph *g, const spec_infer *limits);
     /* What was found in image i of the outputs, in memory of `a`: of classes the most probable infer.top_k. */
     status (*predict)(const task_setting *t, const float *const *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 
@@ -130,6 +135,9 @@ extern const task task_classification;
 const task *task_find(const char *name); /* NULL or "": classification; NULL: unknown */
 /* What a model or engine file is for, by the name in it. E_MODEL, with `what`, when this build knows no such task. */
 status task_of_file(const task **t, const char *name, const char *what);
+
+/* The name of a task as files have it: "" for classification, which goes without saying. */
+const char *task_file_name(const task *t);
 
 /* A value as lines show it: "91.02 %", "0.2795", or "-" for NaN. */
 const char *figure_text(const figure *f, double value, char text[24]);

@@ -53,7 +53,12 @@ static status take_graph(model *m, const task_setting *t, logger *l, bool *fresh
     const char *path = s->model.pretrained;
     TRY(model_load(m, path));
     TRY(fit_input(&m->graph, &s->model, path));
-    int64_t had = m->graph.edges[m->graph.outputs[0]].shape.dim[1];
+    const task *made_for;
+    int64_t had = m->class_count;
+    TRY(task_of_file(&made_for, m->task, path));
+    if (made_for != t->task)
+        return FAIL(E_USAGE, "model.pretrained = %s: its network is for %s, the spec's for %s: choose model.arch and model.head as the file "
+            "has them, or a file of weights without a network", path, made_for->name, t->task->name);
     log_info(l, "network and weights from %s (model.arch = %s is not used)", path, s->model.arch);
     *fresh_head = had != class_count;
     if (!*fresh_head) return OK;
@@ -113,7 +118,7 @@ static status build_and_transfer(model *m, const task_setting *t, model_builder_
 {
     const spec *s = t->spec;
     const char *path = s->model.pretrained;
-    TRY(build(&m->graph, &s->model, t->class_count));
+    TRY(build(&m->graph, s, t->class_count));
     init_params(&m->graph, (uint64_t)s->train.seed);
     if (!path[0]) return OK;
     transfer_report report;
@@ -140,18 +145,6 @@ static bool same_preprocess(const preprocess *a, const preprocess *b)
     return same;
 }
 
-static status order_rows(edge *e, const int64_t *place)
-{
-    int64_t rows = e->shape.dim[0];
-    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
-    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
-    if (!copy) return FAIL_MEMORY((size_t)rows * each);
-    memcpy(copy, data, (size_t)rows * each);
-    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
-    free(copy);
-    return OK;
-}
-
 /* The rows of the last layers as the data set counts its classes, where these are the model's in another order. */
 static status order_heads(model *m, const task_setting *t, logger *l)
 {
@@ -159,13 +152,10 @@ static status order_heads(model *m, const task_setting *t, logger *l)
     status result = OK;
     bool moved = false;
     int64_t *place;
-    graph *g = &m->graph;
     TRY_ALLOC_OUT(place, ARENA_ARRAY(&memory, int64_t, t->class_count));
     if (class_places(place, t->class_name, t->class_count, m->class_name, t->class_count)) goto out; /* other classes */
     for (int64_t i = 0; i < t->class_count; i++) moved = moved || place[i] != i;
-    for (edge_id e = 0; e < g->edge_count && moved; e++)
-        if (g->edges[e].kind == EDGE_PARAM && is_of_head(g, t->task, g->edges[e].name) && g->edges[e].shape.dim[0] == t->class_count)
-            TRY_OUT(order_rows(&g->edges[e], place));
+    if (moved) TRY_OUT(t->task->order_head(&m->graph, place));
     if (moved) log_info(l, "%s counts its classes in another order: its last layer follows the data set's", t->spec->model.pretrained);
 out:
     arena_free(&memory);
@@ -189,6 +179,7 @@ status prepare_model(model *m, const task_setting *t, model_builder_fn *build, m
         log_warn(l, "data.preprocess = %s, as the spec says, is not what %s was trained with",
             option_choice("data", "preprocess", s->data.preprocess), s->model.pretrained);
     m->preprocess = wanted;
+    m->task = task_file_name(t->task);
     TRY_OUT(model_set_classes(m, t->class_name, t->class_count));
     return OK;
 out:

@@ -18,7 +18,7 @@
 #include "core/task/task.h"
 
 /* models_build, handed in because core knows no networks. */
-typedef status model_builder_fn(graph *g, const spec_model *options, int64_t classes);
+typedef status model_builder_fn(graph *g, const spec *s, int64_t classes);
 
 /* model_transfer of files that core does not know (models/import). */
 typedef status model_transfer_fn(graph *g, const char *path, transfer_report *report);

@@ -47,7 +47,7 @@ status candidate_build(const search *s, const candidate *k, double width, int64_
     *g = (graph){0};
     TRY(configure(s, k, &c));
     if (width > 0) c.spec.model.width = width;
-    if (c.error_count == 0 && models_build(g, &c.spec.model, classes) != OK) graph_free(g);
+    if (c.error_count == 0 && models_build(g, &c.spec, classes) != OK) graph_free(g);
     config_free(&c);
     return OK;
 }
@@ -175,11 +175,11 @@ static status search_networks(search *s, candidate *best)
 status weights_head_names(const config *c, arena *a, const char ***names)
 {
     graph g[2] = {{{0}}};
-    spec_model small = c->spec.model;
-    const model_entry *entry = models_find(small.arch);
+    spec small = c->spec;
+    const model_entry *entry = models_find(small.model.arch);
     int64_t count = 0;
     status result = OK;
-    if (entry && strstr(entry->options, "width")) small.width = SMALLEST_WIDTH;
+    if (entry && strstr(entry->options, "width")) small.model.width = SMALLEST_WIDTH;
     for (int i = 0; i < 2; i++) TRY_OUT(models_build(&g[i], &small, i + 1));
     *names = ARENA_ARRAY(a, const char *, g[0].edge_count + 1);
     if (!*names) TRY_OUT(FAIL_MEMORY((size_t)g[0].edge_count * sizeof **names));
@@ -258,7 +258,7 @@ static status count_classes(const candidate *k, config *c, weights_match *m)
     status result = OK;
     TRY_OUT(models_set_defaults(c));
     TRY_OUT(weights_head_names(c, &a, &names));
-    TRY_OUT(models_build(&g, &c->spec.model, 1));
+    TRY_OUT(models_build(&g, &c->spec, 1));
     for (int i = 0; names[i]; i++) {
         const safetensor *t = name_set_find(k->set, names[i]);
         edge_id e = graph_find_edge(&g, names[i]);

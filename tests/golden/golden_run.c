@@ -195,7 +195,7 @@ static status build(context *c, char **argument, int count)
     for (int i = 7; i < count; i++) TRY(config_override(&c->config, argument[i]));
     TRY(models_set_defaults(&c->config));
     TRY(config_finish(&c->config));
-    TRY(models_build(&c->graph, &c->config.spec.model, targets->shape.dim[1]));
+    TRY(models_build(&c->graph, &c->config.spec, targets->shape.dim[1]));
     transfer_report r;
     TRY(model_transfer(&c->graph, weights, &r));
     bool all = r.missing_count + r.unexpected_count + r.reshaped_count == 0;

@@ -85,7 +85,7 @@ static status make_model(context *c, const char *arch)
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%d", SIDE)));
     TRY(config_finish(&c->config));
     c->m = (model){.spec_text = "", .info_json = "{}"};
-    TRY(models_build(&c->m.graph, &c->config.spec.model, CLASSES));
+    TRY(models_build(&c->m.graph, &c->config.spec, CLASSES));
     net_fill(&c->m.graph, 7);
     /* Per-channel deviations, and blue first in every second network: both must reach the file. */
     c->m.preprocess = (preprocess){.width = SIDE, .height = SIDE, .channels = 3, .bgr = strlen(arch) % 2 == 0, .mean = {120, 115, 100},

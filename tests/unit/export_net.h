@@ -37,7 +37,7 @@ static status net_model(model *m, const char *arch, double width)
                           .stem = STEM_IMAGENET, .width = width, .use_batch_norm = true, .use_pooling = true,
                           .bn_momentum = 0.1, .bn_epsilon = 1e-5};
     *m = (model){.spec_text = "", .info_json = "{}"};
-    TRY(models_build(&m->graph, &options, NET_CLASSES));
+    TRY(models_build(&m->graph, &(spec){.model = options}, NET_CLASSES));
     net_fill(&m->graph, 7);
     m->preprocess = (preprocess){.width = NET_SIDE, .height = NET_SIDE, .channels = NET_CHANNELS, .mean = {120, 115, 100},
                                  .std = {60, 60, 60}, .resize = RESIZE_STRETCH, .crop_fraction = 1};

@@ -204,7 +204,7 @@ static void macs_of_known_networks(void **state)
         graph g;
         spec_model options = {.arch = known[i].arch, .input_width = 224, .input_height = 224, .channels = 3, .width = 1.0,
             .use_batch_norm = true, .use_pooling = true, .bn_momentum = 0.1, .bn_epsilon = 1e-5};
-        GOOD(models_build(&g, &options, 1000));
+        GOOD(models_build(&g, &(spec){.model = options}, 1000));
         GOOD(graph_check(&g));
         assert_true(fabs((double)graph_macs(&g) / 1e9 - known[i].giga_macs) < 0.0005);
         assert_int_equal(graph_param_count(&g), known[i].params);

@@ -43,7 +43,7 @@ static void check_found(const char *arch, const char *key, const char *value)
     if (key) set(&made, key, value);
     assert_int_equal(models_set_defaults(&made), OK);
     assert_int_equal(made.error_count, 0);
-    assert_int_equal(models_build(&g, &made.spec.model, 7), OK);
+    assert_int_equal(models_build(&g, &made.spec, 7), OK);
     weights w = {.kind = WEIGHTS_SAFETENSORS, .count = list_tensors(&a, &g, &list)};
     w.tensors = list;
     assert_int_equal(config_init(&found), OK);
@@ -94,7 +94,7 @@ static void check_renamed(const char *arch, const char *prefix, const char *head
     assert_int_equal(config_init(&made), OK);
     set(&made, "arch", arch);
     assert_int_equal(models_set_defaults(&made), OK);
-    assert_int_equal(models_build(&g, &made.spec.model, 7), OK);
+    assert_int_equal(models_build(&g, &made.spec, 7), OK);
     int64_t count = list_tensors(&a, &g, &list);
     safetensor *all = ARENA_ARRAY(&a, safetensor, count + 2);
     for (int64_t i = 0; i < count; i++) {
@@ -143,7 +143,7 @@ static void build_width(graph *g, config *c, const char *width)
     set(c, "arch", "resnet10");
     set(c, "width", width);
     assert_int_equal(models_set_defaults(c), OK);
-    assert_int_equal(models_build(g, &c->spec.model, 7), OK);
+    assert_int_equal(models_build(g, &c->spec, 7), OK);
 }
 
 /* model.pretrained: weights behind a prefix, the last layer in a Sequential, raw ones beside their average; into the network they are of, and into

@@ -37,7 +37,7 @@ static void build(graph *g, const char *arch, const char *words, int64_t classes
 {
     config c;
     make_spec(&c, arch, words);
-    GOOD(models_build(g, &c.spec.model, classes));
+    GOOD(models_build(g, &c.spec, classes));
     GOOD(graph_check(g));
     config_free(&c);
 }
@@ -222,7 +222,7 @@ static void freezing_blocks(void **state)
         char word[64];
         snprintf(word, sizeof word, "model.freeze_blocks=%s model.width=0.25", known[i].blocks);
         make_spec(&c, known[i].arch, word);
-        GOOD(models_build(&g, &c.spec.model, 5));
+        GOOD(models_build(&g, &c.spec, 5));
         GOOD(freeze_apply(&g, &c.spec));
         assert_true(has(&g, known[i].frozen) && has(&g, known[i].trained));
         assert_true(g.edges[graph_find_edge(&g, known[i].frozen)].frozen);

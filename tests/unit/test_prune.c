@@ -220,7 +220,7 @@ static void test_masked_resnets(void **state)
             spec_model options = small_options;
             options.arch = archs[i], options.all_projections = projections, options.width = 0.5;
             graph g;
-            GOOD(models_build(&g, &options, 7));
+            GOOD(models_build(&g, &(spec){.model = options}, 7));
             randomise(&g, 5);
             prune_options o = defaults;
             o.threshold = 0.9, o.granularity = 4, o.min_filters = 4;
@@ -241,7 +241,7 @@ static void test_masked_networks(void **state)
         GOOD(models_set_defaults(&c));
         spec_model options = c.spec.model;
         options.width = 0.25, options.input_width = options.input_height = 64;
-        GOOD(models_build(&whole, &options, 7));
+        GOOD(models_build(&whole, &(spec){.model = options}, 7));
         GOOD(pass_drop_auxiliary(&g, &whole));
         randomise(&g, 5);
         prune_options o = defaults;
@@ -311,7 +311,7 @@ static void test_targets(void **state)
     graph g;
     spec_model options = small_options;
     options.arch = "resnet18";
-    GOOD(models_build(&g, &options, 10));
+    GOOD(models_build(&g, &(spec){.model = options}, 10));
     randomise(&g, 9);
     for (int32_t i = 0; i < 6; i++) {
         graph cut;
@@ -335,7 +335,7 @@ static void test_refusals(void **state)
     (void)state;
     graph g, cut;
     prune_report report;
-    GOOD(models_build(&g, &small_options, 10));
+    GOOD(models_build(&g, &(spec){.model = small_options}, 10));
     randomise(&g, 1);
     const char *unknown[] = {"layer9*"};
     prune_options o = defaults;

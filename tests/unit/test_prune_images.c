@@ -448,7 +448,7 @@ static void prune_network(graph *cut, int32_t threads, int64_t imitate_epochs)
     GOOD(models_set_defaults(&c));
     spec_model options = c.spec.model;
     options.width = 0.25, options.input_width = options.input_height = 32;
-    GOOD(models_build(&g, &options, 5));
+    GOOD(models_build(&g, &(spec){.model = options}, 5));
     randomise(&g, 8);
     prune_options o = {.score = SCORE_OBS, .granularity = 2, .min_filters = 4, .target = TARGET_MACS, .target_fraction = 0.5,
         .reconstruct = true, .ridge = 1e-3, .imitate_epochs = imitate_epochs};
@@ -492,7 +492,7 @@ static void test_refusals(void **state)
     (void)state;
     graph g, cut;
     prune_report report;
-    GOOD(models_build(&g, &small_options, 4));
+    GOOD(models_build(&g, &(spec){.model = small_options}, 4));
     prune_options o = {.score = SCORE_OBS, .granularity = 1, .min_filters = 1, .ridge = 1e-3};
     assert_int_equal(prune_graph(&cut, &report, &g, &o), E_USAGE); /* no data */
     assert_int_equal(prune_with(&cut, &report, &g, o, 1, 0), E_DATA);

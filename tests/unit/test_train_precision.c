@@ -33,7 +33,7 @@ static void open_step(step *s, const char *overrides)
 {
     *s = (step){0};
     GOOD(fixture_config(&s->config, "none", overrides));
-    GOOD(models_build(&s->model, &s->config.spec.model, CLASSES));
+    GOOD(models_build(&s->model, &s->config.spec, CLASSES));
     init_params(&s->model, 1);
     const task_setting setting = {.task = &task_classification, .spec = &s->config.spec, .class_count = CLASSES};
     GOOD(train_graph_build(&s->t, &s->model, &setting, BATCH, 1));

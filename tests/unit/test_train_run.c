@@ -297,7 +297,7 @@ static void averages_are_what_is_saved(void **state)
     model m1, m2, me;
     graph start;
     assert_int_equal(fixture_config(&c, "x", words), OK);
-    assert_int_equal(models_build(&start, &c.spec.model, 3), OK);
+    assert_int_equal(models_build(&start, &c.spec, 3), OK);
     init_params(&start, 42);
     assert_int_equal(model_load(&m1, last_of("w1")), OK);
     assert_int_equal(model_load(&m2, last_of("w2")), OK);

@@ -142,7 +142,7 @@ static void fit_network(fitted *f, const char *words)
     good(fixture_config(&f->c, "fit", words));
     const spec *s = &f->c.spec;
     good(dataset_open_parts(&s->data, (uint64_t)s->train.seed, &f->log, &f->train, &f->val, NULL));
-    good(models_build(&f->m.graph, &s->model, f->train.class_count));
+    good(models_build(&f->m.graph, s, f->train.class_count));
     init_params(&f->m.graph, (uint64_t)s->train.seed);
     good(preprocess_from_spec(&f->m.preprocess, &s->model, &s->data));
     good(model_set_classes(&f->m, f->train.class_name, f->train.class_count));

@@ -35,6 +35,7 @@ status classify_add_loss(graph *g, const task_setting *t, double grad_scale, edg
 /* head.c */
 status classify_fresh_head(graph *g, int64_t classes, uint64_t seed);
 bool classify_is_head(const graph *g, int32_t output, const char *name);
+status classify_order_head(graph *g, const int64_t *place);
 /* fit.c */
 status classify_fit_head(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 /* outputs.c */

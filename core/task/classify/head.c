@@ -1,5 +1,6 @@
 #include "core/task/classify/head.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/graph/init.h"
@@ -118,4 +119,28 @@ bool classify_is_head(const graph *g, int32_t output, const char *name)
     head_find(&h, g, output);
     if (h.layer == NODE_NONE) return false;
     return strcmp(g->edges[h.weight].name, name) == 0 || (h.bias != EDGE_NONE && strcmp(g->edges[h.bias].name, name) == 0);
+}
+
+static status order_rows(edge *e, const int64_t *place)
+{
+    int64_t rows = e->shape.dim[0];
+    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
+    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
+    if (!copy) return FAIL_MEMORY((size_t)rows * each);
+    memcpy(copy, data, (size_t)rows * each);
+    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
+    free(copy);
+    return OK;
+}
+
+status classify_order_head(graph *g, const int64_t *place)
+{
+    for (int32_t k = 0; k < g->output_count; k++) {
+        head_info h;
+        head_find(&h, g, k);
+        if (h.layer == NODE_NONE) continue;
+        TRY(order_rows(&g->edges[h.weight], place));
+        if (h.bias != EDGE_NONE) TRY(order_rows(&g->edges[h.bias], place));
+    }
+    return OK;
 }

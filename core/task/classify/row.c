@@ -9,6 +9,7 @@ const task task_classification = {
     .add_loss = classify_add_loss,
     .fresh_head = classify_fresh_head,
     .is_head = classify_is_head,
+    .order_head = classify_order_head,
     .fit_head = classify_fit_head,
     .check = classify_check,
     .predict = classify_predict,
