@@ -82,9 +82,12 @@ static status report_image(job *j, int64_t i, arena *memory)
     const image *im = &j->decoded[i];
     float to_input[9];
     prediction p;
+    task_output output[GRAPH_MAX_OUTPUTS];
+    for (int32_t k = 0; k < runner_outputs(j->net.runner); k++)
+        output[k] = (task_output){j->output[k], shape_count(runner_output(j->net.runner, k))};
     image_place_matrix(to_input, im->width, im->height, j->net.preprocess);
     const image_frame frame = {im->width, im->height, to_input};
-    TRY(j->net.task->predict(&j->setting, (const float *const *)j->output, i, &frame, memory, &p));
+    TRY(j->net.task->predict(&j->setting, output, i, &frame, memory, &p));
     TRY(found_writer_add(&j->writer, s->name, &p));
     return j->folder && j->c->config.spec.infer.annotate ? draw(j, im, s, &p) : OK;
 }

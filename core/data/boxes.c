@@ -1,6 +1,7 @@
 #include "core/data/boxes.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct point {
     double x, y;
@@ -145,7 +146,7 @@ moved_box box_move(
     return to;
 }
 
-int64_t boxes_move(moved_box *out, int64_t capacity, const label_view *v, float least_visible)
+int64_t boxes_move(float (*box)[4], int32_t *box_class, int64_t capacity, const label_view *v, float least_visible)
 {
     const sample *s = v->sample;
     int64_t count = 0;
@@ -154,7 +155,9 @@ int64_t boxes_move(moved_box *out, int64_t capacity, const label_view *v, float 
             label_box b = s->box[i];
             if (box_clip(&b, v->width, v->height) >= BOX_OUTSIDE) continue;
             moved_box to = box_move(&b, s->polygon, v->to_input, v->input->width, v->input->height, least_visible);
-            if (to.class_index != BOX_NONE && (to.class_index == BOX_IGNORE) == (ignored == 1)) out[count++] = to;
+            if (to.class_index == BOX_NONE || (to.class_index == BOX_IGNORE) != (ignored == 1)) continue;
+            memcpy(box[count], (const float[4]){to.x0, to.y0, to.x1, to.y1}, sizeof box[count]);
+            box_class[count++] = to.class_index;
         }
     return count;
 }

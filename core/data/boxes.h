@@ -14,9 +14,9 @@
  *
  * The hull and the area are exact for any polygon that does not cross itself, concave ones too.
  *
- *     moved_box box[100];
- *     int64_t count = boxes_move(box, 100, view, 0.3f);
- *     for (int64_t i = 0; i < count; i++) ... box[i].class_index ...
+ *     float box[100][4];
+ *     int32_t box_class[100];
+ *     int64_t count = boxes_move(box, box_class, 100, view, 0.3f);
  */
 #ifndef GRAFT_DATA_BOXES_H
 #define GRAFT_DATA_BOXES_H
@@ -53,8 +53,8 @@ moved_box box_move(
     const label_box *b, const float *polygon, const float m[9], int32_t width, int32_t height, float least_visible);
 
 /* All boxes of an image in the network's input: clipped to the source image, moved by v->to_input; those that are
- * dropped are left out. Kept ones come first, then ignored ones, each in the order of the labels. Returns how many of
- * `out`'s `capacity` were written. */
-int64_t boxes_move(moved_box *out, int64_t capacity, const label_view *v, float least_visible);
+ * dropped are left out. Kept ones come first, then ignored ones (box_class BOX_IGNORE), each in the order of the
+ * labels; at most `capacity`. Returns how many were written. */
+int64_t boxes_move(float (*box)[4], int32_t *box_class, int64_t capacity, const label_view *v, float least_visible);
 
 #endif

@@ -128,6 +128,7 @@ typedef struct item_place {
     float *pixels;   /* of the input, or of the picture as decoded */
     picture *raw;    /* NULL: pixels are finished                  */
     float *to_input; /* [9] */
+    int32_t *size;   /* [2] */
     void *label[LABEL_MAX];
 } item_place;
 
@@ -135,7 +136,7 @@ static item_place item_of(const loader *l, const batch *b, int64_t i)
 {
     const preprocess *p = &l->o.preprocess;
     item_place t = {.pixels = b->images + i * p->height * p->width * p->channels, .raw = b->pictures ? &b->pictures[i] : NULL,
-        .to_input = b->to_input + 9 * i};
+        .to_input = b->to_input + 9 * i, .size = b->size[i]};
     for (int32_t k = 0; l->o.labels && k < l->o.labels->field_count; k++)
         t.label[k] = (char *)b->label[k] + i * label_bytes(&l->o.labels->field[k]);
     return t;
@@ -174,6 +175,7 @@ static status make_image(const loader *l, const item_place *t, int64_t index, in
     if (bytes) TRY_OUT(image_decode(&im, bytes, count, &options));
     if (training(l)) TRY_OUT(make_training(l, t->pixels, t->raw, &im, width, height, &a));
     else TRY_OUT(image_preprocess(t->pixels, &im, &l->o.preprocess));
+    t->size[0] = width, t->size[1] = height;
     const label_view view = {&l->o.data->samples[index], width, height, t->to_input, &l->o.preprocess};
     if (l->o.labels) l->o.labels->write(l->o.labels, &view, t->label);
 out:
@@ -388,7 +390,8 @@ static status alloc_batch(loader *l, batch *b)
     TRY(alloc_copied(l, b->n, sizeof(int64_t), (void **)&b->sample_keys));
     b->to_input = ARENA_ARRAY(&l->memory, float, 9 * b->n);
     b->sample_index = ARENA_ARRAY(&l->memory, int64_t, b->n);
-    if (!b->to_input || !b->sample_index) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
+    b->size = arena_alloc_array(&l->memory, b->n, sizeof *b->size);
+    if (!b->to_input || !b->sample_index || !b->size) return FAIL_MEMORY((size_t)b->n * sizeof(int64_t));
     if (!l->o.raw) return OK;
     b->pictures = ARENA_ARRAY(&l->memory, picture, b->n);
     if (!b->pictures) return FAIL_MEMORY((size_t)b->n * sizeof *b->pictures);

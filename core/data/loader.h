@@ -29,6 +29,7 @@ typedef struct batch {
     picture *pictures;      /* [n], or NULL: raw loaders, where image i is u8 pixels in the place that its floats would have */
     void *label[LABEL_MAX]; /* field k of the labels: [n, field[k].each]           */
     float *to_input;        /* [n, 9]: source pixels to network input, as label_view.to_input */
+    int32_t (*size)[2];     /* [n], width and height of the source as decoded, whole */
     int64_t *sample_keys;   /* [n], RNG counter: epoch * dataset count + sample index; weighted and balanced
                               sampling, where samples repeat: + position in the epoch's order  */
     int64_t *sample_index;  /* [n], index in the data set (after replacement)      */

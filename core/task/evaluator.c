@@ -92,6 +92,7 @@ static status merge(evaluation *e, comm *c)
 status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
 {
     const task *t = e->setting.task;
+    task_output output[GRAPH_MAX_OUTPUTS];
     double start = clock_seconds(), waited = loader_wait_seconds(l);
     t->score_reset(e->score);
     e->images = e->replaced = 0;
@@ -103,7 +104,8 @@ status evaluation_run(evaluation *e, loader *l, const evaluation_options *o)
         if (o->stop && o->stop(o->stop_context)) return FAIL(E_INTERRUPTED, "stopped by a signal");
         TRY(grow_outputs(e, b->n));
         TRY(o->run(o->context, b, e->output));
-        TRY(t->score_add(e->score, b, (const float *const *)e->output));
+        for (int32_t k = 0; k < e->output_count; k++) output[k] = (task_output){e->output[k], e->each[k]};
+        TRY(t->score_add(e->score, b, output));
         e->images += b->count;
         e->replaced += b->replaced;
         show_progress(e, o, clock_seconds() - start);

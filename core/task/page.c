@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include "core/base/utf8.h"
+#include "core/task/draw.h"
+#include "core/task/task.h"
 
-enum { THUMB = 96 };
+enum { THUMB = 96, OBJECTS = 320 }; /* pixels of the longer side */
 
 /* A page is UTF-8; names of files are what they are. */
 void page_text(page *p, const char *text)
@@ -44,24 +46,50 @@ void page_percent(page *p, double part)
     else fprintf(p->stream, "<td>%.2f</td>", 100 * part);
 }
 
+/* The longer side becomes `side`. */
+static status shrink(image *small, const image *whole, int32_t side)
+{
+    int32_t longer = whole->width > whole->height ? whole->width : whole->height;
+    int32_t w = (int32_t)((int64_t)whole->width * side / longer), h = (int32_t)((int64_t)whole->height * side / longer);
+    return image_resize(small, whole, NULL, w > 0 ? w : 1, h > 0 ? h : 1, INTERPOLATION_BILINEAR);
+}
+
+static void put_picture(page *p, const image *small)
+{
+    uint8_t *png = NULL;
+    size_t bytes = 0;
+    if (image_encode_png(small, &png, &bytes) == OK) {
+        fputs("<img alt=\"\" src=\"data:image/png;base64,", p->stream);
+        put_base64(p->stream, png, bytes);
+        fputs("\"/>", p->stream);
+    }
+    free(png);
+}
+
 void page_thumbnail(page *p, const dataset *data, int64_t index)
 {
     image whole = {0}, small = {0};
-    uint8_t *png = NULL;
-    size_t bytes = 0;
     const decode_options o = {.channels = (int32_t)p->spec->model.channels, .max_pixels = p->spec->data.max_pixels,
         .exif = p->spec->data.exif, .min_width = THUMB, .min_height = THUMB};
-    if (index >= 0 && index < data->count && dataset_decode(data, index, &o, &whole) == OK) {
-        int32_t longer = whole.width > whole.height ? whole.width : whole.height;
-        int32_t w = (int32_t)((int64_t)whole.width * THUMB / longer), h = (int32_t)((int64_t)whole.height * THUMB / longer);
-        if (image_resize(&small, &whole, NULL, w > 0 ? w : 1, h > 0 ? h : 1, INTERPOLATION_BILINEAR) == OK &&
-            image_encode_png(&small, &png, &bytes) == OK) {
-            fputs("<img alt=\"\" src=\"data:image/png;base64,", p->stream);
-            put_base64(p->stream, png, bytes);
-            fputs("\"/>", p->stream);
-        }
+    bool there = index >= 0 && index < data->count && dataset_decode(data, index, &o, &whole) == OK;
+    if (there && shrink(&small, &whole, THUMB) == OK) put_picture(p, &small);
+    image_free(&small);
+    image_free(&whole);
+}
+
+void page_objects(page *p, const task_setting *t, int64_t index, const found_object *object, int64_t count)
+{
+    image whole = {0}, small = {0};
+    const dataset *data = t->data;
+    const decode_options o = {.channels = (int32_t)p->spec->model.channels, .max_pixels = p->spec->data.max_pixels,
+        .exif = p->spec->data.exif};
+    bool there = index >= 0 && index < data->count && dataset_decode(data, index, &o, &whole) == OK;
+    if (there && shrink(&small, &whole, OBJECTS) == OK) {
+        double scale = (double)small.width / (double)whole.width;
+        draw_labels(&small, &data->samples[index], scale);
+        draw_objects(&small, &(prediction){object, count}, t->class_name, scale);
+        put_picture(p, &small);
     }
-    free(png);
     image_free(&small);
     image_free(&whole);
 }

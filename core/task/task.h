@@ -67,6 +67,12 @@ typedef struct image_frame {
     const float *to_input;  /* [9], as label_view.to_input */
 } image_frame;
 
+/* One of the network's outputs on the host. */
+typedef struct task_output {
+    const float *value; /* [images, each] */
+    int64_t each;
+} task_output;
+
 typedef struct task_score task_score; /* the sums of one evaluation; a task's own */
 
 typedef int task_stop_fn(void *context); /* the signal that asks to stop, or 0 */
@@ -110,15 +116,15 @@ typedef struct task {
      * Before a plan is made. NULL: there are none. */
     status (*set_limits)(graph *g, const spec_infer *limits);
     /* What was found in image i of the outputs, in memory of `a`: of classes the most probable infer.top_k. */
-    status (*predict)(const task_setting *t, const float *const *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
+    status (*predict)(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 
     /* score.c: judging. */
     int32_t (*figures)(const task_setting *t, figure f[FIGURE_MAX]); /* how many */
     status (*score_create)(task_score **s, const task_setting *t, int64_t worst); /* worst: how many of the worst mistakes are kept */
     void (*score_destroy)(task_score *s);                                         /* accepts NULL */
     void (*score_reset)(task_score *s);
-    /* The batch's real images; output[k]: output k of the network, [b->n, ...], on the host. Ground truth is t->data's. */
-    status (*score_add)(task_score *s, const batch *b, const float *const *output);
+    /* The batch's real images; output[k]: output k of the network. Ground truth is t->data's. */
+    status (*score_add)(task_score *s, const batch *b, const task_output *output);
     status (*score_merge)(task_score *s, comm *c);                                /* over the ranks, when all have added theirs */
     void (*score_values)(const task_score *s, double value[FIGURE_MAX]);          /* NaN: nothing was there to judge */
 

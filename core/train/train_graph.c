@@ -115,7 +115,7 @@ static status add_loss(trainable *t, const task_setting *setting, double grad_sc
     TRY(setting->task->add_loss(g, setting, grad_scale, scale, &t->terms));
     g->auxiliary_count = 0;
     for (int32_t i = 0; i < t->terms.count; i++) TRY(graph_output(g, t->terms.item[i].edge));
-    return OK;
+    return graph_apply(g, pass_remove_dead); /* what only inference computes */
 }
 
 static status build_training(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale, pass_fn *lower)

@@ -242,11 +242,12 @@ static void test_all_of_a_sample(void **state)
     const sample s = {.box = box, .box_count = 5};
     const preprocess p = {.width = 20, .height = 20};
     const label_view v = {.sample = &s, .width = 20, .height = 20, .to_input = identity, .input = &p};
-    moved_box out[5];
-    assert_int_equal(boxes_move(out, 5, &v, 0), 3);
-    assert_true(out[0].class_index == 2 && out[1].class_index == 1 && out[2].class_index == BOX_IGNORE);
-    assert_int_equal(boxes_move(out, 2, &v, 0), 2);
-    assert_int_equal(out[1].class_index, 1);
+    float box[5][4];
+    int32_t box_class[5];
+    assert_int_equal(boxes_move(box, box_class, 5, &v, 0), 3);
+    assert_true(box_class[0] == 2 && box_class[1] == 1 && box_class[2] == BOX_IGNORE);
+    assert_int_equal(boxes_move(box, box_class, 2, &v, 0), 2);
+    assert_int_equal(box_class[1], 1);
 }
 
 int main(void)

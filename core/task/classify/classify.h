@@ -40,13 +40,13 @@ status classify_order_head(graph *g, const int64_t *place);
 status classify_fit_head(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 /* outputs.c */
 status classify_check(const graph *g, int64_t class_count, const char *what);
-status classify_predict(const task_setting *t, const float *const *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
+status classify_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 /* score.c */
 int32_t classify_figures(const task_setting *t, figure f[FIGURE_MAX]);
 status classify_score_create(task_score **s, const task_setting *t, int64_t worst);
 void classify_score_destroy(task_score *s);
 void classify_score_reset(task_score *s);
-status classify_score_add(task_score *s, const batch *b, const float *const *output);
+status classify_score_add(task_score *s, const batch *b, const task_output *output);
 status classify_score_merge(task_score *s, comm *c);
 void classify_score_values(const task_score *s, double value[FIGURE_MAX]);
 /* text.c */

@@ -1,11 +1,11 @@
 #include "core/task/classify/head.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/graph/init.h"
 #include "core/ops/op.h"
 #include "core/task/classify/classify.h"
+#include "core/task/rows.h"
 
 static bool averages_the_map(const graph *g, const node *n)
 {
@@ -83,20 +83,6 @@ void head_find(head_info *h, const graph *g, int32_t output)
         h->features = g->nodes[g->edges[h->features].producer].in[0];
 }
 
-static status resize_rows(graph *g, edge_id id, int64_t rows)
-{
-    edge *e = &g->edges[id];
-    shape s = e->shape;
-    s.dim[0] = rows;
-    int64_t count;
-    if (!shape_count_checked(s, &count)) return FAIL(E_MODEL, "%s: too large", e->name);
-    void *data = arena_alloc_array(&g->memory, count, dtype_bytes(e->type));
-    if (!data) return FAIL_MEMORY(count * sizeof(float));
-    e->shape = s;
-    e->data = data;
-    return OK;
-}
-
 status classify_fresh_head(graph *g, int64_t classes, uint64_t seed)
 {
     for (int32_t k = 0; k < g->output_count; k++) {
@@ -104,8 +90,8 @@ status classify_fresh_head(graph *g, int64_t classes, uint64_t seed)
         head_find(&h, g, k);
         if (h.layer == NODE_NONE)
             return FAIL(E_MODEL, "the network ends in no linear layer or convolution: its classes cannot be changed");
-        TRY(resize_rows(g, h.weight, classes));
-        if (h.bias != EDGE_NONE) TRY(resize_rows(g, h.bias, classes));
+        TRY(rows_resize(g, h.weight, classes));
+        if (h.bias != EDGE_NONE) TRY(rows_resize(g, h.bias, classes));
         init_node_params(g, h.layer, seed);
     }
     edge_id input = graph_find_edge(g, "image");
@@ -121,26 +107,14 @@ bool classify_is_head(const graph *g, int32_t output, const char *name)
     return strcmp(g->edges[h.weight].name, name) == 0 || (h.bias != EDGE_NONE && strcmp(g->edges[h.bias].name, name) == 0);
 }
 
-static status order_rows(edge *e, const int64_t *place)
-{
-    int64_t rows = e->shape.dim[0];
-    size_t each = (size_t)(shape_count(e->shape) / rows) * dtype_bytes(e->type);
-    uint8_t *copy = malloc((size_t)rows * each), *data = e->data;
-    if (!copy) return FAIL_MEMORY((size_t)rows * each);
-    memcpy(copy, data, (size_t)rows * each);
-    for (int64_t i = 0; i < rows; i++) memcpy(data + (size_t)i * each, copy + (size_t)place[i] * each, each);
-    free(copy);
-    return OK;
-}
-
 status classify_order_head(graph *g, const int64_t *place)
 {
     for (int32_t k = 0; k < g->output_count; k++) {
         head_info h;
         head_find(&h, g, k);
         if (h.layer == NODE_NONE) continue;
-        TRY(order_rows(&g->edges[h.weight], place));
-        if (h.bias != EDGE_NONE) TRY(order_rows(&g->edges[h.bias], place));
+        TRY(rows_order(g, h.weight, place));
+        if (h.bias != EDGE_NONE) TRY(rows_order(g, h.bias, place));
     }
     return OK;
 }

@@ -26,14 +26,14 @@ static int32_t next_best(const float *probability, int64_t classes, const found_
     return best;
 }
 
-status classify_predict(const task_setting *t, const float *const *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
+status classify_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
 {
     int64_t classes = t->class_count, most = t->spec->infer.top_k < classes ? t->spec->infer.top_k : classes;
     float *probability;
     found_object *object;
     TRY_ALLOC(probability, ARENA_ARRAY(a, float, classes));
     TRY_ALLOC(object, ARENA_ARRAY(a, found_object, most));
-    memcpy(probability, output[0] + i * classes, (size_t)classes * sizeof *probability);
+    memcpy(probability, output[0].value + i * classes, (size_t)classes * sizeof *probability);
     scores_to_probabilities(probability, 1, classes, t->sigmoid);
     for (int64_t k = 0; k < most; k++) {
         int32_t c = next_best(probability, classes, object, k);

@@ -106,12 +106,12 @@ static status take_labels(class_score *s, const batch *b)
     return OK;
 }
 
-status classify_score_add(task_score *score, const batch *b, const float *const *output)
+status classify_score_add(task_score *score, const batch *b, const task_output *output)
 {
     class_score *s = class_score_of(score);
     TRY(take_labels(s, b));
-    metrics_add(&s->metrics, output[0], s->label, b->count);
-    look_for_mistakes(s, b, output[0]);
+    metrics_add(&s->metrics, output[0].value, s->label, b->count);
+    look_for_mistakes(s, b, output[0].value);
     return OK;
 }
 
