@@ -61,6 +61,7 @@ typedef struct op {
     bool over_ranks;             /* a sum over the ranks of a training, in 0 to out 0, same shape: no kernel, describe is NULL */
     bool straight_through;       /* out 0 stands for in 0: a parameter read through it gets its gradient unchanged */
     uint32_t head_in;            /* bits: inputs that are the network's raw predictions (graph_heads); 0: it is no head */
+    uint32_t class_in;           /* bit: of these, the scores, whose last dimension counts the classes, perhaps behind a background */
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
