@@ -59,7 +59,7 @@ static status finish_spec(cli_context *c, const network *n, const char *path)
     bool asked[5];
     char channels[8];
     for (int k = 0; k < 5; k++) asked[k] = config_is_set(&c->config, "data", fixed_keys[k]);
-    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model data train", path));
+    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model ssd data train evaluate", path));
     snprintf(channels, sizeof channels, "%d", (int)n->preprocess->channels);
     TRY(config_set(&c->config, "model", "channels", channels, "the network"));
     TRY(cli_finish_spec(c));
@@ -188,7 +188,7 @@ const cli_command command_evaluate = {
                    "was trained on it; preprocessing and classes are the model's own. Prints loss, top-1 and top-k "
                    "accuracy, precision, recall and F1 of every class, and the confusion matrix.",
     .spec = CLI_SPEC_OPEN,
-    .sections = "data train",
+    .sections = "data train evaluate",
     .stops_on_signal = true,
     .options = options,
     .run = run,

@@ -10,13 +10,17 @@
 #include "core/base/utf8.h"
 #include "core/data/classes.h"
 #include "core/data/readers/readers.h"
+#include "core/task/draw.h"
+
+#define ANNOTATED "annotated"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .help = "model or engine file"},
-    {"--output", "-o", "FOLDER", .help = "write result.csv and predictions.png, a contact sheet, there"},
+    {"--output", "-o", "FOLDER", .help = "write result.csv and predictions.png, a contact sheet, there; of a detector all images with boxes, too"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
     {"--top-k", "-k", "N", .target = "infer.top_k", .help = "classes listed per image"},
+    {"--threshold", "-t", "SCORE", .target = "infer.threshold", .help = "detectors: leave out boxes of a lower score"},
     {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {.name = NULL},
 };
@@ -61,13 +65,25 @@ static const char *true_class(const job *j, const sample *s)
     return class_by_name(j->net.class_name, j->net.class_count, j->ds->class_name[s->class_index]);
 }
 
+/* The picture with its boxes, numbered in the order of the arguments, since files of several folders may have one name. */
+static status draw_boxes(job *j, image *im, int64_t i, const sample *s, const prediction *p)
+{
+    const char *base = path_base(s->name), *dot = strrchr(base, '.');
+    int length = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
+    char *path;
+    draw_objects(im, p, j->net.class_name, 1);
+    TRY_ALLOC(path, arena_printf(&j->c->memory, "%s/%s/%06lld_%.*s.png", j->folder, ANNOTATED, (long long)(j->done + i), length, base));
+    return image_write_png(path, im);
+}
+
 static status draw(job *j, const image *im, const sample *s, const prediction *p)
 {
     char verdict[256] = "nothing", name[256];
     const char *truth = true_class(j, s);
     contact_mark mark = CONTACT_PLAIN;
     snprintf(name, sizeof name, "%s", path_base(s->name));
-    if (p->count > 0) {
+    if (j->net.task->has_boxes && p->count > 0) snprintf(verdict, sizeof verdict, "%lld found", (long long)p->count);
+    else if (p->count > 0) {
         const char *class_name = j->net.class_name[p->object[0].class_index];
         snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p->object[0].score, class_name);
         if (truth) mark = strcmp(truth, class_name) == 0 ? CONTACT_RIGHT : CONTACT_WRONG;
@@ -79,7 +95,7 @@ static status draw(job *j, const image *im, const sample *s, const prediction *p
 static status report_image(job *j, int64_t i, arena *memory)
 {
     const sample *s = &j->ds->samples[j->first + i];
-    const image *im = &j->decoded[i];
+    image *im = &j->decoded[i];
     float to_input[9];
     prediction p;
     task_output output[GRAPH_MAX_OUTPUTS];
@@ -89,7 +105,9 @@ static status report_image(job *j, int64_t i, arena *memory)
     const image_frame frame = {im->width, im->height, to_input};
     TRY(j->net.task->predict(&j->setting, output, i, &frame, memory, &p));
     TRY(found_writer_add(&j->writer, s->name, &p));
-    return j->folder && j->c->config.spec.infer.annotate ? draw(j, im, s, &p) : OK;
+    if (!j->folder || !j->c->config.spec.infer.annotate) return OK;
+    if (j->net.task->has_boxes) TRY(draw_boxes(j, im, i, s, &p));
+    return draw(j, im, s, &p);
 }
 
 static status run_batch(job *j, int64_t count)
@@ -156,6 +174,7 @@ static status open_output(job *j)
 {
     TRY(dir_make(j->folder));
     TRY(folder_lock_take(&j->lock, j->folder, "choose another folder with --output", &j->c->log));
+    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate) TRY(dir_make(path_join(&j->c->memory, j->folder, ANNOTATED)));
     TRY(found_writer_open_csv(&j->writer, path_join(&j->c->memory, j->folder, "result.csv")));
     return contact_sheet_init(&j->sheet, j->total);
 }
@@ -168,6 +187,7 @@ static status finish_output(job *j)
         TRY(contact_sheet_write(&j->sheet, path_join(&j->c->memory, j->folder, "predictions.png")));
         cli_print(j->c, " and %s/predictions.png (%lld images)", j->folder, (long long)j->sheet.count);
     }
+    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate) cli_print(j->c, "; the images with their boxes are in %s/" ANNOTATED, j->folder);
     cli_print(j->c, "\n");
     return OK;
 }
@@ -229,7 +249,7 @@ out:
 
 const cli_command command_infer = {
     .name = "infer",
-    .summary = "classify images with a model or an engine",
+    .summary = "classify images, or find objects, with a model or an engine",
     .arguments = "[MODEL] IMAGE...",
     .least = 1,
     .most = -1,

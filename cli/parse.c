@@ -172,6 +172,7 @@ static status read_spec(cli_context *c)
 
 status cli_finish_spec(cli_context *c)
 {
+    TRY(models_split_arch(&c->config));
     const char *arch = c->config.spec.model.arch;
     if (!models_find(arch) && strcmp(arch, MODELS_IMPORTED) != 0) {
         enum { MOST = 64 };

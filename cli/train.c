@@ -78,7 +78,7 @@ static status adopt_network(cli_context *c, const weights *w)
     const char *text = safetensors_meta(&w->st, "graft.spec");
     if (!text || !*text || !c->config.spec.model.load_graph) return OK;
     return cli_adopt_spec(c, text,
-        "model.arch model.stem model.width model.all_projections model.bottleneck_stride model.padding "
+        "model.arch model.head ssd model.stem model.width model.all_projections model.bottleneck_stride model.padding "
         "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon",
         c->config.spec.model.pretrained);
 }
@@ -89,6 +89,7 @@ static status adopt_metadata(cli_context *c)
     const char *path = c->config.spec.model.pretrained;
     weights_kind kind;
     weights w;
+    TRY(models_split_arch(&c->config));
     if (!*path || !file_exists(path)) return OK; /* the trainer says so */
     TRY(weights_detect(path, &kind));
     if (kind != WEIGHTS_SAFETENSORS && kind != WEIGHTS_GRAFT) return OK;
@@ -110,7 +111,7 @@ static status train(cli_context *c)
     print_recipe(c);
     status result = spec_text(c, &text);
     if (result == OK)
-        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .build = models_build, .transfer = weights_transfer, .fake_quantise = qat_insert,
+        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .task = task_find(models_task(&c->config.spec.model)), .build = models_build, .transfer = weights_transfer, .fake_quantise = qat_insert,
             .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
             .stop_context = c, .log = &c->log}, &summary);
     free(text);
@@ -164,7 +165,7 @@ const cli_command command_train = {
                    "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
                    "was never stopped.",
     .spec = CLI_SPEC_OPEN,
-    .sections = "model data augment transfer train optimizer schedule qat",
+    .sections = "model ssd data augment transfer train optimizer schedule qat",
     .stops_on_signal = true,
     .options = options,
     .run = run,

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "models/backbones/backbones.h"
+#include "models/detectors/detectors.h"
 #include "models/parts/layers.h"
 
 #define STAGES(...) {__VA_ARGS__, 0}
@@ -18,6 +19,23 @@ const model_entry model_table[] = {
 #include "models/models.def"
 #undef MODEL
     {0}};
+
+static const detector_entry detector_table[] = {
+#define DETECTOR(name, task, build, defaults, summary) {#name, task, build, defaults, summary},
+#include "models/detectors/detectors.def"
+};
+enum { DETECTORS = sizeof detector_table / sizeof *detector_table };
+
+const detector_entry *detectors_find(const spec_model *options)
+{
+    return options->head == HEAD_NONE ? NULL : &detector_table[options->head - 1];
+}
+
+const char *models_task(const spec_model *options)
+{
+    const detector_entry *head = detectors_find(options);
+    return head ? head->task : "";
+}
 
 /* Options that some networks do not know. */
 static const char *const special_options[] = {"stem", "width", "all_projections", "bottleneck_stride", "padding", "use_batch_norm",
@@ -38,7 +56,18 @@ void models_list(char *text, size_t capacity)
         used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", m->name);
 }
 
-/* Takes entry->defaults for what `taken` has not set. */
+/* Takes the defaults for what nobody has set: of a head, "section.key=value ...". */
+static status apply_head_defaults(config *c, const detector_entry *head)
+{
+    char section[64], key[64], value[64], origin[64];
+    int length;
+    snprintf(origin, sizeof origin, "default of %s", head->name);
+    for (const char *at = head->defaults; sscanf(at, " %63[^. ].%63[^= ]=%63s%n", section, key, value, &length) == 3; at += length)
+        if (!config_is_set(c, section, key)) TRY(config_set(c, section, key, value, origin));
+    return OK;
+}
+
+/* Of a network, "key=value ..." of [model]. */
 static status apply_defaults(config *c, const model_entry *m)
 {
     char key[64], value[64], origin[64];
@@ -63,10 +92,28 @@ static status complain(config *c, config *own, const model_entry *m)
     return OK;
 }
 
+status models_split_arch(config *c)
+{
+    const char *arch = c->spec.model.arch;
+    for (int i = 0; i < DETECTORS && !models_find(arch); i++) {
+        const char *head = detector_table[i].name;
+        size_t length = strlen(head);
+        if (strncmp(arch, head, length) != 0 || arch[length] != '_' || !models_find(arch + length + 1)) continue;
+        char *rest, *origin;
+        TRY_ALLOC(rest, arena_strdup(&c->memory, arch + length + 1));
+        TRY_ALLOC(origin, arena_printf(&c->memory, "model.arch = %s", arch));
+        if (!config_is_set(c, "model", "head")) TRY(config_set(c, "model", "head", head, origin));
+        return config_set(c, "model", "arch", rest, origin);
+    }
+    return OK;
+}
+
 status models_set_defaults(config *c)
 {
     const model_entry *m = models_find(c->spec.model.arch);
+    const detector_entry *head = detectors_find(&c->spec.model);
     if (!m) return OK;
+    if (head) TRY(apply_head_defaults(c, head));
     config own;
     TRY(config_init(&own));
     status result = apply_defaults(&own, m);
@@ -95,10 +142,21 @@ static status build(graph *g, const spec_model *options, int64_t classes, model_
     return result;
 }
 
+static status build_detector(graph *g, const detector_entry *head, const spec *s, int64_t classes)
+{
+    model_stages stages;
+    TRY(models_build_backbone(g, &s->model, &stages));
+    net n = {.g = g, .options = &s->model};
+    status result = head->build(&n, &stages, s, classes);
+    if (result != OK) graph_free(g);
+    return result;
+}
+
 status models_build(graph *g, const spec *s, int64_t classes)
 {
     if (classes < 1) return FAIL(E_DATA, "model.arch = %s: a network needs at least one class", s->model.arch);
-    return build(g, &s->model, classes, NULL);
+    const detector_entry *head = detectors_find(&s->model);
+    return head ? build_detector(g, head, s, classes) : build(g, &s->model, classes, NULL);
 }
 
 status models_build_backbone(graph *g, const spec_model *options, model_stages *stages)

@@ -4,7 +4,8 @@
  *     TRY(models_set_defaults(&config));                    // what the network's authors chose, where the user said nothing
  *     TRY(models_build(&g, &spec, class_count));            // spec.model.arch says which
  *
- * The graph has one input, "image" [1, input_height, input_width, channels] f32, and one output, the logits [1, classes].
+ * The graph has one input, "image" [1, input_height, input_width, channels] f32, and one output: the logits [1, classes], or with
+ * model.head what a detector finds (detectors/detectors.h).
  * Parameters carry torchvision's names (timm's where torchvision lacks the network); their values are zero: initialisation and
  * transfer are the trainer's. Blocks (freezing units, node.block): 0 the stem, 1 and up the stages, -1 the head.
  *
@@ -42,9 +43,15 @@ const model_entry *models_find(const char *name); /* NULL if unknown */
 /* "resnet10, resnet18, ..." */
 void models_list(char *text, size_t capacity);
 
+/* Takes "ssd_mobilenet_v2" in model.arch for model.head = ssd, model.arch = mobilenet_v2. What is no such pair stays as it is. */
+status models_split_arch(config *c);
+
 /* Sets what the network of c->spec.model.arch has as defaults, for all options of [model] that nobody has set, and complains about options that
  * were given a value other than the network's default but mean nothing to it. Before config_finish; an unknown network changes nothing. */
 status models_set_defaults(config *c);
+
+/* What a network of these options is for, as model files name it; "" is classification (core/task/task.h). */
+const char *models_task(const spec_model *options);
 
 /* g is initialised by the call. E_USAGE: unknown arch, with the list. */
 status models_build(graph *g, const spec *s, int64_t classes);

@@ -47,10 +47,11 @@ status config_template(const config *c, FILE *stream)
 {
     arena memory = {0};
     status result = OK;
+    const char *head = c->spec.model.head == HEAD_NONE ? "" : option_choice("model", "head", c->spec.model.head);
     fprintf(stream,
-            "# Spec for %s: every option. Lines that stay as they are may be removed.\n"
+            "# Spec for %s%s%s: every option. Lines that stay as they are may be removed.\n"
             "# Check the file with: graft spec --check FILE\n",
-            c->spec.model.arch);
+            head, *head ? "_" : "", c->spec.model.arch);
     for (int32_t i = 0; i < option_section_count; i++) {
         const option_section *section = &option_sections[i];
         fprintf(stream, "\n# %s\n[%s]\n", section->help, section->name);

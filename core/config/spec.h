@@ -19,6 +19,8 @@ typedef struct text_list {
 } text_list;
 
 /* Values of the enum options, in the order of their choices in spec.def. */
+typedef enum spec_head { HEAD_NONE, HEAD_SSD } spec_head;
+typedef enum spec_average_precision { AVERAGE_PRECISION_INTEGRATE, AVERAGE_PRECISION_SAMPLE } spec_average_precision;
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
 typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;
@@ -74,9 +76,11 @@ typedef enum spec_calibrator {
 
 typedef struct spec {
     spec_model model;
+    spec_ssd ssd;
     spec_data data;
     spec_augment augment;
     spec_train train;
+    spec_evaluate evaluate;
     spec_transfer transfer;
     spec_optimizer optimizer;
     spec_schedule schedule;

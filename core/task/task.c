@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Classification first: files that say nothing mean it. */
-static const task *const tasks[] = {&task_classification};
+static const task *const tasks[] = {&task_classification, &task_detection};
 
 const task *task_find(const char *name)
 {

@@ -136,7 +136,7 @@ typedef struct task {
     void (*score_page)(const task_score *s, page *p);
 } task;
 
-extern const task task_classification;
+extern const task task_classification, task_detection;
 
 const task *task_find(const char *name); /* NULL or "": classification; NULL: unknown */
 /* What a model or engine file is for, by the name in it. E_MODEL, with `what`, when this build knows no such task. */

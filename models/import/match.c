@@ -31,7 +31,8 @@ static status configure(const search *s, const candidate *k, config *c)
     status result = OK;
     for (int32_t i = 0; i < option_count && result == OK; i++) {
         const option *o = &option_table[i];
-        if (strcmp(o->section, "model") != 0 || !config_is_set(s->given, "model", o->key)) continue;
+        bool head = strcmp(o->key, "head") == 0; /* what is looked for is a classifier */
+        if (strcmp(o->section, "model") != 0 || head || !config_is_set(s->given, "model", o->key)) continue;
         result = config_set(c, "model", o->key, s->given->text[i], "given");
     }
     if (result == OK) result = config_set(c, "model", "arch", k->entry->name, "guess");

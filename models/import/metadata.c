@@ -6,6 +6,7 @@
 
 #include "core/base/text.h"
 #include "models/import/match.h"
+#include "models/models.h"
 
 static const char origin[] = "the file's metadata";
 
@@ -70,8 +71,9 @@ static status adopt_padding(const adopter *a, const char *key, const char *value
 static const struct entry {
     const char *key;
     status (*adopt)(const adopter *a, const char *key, const char *value);
-} entries[] = {{"crop", adopt_crop}, {"crop_pct", adopt_fraction}, {"crop_size", adopt_crop_size}, {"interpolation", adopt_interpolation},
-    {"channels", adopt_channels}, {"padding", adopt_padding}};
+    bool frames; /* says how a classifier frames its pictures, which nothing else follows */
+} entries[] = {{"crop", adopt_crop, true}, {"crop_pct", adopt_fraction, true}, {"crop_size", adopt_crop_size, true},
+    {"interpolation", adopt_interpolation, false}, {"channels", adopt_channels, false}, {"padding", adopt_padding, false}};
 
 /* "0.485,0.456,0.406", of pixels 0 to 1. */
 static status read_three(const adopter *a, const char *key, const char *text, double value[3])
@@ -182,6 +184,14 @@ static status put_pixels(const writer *w, const preprocess *p)
     return put_floats(w, "std", p->std, p->channels);
 }
 
+/* What holds for the pixels of any picture, however it is framed. */
+static status adopt_pixels(const preprocess *p, config *c)
+{
+    const writer w = {c, origin, false};
+    TRY(put_int(&w, "model", "channels", p->channels));
+    return put_pixels(&w, p);
+}
+
 status preprocess_to_options(const preprocess *p, config *c, const char *from, bool over)
 {
     const writer w = {c, from, over};
@@ -200,9 +210,11 @@ static status adopt_own(const weights *w, config *c, const char *text)
     arena a = {0};
     json *object;
     preprocess p;
+    const char *task = safetensors_meta(&w->st, "graft.task");
+    bool framed_alike = (task && *task) == (*models_task(&c->spec.model) != 0); /* classifiers name no task */
     status result = json_parse(&a, text, strlen(text), w->st.what, &object);
     if (result == OK) result = preprocess_read(&p, object);
-    if (result == OK) result = preprocess_to_options(&p, c, origin, false);
+    if (result == OK) result = framed_alike ? preprocess_to_options(&p, c, origin, false) : adopt_pixels(&p, c);
     arena_free(&a);
     return result;
 }
@@ -214,7 +226,7 @@ status weights_adopt_metadata(const weights *w, config *c)
     if (own) return adopt_own(w, c, own);
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         const char *value = safetensors_meta(&w->st, entries[i].key);
-        if (value) TRY(entries[i].adopt(&a, entries[i].key, value));
+        if (value && (!entries[i].frames || !*models_task(&c->spec.model))) TRY(entries[i].adopt(&a, entries[i].key, value));
     }
     return adopt_mean_and_std(&a);
 }

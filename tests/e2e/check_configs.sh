@@ -10,4 +10,10 @@ for network in $(sed -nE 's/^MODEL\(([a-z0-9_]+),.*/\1/p' models/models.def); do
     else tap "not ok" "graft spec $network >configs/$network.ini"; sed 's/^/# /' "$OUT/check.err" | head -20
     fi
 done
+for spec in $(sed -nE 's/^DETECTOR\(([a-z0-9_]+),.*/\1/p' models/detectors/detectors.def | sed 's,.*,configs/&_*.ini,'); do
+    network=$(basename "$spec" .ini)
+    if "$OUT/graft" spec "$network" | diff - "$spec" >"$OUT/check.err"; then tap ok "$network has a spec, with every option"
+    else tap "not ok" "graft spec $network >configs/$network.ini"; sed 's/^/# /' "$OUT/check.err" | head -20
+    fi
+done
 exit $failed

@@ -242,11 +242,11 @@ static void test_all_of_a_sample(void **state)
     const sample s = {.box = box, .box_count = 5};
     const preprocess p = {.width = 20, .height = 20};
     const label_view v = {.sample = &s, .width = 20, .height = 20, .to_input = identity, .input = &p};
-    float box[5][4];
+    float rows[5][4];
     int32_t box_class[5];
-    assert_int_equal(boxes_move(box, box_class, 5, &v, 0), 3);
+    assert_int_equal(boxes_move(rows, box_class, 5, &v, 0), 3);
     assert_true(box_class[0] == 2 && box_class[1] == 1 && box_class[2] == BOX_IGNORE);
-    assert_int_equal(boxes_move(box, box_class, 2, &v, 0), 2);
+    assert_int_equal(boxes_move(rows, box_class, 2, &v, 0), 2);
     assert_int_equal(box_class[1], 1);
 }
 

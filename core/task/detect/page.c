@@ -1,0 +1,43 @@
+#include "core/task/detect/detect.h"
+
+static void put_classes(page *p, const detect_score *s, const class_average *a)
+{
+    fputs("<h2>Classes</h2><table><tr><th>class</th><th>AP %</th><th>precision %</th><th>recall %</th><th>objects</th>"
+          "<th>detections</th></tr>\n", p->stream);
+    for (int64_t k = 0; k < s->setting->class_count; k++) {
+        fputs("<tr><th>", p->stream);
+        page_text(p, s->setting->class_name[k]);
+        fputs("</th>", p->stream);
+        page_percent(p, a[k].average_precision);
+        page_percent(p, a[k].precision);
+        page_percent(p, a[k].recall);
+        fprintf(p->stream, "<td>%lld</td><td>%lld</td></tr>\n", (long long)a[k].objects, (long long)a[k].detections);
+    }
+    fprintf(p->stream, "</table><p>Precision and recall are those of scores of at least %g.</p>\n", s->setting->spec->infer.threshold);
+}
+
+static void put_poor(page *p, const detect_score *s)
+{
+    if (s->poor_count == 0) return;
+    fputs("<h2>Images with most mistakes</h2><p>White: what is there. Coloured: what was found.</p><div class=\"w\">\n", p->stream);
+    for (int64_t i = 0; i < s->poor_count; i++) {
+        const poor_image *q = &s->poor[i];
+        fputs("<figure>", p->stream);
+        page_objects(p, s->setting, q->sample_index, q->object, q->object_count);
+        fprintf(p->stream, "<figcaption>%lld mistake%s<br/><small>", (long long)q->mistakes, q->mistakes == 1 ? "" : "s");
+        page_text(p, s->setting->data->samples[q->sample_index].name);
+        fputs("</small></figcaption></figure>\n", p->stream);
+    }
+    fputs("</div>\n", p->stream);
+}
+
+void detect_score_page(const task_score *score, page *p)
+{
+    const detect_score *s = detect_score_of_const(score);
+    const class_average *a = detect_averages(s);
+    double map[FIGURE_MAX];
+    detect_score_values(score, map);
+    fprintf(p->stream, "<p>%lld images: mAP %.2f %% at IoU %g.</p>\n", (long long)s->images, 100 * map[0], s->setting->spec->evaluate.iou);
+    put_classes(p, s, a);
+    put_poor(p, s);
+}

@@ -1,0 +1,25 @@
+#include "core/task/detect/detect.h"
+
+const task task_detection = {
+    .name = "detection",
+    .has_boxes = true,
+    .check_data = detect_check_data,
+    .labels = detect_labels,
+    .add_loss = detect_add_loss,
+    .fresh_head = detect_fresh_head,
+    .is_head = detect_is_head,
+    .order_head = detect_order_head,
+    .check = detect_check,
+    .set_limits = detect_set_limits,
+    .predict = detect_predict,
+    .figures = detect_figures,
+    .score_create = detect_score_create,
+    .score_destroy = detect_score_destroy,
+    .score_reset = detect_score_reset,
+    .score_add = detect_score_add,
+    .score_merge = detect_score_merge,
+    .score_values = detect_score_values,
+    .score_print = detect_score_print,
+    .score_write = detect_score_write,
+    .score_page = detect_score_page,
+};

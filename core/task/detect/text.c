@@ -1,0 +1,97 @@
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/base/utf8.h"
+#include "core/task/detect/detect.h"
+
+static const char *percent(double v, char text[16])
+{
+    if (isnan(v)) return "-";
+    snprintf(text, 16, "%.2f", 100 * v);
+    return text;
+}
+
+static void print_row(FILE *stream, const char *name, const class_average *a)
+{
+    char ap[16], precision[16], recall[16];
+    fputs("  ", stream);
+    utf8_print_column(stream, name, 24);
+    fprintf(stream, " %9s %9s %9s %9lld %11lld\n", percent(a->average_precision, ap), percent(a->precision, precision),
+        percent(a->recall, recall), (long long)a->objects, (long long)a->detections);
+}
+
+typedef struct ranked_class {
+    double average_precision;
+    int64_t index;
+} ranked_class;
+
+/* Classes without objects last. */
+static int by_precision(const void *a, const void *b)
+{
+    const ranked_class *x = a, *y = b;
+    double p = isnan(x->average_precision) ? 2 : x->average_precision, q = isnan(y->average_precision) ? 2 : y->average_precision;
+    if (p != q) return p < q ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static status print_weakest(FILE *stream, const detect_score *s, const class_average *a, int64_t rows)
+{
+    int64_t classes = s->setting->class_count;
+    ranked_class *order = malloc((size_t)classes * sizeof *order);
+    if (!order) return FAIL_MEMORY(classes * sizeof *order);
+    for (int64_t k = 0; k < classes; k++) order[k] = (ranked_class){a[k].average_precision, k};
+    qsort(order, (size_t)classes, sizeof *order, by_precision);
+    for (int64_t i = 0; i < rows; i++) print_row(stream, s->setting->class_name[order[i].index], &a[order[i].index]);
+    fprintf(stream, "  (the %lld weakest of %lld classes by average precision)\n", (long long)rows, (long long)classes);
+    free(order);
+    return OK;
+}
+
+status detect_score_print(const task_score *score, FILE *stream, int64_t max_rows)
+{
+    const detect_score *s = detect_score_of_const(score);
+    const spec *o = s->setting->spec;
+    const class_average *a = detect_averages(s);
+    double map[FIGURE_MAX];
+    char text[16];
+    detect_score_values(score, map);
+    fprintf(stream, "%lld images  mAP %s %% (IoU %g, %s)\n\n", (long long)s->images, percent(map[0], text), o->evaluate.iou,
+        o->evaluate.average_precision == AVERAGE_PRECISION_SAMPLE ? "11 points" : "area");
+    fprintf(stream, "  %-24s %9s %9s %9s %9s %11s\n", "class", "AP", "precision", "recall", "objects", "detections");
+    if (s->setting->class_count > max_rows) TRY(print_weakest(stream, s, a, max_rows));
+    for (int64_t k = 0; k < s->setting->class_count && s->setting->class_count <= max_rows; k++)
+        print_row(stream, s->setting->class_name[k], &a[k]);
+    fprintf(stream, "  (in per cent; precision and recall: of scores of at least infer.threshold = %g)\n", o->infer.threshold);
+    return OK;
+}
+
+static void put(json_writer *w, const char *key, double value)
+{
+    json_key(w, key);
+    json_put_number(w, value);
+}
+
+void detect_score_write(const task_score *score, json_writer *w)
+{
+    const detect_score *s = detect_score_of_const(score);
+    const class_average *a = detect_averages(s);
+    double map[FIGURE_MAX];
+    detect_score_values(score, map);
+    json_key(w, "images"), json_put_int(w, s->images);
+    put(w, "map", map[0]);
+    put(w, "iou", s->setting->spec->evaluate.iou);
+    put(w, "threshold", s->setting->spec->infer.threshold);
+    json_key(w, "classes");
+    json_begin_array(w);
+    for (int64_t k = 0; k < s->setting->class_count; k++) {
+        json_begin_object(w);
+        json_key(w, "name"), json_put_string(w, s->setting->class_name[k]);
+        put(w, "average_precision", a[k].average_precision);
+        put(w, "precision", a[k].precision);
+        put(w, "recall", a[k].recall);
+        json_key(w, "objects"), json_put_int(w, a[k].objects);
+        json_key(w, "detections"), json_put_int(w, a[k].detections);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
