@@ -1,7 +1,9 @@
-/* Classifies one binary PPM image: example MODEL.engine IMAGE.ppm
+/* What is in one binary PPM image: example MODEL.engine IMAGE.ppm [LEAST_SCORE]
+ * Prints the best class, or, of a detector, every object of at least that score (0.3) with its box.
  * Build: cc example.c -lgraft -o example */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graft.h"
 
@@ -23,20 +25,25 @@ int main(int argc, char **argv)
     graft_engine *engine;
     graft_info info;
     graft_image image = {.channels = 3};
-    if (argc != 3) return fprintf(stderr, "usage: %s MODEL.engine IMAGE.ppm\n", argv[0]), 2;
+    if (argc != 3 && argc != 4) return fprintf(stderr, "usage: %s MODEL.engine IMAGE.ppm [LEAST_SCORE]\n", argv[0]), 2;
+    const double least = argc == 4 ? atof(argv[3]) : 0.3;
     if (graft_open(&engine, argv[1], NULL)) return fprintf(stderr, "%s\n", graft_error()), 1;
     graft_describe(engine, &info);
     unsigned char *pixels = read_ppm(argv[2], &image.width, &image.height);
-    float *probability = malloc(sizeof *probability * (size_t)info.class_count);
-    if (!pixels || !probability) return fprintf(stderr, "%s: no binary PPM\n", argv[2]), 1;
+    graft_object *object = malloc(sizeof *object * (size_t)info.object_capacity);
+    int32_t count;
+    if (!pixels || !object) return fprintf(stderr, "%s: no binary PPM\n", argv[2]), 1;
     image.pixels = pixels;
-    if (graft_run_images(engine, probability, &image, 1)) return fprintf(stderr, "%s\n", graft_error()), 1;
-    int best = 0;
-    for (int c = 1; c < info.class_count; c++)
-        if (probability[c] > probability[best]) best = c;
-    printf("%s %.4f\n", info.class_name[best], (double)probability[best]);
+    if (graft_find(engine, object, info.object_capacity, &count, &image)) return fprintf(stderr, "%s\n", graft_error()), 1;
+    int boxes = strcmp(info.task, "classification") != 0;
+    for (int i = 0; i < count && (boxes ? (double)object[i].score >= least : i == 0); i++) {
+        const float *b = object[i].box;
+        printf("%s %.4f", info.class_name[object[i].class_index], (double)object[i].score);
+        if (boxes) printf(" [%.0f %.0f %.0f %.0f]", (double)b[0], (double)b[1], (double)b[2], (double)b[3]);
+        printf("\n");
+    }
     free(pixels);
-    free(probability);
+    free(object);
     graft_close(engine);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "core/base/version.h"
 #include "core/data/image.h"
 #include "core/task/probability.h"
+#include "core/task/task.h"
 #include "export/engine.h"
 #include "export/runner.h"
 
@@ -32,7 +33,9 @@ struct graft_engine {
     engine engine;
     device *dev;
     runner *runner;
-    float *input; /* [max_batch, height, width, channels] */
+    const task *task;
+    float *input;                       /* [max_batch, height, width, channels] */
+    float *output[GRAPH_MAX_OUTPUTS];   /* of one image */
     pthread_mutex_t lock;
 };
 
@@ -50,14 +53,21 @@ static status check_options(const graft_options *o)
 
 static status open_engine(graft_engine *e, const char *path, const graft_options *o)
 {
-    int64_t batch = o->max_batch ? o->max_batch : DEFAULT_BATCH;
+    int64_t most = o->max_batch ? o->max_batch : DEFAULT_BATCH;
     TRY(engine_load(&e->engine, path));
     TRY(device_open(&e->dev, o->use_gpu ? SPEC_DEVICE_CUDA : SPEC_DEVICE_CPU, 0, o->threads, NULL));
-    TRY(runner_create(&e->runner, &e->engine.graph, e->dev, batch));
+    TRY(runner_create(&e->runner, &e->engine.graph, e->dev, most));
     const preprocess *p = &e->engine.preprocess;
-    size_t bytes = (size_t)batch * (size_t)p->width * (size_t)p->height * (size_t)p->channels * sizeof(float);
+    size_t bytes = (size_t)most * (size_t)p->width * (size_t)p->height * (size_t)p->channels * sizeof(float);
+    TRY(task_of_file(&e->task, e->engine.task, path));
     e->input = malloc(bytes);
-    return e->input ? OK : FAIL_MEMORY(bytes);
+    if (!e->input) return FAIL_MEMORY(bytes);
+    for (int32_t k = 0; k < runner_outputs(e->runner); k++) {
+        int64_t count = shape_count(runner_output(e->runner, k));
+        e->output[k] = malloc((size_t)count * sizeof(float));
+        if (!e->output[k]) return FAIL_MEMORY(count * sizeof(float));
+    }
+    return OK;
 }
 
 int graft_open(graft_engine **out, const char *path, const graft_options *options)
@@ -85,6 +95,7 @@ void graft_close(graft_engine *e)
     device_close(e->dev);
     engine_free(&e->engine);
     pthread_mutex_destroy(&e->lock);
+    for (int32_t k = 0; k < GRAPH_MAX_OUTPUTS; k++) free(e->output[k]);
     free(e->input);
     free(e);
 }
@@ -97,7 +108,8 @@ int graft_describe(const graft_engine *e, graft_info *info)
         .width = p->preprocess.width, .height = p->preprocess.height, .channels = p->preprocess.channels,
         .class_count = (int32_t)p->class_count, .class_name = p->class_name,
         .precision = engine_precision_name(p->precision), .output = option_choice("train", "loss", p->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX),
-        .source = p->source_name,
+        .source = p->source_name, .task = e->task->name,
+        .object_capacity = (int32_t)(e->task->has_boxes ? runner_output(e->runner, 0).dim[1] : p->class_count),
     };
     hash128_hex(p->source_hash, info->source_hash);
     return OK;
@@ -125,21 +137,70 @@ static status take_image(image *im, const graft_image *given, int64_t index, int
     return OK;
 }
 
+/* Where the network's input [height, width, channels] goes. */
+static status prepare_image(graft_engine *e, float *input, const graft_image *given, int64_t index)
+{
+    image im = {0};
+    TRY(take_image(&im, given, index, e->engine.preprocess.channels));
+    status result = image_preprocess(input, &im, &e->engine.preprocess);
+    image_free(&im);
+    return result;
+}
+
 /* Up to max_batch images. */
 static status run_batch(graft_engine *e, float *probability, const graft_image *images, int64_t first, int64_t count)
 {
     const preprocess *p = &e->engine.preprocess;
     int64_t size = (int64_t)p->width * p->height * p->channels;
-    for (int64_t i = 0; i < count; i++) {
-        image im = {0};
-        TRY(take_image(&im, &images[i], first + i, p->channels));
-        status result = image_preprocess(e->input + i * size, &im, p);
-        image_free(&im);
-        TRY(result);
-    }
+    for (int64_t i = 0; i < count; i++) TRY(prepare_image(e, e->input + i * size, &images[i], first + i));
     TRY(runner_run(e->runner, (float *const[]){probability}, e->input, count));
     scores_to_probabilities(probability, count, e->engine.class_count, e->engine.sigmoid);
     return OK;
+}
+
+static status refuse_objects(const graft_engine *e, const char *call)
+{
+    if (!e->task->has_boxes) return OK;
+    return FAIL(E_USAGE, "%s: the engine is for %s and gives no probability for each class: call graft_find", call, e->task->name);
+}
+
+/* Objects as the program knows them, in memory of its own. */
+static status predict(graft_engine *e, graft_object *object, int32_t capacity, int32_t *count, const graft_image *given, arena *a)
+{
+    float to_input[9];
+    task_output output[GRAPH_MAX_OUTPUTS];
+    prediction p;
+    const spec limits = {.infer = {.top_k = e->engine.class_count}};
+    const task_setting t = {.task = e->task, .spec = &limits, .class_name = e->engine.class_name, .class_count = e->engine.class_count,
+        .preprocess = &e->engine.preprocess, .sigmoid = e->engine.sigmoid};
+    const image_frame frame = {given->width, given->height, to_input};
+    TRY(prepare_image(e, e->input, given, 0));
+    TRY(runner_run(e->runner, e->output, e->input, 1));
+    for (int32_t k = 0; k < runner_outputs(e->runner); k++)
+        output[k] = (task_output){e->output[k], shape_count(runner_output(e->runner, k))};
+    image_place_matrix(to_input, given->width, given->height, &e->engine.preprocess);
+    TRY(e->task->predict(&t, output, 0, &frame, a, &p));
+    for (; *count < capacity && *count < p.count; ++*count) {
+        const found_object *f = &p.object[*count];
+        object[*count] = (graft_object){f->class_index, f->score, {f->box[0], f->box[1], f->box[2], f->box[3]}, f->mask, f->mask_width,
+            f->mask_height};
+    }
+    return OK;
+}
+
+int graft_find(graft_engine *e, graft_object *object, int32_t capacity, int32_t *count, const graft_image *given)
+{
+    arena a = {0};
+    if (count) *count = 0;
+    if (!e || !object || !count || !given || capacity < 1)
+        return FAIL(E_USAGE, "graft_find: NULL argument, or a capacity below 1 (%" PRId32 ")", capacity);
+    pthread_mutex_lock(&e->lock);
+    int threads = swap_threads(e->dev->threads);
+    status result = predict(e, object, capacity, count, given, &a);
+    swap_threads(threads);
+    pthread_mutex_unlock(&e->lock);
+    arena_free(&a);
+    return result;
 }
 
 int graft_run_images(graft_engine *e, float *probability, const graft_image *images, int64_t count)
@@ -148,11 +209,12 @@ int graft_run_images(graft_engine *e, float *probability, const graft_image *ima
         return FAIL(E_USAGE, "graft_run_images: NULL argument, or a count below 0 (%" PRId64 ")", count);
     int64_t most = runner_max_batch(e->runner);
     status result = OK;
+    TRY(refuse_objects(e, "graft_run_images"));
     pthread_mutex_lock(&e->lock);
     int threads = swap_threads(e->dev->threads);
     for (int64_t i = 0; i < count && result == OK; i += most) {
-        int64_t batch = count - i < most ? count - i : most;
-        result = run_batch(e, probability + i * e->engine.class_count, images + i, i, batch);
+        int64_t n = count - i < most ? count - i : most;
+        result = run_batch(e, probability + i * e->engine.class_count, images + i, i, n);
     }
     swap_threads(threads);
     pthread_mutex_unlock(&e->lock);
@@ -163,6 +225,7 @@ int graft_run_tensor(graft_engine *e, float *score, const float *tensor, int64_t
 {
     if (!e || !score || !tensor || count < 0)
         return FAIL(E_USAGE, "graft_run_tensor: NULL argument, or a count below 0 (%" PRId64 ")", count);
+    TRY(refuse_objects(e, "graft_run_tensor"));
     pthread_mutex_lock(&e->lock);
     int threads = swap_threads(e->dev->threads);
     status result = runner_run(e->runner, (float *const[]){score}, tensor, count);

@@ -8,6 +8,12 @@
  *     graft_run_images(engine, probability, &image, 1);       // probability[info.class_count]
  *     graft_close(engine);
  *
+ * or, whatever the engine is for (a classifier's objects are the whole image, best class first):
+ *
+ *     graft_object object[100];
+ *     int32_t found;
+ *     graft_find(engine, object, 100, &found, &image);
+ *
  * An engine file is data, never code, and is checked completely before it is used. It is read once, by graft_open: what happens to the
  * file afterwards changes nothing. Memory or threads that cannot be had (limits of the process, of the user, of a container) give
  * GRAFT_E_MEMORY before they would end the program: each call first asks for 32 MB beside what it needs and for its threads. Nothing here keeps global state, exits, prints
@@ -52,7 +58,19 @@ typedef struct graft_info {
     const char *output;              /* "softmax": one class; "sigmoid": any number  */
     const char *source;              /* name of the model file it was made from      */
     char source_hash[33];            /* XXH3-128 of that file, hex                   */
+    const char *task;                /* "classification", "detection"                */
+    int32_t object_capacity;         /* objects that graft_find gives of an image at most */
+    int32_t reserved[8];             /* zero                                         */
 } graft_info;
+
+/* One thing in an image. */
+typedef struct graft_object {
+    int32_t class_index;
+    float score;                     /* 0 to 1                                       */
+    float box[4];                    /* x0 y0 x1 y1, pixels of the image             */
+    const uint8_t *mask;             /* [mask_height, mask_width] of the box; NULL: none */
+    int32_t mask_width, mask_height;
+} graft_object;
 
 /* Interleaved pixels, grey (channels 1) or red, green, blue (3), of any size: they are resized and normalised as in training. */
 typedef struct graft_image {
@@ -66,7 +84,11 @@ int graft_open(graft_engine **engine, const char *path, const graft_options *opt
 void graft_close(graft_engine *engine); /* accepts NULL */
 int graft_describe(const graft_engine *engine, graft_info *info);
 
-/* probability: [count, class_count]. */
+/* What is in one image, best first: at most `capacity` objects, *count of them written. A detector gives what its own limits let through
+ * (ssd.score_threshold ...): compare `score` with the threshold that you want. GRAFT_E_USAGE, GRAFT_E_MEMORY, GRAFT_E_DEVICE. */
+int graft_find(graft_engine *engine, graft_object *object, int32_t capacity, int32_t *count, const graft_image *image);
+
+/* probability: [count, class_count]. GRAFT_E_USAGE: the engine is no classifier; as for graft_run_tensor. */
 int graft_run_images(graft_engine *engine, float *probability, const graft_image *images, int64_t count);
 
 /* tensor: [count, height, width, channels] f32, preprocessed by the caller; score: [count, class_count], before softmax or sigmoid. */

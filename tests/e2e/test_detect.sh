@@ -6,7 +6,7 @@ case ${OUT:-build} in /*) graft=$OUT/graft ;; *) graft=$PWD/${OUT:-build}/graft 
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 python3 tests/e2e/make_boxes.py "$tap_dir/data" 160 32
 python3 tests/e2e/make_shapes.py "$tap_dir/shapes" 4 2
-voc_map=$PWD/tests/e2e/voc_map.py
+root=$PWD voc_map=$PWD/tests/e2e/voc_map.py
 cd "$tap_dir" || exit 1
 
 net="model.arch=ssd_resnet10 model.width=0.25 ssd.extra_channels=32 model.input_width=96 model.input_height=96"
@@ -95,6 +95,15 @@ P
 ok "a table with boxes" grep -q "^path,class,confidence,x0,y0,x1,y1$" found/result.csv
 ok "a picture of each image" test "$(ls found/annotated | wc -l)" = 32
 ok "a contact sheet" test -s found/predictions.png
+
+if [ -z "${SAN:-}" ] && [ -s "${graft%/*}/libgraft.so" ]; then
+    ok "compile the example" ${CC:-gcc} -Wall -Wextra -Werror "$root/docs/example.c" -I"$root/export" "-L${graft%/*}" -lgraft \
+        "-Wl,-rpath,${graft%/*}" -o example
+    ok "the C API finds what infer finds" bash -c "diff <(./example int8.engine data/val/images/003.ppm 0.2) \
+        <('$graft' infer int8.engine data/val/images/003.ppm -t 0.2 -q | sed 's/^[^ ]* *//; s/  */ /g; s/\] /]\n/g')"
+else
+    skip "the C API's example" "this build's library needs sanitizers or other switches"
+fi
 
 # ---------------------------------------------------------------------------------------------- what does not go together
 says 3 "boxes, which a detector needs" train data.root=shapes train.output=no

@@ -359,6 +359,8 @@ static void test_api(void **state)
     assert_string_equal(info.class_name[1], "bee");
     assert_string_equal(info.precision, "int8");
     assert_string_equal(info.output, "softmax");
+    assert_string_equal(info.task, "classification");
+    assert_int_equal(info.object_capacity, NET_CLASSES);
     assert_string_equal(info.source_hash, "fedcba98765432100123456789abcdef");
     graft_image images[] = {{pixels, WIDTH, HEIGHT, 3, 0}, {padded, WIDTH, HEIGHT, 3, WIDTH * 3 + 5}, {grey, WIDTH, HEIGHT, 1, 0}};
     assert_int_equal(graft_run_images(e, p, images, 3), GRAFT_OK);
@@ -371,6 +373,17 @@ static void test_api(void **state)
     assert_int_equal(graft_run_images(e, again, images, 1), GRAFT_OK);
     assert_memory_equal(p, again, sizeof again);
     assert_int_equal(graft_run_tensor(e, score, f->images.pixels, 1), GRAFT_OK);
+    graft_object object[NET_CLASSES];
+    int32_t count;
+    assert_int_equal(graft_find(e, object, NET_CLASSES, &count, &images[0]), GRAFT_OK);
+    assert_int_equal(count, NET_CLASSES);
+    for (int k = 0; k < NET_CLASSES; k++) {
+        assert_true(object[k].score == p[object[k].class_index] && (k == 0 || object[k].score <= object[k - 1].score));
+        assert_true(object[k].box[0] == 0 && object[k].box[2] == WIDTH && object[k].box[3] == HEIGHT && !object[k].mask);
+    }
+    assert_int_equal(graft_find(e, object, 2, &count, &images[1]), GRAFT_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(graft_find(e, object, 0, &count, &images[1]), GRAFT_E_USAGE);
     images[0].channels = 2;
     assert_int_equal(graft_run_images(e, p, images, 1), GRAFT_E_USAGE);
     images[0] = (graft_image){pixels, WIDTH, HEIGHT, 3, 7};
