@@ -140,9 +140,6 @@ static status check_augment(config *c)
 
 static status check_train(config *c)
 {
-    const spec_train *t = &c->spec.train;
-    if (!t->deterministic)
-        TRY(config_complain(c, "train", "deterministic", NULL, "runs are always reproducible; remove the line"));
     const spec_optimizer *o = &c->spec.optimizer;
     bool can_nesterov = o->type == OPTIMIZER_SGD && o->momentum > 0;
     if (o->nesterov && !can_nesterov && sure(c, "optimizer.type,optimizer.momentum,"))

@@ -152,10 +152,27 @@ status config_complain(config *c, const char *section, const char *key, const ch
 
 /* ---------------------------------------------------------------------------------------------------- setting */
 
+static const struct retired {
+    const char *section, *key, *value, *text;
+} retired[] = {
+#define RETIRED(section, key, value, text) {#section, #key, value, text},
+#include "core/config/retired.def"
+};
+
+static status assign_unknown(config *c, config_place place, const char *section, const char *key, const char *value)
+{
+    for (size_t i = 0; i < sizeof retired / sizeof *retired; i++) {
+        if (strcmp(retired[i].section, section) != 0 || strcmp(retired[i].key, key) != 0) continue;
+        if (strcmp(retired[i].value, value) == 0) return OK;
+        return config_add_error(c, place, &(config_error){.section = section, .key = key, .value = value}, retired[i].text);
+    }
+    return complain_unknown_key(c, place, section, key, value);
+}
+
 status config_assign(config *c, config_place place, const char *section, const char *key, const char *value)
 {
     const option *o = option_find(section, key);
-    if (!o) return complain_unknown_key(c, place, section, key, value);
+    if (!o) return assign_unknown(c, place, section, key, value);
     switch (value_parse(o, value, &c->spec, &c->memory)) {
     case VALUE_FINE: return set_origin(c, o, place, value);
     case VALUE_WRONG: return complain_value(c, place, o, value);
