@@ -1,3 +1,4 @@
+#include "prune/policy.h"
 #include "prune/prune.h"
 
 #include <errno.h>
@@ -69,13 +70,18 @@ static status prune_options_from_spec(prune_options *o, const spec_prune *s)
     return read_target(o, s->target);
 }
 
-/* What auto stands for: images decide where they must (half of a network's products, or few images to retrain on) and there are some. */
+static prune_case case_of(const job *j, const prune_options *o, bool has_images)
+{
+    return (prune_case){.has_images = has_images, .transferred = transfer_is_on(&j->c->config.spec), .target = o->target};
+}
+
+/* What auto stands for. */
 static void choose_method(prune_options *o, const job *j)
 {
     const spec_prune *s = j->options;
-    bool wise = j->has_images && (o->target == TARGET_MACS || transfer_is_on(&j->c->config.spec));
-    if (s->score == PRUNE_SCORE_AUTO) o->score = wise && o->target != TARGET_NONE ? SCORE_OBS : SCORE_L2;
-    o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && wise);
+    const prune_case c = case_of(j, o, j->has_images);
+    if (s->score == PRUNE_SCORE_AUTO) o->score = prune_choose_score(&c);
+    o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && prune_choose_reconstruct(&c));
     o->imitate_epochs = o->reconstruct ? s->imitate_epochs : 0;
     o->ridge = s->ridge;
 }
@@ -232,25 +238,9 @@ static status write_model(job *j)
     return result;
 }
 
-typedef struct change {
-    const char *section, *key, *value;
-} change;
-
-/* After a run from pretrained weights, the same run again, for all layers, since all have changed: four times as long at half the rate. A
- * reconstructed network has learnt its last layer from the whole one, which knows more than the labels do. */
-static const change after_transfer[] = {
-    {"transfer", "enable", "true"}, {"transfer", "recipe", "false"}, {"transfer", "probe", "false"}, {"transfer", "frozen_part", "0"},
-};
-/* That run was too short and gentle to make up for lost channels that nothing was fitted to replace: the last layer is fitted to what is left
- * of the features, and all layers are trained ten times as long, at the full rate. Gradients are large at first. */
-static const change after_plain_cut[] = {
-    {"transfer", "probe", "true"}, {"transfer", "front_rate", "1"},
-    {"transfer", "head_rate", "1"}, {"transfer", "start_weight", "0"}, {"train", "clip_norm", "1"},
-};
-
-static status change_all(config *c, const change *changes, size_t count)
+static status change_all(config *c, const retrain_change *changes, int32_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (int32_t i = 0; i < count; i++)
         TRY(changes[i].value ? config_set(c, changes[i].section, changes[i].key, changes[i].value, "prune") : FAIL_MEMORY(64));
     return OK;
 }
@@ -264,8 +254,7 @@ static const char *retrain_folder(const config *own, arena *a, const char *outpu
     return arena_printf(a, "%.*s-retrain", extension ? (int)(extension - output) : (int)strlen(output), output);
 }
 
-/* The spec that retrains the pruned model: the same run from its graph and weights, without a penalty; at a tenth of the rate, if it was not
- * transferred. */
+/* The spec that retrains the pruned model: the same run from its graph and weights, as policy.h has it. */
 static status write_retrain_spec(job *j, const char *path)
 {
     config *own = &j->c->config, retrain;
@@ -273,17 +262,15 @@ static status write_retrain_spec(job *j, const char *path)
     arena *a = &j->c->memory;
     status result = OK;
     file_writer w = {0};
-    bool transferred = transfer_is_on(s), plain = !j->reconstructed;
-    int64_t longer = !transferred ? 1 : plain ? 10 : 4;
-    double slower = !transferred ? 10 : plain ? 1 : 2;
-    const change changes[] = {
+    const retrain_recipe *r = retrain_choose(transfer_is_on(s), j->reconstructed);
+    const retrain_change changes[] = {
         {"model", "pretrained", j->output},
         {"model", "load_graph", "true"},
         {"train", "output", retrain_folder(own, a, j->output)},
         {"train", "regularizer", "none"},
-        {"train", "epochs", arena_printf(a, "%lld", (long long)s->train.epochs * longer)},
-        {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / slower)},
-        {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / slower)},
+        {"train", "epochs", arena_printf(a, "%lld", (long long)(s->train.epochs * r->times_longer))},
+        {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / r->times_slower)},
+        {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / r->times_slower)},
     };
     TRY(config_init(&retrain));
     for (int32_t i = 0; i < option_count; i++) {
@@ -292,8 +279,7 @@ static status write_retrain_spec(job *j, const char *path)
         TRY_OUT(config_set(&retrain, o->section, o->key, own->text[i], own->origin[i]));
     }
     TRY_OUT(change_all(&retrain, changes, sizeof changes / sizeof *changes));
-    if (transferred) TRY_OUT(change_all(&retrain, after_transfer, sizeof after_transfer / sizeof *after_transfer));
-    if (transferred && plain) TRY_OUT(change_all(&retrain, after_plain_cut, sizeof after_plain_cut / sizeof *after_plain_cut));
+    TRY_OUT(change_all(&retrain, r->change, r->change_count));
     TRY_OUT(config_finish(&retrain));
     TRY_OUT(file_writer_open(&w, path));
     TRY_OUT(file_writer_printf(&w, "; Retrains the pruned model: graft train -e %s\n", path));
@@ -381,10 +367,10 @@ static bool is_dry(const job *j)
 /* A table alone, of norms, needs no images. */
 static bool needs_data(const job *j, const prune_options *o, bool dry)
 {
-    const spec *s = &j->c->config.spec;
-    bool score = s->prune.score == PRUNE_SCORE_OBS || (s->prune.score == PRUNE_SCORE_AUTO && o->target != TARGET_NONE &&
-                                                             (o->target == TARGET_MACS || transfer_is_on(s)));
-    return !dry || score;
+    const prune_case with_images = case_of(j, o, true);
+    spec_prune_score asked = j->options->score;
+    bool by_images = asked == PRUNE_SCORE_OBS || (asked == PRUNE_SCORE_AUTO && prune_choose_score(&with_images) == SCORE_OBS);
+    return !dry || by_images;
 }
 
 static status prune_model(job *j)
