@@ -3,6 +3,7 @@
  * --processor: seconds of processor time, of all threads, instead of the clock's: what else the machine does matters little.
  * Weights and images are random: time depends on shapes alone. Prints the network's size, then one line per precision: the median run, images/s of it and of the
  * shortest run (on a machine that others use too, what the network would reach alone). */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,8 @@ static status make_model(model *m, const bench *b)
     TRY_OUT(config_set(&c, "model", "input_height", "224", "bench"));
     TRY_OUT(models_set_defaults(&c));
     TRY_OUT(models_build(&m->graph, &c.spec.model, CLASSES));
-    printf("network %s %lld parameters %.3f GMACs\n", b->arch, (long long)graph_param_count(&m->graph), (double)graph_macs(&m->graph) / 1e9);
+    printf("network %s %" PRId64 " parameters %.3f GMACs\n", b->arch, graph_param_count(&m->graph),
+        (double)graph_macs(&m->graph) / 1e9);
     fill(&m->graph);
     m->preprocess = (preprocess){.width = SIDE, .height = SIDE, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 1};
     result = model_set_classes(m, names, CLASSES);
@@ -89,8 +91,9 @@ static void print_profile(const bench *b, plan *p)
     int64_t count = plan_profile(p, &rows);
     double sum = 0;
     for (int64_t i = 0; i < count; i++) {
-        printf("  %-28s %-12s %-36s %9.3f ms %8.1f GFLOP/s %7.1f GB/s\n", rows[i].node, rows[i].op, rows[i].kernel, rows[i].milliseconds,
-               rows[i].flops / rows[i].milliseconds * 1e-6, rows[i].bytes / rows[i].milliseconds * 1e-6);
+        printf("  %-28s %-12s %-36s %9.3f ms %8.1f GFLOP/s %7.1f GB/s\n", rows[i].node, rows[i].op, rows[i].kernel,
+            rows[i].milliseconds, rows[i].flops / rows[i].milliseconds * 1e-6,
+            rows[i].bytes / rows[i].milliseconds * 1e-6);
         sum += rows[i].milliseconds;
     }
     printf("  sum of the nodes %.3f ms, %.1f images/s\n", sum, 1000.0 * (double)b->batch / sum);
@@ -135,9 +138,11 @@ static status time_engine(const bench *b, engine *e)
     }
     if (result == OK) {
         qsort(time, (size_t)runs, sizeof *time, ascending);
-        printf("graft %-10s %-5s batch %-3lld %9.3f ms %9.1f images/s   p95 %.3f ms, %d runs, shortest %.1f images/s, %.1f %% of MACs in INT8\n", b->arch,
-               engine_precision_name(e->precision), (long long)b->batch, 1000 * time[runs / 2], (double)b->batch / time[runs / 2],
-               1000 * time[runs * 95 / 100], runs, (double)b->batch / time[0], 100 * engine_integer_part(e));
+        printf("graft %-10s %-5s batch %-3" PRId64
+               " %9.3f ms %9.1f images/s   p95 %.3f ms, %d runs, shortest %.1f images/s, %.1f %% of MACs in INT8\n",
+            b->arch, engine_precision_name(e->precision), b->batch, 1000 * time[runs / 2],
+            (double)b->batch / time[runs / 2], 1000 * time[runs * 95 / 100], runs, (double)b->batch / time[0],
+            100 * engine_integer_part(e));
     }
     runner_destroy(r);
     free(scores);
@@ -187,7 +192,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) good = text_to_number(argv[++i], &b.seconds);
         else good = false;
     }
-    if (!good) return fprintf(stderr, "usage: %s ARCH BATCH [--profile] [--threads N] [--seconds S] [--processor]\n", argv[0]), 2;
+    if (!good)
+        return fprintf(stderr, "usage: %s ARCH BATCH [--profile] [--threads N] [--seconds S] [--processor]\n", argv[0]),
+               2;
     status result = run(&b);
     if (result != OK) fprintf(stderr, "%s\n", status_message());
     return result;

@@ -2,6 +2,7 @@
  * --profile the kernels by time; with --plan only what the kernels are called with, "OP DESCRIPTOR -> KERNEL" (bench/shapes is made of it).
  *
  *     bench-train NETWORK SIDE BATCH SECONDS [--profile | --plan] [section.key=value...] */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static int by_value(const void *a, const void *b)
 static void fill_inputs(plan *p, const trainable *t, int64_t rows)
 {
     int64_t pixels = shape_count(t->graph.edges[t->image].shape);
-    float *images = malloc((size_t)pixels * sizeof *images), *targets = calloc((size_t)(rows * CLASSES), sizeof *targets);
+    float *images = malloc((size_t)pixels * sizeof *images),
+          *targets = calloc((size_t)(rows * CLASSES), sizeof *targets);
     rng r = rng_make(1, RNG_TEST, 0);
     for (int64_t i = 0; i < pixels; i++) images[i] = rng_normal(&r);
     for (int64_t i = 0; i < rows; i++) targets[i * CLASSES + rng_below(&r, CLASSES)] = 1;
@@ -127,7 +129,8 @@ static void run(const trainable *t, const config *c, device *dev, const argument
     GOOD(optimiser_init(&o, dev, store, &c->spec, NULL, NULL));
     fill_inputs(p, t, a->batch);
     double median = time_steps(p, &o, a->seconds);
-    printf("train %s batch %lld %.2f ms %.2f images/s\n", c->spec.model.arch, (long long)a->batch, 1e3 * median, (double)a->batch / median);
+    printf("train %s batch %" PRId64 " %.2f ms %.2f images/s\n", c->spec.model.arch, a->batch, 1e3 * median,
+        (double)a->batch / median);
     if (a->profile) print_profile(p);
     optimiser_free(&o);
     plan_destroy(p);

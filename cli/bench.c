@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +16,8 @@ static const cli_option options[] = {
     {"--batch-size", "-b", "N", .target = "infer.batch_size", .help = "images per run"},
     {"--seconds", NULL, "S", .help = "how long to measure each file (default 3)"},
     {"--tune", NULL, NULL,
-     .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs; of a model also its gradients', for "
-             "train.batch_size and train.precision"},
+        .help = "first find each convolution's fastest kernel on this GPU and keep it for later runs; of a model also "
+                "its gradients', for train.batch_size and train.precision"},
     {.name = NULL},
 };
 
@@ -48,7 +49,8 @@ static status open_contender(contender *t, const char *path, device *dev, int64_
     if (!t->images || !t->scores) return FAIL_MEMORY(pixels * 4);
     rng r = rng_make(1, RNG_TEST, 0); /* not zeros: they run faster than pictures on some machines */
     for (int64_t i = 0; i < pixels; i++) t->images[i] = rng_normal(&r);
-    for (int32_t i = 0; i < WARM_UP_RUNS; i++) TRY(runner_run(t->network.runner, (float *const[]){t->scores}, t->images, n));
+    for (int32_t i = 0; i < WARM_UP_RUNS; i++)
+        TRY(runner_run(t->network.runner, (float *const[]){t->scores}, t->images, n));
     return OK;
 }
 
@@ -62,7 +64,8 @@ static status tune_kernel(cli_context *c, device *dev, const kernel *k, const vo
     TRY(tuning_time_conv2d(dev, k->op, desc, TUNE_SAMPLES, &r));
     TRY(tuning_set(dev->tuned, k->op, desc, r.fastest, r.fastest_seconds));
     TRY(kernel_desc_format(k->op, desc, text, sizeof text));
-    log_info(&c->log, "%s: %s %.1f us, %s %.1f us", text, r.fastest->name, 1e6 * r.fastest_seconds, r.chosen->name, 1e6 * r.chosen_seconds);
+    log_info(&c->log, "%s: %s %.1f us, %s %.1f us", text, r.fastest->name, 1e6 * r.fastest_seconds, r.chosen->name,
+        1e6 * r.chosen_seconds);
     return OK;
 }
 
@@ -84,7 +87,10 @@ static status tune_training(cli_context *c, device *dev, const network *n)
     trainable t;
     fused_traffic saved;
     plan *p = NULL;
-    const task_setting setting = {.task = n->task, .spec = s, .class_name = n->class_name, .class_count = n->class_count,
+    const task_setting setting = {.task = n->task,
+        .spec = s,
+        .class_name = n->class_name,
+        .class_count = n->class_count,
         .preprocess = n->preprocess};
     TRY(train_graph_build(&t, &n->model.graph, &setting, s->train.batch_size ? s->train.batch_size : 32, 1));
     status result = OK;
@@ -114,7 +120,7 @@ out:
         TRY(result);
     }
     TRY(tuning_save(dev->tuned));
-    cli_print(c, "%lld convolutions tuned: %s\n", (long long)dev->tuned->count, dev->tuned->path);
+    cli_print(c, "%" PRId64 " convolutions tuned: %s\n", dev->tuned->count, dev->tuned->path);
     return OK;
 }
 
@@ -150,16 +156,17 @@ static void report(cli_context *c, contender *t, int32_t count, int64_t n)
 {
     size_t width = 4;
     for (int32_t i = 0; i < count; i++) width = strlen(t[i].path) > width ? strlen(t[i].path) : width;
-    cli_print(c, "%-*s %6s %9s %9s %9s %11s %9s %7s\n", (int)width, "file", "batch", "p50 ms", "p95 ms", "p99 ms", "images/s", "GFLOP/s",
-              "ratio");
+    cli_print(c, "%-*s %6s %9s %9s %9s %11s %9s %7s\n", (int)width, "file", "batch", "p50 ms", "p95 ms", "p99 ms",
+        "images/s", "GFLOP/s", "ratio");
     json_key(&c->result, "runs");
     json_begin_array(&c->result);
     for (int32_t i = 0; i < count; i++) {
         qsort(t[i].sample, (size_t)t[i].samples, sizeof t[i].sample[0], by_value);
         const graph *g = t[i].network.is_engine ? &t[i].network.engine.graph : &t[i].network.graph;
-        double median = quantile(&t[i], 0.5), flops = 2.0 * (double)graph_macs(g) / (double)g->edges[g->inputs[0]].shape.dim[0];
+        double median = quantile(&t[i], 0.5),
+               flops = 2.0 * (double)graph_macs(g) / (double)g->edges[g->inputs[0]].shape.dim[0];
         double speed = (double)n / median, ratio = quantile(&t[0], 0.5) / median;
-        cli_print(c, "%-*s %6lld %9.3f %9.3f %9.3f %11.1f %9.1f %7.2f\n", (int)width, t[i].path, (long long)n, 1e3 * median,
+        cli_print(c, "%-*s %6" PRId64 " %9.3f %9.3f %9.3f %11.1f %9.1f %7.2f\n", (int)width, t[i].path, n, 1e3 * median,
                   1e3 * quantile(&t[i], 0.95), 1e3 * quantile(&t[i], 0.99), speed, 1e-9 * flops * speed, ratio);
         json_begin_object(&c->result);
         json_key(&c->result, "file"), json_put_string(&c->result, t[i].path);
@@ -189,7 +196,8 @@ static status run(cli_context *c)
     if (!t) return FAIL_MEMORY(MAX_NETWORKS * sizeof *t);
     TRY_OUT(device_open(&dev, s->train.device, 0, (int32_t)s->train.threads, &c->log));
     if (cli_is_given(c, "--tune")) TRY_OUT(tune(c, dev, s->infer.batch_size));
-    for (int32_t i = 0; i < c->argument_count; i++) TRY_OUT(open_contender(&t[i], c->arguments[i], dev, s->infer.batch_size));
+    for (int32_t i = 0; i < c->argument_count; i++)
+        TRY_OUT(open_contender(&t[i], c->arguments[i], dev, s->infer.batch_size));
     TRY_OUT(time_all(t, (int32_t)c->argument_count, s->infer.batch_size, seconds));
     report(c, t, (int32_t)c->argument_count, s->infer.batch_size);
 out:
@@ -208,8 +216,8 @@ const cli_command command_bench = {
     .arguments = "FILE...",
     .least = 1,
     .most = MAX_NETWORKS,
-    .description = "Runs each file on random images after three runs to warm up; several files take turns, and `ratio` is how much faster than the "
-                   "first one each is. Preprocessing is not part of it.",
+    .description = "Runs each file on random images after three runs to warm up; several files take turns, and `ratio` "
+                   "is how much faster than the first one each is. Preprocessing is not part of it.",
     .spec = CLI_SPEC_FINISHED,
     .sections = "infer train",
     .options = options,

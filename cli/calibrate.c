@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -28,14 +29,18 @@ static status calibrate(cli_context *c, const model *m, device *dev, const char 
     export_scales scales;
     const spec_export *s = &c->config.spec.export;
     TRY(export_images_open(&images, &c->config.spec, m, dev, s->calibrator == CALIBRATOR_AUTO, &c->log));
-    export_options o = {.calibrator = s->calibrator, .percentile = s->percentile, .power_of_two = s->power_of_two, .dev = dev,
-                        .data = &images.calibration, .log = &c->log};
+    export_options o = {.calibrator = s->calibrator,
+        .percentile = s->percentile,
+        .power_of_two = s->power_of_two,
+        .dev = dev,
+        .data = &images.calibration,
+        .log = &c->log};
     if (s->calibrator == CALIBRATOR_AUTO) o.score = export_images_score, o.score_context = &images;
-    log_info(&c->log, "calibrating on %lld images", (long long)images.chosen.count);
+    log_info(&c->log, "calibrating on %" PRId64 " images", images.chosen.count);
     status result = export_calibrate(&scales, m, &o, s->cache_version);
     if (result == OK) result = export_write_scales(&scales, output);
     if (result == OK) {
-        cli_print(c, "wrote %s: %lld scales by %s\n", output, (long long)scales.table.count, scales.calibrator);
+        cli_print(c, "wrote %s: %" PRId64 " scales by %s\n", output, scales.table.count, scales.calibrator);
         json_key(&c->result, "output"), json_put_string(&c->result, output);
         json_key(&c->result, "calibrator"), json_put_string(&c->result, scales.calibrator);
         json_key(&c->result, "images"), json_put_int(&c->result, scales.images);
@@ -74,8 +79,8 @@ const cli_command command_calibrate = {
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "export.model",
-    .description = "Writes a calibration cache in TensorRT's text format: one scale per tensor of the fused network. `graft export` reads it "
-                   "as export.cache.",
+    .description = "Writes a calibration cache in TensorRT's text format: one scale per tensor of the fused network. "
+                   "`graft export` reads it as export.cache.",
     .spec = CLI_SPEC_OPEN,
     .sections = "export data",
     .options = options,

@@ -1,5 +1,6 @@
 #include "cli/class_names.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,8 +26,8 @@ static int32_t find_column(const csv_row *header, const char *column)
     return -1;
 }
 
-static status take_column(arena *a, const csv_row *rows, int64_t row_count, int32_t column, const char *path, const char ***names,
-    int64_t *count)
+static status take_column(arena *a, const csv_row *rows, int64_t row_count, int32_t column, const char *path,
+    const char ***names, int64_t *count)
 {
     *names = ARENA_ARRAY(a, const char *, row_count);
     if (!*names) return FAIL_MEMORY((size_t)row_count * sizeof **names);
@@ -51,7 +52,8 @@ static status check_names(arena *a, const char *const *names, int64_t count, con
     for (int64_t i = 0; i < count; i++) {
         if (!sorted[i][0]) return FAIL(E_DATA, "%s: an empty class name", path);
         if (i && strcmp(sorted[i - 1], sorted[i]) == 0)
-            return FAIL(E_DATA, "%s: two classes are called \"%s\": choose another column with FILE:COLUMN", path, sorted[i]);
+            return FAIL(
+                E_DATA, "%s: two classes are called \"%s\": choose another column with FILE:COLUMN", path, sorted[i]);
     }
     return OK;
 }
@@ -75,7 +77,9 @@ status class_names_read(arena *a, const char *file_and_column, const char ***nam
         TRY(text_file_read(a, path, MAX_BYTES, E_DATA, &text, &bytes));
         TRY(csv_parse(a, text, bytes, path, &rows, &row_count));
         int32_t at = row_count ? find_column(&rows[0], column) : -1;
-        if (at < 0) return FAIL(E_DATA, "%s: no column called %s", path, column ? column : "name, class, class_name, label or wnid");
+        if (at < 0)
+            return FAIL(
+                E_DATA, "%s: no column called %s", path, column ? column : "name, class, class_name, label or wnid");
         TRY(take_column(a, rows, row_count, at, path, names, count));
     }
     return check_names(a, *names, *count, path);
@@ -86,6 +90,6 @@ status class_names_number(arena *a, int64_t count, const char ***names)
     *names = ARENA_ARRAY(a, const char *, count);
     if (!*names) return FAIL_MEMORY((size_t)count * sizeof **names);
     for (int64_t i = 0; i < count; i++)
-        if (!((*names)[i] = arena_printf(a, "class %lld", (long long)i))) return FAIL_MEMORY(32);
+        if (!((*names)[i] = arena_printf(a, "class %" PRId64, i))) return FAIL_MEMORY(32);
     return OK;
 }

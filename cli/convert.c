@@ -1,4 +1,6 @@
 #include "cli/cli.h"
+
+#include <inttypes.h>
 #include "core/base/utf8.h"
 #include "core/data/dataset.h"
 
@@ -27,9 +29,9 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
         int64_t boxes = 0;
         char of_boxes[48] = "";
         for (int64_t k = 0; k < parts[i].count; k++) boxes += parts[i].samples[k].box_count;
-        if (parts[i].has_boxes) snprintf(of_boxes, sizeof of_boxes, ", %lld boxes", (long long)boxes);
-        cli_print(c, "%-5s %8lld images, %lld classes%s (%s)\n", part_names[i], (long long)parts[i].count,
-                  (long long)parts[i].class_count, of_boxes, parts[i].reader->name);
+        if (parts[i].has_boxes) snprintf(of_boxes, sizeof of_boxes, ", %" PRId64 " boxes", boxes);
+        cli_print(c, "%-5s %8" PRId64 " images, %" PRId64 " classes%s (%s)\n", part_names[i], parts[i].count,
+                  parts[i].class_count, of_boxes, parts[i].reader->name);
         put_int(w, part_names[i], parts[i].count);
     }
     dataset_warn_of_strays(parts, PARTS, &c->log);
@@ -47,8 +49,8 @@ static void report_boxes(cli_context *c, const dataset *ds, const lint_report *r
     lint_report_boxes(report, ds, BAD_PRINTED, text, sizeof text);
     cli_print(c, "%s", text);
     if (report->unlabelled_count)
-        cli_print(c, "%s: %lld of %lld images have no label file: they count as images without objects\n", ds->path,
-            (long long)report->unlabelled_count, (long long)ds->count);
+        cli_print(c, "%s: %" PRId64 " of %" PRId64 " images have no label file: they count as images without objects\n",
+            ds->path, report->unlabelled_count, ds->count);
     boxes[0] += report->box_count - report->box_dropped_count;
     boxes[1] += report->box_dropped_count;
 }
@@ -70,7 +72,7 @@ static status lint_part(
         json_key(&c->result, "reason"), json_put_string(&c->result, report.reason[i]);
         json_end_object(&c->result);
     }
-    if (printed > BAD_PRINTED) cli_print(c, "... and %lld more (--json lists all)\n", (long long)(printed - BAD_PRINTED));
+    if (printed > BAD_PRINTED) cli_print(c, "... and %" PRId64 " more (--json lists all)\n", (printed - BAD_PRINTED));
     if (printed) {
         char kinds[2048];
         lint_report_kinds(&report, kinds, sizeof kinds);
@@ -96,14 +98,16 @@ static status lint(cli_context *c, const dataset parts[PARTS])
     put_int(&c->result, "bad_count", bad);
     put_int(&c->result, "boxes_clipped", boxes[0]);
     put_int(&c->result, "boxes_dropped", boxes[1]);
-    cli_print(c, "%lld of %lld images can't be read\n", (long long)bad, (long long)total);
+    cli_print(c, "%" PRId64 " of %" PRId64 " images can't be read\n", bad, total);
     if (damaged)
-        return FAIL(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again",
-            c->config.spec.data.root, (long long)damaged, (long long)total);
+        return FAIL(E_DATA,
+            "%s: %" PRId64 " of its %" PRId64
+            " records do not fit their checksums: the file is damaged, copy or pack it again",
+            c->config.spec.data.root, damaged, total);
     double fraction = total ? (double)bad / (double)total : 0, most = c->config.spec.data.max_bad_fraction;
     if (fraction > most)
-        return FAIL(E_DATA, "%.2f %% of the images are bad: a run refuses to start above data.max_bad_fraction = %g", 100 * fraction,
-            most);
+        return FAIL(E_DATA, "%.2f %% of the images are bad: a run refuses to start above data.max_bad_fraction = %g",
+            100 * fraction, most);
     return OK;
 }
 
@@ -113,7 +117,8 @@ static status convert(cli_context *c, dataset parts[PARTS])
     const char *output = cli_value(c, "--output");
     bool only_lint = cli_is_given(c, "--lint"), has_train;
     if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
-    if (!output && !only_lint) return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
+    if (!output && !only_lint)
+        return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
     TRY(dataset_has_train(&s->data, &has_train));
     TRY(dataset_open_parts(
         &s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
@@ -140,9 +145,10 @@ const cli_command command_convert = {
     .arguments = "[SOURCE]",
     .most = 1,
     .first_target = "data.root",
-    .description = "Packs any data set that Graft reads into one file with checksums, which opens at once however many images it holds. Files are copied as they "
-                   "are, raw records become PNG. A data set without a validation part is split as training would split it "
-                   "(data.val_fraction, train.seed), for good.",
+    .description =
+        "Packs any data set that Graft reads into one file with checksums, which opens at once however many images it "
+        "holds. Files are copied as they are, raw records become PNG. A data set without a validation part is split as "
+        "training would split it (data.val_fraction, train.seed), for good.",
     .spec = CLI_SPEC_FINISHED,
     .sections = "data",
     .options = options,

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -120,10 +121,10 @@ static void say_share(cli_context *c, const work *w)
     json_key(j, "set_aside"), json_put_bool(j, share->set_aside);
     json_key(j, "scored"), json_put_int(j, w->data.count);
     json_key(j, "of"), json_put_int(j, share->total);
-    long long count = (long long)w->data.count, total = (long long)share->total;
-    if (count == total) cli_print(c, "scored all %lld images\n", count);
+    int64_t count = w->data.count, total = share->total;
+    if (count == total) cli_print(c, "scored all %" PRId64 " images\n", count);
     else
-        cli_print(c, "scored %lld of %lld images: the %s part%s\n", count, total, part_name(share->part),
+        cli_print(c, "scored %" PRId64 " of %" PRId64 " images: the %s part%s\n", count, total, part_name(share->part),
             share->set_aside ? ", as training splits the images (data.val_fraction, train.seed)" : "");
 }
 

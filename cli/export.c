@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "cli/export_job.h"
@@ -11,10 +12,12 @@ static const cli_option options[] = {
     {"--model", "-m", "FILE", .target = "export.model", .help = "model file to export"},
     CLI_DATA_OPTION,
     {"--output", "-o", "FILE", .target = "export.output", .help = "file to write"},
-    {"--format", NULL, "FORMAT", .target = "export.format", .help = "engine, onnx, safetensors, darknet, labels, nvinfer, trtcache or ncnn"},
+    {"--format", NULL, "FORMAT", .target = "export.format",
+        .help = "engine, onnx, safetensors, darknet, labels, nvinfer, trtcache or ncnn"},
     {"--precision", "-p", "TYPE", .target = "export.precision", .help = "f32, f16 or int8"},
     {"--calibrator", NULL, "METHOD", .target = "export.calibrator", .help = "entropy, minmax, percentile, mse or auto"},
-    {"--cache", NULL, "FILE", .target = "export.cache", .help = "TensorRT calibration cache: read if it exists, else written"},
+    {"--cache", NULL, "FILE", .target = "export.cache",
+        .help = "TensorRT calibration cache: read if it exists, else written"},
     CLI_FORCE_OPTION,
     {.name = NULL},
 };
@@ -33,10 +36,17 @@ static export_options make_options(export_job *j)
 {
     const spec_export *s = j->spec;
     return (export_options){
-        .calibrator = s->calibrator, .percentile = s->percentile, .power_of_two = s->power_of_two, .max_drop = s->max_drop,
+        .calibrator = s->calibrator,
+        .percentile = s->percentile,
+        .power_of_two = s->power_of_two,
+        .max_drop = s->max_drop,
         .min_integer = s->min_int8,
-        .float_layers = s->float_layers.value, .float_layer_count = s->float_layers.count,
-        .sigmoid = j->c->config.spec.train.loss == LOSS_SIGMOID, .source_name = path_base(s->model), .dev = j->dev, .log = &j->c->log,
+        .float_layers = s->float_layers.value,
+        .float_layer_count = s->float_layers.count,
+        .sigmoid = j->c->config.spec.train.loss == LOSS_SIGMOID,
+        .source_name = path_base(s->model),
+        .dev = j->dev,
+        .log = &j->c->log,
     };
 }
 
@@ -45,8 +55,8 @@ static status check_power_of_two(const export_job *j, const char *where)
 {
     for (int64_t i = 0; j->spec->power_of_two && i < j->scales.table.count; i++)
         if (!quantise_is_power_of_two(j->scales.table.entries[i].scale))
-            return FAIL(E_USAGE, "export.power_of_two = true: the scale of %s, %g, is none (%s)", j->scales.table.entries[i].name,
-                (double)j->scales.table.entries[i].scale, where);
+            return FAIL(E_USAGE, "export.power_of_two = true: the scale of %s, %g, is none (%s)",
+                j->scales.table.entries[i].name, (double)j->scales.table.entries[i].scale, where);
     return OK;
 }
 
@@ -56,15 +66,17 @@ static status take_scales(export_job *j, const export_options *o)
     if (*cache && file_exists(cache)) {
         log_info(&j->c->log, "scales from %s", cache);
         TRY(export_read_scales(&j->scales, &j->m, cache, &j->c->log));
-        return check_power_of_two(j, arena_printf(&j->c->memory, "read from %s; without that file they are calibrated", cache));
+        return check_power_of_two(
+            j, arena_printf(&j->c->memory, "read from %s; without that file they are calibrated", cache));
     }
     if (graph_has_fake_quant(&j->m.graph) && !j->spec->force_ptq) {
         log_info(&j->c->log, "scales from quantisation-aware training");
         TRY(qat_scales(&j->scales, &j->m, j->spec->cache_version));
-        TRY(check_power_of_two(j, "from quantisation-aware training; with export.force_ptq = true they are calibrated"));
+        TRY(check_power_of_two(
+            j, "from quantisation-aware training; with export.force_ptq = true they are calibrated"));
         return *cache ? export_write_scales(&j->scales, cache) : OK;
     }
-    log_info(&j->c->log, "calibrating on %lld images", (long long)j->images.chosen.count);
+    log_info(&j->c->log, "calibrating on %" PRId64 " images", j->images.chosen.count);
     TRY(export_calibrate(&j->scales, &j->m, o, j->spec->cache_version));
     return *cache ? export_write_scales(&j->scales, cache) : OK;
 }
@@ -153,10 +165,13 @@ const cli_command command_export = {
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "export.model",
-    .description = "An engine is the fused network as one file that `graft infer`, `graft evaluate` and libgraft.so run. INT8 is "
-                   "calibrated on training images and measured on validation images; layers that lose most stay in f32 until the drop "
-                   "is within export.max_drop. export.format = onnx writes the same network, with the same scales, for other runtimes; "
-                   "nvinfer what DeepStream needs; trtcache and ncnn the scales alone; safetensors, darknet and labels what is in the model. Data and preprocessing are those of the training unless the command line says otherwise.",
+    .description =
+        "An engine is the fused network as one file that `graft infer`, `graft evaluate` and libgraft.so run. INT8 is "
+        "calibrated on training images and measured on validation images; layers that lose most stay in f32 until the "
+        "drop is within export.max_drop. export.format = onnx writes the same network, with the same scales, for other "
+        "runtimes; nvinfer what DeepStream needs; trtcache and ncnn the scales alone; safetensors, darknet and labels "
+        "what is in the model. Data and preprocessing are those of the training unless the command line says "
+        "otherwise.",
     .spec = CLI_SPEC_OPEN,
     .sections = "export data",
     .options = options,

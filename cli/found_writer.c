@@ -1,12 +1,16 @@
 #include "cli/found_writer.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/base/utf8.h"
 
 static bool has_boxes(const found_writer *w) { return w->setting->task->has_boxes; }
 
-static const char *class_of(const found_writer *w, const found_object *f) { return w->setting->class_name[f->class_index]; }
+static const char *class_of(const found_writer *w, const found_object *f)
+{
+    return w->setting->class_name[f->class_index];
+}
 
 void found_writer_init(found_writer *w, cli_context *c, const task_setting *t, int64_t most)
 {
@@ -25,7 +29,7 @@ status found_writer_open_csv(found_writer *w, const char *path)
     w->has_csv = true;
     TRY(file_writer_printf(&w->csv, "path,class,confidence"));
     for (int64_t k = 2; k <= w->columns; k++)
-        TRY(file_writer_printf(&w->csv, ",class_%lld,confidence_%lld", (long long)k, (long long)k));
+        TRY(file_writer_printf(&w->csv, ",class_%" PRId64 ",confidence_%" PRId64, k, k));
     return file_writer_printf(&w->csv, has_boxes(w) ? ",x0,y0,x1,y1\n" : "\n");
 }
 
@@ -109,7 +113,8 @@ static void table_line(found_writer *w, const char *name, const prediction *p)
         const found_object *f = &p->object[k];
         cli_print(w->c, "  %s %.4f", class_of(w, f), (double)f->score);
         if (has_boxes(w))
-            cli_print(w->c, " [%.0f %.0f %.0f %.0f]", (double)f->box[0], (double)f->box[1], (double)f->box[2], (double)f->box[3]);
+            cli_print(w->c, " [%.0f %.0f %.0f %.0f]", (double)f->box[0], (double)f->box[1], (double)f->box[2],
+                (double)f->box[3]);
     }
     cli_print(w->c, p->count ? "\n" : "  nothing\n");
 }
@@ -126,7 +131,8 @@ status found_writer_add_error(found_writer *w, const char *name, const char *err
     size_t length = strlen(name);
     bool named = strncmp(error, name, length) == 0 && strncmp(error + length, ": ", 2) == 0;
     json_writer *j = &w->c->result;
-    cli_print(w->c, "%-*s   unreadable: %s\n", (int)w->widest, utf8_escaped(&w->c->memory, name), named ? error + length + 2 : error);
+    cli_print(w->c, "%-*s   unreadable: %s\n", (int)w->widest, utf8_escaped(&w->c->memory, name),
+        named ? error + length + 2 : error);
     json_begin_object(j);
     json_key(j, "path"), json_put_string(j, name);
     json_key(j, "error"), json_put_string(j, error);

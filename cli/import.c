@@ -1,4 +1,5 @@
 /* Weights that others have trained, as a Graft model. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +20,13 @@ static const cli_option options[] = {
     {"--output", "-o", "FILE", .help = "model file to write; default: FILE.graft.safetensors"},
     {"--classes", NULL, "FILE", .help = "names of the classes: one a line, or a CSV table (FILE:COLUMN)"},
     {"--cfg", NULL, "FILE", .help = "darknet: the network's .cfg"},
-    {"--epsilon", NULL, "FORM", .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
-    {"--weights", NULL, "NAME", .help = "which of several weights in it: a dictionary (state_dict_ema), a prefix (teacher)"},
+    {"--epsilon", NULL, "FORM",
+        .help = "darknet: inside (default; current versions and GPUs) or outside (its first CPU code)"},
+    {"--weights", NULL, "NAME",
+        .help = "which of several weights in it: a dictionary (state_dict_ema), a prefix (teacher)"},
     {"--partial", NULL, NULL, .help = "accept missing tensors in front of the last layer: they start afresh"},
-    {"--data", "-d", "PATH", .target = "data.root", .help = "data set: its classes; another number of them gets a fresh last layer"},
+    {"--data", "-d", "PATH", .target = "data.root",
+        .help = "data set: its classes; another number of them gets a fresh last layer"},
     CLI_FORCE_OPTION,
     {.name = NULL},
 };
@@ -76,7 +80,8 @@ static status adopt_names(job *j)
     const char **names = ARENA_ARRAY(&j->c->memory, const char *, list->count);
     if (!names) return FAIL_MEMORY((size_t)list->count * sizeof *names);
     for (int64_t i = 0; i < list->count; i++)
-        if (!(names[i] = json_string(list->items[i]))) return FAIL(E_MODEL, "%s: metadata class_names holds something that is no text", j->path);
+        if (!(names[i] = json_string(list->items[i])))
+            return FAIL(E_MODEL, "%s: metadata class_names holds something that is no text", j->path);
     j->names = names;
     j->class_count = list->count;
     return OK;
@@ -91,10 +96,10 @@ static status check_classes(job *j)
     }
     if (j->class_count == j->file_classes) return OK;
     if (!j->data.class_count)
-        return FAIL(E_DATA, "%s: %lld names, but %s knows %lld classes", cli_value(j->c, "--classes"), (long long)j->class_count, j->path,
-            (long long)j->file_classes);
-    log_info(&j->c->log, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", j->path,
-        (long long)j->file_classes, (long long)j->class_count);
+        return FAIL(E_DATA, "%s: %" PRId64 " names, but %s knows %" PRId64 " classes", cli_value(j->c, "--classes"),
+            j->class_count, j->path, j->file_classes);
+    log_info(&j->c->log, "%s knows %" PRId64 " classes, the data set has %" PRId64 ": the last layer starts afresh",
+        j->path, j->file_classes, j->class_count);
     return OK;
 }
 
@@ -139,8 +144,9 @@ static status check_complete(job *j)
     if (j->match.fitting_width > 0)
         snprintf(width, sizeof width, "; all fit with model.width=%g", j->match.fitting_width);
     return FAIL(E_MODEL,
-        "%s: %lld tensors of %s are missing or have another shape, the first is %s%s; --partial accepts that%s%s",
-        j->path, (long long)lacking, j->c->config.spec.model.arch, first, width, *j->match.head_note ? "; " : "",
+        "%s: %" PRId64
+        " tensors of %s are missing or have another shape, the first is %s%s; --partial accepts that%s%s",
+        j->path, lacking, j->c->config.spec.model.arch, first, width, *j->match.head_note ? "; " : "",
         j->match.head_note);
 }
 
@@ -153,8 +159,8 @@ static status import_named(job *j)
     TRY(weights_adopt_metadata(&j->w, &c->config));
     TRY(weights_match_network(&j->w, &c->config, &j->match));
     TRY(cli_finish_spec(c));
-    log_info(&c->log, "%s: %s, %lld tensors: %s (%lld of its %lld by name%s%s)", j->path, weights_kind_name(j->kind),
-        (long long)tensors, s->model.arch, (long long)j->match.matched, (long long)j->match.wanted,
+    log_info(&c->log, "%s: %s, %" PRId64 " tensors: %s (%" PRId64 " of its %" PRId64 " by name%s%s)", j->path,
+        weights_kind_name(j->kind), tensors, s->model.arch, j->match.matched, j->match.wanted,
         *j->match.names ? ", names of " : "", j->match.names);
     if (*j->w.note) log_info(&c->log, "    %s", j->w.note);
     if (*j->match.note) log_info(&c->log, "    %s", j->match.note);
@@ -172,8 +178,8 @@ static status import_named(job *j)
     TRY(model_transfer_tensors(&j->m.graph, j->w.tensors, j->w.count, &j->report));
     TRY(weights_report_outside(&j->w, &j->report));
     const transfer_report *r = &j->report;
-    log_info(&c->log, "%lld loaded, %lld missing, %lld unexpected, %lld of another shape", (long long)r->loaded_count,
-        (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    log_info(&c->log, "%" PRId64 " loaded, %" PRId64 " missing, %" PRId64 " unexpected, %" PRId64 " of another shape",
+        r->loaded_count, r->missing_count, r->unexpected_count, r->reshaped_count);
     json_key(&c->result, "weights"), json_put_string(&c->result, j->w.group_count ? j->w.groups[j->w.chosen].name : "");
     json_key(&c->result, "prefix"), json_put_string(&c->result, j->w.prefix);
     json_key(&c->result, "loaded"), json_put_int(&c->result, r->loaded_count);
@@ -246,7 +252,8 @@ static status finish_model(job *j, json_writer *info)
     if (result == OK && !(j->m.spec_text = arena_strdup(&j->m.memory, text))) result = FAIL_MEMORY(bytes);
     free(text);
     TRY(result);
-    if (j->kind != WEIGHTS_ONNX) TRY(preprocess_from_spec(&j->m.preprocess, &c->config.spec.model, &c->config.spec.data)); /* has its own */
+    if (j->kind != WEIGHTS_ONNX)
+        TRY(preprocess_from_spec(&j->m.preprocess, &c->config.spec.model, &c->config.spec.data)); /* has its own */
     TRY(model_set_classes(&j->m, j->names, j->class_count));
     TRY(write_info(j, info));
     return json_writer_finish(info, &j->m.info_json, &bytes);
@@ -268,8 +275,8 @@ static status save(job *j)
     json_writer_free(&info);
     TRY(result);
     hash128_hex(j->m.file_hash, hash);
-    cli_print(c, "wrote %s: %s, %lld classes, %lld parameters\n", text_printable(&c->memory, j->output), network_name(j),
-        (long long)j->class_count, (long long)graph_param_count(&j->m.graph));
+    cli_print(c, "wrote %s: %s, %" PRId64 " classes, %" PRId64 " parameters\n", text_printable(&c->memory, j->output),
+        network_name(j), j->class_count, graph_param_count(&j->m.graph));
     json_writer *w = &c->result;
     json_key(w, "output"), json_put_string(w, j->output);
     json_key(w, "hash"), json_put_string(w, hash);
@@ -284,7 +291,8 @@ static status choose_output(job *j)
 {
     size_t length = strlen(j->path), dot = strlen(path_extension(j->path));
     j->output = cli_value(j->c, "--output");
-    if (!j->output) j->output = arena_printf(&j->c->memory, "%.*s.graft.safetensors", (int)(length - (dot ? dot + 1 : 0)), j->path);
+    if (!j->output)
+        j->output = arena_printf(&j->c->memory, "%.*s.graft.safetensors", (int)(length - (dot ? dot + 1 : 0)), j->path);
     if (!j->output) return FAIL_MEMORY(length);
     TRY(cli_check_output(j->c, j->output));
     return OK;
@@ -306,14 +314,16 @@ static status import_any(job *j)
     case WEIGHTS_DARKNET:
         return import_darknet(j);
     case WEIGHTS_GRAFT:
-        return FAIL(E_USAGE, "%s is a Graft model: every command takes it as it is; graft train model.pretrained=%s starts from it", j->path,
-            j->path);
+        return FAIL(E_USAGE,
+            "%s is a Graft model: every command takes it as it is; graft train model.pretrained=%s starts from it",
+            j->path, j->path);
     case WEIGHTS_ONNX:
         return import_onnx(j);
     case WEIGHTS_ENGINE:
         break;
     }
-    return FAIL(E_MODEL, "%s: an engine holds fused weights and cannot be trained or pruned: import what it was made from", j->path);
+    return FAIL(E_MODEL,
+        "%s: an engine holds fused weights and cannot be trained or pruned: import what it was made from", j->path);
 }
 
 static status run(cli_context *c)
@@ -334,10 +344,11 @@ const cli_command command_import = {
     .arguments = "FILE",
     .least = 1,
     .most = 1,
-    .description = "Takes safetensors and PyTorch files with the names of torchvision or timm, and darknet's .weights with their .cfg or for a "
-                   "network named by model.arch; and whole networks as ONNX, whatever they are, where Graft has their operators. The network is told by the names of the tensors, preprocessing by the file's metadata; "
-                   "options win over both. What the file is, its content says. Every tensor that is missing, unexpected or of another shape "
-                   "is listed.",
+    .description = "Takes safetensors and PyTorch files with the names of torchvision or timm, and darknet's .weights "
+                   "with their .cfg or for a network named by model.arch; and whole networks as ONNX, whatever they "
+                   "are, where Graft has their operators. The network is told by the names of the tensors, "
+                   "preprocessing by the file's metadata; options win over both. What the file is, its content says. "
+                   "Every tensor that is missing, unexpected or of another shape is listed.",
     .spec = CLI_SPEC_OPEN,
     .sections = "model data",
     .options = options,

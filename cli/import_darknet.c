@@ -1,5 +1,6 @@
 #include "cli/import_darknet.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@ static status set(cli_context *c, const char *section, const char *key, const ch
 static status set_int(cli_context *c, const char *section, const char *key, int64_t value)
 {
     char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
+    snprintf(text, sizeof text, "%" PRId64, value);
     return set(c, section, key, text);
 }
 
@@ -58,9 +59,10 @@ static status take_cfg(cli_context *c, const char *cfg_path, darknet_epsilon for
     cfg.width = (int32_t)c->config.spec.model.input_width;
     cfg.height = (int32_t)c->config.spec.model.input_height;
     if (c->config.spec.model.channels != cfg.channels)
-        TRY_OUT(FAIL(E_USAGE, "model.channels = %lld, but %s has %d", (long long)c->config.spec.model.channels, cfg_path, cfg.channels));
+        TRY_OUT(FAIL(E_USAGE, "model.channels = %" PRId64 ", but %s has %d", c->config.spec.model.channels, cfg_path,
+            cfg.channels));
     TRY_OUT(darknet_build(g, &cfg, (float)DARKNET_EPSILON_OF(form)));
-    log_info(&c->log, "network from %s: %lld layers", cfg_path, (long long)cfg.count - 1);
+    log_info(&c->log, "network from %s: %" PRId64 " layers", cfg_path, cfg.count - 1);
 out:
     darknet_cfg_free(&cfg);
     return result;
@@ -92,8 +94,8 @@ static status count_classes(const cli_context *c, const char *path, int64_t *cla
         *classes = left / per_class + 1;
         if ((bytes - header) % 4 == 0 && left >= 0 && left % per_class == 0) return OK;
     }
-    return FAIL(E_MODEL, "%s: its %lld bytes are those of no %s, whatever the number of classes; name its --cfg", path, (long long)bytes,
-        s->model.arch);
+    return FAIL(E_MODEL, "%s: its %" PRId64 " bytes are those of no %s, whatever the number of classes; name its --cfg",
+        path, bytes, s->model.arch);
 }
 
 static status take_arch(cli_context *c, const char *path, darknet_epsilon form, graph *g)
@@ -101,7 +103,8 @@ static status take_arch(cli_context *c, const char *path, darknet_epsilon form, 
     int64_t classes;
     char epsilon[32];
     if (!config_is_set(&c->config, "model", "arch"))
-        return FAIL(E_USAGE, "%s: darknet weights have no names: give --cfg FILE, or model.arch for a network of Graft's", path);
+        return FAIL(E_USAGE,
+            "%s: darknet weights have no names: give --cfg FILE, or model.arch for a network of Graft's", path);
     number_text(DARKNET_EPSILON_OF(form), epsilon);
     TRY(set(c, "model", "bn_epsilon", epsilon));
     TRY(set_preprocess(c, (int32_t)c->config.spec.model.channels));
@@ -119,6 +122,6 @@ status darknet_import(cli_context *c, const char *path, model *m, int64_t *class
     TRY(darknet_load(&m->graph, path, form));
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
     *classes = out.dim[out.rank - 1];
-    log_info(&c->log, "%s: every byte read, %lld classes", path, (long long)*classes);
+    log_info(&c->log, "%s: every byte read, %" PRId64 " classes", path, *classes);
     return OK;
 }

@@ -1,5 +1,6 @@
 #include "cli/import_onnx.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "core/onnx/onnx.h"
@@ -11,7 +12,7 @@ enum { SMALL_SIDE = 64 };
 static status set_int(cli_context *c, const char *key, int64_t value)
 {
     char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
+    snprintf(text, sizeof text, "%" PRId64, value);
     if (value < 1 || config_is_set(&c->config, "model", key)) return OK;
     return config_set(&c->config, "model", key, text, "onnx");
 }
@@ -31,8 +32,8 @@ static status set_size(cli_context *c, const char *path)
 
 static void tell(cli_context *c, const char *path, const onnx_report *r)
 {
-    log_info(&c->log, "%s: %s%sopset %lld, %lld nodes, %lld parameters", path, r->producer, *r->producer ? ", " : "", (long long)r->opset,
-        (long long)r->nodes, (long long)r->parameters);
+    log_info(&c->log, "%s: %s%sopset %" PRId64 ", %" PRId64 " nodes, %" PRId64 " parameters", path, r->producer,
+        *r->producer ? ", " : "", r->opset, r->nodes, r->parameters);
     for (int64_t i = 0; i < r->note_count; i++) log_info(&c->log, "    %s", r->note[i]);
     json_writer *w = &c->result;
     json_key(w, "notes");
@@ -55,8 +56,10 @@ status onnx_import_file(cli_context *c, const char *path, model *m, int64_t *cla
     onnx_report_free(&report);
     const preprocess *p = &m->preprocess;
     if (p->width != s->model.input_width || p->height != s->model.input_height || p->channels != s->model.channels)
-        return FAIL(E_USAGE, "%s takes images of %dx%dx%d, model.input_width, input_height and channels say %lldx%lldx%lld", path,
-            p->width, p->height, p->channels, (long long)s->model.input_width, (long long)s->model.input_height, (long long)s->model.channels);
+        return FAIL(E_USAGE,
+            "%s takes images of %dx%dx%d, model.input_width, input_height and channels say %" PRId64 "x%" PRId64
+            "x%" PRId64,
+            path, p->width, p->height, p->channels, s->model.input_width, s->model.input_height, s->model.channels);
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
     *classes = out.dim[out.rank - 1];
     return preprocess_to_options(p, &c->config, "onnx", true); /* a file of Graft's has its own */

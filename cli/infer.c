@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,9 @@
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--model", "-m", "FILE", .help = "model or engine file"},
-    {"--output", "-o", "FOLDER", .help = "write result.csv and predictions.png, a contact sheet, there; of a detector all images with boxes, too"},
+    {"--output", "-o", "FOLDER",
+        .help =
+            "write result.csv and predictions.png, a contact sheet, there; of a detector all images with boxes, too"},
     {"--source", NULL, "FILE", .help = "refuse the engine unless it was made from this model file"},
     {"--top-k", "-k", "N", .target = "infer.top_k", .help = "classes listed per image"},
     {"--threshold", "-t", "SCORE", .target = "infer.threshold", .help = "detectors: leave out boxes of a lower score"},
@@ -72,7 +75,8 @@ static status draw_boxes(job *j, image *im, int64_t i, const sample *s, const pr
     int length = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
     char *path;
     draw_objects(im, p, j->net.class_name, 1);
-    TRY_ALLOC(path, arena_printf(&j->c->memory, "%s/%s/%06lld_%.*s.png", j->folder, ANNOTATED, (long long)(j->done + i), length, base));
+    TRY_ALLOC(path,
+        arena_printf(&j->c->memory, "%s/%s/%06" PRId64 "_%.*s.png", j->folder, ANNOTATED, (j->done + i), length, base));
     return image_write_png(path, im);
 }
 
@@ -82,7 +86,7 @@ static status draw(job *j, const image *im, const sample *s, const prediction *p
     const char *truth = true_class(j, s);
     contact_mark mark = CONTACT_PLAIN;
     snprintf(name, sizeof name, "%s", path_base(s->name));
-    if (j->net.task->has_boxes && p->count > 0) snprintf(verdict, sizeof verdict, "%lld found", (long long)p->count);
+    if (j->net.task->has_boxes && p->count > 0) snprintf(verdict, sizeof verdict, "%" PRId64 " found", p->count);
     else if (p->count > 0) {
         const char *class_name = j->net.class_name[p->object[0].class_index];
         snprintf(verdict, sizeof verdict, "%.0f%% %s", 100 * (double)p->object[0].score, class_name);
@@ -139,7 +143,8 @@ static status run_dataset(job *j, const dataset *ds)
     int64_t most = j->c->config.spec.infer.batch_size;
     j->ds = ds;
     for (j->first = 0; j->first < ds->count; j->first += most) {
-        if (j->c->stop && *j->c->stop) return FAIL((status)*j->c->stop, "stopped after %lld of %lld images", (long long)j->done, (long long)j->total);
+        if (j->c->stop && *j->c->stop)
+            return FAIL((status)*j->c->stop, "stopped after %" PRId64 " of %" PRId64 " images", j->done, j->total);
         status result = run_batch(j, ds->count - j->first < most ? ds->count - j->first : most);
         drop_images(j);
         TRY(result);
@@ -159,9 +164,14 @@ static status open_network(job *j, const char *path)
     TRY(network_check_source(&j->net, path, cli_value(c, "--source")));
     TRY(pool_create(&j->pool, cpu_count()));
     const preprocess *p = j->net.preprocess;
-    j->setting = (task_setting){.task = j->net.task, .spec = s, .class_name = j->net.class_name, .class_count = j->net.class_count,
-        .preprocess = p, .sigmoid = j->net.sigmoid};
-    found_writer_init(&j->writer, c, &j->setting, s->infer.top_k < j->net.class_count ? s->infer.top_k : j->net.class_count);
+    j->setting = (task_setting){.task = j->net.task,
+        .spec = s,
+        .class_name = j->net.class_name,
+        .class_count = j->net.class_count,
+        .preprocess = p,
+        .sigmoid = j->net.sigmoid};
+    found_writer_init(
+        &j->writer, c, &j->setting, s->infer.top_k < j->net.class_count ? s->infer.top_k : j->net.class_count);
     TRY_ALLOC(j->input, ARENA_ARRAY(&c->memory, float, most * p->width * p->height * p->channels));
     for (int32_t k = 0; k < runner_outputs(j->net.runner); k++)
         TRY_ALLOC(j->output[k], ARENA_ARRAY(&c->memory, float, most * shape_count(runner_output(j->net.runner, k))));
@@ -174,7 +184,8 @@ static status open_output(job *j)
 {
     TRY(dir_make(j->folder));
     TRY(folder_lock_take(&j->lock, j->folder, "choose another folder with --output", &j->c->log));
-    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate) TRY(dir_make(path_join(&j->c->memory, j->folder, ANNOTATED)));
+    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate)
+        TRY(dir_make(path_join(&j->c->memory, j->folder, ANNOTATED)));
     TRY(found_writer_open_csv(&j->writer, path_join(&j->c->memory, j->folder, "result.csv")));
     return contact_sheet_init(&j->sheet, j->total);
 }
@@ -185,9 +196,10 @@ static status finish_output(job *j)
     cli_print(j->c, "wrote %s/result.csv", j->folder);
     if (j->c->config.spec.infer.annotate && j->sheet.count) {
         TRY(contact_sheet_write(&j->sheet, path_join(&j->c->memory, j->folder, "predictions.png")));
-        cli_print(j->c, " and %s/predictions.png (%lld images)", j->folder, (long long)j->sheet.count);
+        cli_print(j->c, " and %s/predictions.png (%" PRId64 " images)", j->folder, j->sheet.count);
     }
-    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate) cli_print(j->c, "; the images with their boxes are in %s/" ANNOTATED, j->folder);
+    if (j->net.task->has_boxes && j->c->config.spec.infer.annotate)
+        cli_print(j->c, "; the images with their boxes are in %s/" ANNOTATED, j->folder);
     cli_print(j->c, "\n");
     return OK;
 }
@@ -210,7 +222,7 @@ static status run_all(job *j, const dataset *sets, int64_t count)
     TRY(result);
     if (j->folder) TRY(finish_output(j));
     if (j->unreadable)
-        return FAIL(E_DATA, "%lld of %lld images could not be read", (long long)j->unreadable, (long long)j->total);
+        return FAIL(E_DATA, "%" PRId64 " of %" PRId64 " images could not be read", j->unreadable, j->total);
     return OK;
 }
 
@@ -231,8 +243,8 @@ static status run(cli_context *c)
         dataset_share share;
         TRY_OUT(dataset_open_path(&sets[opened], c->arguments[first + opened], &share));
         if (share.part != PART_WHOLE)
-            log_info(&c->log, "%s: its %s part, %lld of %lld images", sets[opened].path, part_name(share.part),
-                (long long)sets[opened].count, (long long)share.total);
+            log_info(&c->log, "%s: its %s part, %" PRId64 " of %" PRId64 " images", sets[opened].path,
+                part_name(share.part), sets[opened].count, share.total);
     }
     TRY_OUT(run_all(&j, sets, count));
 out:
@@ -253,8 +265,8 @@ const cli_command command_infer = {
     .arguments = "[MODEL] IMAGE...",
     .least = 1,
     .most = -1,
-    .description = "Images are files or folders; they are resized and normalised as in training. Exit code 3 when one of them could not be "
-                   "read; the others are classified all the same.",
+    .description = "Images are files or folders; they are resized and normalised as in training. Exit code 3 when one "
+                   "of them could not be read; the others are classified all the same.",
     .spec = CLI_SPEC_OPEN,
     .sections = "infer",
     .stops_on_signal = true,

@@ -1,6 +1,7 @@
 /* What is in a file: a Graft model, an engine, or what others write (inspect_foreign.c). */
 #include "cli/inspect.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "cli/draw.h"
@@ -63,7 +64,8 @@ static void list_layers(cli_context *c, const graph *g)
         char text[128];
         shape_text(out->shape, text);
         int64_t params = node_params(g, n), macs = n->op->macs ? n->op->macs(g, n) : 0;
-        cli_print(c, "%-32s %-12s %-22s %12lld %12.3f\n", n->name, n->op->name, text, (long long)params, 1e-6 * (double)macs);
+        cli_print(
+            c, "%-32s %-12s %-22s %12" PRId64 " %12.3f\n", n->name, n->op->name, text, params, 1e-6 * (double)macs);
         json_begin_object(&c->result);
         inspect_put_text(c, "name", n->name);
         inspect_put_text(c, "op", n->op->name);
@@ -79,7 +81,7 @@ static void list_layers(cli_context *c, const graph *g)
 void inspect_classes(cli_context *c, const char *const *name, int64_t count)
 {
     enum { SHOWN = 12 };
-    cli_print(c, "classes       %lld:", (long long)count);
+    cli_print(c, "classes       %" PRId64 ":", count);
     for (int64_t i = 0; i < count && i < SHOWN; i++) cli_print(c, "%s %s", i ? "," : "", name[i]);
     cli_print(c, "%s\n", count > SHOWN ? ", ..." : "");
     json_key(&c->result, "classes");
@@ -91,7 +93,8 @@ void inspect_classes(cli_context *c, const char *const *name, int64_t count)
 void inspect_preprocess(cli_context *c, const preprocess *p)
 {
     static const char *const resizes[] = {"shorter side, centre crop", "stretch", "letterbox"};
-    cli_print(c, "input         %d x %d x %d%s, %s", p->width, p->height, p->channels, p->bgr ? " BGR" : "", resizes[p->resize]);
+    cli_print(c, "input         %d x %d x %d%s, %s", p->width, p->height, p->channels, p->bgr ? " BGR" : "",
+        resizes[p->resize]);
     if (p->resize == RESIZE_CROP && p->crop_size > 0) cli_print(c, " of %d", p->crop_size);
     cli_print(c, ", mean");
     for (int32_t k = 0; k < p->channels; k++) cli_print(c, " %g", p->mean[k]);
@@ -117,7 +120,8 @@ static status print_memory(cli_context *c, const graph *g, bool is_engine)
     format_bytes((double)(m.param_bytes + m.state_bytes + m.const_bytes + m.packed_bytes), values);
     format_bytes((double)m.activation_bytes, activations);
     format_bytes((double)m.activation_sum_bytes, apart);
-    cli_print(c, "memory        %s planned for one image: weights %s, activations %s (without reuse %s)\n", total, values, activations, apart);
+    cli_print(c, "memory        %s planned for one image: weights %s, activations %s (without reuse %s)\n", total,
+        values, activations, apart);
     inspect_put_int(c, "memory", m.total_bytes);
     inspect_put_int(c, "activation_memory", m.activation_bytes);
 out:
@@ -130,8 +134,8 @@ status inspect_graph(cli_context *c, const graph *g, const char *title, bool is_
 {
     int64_t params = count_params(g, is_engine), macs = graph_macs(g);
     const char *picture = cli_value(c, "--graph");
-    cli_print(c, "network       %lld nodes, %lld parameters, %.3f MMACs per image\n", (long long)g->node_count, (long long)params,
-              1e-6 * (double)macs);
+    cli_print(c, "network       %" PRId64 " nodes, %" PRId64 " parameters, %.3f MMACs per image\n", g->node_count,
+        params, 1e-6 * (double)macs);
     inspect_put_int(c, "nodes", g->node_count);
     inspect_put_int(c, "parameters", params);
     inspect_put_int(c, "macs", macs);
@@ -168,13 +172,14 @@ static status inspect_model(cli_context *c, const char *path)
 
 static void list_engine_layers(cli_context *c, const engine *e)
 {
-    cli_print(c, "\n%-32s %-9s %-5s %11s %11s %9s %9s\n", "layer", "op", "type", "in scale", "out scale", "SQNR dB", "MMACs");
+    cli_print(
+        c, "\n%-32s %-9s %-5s %11s %11s %9s %9s\n", "layer", "op", "type", "in scale", "out scale", "SQNR dB", "MMACs");
     json_key(&c->result, "engine_layers");
     json_begin_array(&c->result);
     for (int64_t i = 0; i < e->layer_count; i++) {
         const engine_layer *l = &e->layers[i];
-        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f%s%s\n", l->name, l->op, engine_layer_precision(e, l), l->in_scale,
-                  l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, *l->reason ? "  " : "", l->reason);
+        cli_print(c, "%-32s %-9s %-5s %11.4g %11.4g %9.1f %9.3f%s%s\n", l->name, l->op, engine_layer_precision(e, l),
+            l->in_scale, l->out_scale, l->sqnr_db, 1e-6 * (double)l->macs, *l->reason ? "  " : "", l->reason);
         json_begin_object(&c->result);
         inspect_put_text(c, "name", l->name);
         inspect_put_text(c, "precision", engine_layer_precision(e, l));
@@ -193,15 +198,17 @@ static status inspect_engine(cli_context *c, const char *path)
     char source[33];
     TRY(engine_load(&e, path));
     hash128_hex(e.source_hash, source);
-    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", text_printable(&c->memory, path), engine_precision_name(e.precision), e.source_name, source);
+    cli_print(c, "%s: %s engine\nmade from     %s (%s)\n", text_printable(&c->memory, path),
+        engine_precision_name(e.precision), e.source_name, source);
     inspect_put_text(c, "kind", "engine");
     inspect_put_text(c, "source", e.source_name);
     inspect_put_text(c, "source_hash", source);
     if (e.precision == ENGINE_INT8) {
-        cli_print(c, "calibration   %s, %lld images; %.1f %% of the multiply-adds are INT8\n", e.calibrator,
-                  (long long)e.calibration_images, 100 * engine_integer_part(&e));
+        cli_print(c, "calibration   %s, %" PRId64 " images; %.1f %% of the multiply-adds are INT8\n", e.calibrator,
+                  e.calibration_images, 100 * engine_integer_part(&e));
         if (e.score >= 0)
-            cli_print(c, "check         %.2f in f32, %.2f in INT8, %lld images\n", e.float_score, e.score, (long long)e.check_images);
+            cli_print(c, "check         %.2f in f32, %.2f in INT8, %" PRId64 " images\n", e.float_score, e.score,
+                e.check_images);
     }
     inspect_classes(c, e.class_name, e.class_count);
     inspect_preprocess(c, &e.preprocess);
@@ -231,8 +238,9 @@ const cli_command command_inspect = {
     .arguments = "FILE",
     .least = 1,
     .most = 1,
-    .description = "Layers with shapes, parameters and multiply-adds; memory planned for one image; precision, classes, preprocessing and where the file "
-                   "comes from. Of weights without a network, the network of Graft's that their names fit.",
+    .description = "Layers with shapes, parameters and multiply-adds; memory planned for one image; precision, "
+                   "classes, preprocessing and where the file comes from. Of weights without a network, the network of "
+                   "Graft's that their names fit.",
     .options = options,
     .run = run,
 };

@@ -1,4 +1,5 @@
 /* Files of other programs: tensors, and the network where it can be told. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "cli/inspect.h"
@@ -29,7 +30,7 @@ static void list_tensors(cli_context *c, const weights *w)
         json_end_object(&c->result);
     }
     json_end_array(&c->result);
-    cli_print(c, "elements      %lld in %lld tensors\n", (long long)elements, (long long)w->count);
+    cli_print(c, "elements      %" PRId64 " in %" PRId64 " tensors\n", elements, w->count);
     inspect_put_int(c, "elements", elements);
 }
 
@@ -52,8 +53,8 @@ static status print_match(cli_context *c, weights *w, const char *path)
         if (*m.note) cli_print(c, "              %s\n", text_printable(&c->memory, m.note));
         if (*w->prefix) cli_print(c, "prefix        %s\n", text_printable(&c->memory, w->prefix));
         if (*m.head_note) cli_print(c, "              %s\n", text_printable(&c->memory, m.head_note));
-        cli_print(c, "fits          %s: %lld of its %lld tensors by name%s%s, %lld classes\n", guess.spec.model.arch, (long long)m.matched,
-            (long long)m.wanted, *m.names ? ", names of " : "", m.names, (long long)m.classes);
+        cli_print(c, "fits          %s: %" PRId64 " of its %" PRId64 " tensors by name%s%s, %" PRId64 " classes\n",
+            guess.spec.model.arch, m.matched, m.wanted, *m.names ? ", names of " : "", m.names, m.classes);
         inspect_put_text(c, "arch", guess.spec.model.arch);
         inspect_put_int(c, "class_count", m.classes);
         result = inspect_graph(c, &g, path_base(path), false);
@@ -67,7 +68,7 @@ static status inspect_named(cli_context *c, const char *path)
 {
     weights w;
     TRY(weights_open(&w, path, cli_value(c, "--weights")));
-    cli_print(c, "%s: %s, %lld tensors\n", text_printable(&c->memory, path), weights_kind_name(w.kind), (long long)w.count);
+    cli_print(c, "%s: %s, %" PRId64 " tensors\n", text_printable(&c->memory, path), weights_kind_name(w.kind), w.count);
     if (w.group_count > 1)
         cli_print(c, "weights       %s\n",
             text_printable(&c->memory, weights_list_groups(&c->memory, w.groups, w.group_count)));
@@ -99,8 +100,8 @@ static status inspect_onnx(cli_context *c, const char *path)
     if (o.preprocess.height == 0) o.preprocess.height = 224;
     if (o.preprocess.channels == 0) o.preprocess.channels = 3;
     TRY(onnx_import(&m, path, &o, &r));
-    cli_print(c, "%s: ONNX, opset %lld, %lld nodes%s%s\n", text_printable(&c->memory, path), (long long)r.opset, (long long)r.nodes,
-        *r.producer ? ", made by " : "", text_printable(&c->memory, r.producer));
+    cli_print(c, "%s: ONNX, opset %" PRId64 ", %" PRId64 " nodes%s%s\n", text_printable(&c->memory, path), r.opset,
+        r.nodes, *r.producer ? ", made by " : "", text_printable(&c->memory, r.producer));
     inspect_put_text(c, "kind", "onnx");
     inspect_put_text(c, "producer", r.producer);
     inspect_put_int(c, "opset", r.opset);
@@ -128,10 +129,10 @@ static status inspect_darknet(cli_context *c, const char *path)
     memcpy(version, map.data, sizeof version);
     size_t header = sizeof version + (version[0] * 10 + version[1] >= 2 ? 8 : 4);
     if (map.bytes >= header) memcpy(&seen, map.data + sizeof version, header - sizeof version);
-    long long numbers = map.bytes >= header ? (long long)((map.bytes - header) / 4) : 0;
+    int64_t numbers = map.bytes >= header ? (int64_t)((map.bytes - header) / 4) : 0;
     file_map_close(&map);
-    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %lld numbers\n", text_printable(&c->memory, path), version[0],
-        version[1], version[2], (unsigned long long)seen, numbers);
+    cli_print(c, "%s: darknet weights %d.%d.%d, %llu images seen, %" PRId64 " numbers\n",
+        text_printable(&c->memory, path), version[0], version[1], version[2], (unsigned long long)seen, numbers);
     inspect_put_text(c, "kind", "darknet");
     inspect_put_int(c, "elements", numbers);
     if (!cfg_path) {

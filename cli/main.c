@@ -1,4 +1,5 @@
 /* The program: finds the command, runs it, prints the final error or the JSON result, and exits with the status. */
+#include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -160,7 +161,7 @@ static void print_error(const cli_context *c, const char *message, const char *o
     int64_t mistakes = c->config.error_count;
     fprintf(stderr, "graft%s%s: ", c->command ? " " : "", c->command ? c->command->name : "");
     if (mistakes == 0) fprintf(stderr, "%s\n", message);
-    else fprintf(stderr, "%lld mistake%s in the spec:\n", (long long)mistakes, mistakes == 1 ? "" : "s");
+    else fprintf(stderr, "%" PRId64 " mistake%s in the spec:\n", mistakes, mistakes == 1 ? "" : "s");
     for (int64_t i = 0; i < mistakes; i++) fprintf(stderr, "%s\n", c->config.errors[i].text);
     if (c->verbose) fprintf(stderr, "(%s)\n", origin);
 }

@@ -1,5 +1,6 @@
 #include "cli/probe.h"
 
+#include <inttypes.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,10 +48,10 @@ static void probe_memory(probe *p)
 {
     FILE *stream = fopen("/proc/meminfo", "re");
     char line[256];
-    long long kib;
+    int64_t kib;
     while (stream && fgets(line, sizeof line, stream)) {
-        if (sscanf(line, "MemTotal: %lld kB", &kib) == 1) p->memory_bytes = kib * 1024;
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1) p->memory_free_bytes = kib * 1024;
+        if (sscanf(line, "MemTotal: %" PRId64 " kB", &kib) == 1) p->memory_bytes = kib * 1024;
+        if (sscanf(line, "MemAvailable: %" PRId64 " kB", &kib) == 1) p->memory_free_bytes = kib * 1024;
     }
     if (stream) fclose(stream);
 }

@@ -1,6 +1,7 @@
 #include "prune/policy.h"
 #include "prune/prune.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +20,15 @@ static const cli_option options[] = {
     {"--pretrained-model", "-pm", "FILE", .target = "prune.model", .help = "the same"},
     CLI_DATA_OPTION,
     {"--output", "-o", "FILE", .target = "prune.output", .help = "pruned model file"},
-    {"--threshold", "-pth", "NUMBER", .target = "prune.threshold", .help = "filters with a normalised norm above it stay"},
+    {"--threshold", "-pth", "NUMBER", .target = "prune.threshold",
+        .help = "filters with a normalised norm above it stay"},
     {"--equalization", "-eq", "HOW", .target = "prune.equalization",
-     .help = "union, intersection, arithmetic_mean or geometric_mean"},
+        .help = "union, intersection, arithmetic_mean or geometric_mean"},
     {"--normalizer", "-n", "HOW", .target = "prune.normalizer", .help = "max, L2 or off"},
     {"--granularity", "-pg", "N", .target = "prune.granularity", .help = "filters are kept in multiples of it"},
     {"--min-filters", "-nf", "N", .target = "prune.min_filters", .help = "no layer falls below"},
     {"--excluded-layers", "-el", "LAYER", .target = "prune.excluded_layers", .many = true,
-     .help = "layers left alone; a trailing * matches any rest"},
+        .help = "layers left alone; a trailing * matches any rest"},
     {"--score", NULL, "HOW", .target = "prune.score", .help = "l2, l1, obs or auto"},
     {"--target", NULL, "T", .target = "prune.target", .help = "params:F or flops:F: keep this fraction"},
     CLI_FORCE_OPTION,
@@ -57,7 +59,8 @@ static status read_target(prune_options *o, const char *text)
     char *end = NULL;
     if (o->target != TARGET_NONE) o->target_fraction = strtod(colon + 1, &end);
     if (!end || end == colon + 1 || *end || !(o->target_fraction > 0 && o->target_fraction < 1))
-        return FAIL(E_USAGE, "prune.target = %s: expected params:F or flops:F with F between 0 and 1, e.g. params:0.5", text);
+        return FAIL(
+            E_USAGE, "prune.target = %s: expected params:F or flops:F with F between 0 and 1, e.g. params:0.5", text);
     return OK;
 }
 
@@ -72,7 +75,8 @@ static status prune_options_from_spec(prune_options *o, const spec_prune *s)
 
 static prune_case case_of(const job *j, const prune_options *o, bool has_images)
 {
-    return (prune_case){.has_images = has_images, .transferred = transfer_is_on(&j->c->config.spec), .target = o->target};
+    return (prune_case){
+        .has_images = has_images, .transferred = transfer_is_on(&j->c->config.spec), .target = o->target};
 }
 
 /* What auto stands for. */
@@ -81,13 +85,15 @@ static void choose_method(prune_options *o, const job *j)
     const spec_prune *s = j->options;
     const prune_case c = case_of(j, o, j->has_images);
     if (s->score == PRUNE_SCORE_AUTO) o->score = prune_choose_score(&c);
-    o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE || (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && prune_choose_reconstruct(&c));
+    o->reconstruct = s->reconstruct == PRUNE_RECONSTRUCT_TRUE ||
+                     (s->reconstruct == PRUNE_RECONSTRUCT_AUTO && prune_choose_reconstruct(&c));
     o->imitate_epochs = o->reconstruct ? s->imitate_epochs : 0;
     o->ridge = s->ridge;
 }
 
 _Static_assert((int)SCORE_OBS == (int)PRUNE_SCORE_OBS && (int)NORMALIZER_OFF == (int)PRUNE_NORMALIZER_OFF &&
-                   (int)EQUALIZE_GEOMETRIC == (int)PRUNE_GEOMETRIC_MEAN, "options of prune.h and of spec.h have one order");
+                   (int)EQUALIZE_GEOMETRIC == (int)PRUNE_GEOMETRIC_MEAN,
+    "options of prune.h and of spec.h have one order");
 
 static void print_table(const job *j)
 {
@@ -95,12 +101,12 @@ static void print_table(const job *j)
     cli_print(j->c, "%-28s %10s %10s %6s\n", "layer", "channels", "kept", "group");
     for (int64_t i = 0; i < r->layer_count; i++) {
         const prune_layer *l = &r->layers[i];
-        cli_print(j->c, "%-28s %10lld %10lld %6d%s%s\n", l->name, (long long)l->channels_before,
-                  (long long)l->channels_after, l->group, l->kept_whole ? "  " : "", l->kept_whole ? l->kept_whole : "");
+        cli_print(j->c, "%-28s %10" PRId64 " %10" PRId64 " %6d%s%s\n", l->name, l->channels_before,
+                  l->channels_after, l->group, l->kept_whole ? "  " : "", l->kept_whole ? l->kept_whole : "");
     }
     cli_print(j->c, "threshold  %.6g\n", r->threshold);
-    cli_print(j->c, "parameters %lld -> %lld  (pruning ratio %.3f)\n", (long long)r->params_before,
-              (long long)r->params_after, (double)r->params_after / (double)r->params_before);
+    cli_print(j->c, "parameters %" PRId64 " -> %" PRId64 "  (pruning ratio %.3f)\n", r->params_before,
+              r->params_after, (double)r->params_after / (double)r->params_before);
     cli_print(j->c, "MFLOPs     %.1f -> %.1f  (%.3f)\n", 2e-6 * (double)r->macs_before, 2e-6 * (double)r->macs_after,
               (double)r->macs_after / (double)r->macs_before);
 }
@@ -205,8 +211,9 @@ static status open_data(job *j)
     spec *s = &j->c->config.spec;
     TRY(device_open(&j->dev, s->train.device, 0, (int32_t)s->train.threads, &j->c->log));
     if (!*s->data.root && !*s->data.train) {
-        log_warn(&j->c->log, "no data set in the spec: batch-norm statistics stay as they are and no accuracy is measured "
-                             "(give data.root)");
+        log_warn(&j->c->log,
+            "no data set in the spec: batch-norm statistics stay as they are and no accuracy is measured "
+            "(give data.root)");
         return OK;
     }
     s->export.check_images = 0; /* all of the validation part */
@@ -241,7 +248,8 @@ static status write_model(job *j)
 static status change_all(config *c, const retrain_change *changes, int32_t count)
 {
     for (int32_t i = 0; i < count; i++)
-        TRY(changes[i].value ? config_set(c, changes[i].section, changes[i].key, changes[i].value, "prune") : FAIL_MEMORY(64));
+        TRY(changes[i].value ? config_set(c, changes[i].section, changes[i].key, changes[i].value, "prune")
+                             : FAIL_MEMORY(64));
     return OK;
 }
 
@@ -268,7 +276,7 @@ static status write_retrain_spec(job *j, const char *path)
         {"model", "load_graph", "true"},
         {"train", "output", retrain_folder(own, a, j->output)},
         {"train", "regularizer", "none"},
-        {"train", "epochs", arena_printf(a, "%lld", (long long)(s->train.epochs * r->times_longer))},
+        {"train", "epochs", arena_printf(a, "%" PRId64, (s->train.epochs * r->times_longer))},
         {"schedule", "learning_rate", arena_printf(a, "%g", s->schedule.learning_rate / r->times_slower)},
         {"schedule", "min_learning_rate", arena_printf(a, "%g", s->schedule.min_learning_rate / r->times_slower)},
     };
@@ -319,7 +327,8 @@ static status write_all(job *j)
 static status drop_fake_quantisation(job *j)
 {
     if (!graph_has_fake_quant(&j->model.graph)) return OK;
-    log_warn(&j->c->log, "%s was trained quantisation-aware; pruning removes that: retrain with qat.enable = true", j->options->model);
+    log_warn(&j->c->log, "%s was trained quantisation-aware; pruning removes that: retrain with qat.enable = true",
+        j->options->model);
     return graph_remove_fake_quant(&j->model.graph);
 }
 
@@ -354,7 +363,8 @@ static status judge(job *j, graph *small)
     if (j->has_images) {
         figure f[FIGURE_MAX];
         j->images.setting.task->figures(&j->images.setting, f);
-        cli_print(j->c, "%-10s %.2f -> %.2f on the validation part, before retraining\n", f[0].label, j->before, j->after);
+        cli_print(
+            j->c, "%-10s %.2f -> %.2f on the validation part, before retraining\n", f[0].label, j->before, j->after);
     }
     return OK;
 }
@@ -369,7 +379,8 @@ static bool needs_data(const job *j, const prune_options *o, bool dry)
 {
     const prune_case with_images = case_of(j, o, true);
     spec_prune_score asked = j->options->score;
-    bool by_images = asked == PRUNE_SCORE_OBS || (asked == PRUNE_SCORE_AUTO && prune_choose_score(&with_images) == SCORE_OBS);
+    bool by_images =
+        asked == PRUNE_SCORE_OBS || (asked == PRUNE_SCORE_AUTO && prune_choose_score(&with_images) == SCORE_OBS);
     return !dry || by_images;
 }
 
@@ -388,17 +399,20 @@ static status prune_model(job *j)
     status result = OK;
     print_table(j);
     if (o.reconstruct)
-        cli_print(j->c, "layers' error %.3f -> %.3f of the variance, by weights fitted to %lld training images\n", j->report.error_before,
-                  j->report.error_after, (long long)j->options->images);
+        cli_print(j->c,
+            "layers' error %.3f -> %.3f of the variance, by weights fitted to %" PRId64 " training images\n",
+            j->report.error_before, j->report.error_after, j->options->images);
     if (o.imitate_epochs > 0)
-        cli_print(j->c, "imitation: error %.3f -> %.3f of the variance, on views that it has not seen\n", j->report.imitation_before,
-                  j->report.imitation_after);
+        cli_print(j->c, "imitation: error %.3f -> %.3f of the variance, on views that it has not seen\n",
+            j->report.imitation_before, j->report.imitation_after);
     if (!dry) TRY_OUT(judge(j, &small));
     put_report(&j->c->result, j);
     if (dry) goto out;
     if (j->before - j->after > j->options->max_drop)
-        TRY_OUT(FAIL(E_GATE, "prune.max_drop = %g: the pruned model loses %.2f points; nothing was written. Raise max_drop, "
-                             "or prune less at a time", j->options->max_drop, j->before - j->after));
+        TRY_OUT(FAIL(E_GATE,
+            "prune.max_drop = %g: the pruned model loses %.2f points; nothing was written. Raise max_drop, "
+            "or prune less at a time",
+            j->options->max_drop, j->before - j->after));
     graph_free(&j->model.graph);
     j->model.graph = small;
     return write_all(j);
@@ -413,7 +427,8 @@ static status run(cli_context *c)
     const char *path = j.options->model;
     if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
     TRY(model_load(&j.model, path));
-    status result = cli_adopt_spec(c, j.model.spec_text, "model ssd data augment train evaluate optimizer schedule", path);
+    status result =
+        cli_adopt_spec(c, j.model.spec_text, "model ssd data augment train evaluate optimizer schedule", path);
     if (result == OK) result = cli_finish_spec(c);
     j.output = *j.options->output ? j.options->output : default_output(c, path);
     if (result == OK && !j.output) result = FAIL_MEMORY(strlen(path));
@@ -432,8 +447,8 @@ const cli_command command_prune = {
     .arguments = "[MODEL]",
     .most = 1,
     .first_target = "prune.model",
-    .description = "The flags -m -o -n -eq -pg -pth -nf -el -v mean what they mean to tlt-prune. Data and training options are the model's own "
-                   "unless given.",
+    .description = "The flags -m -o -n -eq -pg -pth -nf -el -v mean what they mean to tlt-prune. Data and training "
+                   "options are the model's own unless given.",
     .spec = CLI_SPEC_OPEN,
     .sections = "prune data",
     .options = options,

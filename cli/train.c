@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,10 +18,12 @@ static const cli_option options[] = {
     CLI_SPEC_OPTION,
     {"--data", "-d", "PATH", .target = "data.root", .help = "data set: class folders, a table or a packed one"},
     {"--output", "-o", "FOLDER", .target = "train.output", .help = "folder for checkpoints, logs and the report"},
-    {"--model", "-m", "FILE", .target = "model.pretrained", .help = "model to start from: Graft's, safetensors or PyTorch"},
+    {"--model", "-m", "FILE", .target = "model.pretrained",
+        .help = "model to start from: Graft's, safetensors or PyTorch"},
     {"--resume", NULL, NULL, .help = "go on from the checkpoint in the output folder; without one there, start"},
-    {"--ranks", NULL, "NUMBER", .help = "processes of this machine that train together, each on its part of a batch (a GPU each; on the CPU they share the "
-                                        "processors); default 1"},
+    {"--ranks", NULL, "NUMBER",
+        .help = "processes of this machine that train together, each on its part of a batch (a GPU each; on the CPU "
+                "they share the processors); default 1"},
     {"--overwrite", NULL, NULL, .help = "start anew although the output folder holds a checkpoint"},
     {.name = NULL},
 };
@@ -34,8 +37,8 @@ static void print_summary(const cli_context *c, const trainer_summary *s)
 {
     char spent[32], text[24];
     format_duration(s->seconds, spent);
-    cli_print(c, "%s: step %lld of %lld in %s%s\n", s->finished ? "finished" : "stopped", (long long)s->step,
-        (long long)s->total_steps, spent, s->stopped_early ? " (early stopping)" : "");
+    cli_print(c, "%s: step %" PRId64 " of %" PRId64 " in %s%s\n", s->finished ? "finished" : "stopped", s->step,
+        s->total_steps, spent, s->stopped_early ? " (early stopping)" : "");
     if (s->figure_count > 0 && !isnan(s->value[0])) {
         cli_print(c, "val:");
         for (int32_t k = 0; k < s->figure_count; k++) {
@@ -45,11 +48,12 @@ static void print_summary(const cli_context *c, const trainer_summary *s)
         cli_print(c, "\n");
     }
     if (s->best_step >= 0)
-        cli_print(c, "best: %s %s at step %lld: %s\n", s->figure[0].label, figure_text(&s->figure[0], s->best_criterion, text),
-            (long long)s->best_step, s->best_path);
-    if (s->bad_steps > 0) cli_print(c, "%lld updates were refused because of NaN or Inf\n", (long long)s->bad_steps);
+        cli_print(c, "best: %s %s at step %" PRId64 ": %s\n", s->figure[0].label,
+            figure_text(&s->figure[0], s->best_criterion, text), s->best_step, s->best_path);
+    if (s->bad_steps > 0) cli_print(c, "%" PRId64 " updates were refused because of NaN or Inf\n", s->bad_steps);
     if (s->replaced_images > 0)
-        cli_print(c, "%lld images could not be read although they could at the start: others took their place\n", (long long)s->replaced_images);
+        cli_print(c, "%" PRId64 " images could not be read although they could at the start: others took their place\n",
+            s->replaced_images);
     cli_print(c, "last: %s\nreport: %s\n", s->last_path, s->report_path);
 }
 
@@ -111,9 +115,18 @@ static status train(cli_context *c)
     print_recipe(c);
     status result = spec_text(c, &text);
     if (result == OK)
-        result = trainer_run(&(trainer_options){.spec = &c->config.spec, .spec_text = text, .task = task_find(models_task(&c->config.spec.model)), .build = models_build, .transfer = weights_transfer, .fake_quantise = qat_insert,
-            .resume = cli_is_given(c, "--resume"), .overwrite = cli_is_given(c, "--overwrite"), .stop = asked_to_stop,
-            .stop_context = c, .log = &c->log}, &summary);
+        result = trainer_run(&(trainer_options){.spec = &c->config.spec,
+                                 .spec_text = text,
+                                 .task = task_find(models_task(&c->config.spec.model)),
+                                 .build = models_build,
+                                 .transfer = weights_transfer,
+                                 .fake_quantise = qat_insert,
+                                 .resume = cli_is_given(c, "--resume"),
+                                 .overwrite = cli_is_given(c, "--overwrite"),
+                                 .stop = asked_to_stop,
+                                 .stop_context = c,
+                                 .log = &c->log},
+            &summary);
     free(text);
     if (summary.train_images > 0) {
         json_key(&c->result, "train");
@@ -161,9 +174,10 @@ const cli_command command_train = {
     .arguments = "[SPEC]",
     .most = 1,
     .first_target = "spec",
-    .description = "Writes last, last-1 and best (a model and a state file each), log.csv, events/ for TensorBoard and report.html into "
-                   "train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits of a run that "
-                   "was never stopped.",
+    .description =
+        "Writes last, last-1 and best (a model and a state file each), log.csv, events/ for TensorBoard and "
+        "report.html into train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits "
+        "of a run that was never stopped.",
     .spec = CLI_SPEC_OPEN,
     .sections = "model ssd data augment transfer train optimizer schedule qat",
     .stops_on_signal = true,

@@ -5,6 +5,7 @@
  * unpruned network about them: a function is matched, not a list of values (Beyer and others, Knowledge distillation: a good teacher is patient
  * and consistent, CVPR 2022). Adam (Kingma and Ba, ICLR 2015), whose steps do not depend on a network's scales; statistics of batch
  * normalisation stay. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,11 @@
 #include "core/ops/op.h"
 #include "prune/channels.h"
 
-enum { MATCHES_MAX = GRAPH_MAX_INPUTS - 1, ATTEMPTS = 3, MEASURED_MAX = 8 }; /* the student has an input for each, and the images */
+enum {
+    MATCHES_MAX = GRAPH_MAX_INPUTS - 1,
+    ATTEMPTS = 3,
+    MEASURED_MAX = 8
+}; /* the student has an input for each, and the images */
 static const double RATE = 1e-3, WARMUP = 0.1, FIRST_DECAY = 0.9, SECOND_DECAY = 0.999, EPSILON = 1e-8, TINY = 1e-12;
 
 /* An edge of both networks that should agree. */
@@ -74,7 +79,10 @@ static status ask_teacher(job *j, const float *images)
     return OK;
 }
 
-static int64_t measured_batches(const job *j) { return j->images->batches < MEASURED_MAX ? j->images->batches : MEASURED_MAX; }
+static int64_t measured_batches(const job *j)
+{
+    return j->images->batches < MEASURED_MAX ? j->images->batches : MEASURED_MAX;
+}
 
 static status find_spreads(job *j)
 {
@@ -136,7 +144,8 @@ static status find_matches(job *j, channel_map *m, const bool *keep)
     int32_t count = graph_heads(&dense, heads);
     graph_heads(&j->inference, small_heads);
     for (int32_t k = 0; k < count; k++) {
-        TRY_OUT(add_match(j, m, keep, &dense, features_behind(&dense, heads[k]), features_behind(&j->inference, small_heads[k])));
+        TRY_OUT(add_match(
+            j, m, keep, &dense, features_behind(&dense, heads[k]), features_behind(&j->inference, small_heads[k])));
         TRY_OUT(add_match(j, m, keep, &dense, heads[k], small_heads[k]));
     }
     TRY_OUT(match_between(j, m, keep, &dense));
@@ -157,16 +166,22 @@ static status add_error(job *j, match *t, edge_id x, edge_id *sum)
     snprintf(name, sizeof name, "target.%d", (int)(t - j->match));
     t->target = graph_input(g, name, DTYPE_F32, g->edges[x].shape);
     if (t->target == EDGE_NONE) return FAIL_MEMORY(t->count * 4);
-    TRY(graph_add(g, &op_add, arena_printf(&g->memory, "%s/difference", name), &(binary_attr){0}, (edge_id[]){x, t->target}, 2, -1, &x));
-    TRY(graph_add(g, &op_mul, arena_printf(&g->memory, "%s/square", name), &(binary_attr){0}, (edge_id[]){x, x}, 2, -1, &x));
+    TRY(graph_add(g, &op_add, arena_printf(&g->memory, "%s/difference", name), &(binary_attr){0},
+        (edge_id[]){x, t->target}, 2, -1, &x));
+    TRY(graph_add(
+        g, &op_mul, arena_printf(&g->memory, "%s/square", name), &(binary_attr){0}, (edge_id[]){x, x}, 2, -1, &x));
     const reshape_attr flat = {.rank = 2, .dim = {1, t->count}};
     TRY(graph_add(g, &op_reshape, arena_printf(&g->memory, "%s/flat", name), &flat, &x, 1, -1, &x));
-    scale = graph_edge(g, arena_printf(&g->memory, "%s/scale", name), EDGE_CONST, DTYPE_F32, shape_4(1, 1, 1, t->count));
+    scale =
+        graph_edge(g, arena_printf(&g->memory, "%s/scale", name), EDGE_CONST, DTYPE_F32, shape_4(1, 1, 1, t->count));
     if (scale == EDGE_NONE) return FAIL_MEMORY(t->count * 4);
     for (int64_t i = 0; i < t->count; i++) ((float *)g->edges[scale].data)[i] = (float)(1 / fmax(t->spread, TINY));
-    TRY(graph_add(g, &op_linear, arena_printf(&g->memory, "%s/sum", name), &(linear_attr){0}, (edge_id[]){x, scale, EDGE_NONE}, 3, -1, &x));
+    TRY(graph_add(g, &op_linear, arena_printf(&g->memory, "%s/sum", name), &(linear_attr){0},
+        (edge_id[]){x, scale, EDGE_NONE}, 3, -1, &x));
     if (*sum == EDGE_NONE) *sum = x;
-    else TRY(graph_add(g, &op_add, arena_printf(&g->memory, "%s/total", name), &(binary_attr){0}, (edge_id[]){*sum, x}, 2, -1, sum));
+    else
+        TRY(graph_add(g, &op_add, arena_printf(&g->memory, "%s/total", name), &(binary_attr){0}, (edge_id[]){*sum, x},
+            2, -1, sum));
     return OK;
 }
 
@@ -265,7 +280,9 @@ static status next_views(job *j, int64_t index)
     const prune_data *data = j->options->data;
     bool done = false;
     TRY(data->next_batch(data->context, j->fresh, &done));
-    if (done) memcpy(j->fresh, prune_images_batch(j->images, index % j->images->batches), (size_t)j->images->each * sizeof(float));
+    if (done)
+        memcpy(j->fresh, prune_images_batch(j->images, index % j->images->batches),
+            (size_t)j->images->each * sizeof(float));
     return OK;
 }
 
@@ -292,8 +309,9 @@ static status learn(job *j, double rate)
             TRY(run_batch(j, j->fresh, &sum));
             TRY(update(j, rate_at(rate, (double)(e * batches + b) / (double)(epochs * batches))));
         }
-        log_progress(j->options->data->log, false, "prune: imitation %lld/%lld, error %.4f of the variance", (long long)e + 1,
-            (long long)epochs, sum / (double)(batches * j->match_count));
+        log_progress(j->options->data->log, false,
+            "prune: imitation %" PRId64 "/%" PRId64 ", error %.4f of the variance", e + 1, epochs,
+            sum / (double)(batches * j->match_count));
     }
     return OK;
 }
@@ -321,7 +339,8 @@ out:
     return result;
 }
 
-status imitate(graph *g, channel_map *m, const bool *keep, const prune_options *o, const prune_images *images, double *error)
+status imitate(
+    graph *g, channel_map *m, const bool *keep, const prune_options *o, const prune_images *images, double *error)
 {
     job j = {.options = o, .images = images};
     status result = OK;

@@ -1,5 +1,6 @@
 #include "prune/prune.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/graph/transform.h"
@@ -46,8 +47,9 @@ static status bisect(double *threshold, work *w, const double *level, int64_t co
     TRY(kept_fraction(&at_high, w, level[high]));
     if (at_high > o->target_fraction)
         return FAIL(E_USAGE,
-            "prune.target: %.3f can't be reached: with min_filters = %lld and granularity = %lld at least %.3f remains",
-            o->target_fraction, (long long)o->min_filters, (long long)o->granularity, at_high);
+            "prune.target: %.3f can't be reached: with min_filters = %" PRId64 " and granularity = %" PRId64
+            " at least %.3f remains",
+            o->target_fraction, o->min_filters, o->granularity, at_high);
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
         TRY(kept_fraction(&at_middle, w, level[middle]));

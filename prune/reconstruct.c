@@ -3,6 +3,7 @@
  * inputs are those of the pruned network, whose layers in front have been fitted already (He and others, Channel pruning for accelerating
  * very deep neural networks, ICCV 2017, eq. 5 and 4.1.3). Where the output meets another branch in an addition, what that branch lacks is
  * asked of it too (He: eq. 6 and 4.2). */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +116,10 @@ static status prepare(job *j, fitting *f, node_id i)
 {
     const graph *g = &j->small.g;
     const node *n = &g->nodes[i];
-    *f = (fitting){.node = i, .in = as_map(g->edges[n->in[0]].shape), .weight = g->edges[n->in[1]].shape, .out = as_map(g->edges[n->out[0]].shape)};
+    *f = (fitting){.node = i,
+        .in = as_map(g->edges[n->in[0]].shape),
+        .weight = g->edges[n->in[1]].shape,
+        .out = as_map(g->edges[n->out[0]].shape)};
     shape dense = j->dense.g.edges[j->dense.g.nodes[i].out[0]].shape;
     f->dense_channels = dense.dim[dense.rank - 1];
     f->conv = (conv2d_attr){.stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
@@ -203,7 +207,8 @@ static status collect(job *j, const fitting *f, least_squares *fits)
     bool joined = f->other != EDGE_NONE;
     if (joined) { /* edges of both graphs have one order */
         small_wanted[1] = f->other;
-        dense_wanted[1] = j->dense.g.nodes[j->small.g.edges[f->other].producer].out[j->small.g.edges[f->other].producer_slot];
+        dense_wanted[1] =
+            j->dense.g.nodes[j->small.g.edges[f->other].producer].out[j->small.g.edges[f->other].producer_slot];
     }
     int64_t *order = ARENA_ARRAY(&j->memory, int64_t, f->out.dim[1] * f->out.dim[2]);
     if (!order) return FAIL_MEMORY(f->out.dim[1] * f->out.dim[2] * 8);
@@ -277,21 +282,23 @@ static status fit_all(job *j)
         for (int32_t k = 0; differ && k < n->out_count; k++)
             if (n->out[k] != EDGE_NONE) j->touched[n->out[k]] = true;
         if (differ && can_be_fitted(j, n)) TRY(fit_node(j, i));
-        log_progress(j->options->data->log, false, "prune: layer %lld/%lld", (long long)i + 1, (long long)g->node_count);
+        log_progress(j->options->data->log, false, "prune: layer %d/%" PRId64, (int)i + 1, g->node_count);
     }
     return OK;
 }
 
 static status check_twins(const job *j)
 {
-    if (j->small.g.node_count != j->dense.g.node_count) return FAIL(E_INTERNAL, "the pruned network has other nodes than its source");
+    if (j->small.g.node_count != j->dense.g.node_count)
+        return FAIL(E_INTERNAL, "the pruned network has other nodes than its source");
     for (node_id i = 0; i < j->small.g.node_count; i++)
         if (strcmp(j->small.g.nodes[i].name, j->dense.g.nodes[i].name) != 0)
             return FAIL(E_INTERNAL, "node %d of the pruned network is another one than its source's", i);
     return OK;
 }
 
-status reconstruct(graph *g, channel_map *m, const bool *keep, const prune_options *o, const prune_images *images, double *error)
+status reconstruct(
+    graph *g, channel_map *m, const bool *keep, const prune_options *o, const prune_images *images, double *error)
 {
     job j = {.map = m, .keep = keep, .options = o, .images = images};
     const prune_data *data = o->data;

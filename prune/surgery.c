@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -95,6 +96,7 @@ status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *k
         if (found < count) kept[found] = c;
         found++;
     }
-    if (found != count) return FAIL(E_INTERNAL, "'%s' kept %lld channels, %lld expected", node_name, (long long)found, (long long)count);
+    if (found != count)
+        return FAIL(E_INTERNAL, "'%s' kept %" PRId64 " channels, %" PRId64 " expected", node_name, found, count);
     return OK;
 }

@@ -1,5 +1,6 @@
 #include "core/data/classes.h"
 
+#include <inttypes.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +93,7 @@ void class_names_warn(const char *const *names, int64_t count, const char *where
                 "%s: classes \"%s\" and \"%s\" differ only in case or blanks; if they are one class, give it one name",
                 where, list[i - 1].name, list[i].name);
     }
-    if (pairs > MOST_WARNINGS) log_warn(l, "%s: %lld more such pairs", where, (long long)(pairs - MOST_WARNINGS));
+    if (pairs > MOST_WARNINGS) log_warn(l, "%s: %" PRId64 " more such pairs", where, (pairs - MOST_WARNINGS));
     arena_free(&memory);
 }
 
@@ -175,10 +176,11 @@ static status refuse_class(
 {
     const char *near = class_names_like(names, count, class_name);
     if (near)
-        return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s, which has \"%s\": rename one of them",
-            class_name, ds->path, (long long)count, model_path, near);
-    return FAIL(E_DATA, "class \"%s\" of %s is not among the %lld of %s (\"%s\", ...)", class_name, ds->path,
-        (long long)count, model_path, count ? names[0] : "");
+        return FAIL(E_DATA,
+            "class \"%s\" of %s is not among the %" PRId64 " of %s, which has \"%s\": rename one of them", class_name,
+            ds->path, count, model_path, near);
+    return FAIL(E_DATA, "class \"%s\" of %s is not among the %" PRId64 " of %s (\"%s\", ...)", class_name, ds->path,
+        count, model_path, count ? names[0] : "");
 }
 
 status dataset_match_classes(dataset *ds, const char *const *names, int64_t count, const char *model_path, logger *l)
@@ -188,13 +190,14 @@ status dataset_match_classes(dataset *ds, const char *const *names, int64_t coun
     if (!place) return FAIL_MEMORY((size_t)ds->class_count * sizeof *place);
     const char *missing = class_places(place, ds->class_name, ds->class_count, names, count);
     if (missing) {
-        bool in_order = (is_numbered(names, count) && ds->class_count == count) || (ds->numbered && ds->class_count <= count);
+        bool in_order =
+            (is_numbered(names, count) && ds->class_count == count) || (ds->numbered && ds->class_count <= count);
         if (!in_order) TRY_OUT(refuse_class(ds, missing, names, count, model_path));
         say_order(ds, names, ds->class_count, model_path, l);
         for (int64_t i = 0; i < ds->class_count; i++) place[i] = i;
     }
     if (ds->class_count < count && !ds->numbered)
-        log_warn(l, "%s has %lld of the %lld classes of %s", ds->path, (long long)ds->class_count, (long long)count,
+        log_warn(l, "%s has %" PRId64 " of the %" PRId64 " classes of %s", ds->path, ds->class_count, count,
             model_path);
     dataset_renumber(ds, place);
     ds->numbered = false;

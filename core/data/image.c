@@ -1,5 +1,6 @@
 #include "core/data/image.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,10 +47,10 @@ void image_free(image *im)
 
 status image_check_size(int64_t width, int64_t height, const decode_options *options)
 {
-    if (width < 1 || height < 1) return FAIL(E_DATA, "the header says %lld x %lld pixels", (long long)width, (long long)height);
+    if (width < 1 || height < 1) return FAIL(E_DATA, "the header says %" PRId64 " x %" PRId64 " pixels", width, height);
     if (width > INT32_MAX || height > INT32_MAX || width > options->max_pixels / height)
-        return FAIL(E_DATA, "%lld x %lld pixels are more than data.max_pixels = %lld allows", (long long)width,
-            (long long)height, (long long)options->max_pixels);
+        return FAIL(E_DATA, "%" PRId64 " x %" PRId64 " pixels are more than data.max_pixels = %" PRId64 " allows",
+            width, height, options->max_pixels);
     return OK;
 }
 
@@ -80,8 +81,9 @@ status image_orient(image *im, int orientation)
 status image_check_density(int64_t width, int64_t height, size_t count, int64_t most_per_byte)
 {
     if (width * height <= SMALL_PIXELS || width * height / most_per_byte <= (int64_t)count) return OK;
-    return FAIL(E_DATA, "the file is truncated, or its header lies: %zu bytes cannot hold %lld x %lld pixels", count,
-        (long long)width, (long long)height);
+    return FAIL(E_DATA,
+        "the file is truncated, or its header lies: %zu bytes cannot hold %" PRId64 " x %" PRId64 " pixels", count,
+        width, height);
 }
 
 status image_choose_orientation(int *orientation, int stored, const decode_options *options)

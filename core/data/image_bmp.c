@@ -1,6 +1,7 @@
 /* BMP: rows of 1, 4, 8, 16, 24 or 32 bits a pixel, bottom first or top first, with a palette or with bit masks. What is
  * compressed (by run lengths, or a JPEG or PNG within) is refused. Read here because stb_image takes a picture of a
  * file that is a header alone. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/data/image_codecs.h"
@@ -61,8 +62,8 @@ static status read_sizes(bmp_header *h, const uint8_t *bytes, size_t size, const
     }
     TRY(image_check_size(h->width, h->height, options));
     if (h->width > MAX_SIDE || h->height > MAX_SIDE)
-        return FAIL(E_DATA, "BMP: %lld x %lld pixels; up to %d each way are read", (long long)h->width,
-            (long long)h->height, (int)MAX_SIDE);
+        return FAIL(E_DATA, "BMP: %" PRId64 " x %" PRId64 " pixels; up to %d each way are read", h->width,
+            h->height, (int)MAX_SIDE);
     if (h->compression != RGB && h->compression != BIT_FIELDS && h->compression != ALPHA_BIT_FIELDS)
         return FAIL(E_DATA, "BMP: compressed (method %u), which is not read: convert it to PNG", h->compression);
     bool deep = h->bits == 16 || h->bits == 32,

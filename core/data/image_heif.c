@@ -1,6 +1,7 @@
 /* The primary picture of a HEIF file (HEIC, AVIF) by libheif. How it is turned, mirrored and cropped is part of the
  * format (irot, imir, clap), and EXIF inside says nothing (ISO 23008-12): data.exif = ignore leaves it as it was coded,
  * error refuses what is not upright. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +72,8 @@ static status check_coded_size(const heif_file *f, const uint8_t *bytes, size_t 
     int64_t coded = heif_coded_pixels(bytes, count), most = 2 * width * height;
     if (coded == 0) return FAIL(E_DATA, "HEIF: no picture that is coded by HEVC or AV1");
     if (coded > (most > SMALL_CODED ? most : SMALL_CODED))
-        return FAIL(E_DATA, "HEIF: %lld x %lld pixels in the header, %lld pixels are coded", (long long)width,
-            (long long)height, (long long)coded);
+        return FAIL(E_DATA, "HEIF: %" PRId64 " x %" PRId64 " pixels in the header, %" PRId64 " pixels are coded", width,
+            height, coded);
     return OK;
 }
 
@@ -114,8 +115,8 @@ static status copy_pixels(image *im, const struct heif_image *from, const heif_f
         stride < 3 * width)
         return FAIL(E_DATA, "HEIF: the picture is not RGB of 8 bits");
     if (width != f->width || height != f->height)
-        return FAIL(E_DATA, "HEIF: %lld x %lld pixels in the header, %d x %d are coded", (long long)f->width,
-            (long long)f->height, width, height);
+        return FAIL(E_DATA, "HEIF: %" PRId64 " x %" PRId64 " pixels in the header, %d x %d are coded", f->width,
+            f->height, width, height);
     TRY(image_alloc(im, width, height, 3));
     for (int y = 0; y < height; y++)
         memcpy(im->pixels + (size_t)y * (size_t)width * 3, pixels + (size_t)y * (size_t)stride, (size_t)width * 3);

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,7 +137,7 @@ static status check_scans(const jpeg_job *job)
             return FAIL(E_DATA, "JPEG: the data is corrupt or truncated: no scan begins component %d of %d", c + 1,
                 info->num_components);
     if (n.passed_blocks > blocks * FREE_PASSES + FREE_BLOCKS + (int64_t)job->count * PASSED_BLOCKS_PER_BYTE)
-        return FAIL(E_DATA, "JPEG: %lld scans of %u x %u pixels in %zu bytes", (long long)n.scans, info->image_width,
+        return FAIL(E_DATA, "JPEG: %" PRId64 " scans of %u x %u pixels in %zu bytes", n.scans, info->image_width,
             info->image_height, job->count);
     return OK;
 }

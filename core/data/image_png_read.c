@@ -4,6 +4,7 @@
  *
  * libpng sees the critical chunks alone: no profile, text or gamma can cost time, memory or change a pixel. Of the
  * others the orientation (eXIf) is read here. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,8 +81,8 @@ static status read_ihdr(png_header *h, const png_chunk *c, const decode_options 
         .orientation = 1};
     TRY(image_check_size(h->width, h->height, options));
     if (h->width > MAX_SIDE || h->height > MAX_SIDE)
-        return FAIL(E_DATA, "PNG: %lld x %lld pixels; up to %d each way are read", (long long)h->width,
-            (long long)h->height, (int)MAX_SIDE);
+        return FAIL(E_DATA, "PNG: %" PRId64 " x %" PRId64 " pixels; up to %d each way are read", h->width,
+            h->height, (int)MAX_SIDE);
     bool depth_fits = h->depth == 8 || (h->colour != 3 && h->depth == 16) ||
                       ((h->colour == 0 || h->colour == 3) && (h->depth == 1 || h->depth == 2 || h->depth == 4));
     if (h->colour > 6 || h->colour == 1 || h->colour == 5 || !depth_fits)
@@ -103,8 +104,8 @@ static status read_header(png_header *h, const uint8_t *bytes, size_t count, con
     } while (!is_type(&c, "IEND"));
     /* Deflate packs a string of 258 bytes into 2 bits at best. */
     if (raw_bytes(h) / DEFLATE_MOST > h->idat_bytes)
-        return FAIL(E_DATA, "PNG: %llu bytes of image data cannot hold %lld x %lld pixels",
-            (unsigned long long)h->idat_bytes, (long long)h->width, (long long)h->height);
+        return FAIL(E_DATA, "PNG: %llu bytes of image data cannot hold %" PRId64 " x %" PRId64 " pixels",
+            (unsigned long long)h->idat_bytes, h->width, h->height);
     return image_choose_orientation(&h->orientation, stored, options);
 }
 

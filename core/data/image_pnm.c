@@ -1,5 +1,6 @@
 /* Binary PGM (P5) and PPM (P6). Not by stb_image, which takes 16-bit samples in the wrong byte order, ignores the greatest value,
  * and accepts files that end early. */
+#include <inttypes.h>
 #include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
@@ -23,12 +24,14 @@ static status read_header(pnm_header *p, const uint8_t *bytes, size_t count, con
             if (!comment) at++;
         }
         size_t start = at;
-        for (; at < count && isdigit(bytes[at]) && p->number[i] <= INT32_MAX; at++) p->number[i] = p->number[i] * 10 + bytes[at] - '0';
-        if (at == start || at >= count || !isspace(bytes[at])) return FAIL(E_DATA, "PNM: the header is cut short or not valid");
+        for (; at < count && isdigit(bytes[at]) && p->number[i] <= INT32_MAX; at++)
+            p->number[i] = p->number[i] * 10 + bytes[at] - '0';
+        if (at == start || at >= count || !isspace(bytes[at]))
+            return FAIL(E_DATA, "PNM: the header is cut short or not valid");
     }
     TRY(image_check_size(p->number[0], p->number[1], options));
     if (p->number[2] < 1 || p->number[2] > 65535)
-        return FAIL(E_DATA, "PNM: greatest value %lld, expected 1 to 65535", (long long)p->number[2]);
+        return FAIL(E_DATA, "PNM: greatest value %" PRId64 ", expected 1 to 65535", p->number[2]);
     p->sample_bytes = p->number[2] > 255 ? 2 : 1;
     p->pixels_at = at + 1;
     size_t need = (size_t)p->number[0] * (size_t)p->number[1] * (size_t)(p->channels * p->sample_bytes);
@@ -45,7 +48,8 @@ static status decode(image *im, const uint8_t *bytes, size_t count, const decode
 {
     pnm_header p;
     TRY(read_header(&p, bytes, count, options));
-    TRY(image_alloc(im, (int32_t)p.number[0], (int32_t)p.number[1], options->channels ? options->channels : p.channels));
+    TRY(image_alloc(
+        im, (int32_t)p.number[0], (int32_t)p.number[1], options->channels ? options->channels : p.channels));
     size_t pixels = (size_t)im->width * (size_t)im->height;
     const uint8_t *from = bytes + p.pixels_at;
     uint8_t *to = im->pixels;

@@ -2,6 +2,7 @@
  * interface would hold the picture three more times). Grey, RGB, palette and CMYK of 1 to 16 bits, in any compression
  * that libtiff knows; YCbCr as JPEG. Alpha is dropped. A camera's raw file is a TIFF too, whose first picture is a
  * preview: refused. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,10 +281,10 @@ static status read_planes(image *im, tiff_file *f)
         if (!tile_width || !tile_height || tile_width > 2 * MAX_SIDE || tile_height > 2 * MAX_SIDE ||
             (bytes > MAX_TILE_BYTES && bytes > f->row_bytes * f->height) ||
             bytes < ((int64_t)tile_width * f->bits * per_row + 7) / 8 * tile_height)
-            return FAIL(E_DATA, "TIFF: tiles of %u x %u pixels in a picture of %lld x %lld", tile_width, tile_height,
-                (long long)f->width, (long long)f->height);
+            return FAIL(E_DATA, "TIFF: tiles of %u x %u pixels in a picture of %" PRId64 " x %" PRId64, tile_width,
+                tile_height, f->width, f->height);
     } else if (bytes != f->row_bytes) {
-        return FAIL(E_DATA, "TIFF: a row of %lld bytes, expected %lld", (long long)bytes, (long long)f->row_bytes);
+        return FAIL(E_DATA, "TIFF: a row of %" PRId64 " bytes, expected %" PRId64, bytes, f->row_bytes);
     }
     uint8_t *buffer = malloc((size_t)bytes);
     if (!buffer) return FAIL_MEMORY((size_t)bytes);

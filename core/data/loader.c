@@ -2,6 +2,7 @@
  * item becomes is fixed when its batch is opened, so threads and timing cannot change content. */
 #include "core/data/loader.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,10 @@ static void open_batch(loader *l)
 
 /* ------------------------------------------------------------------------------------------------ one sample */
 
-static decode_options base_options(const loader *l) { return dataset_decode_options(l->o.data_options, l->o.preprocess.channels); }
+static decode_options base_options(const loader *l)
+{
+    return dataset_decode_options(l->o.data_options, l->o.preprocess.channels);
+}
 
 /* Where JPEG can be decoded smaller, as long as no detail that the network sees is lost: twice the size that the resize needs for
  * evaluation, which shall agree with full decoding, once for training. */
@@ -102,7 +106,8 @@ static void least_size_for_evaluation(decode_options *o, const preprocess *p, in
 }
 
 /* raw: NULL, or where the picture is described. */
-static status make_training(const loader *l, float *dst, picture *raw, image *im, int32_t width, int32_t height, augmentation *a)
+static status make_training(
+    const loader *l, float *dst, picture *raw, image *im, int32_t width, int32_t height, augmentation *a)
 {
     const preprocess *p = &l->o.preprocess;
     image warped = {0};
@@ -135,8 +140,10 @@ typedef struct item_place {
 static item_place item_of(const loader *l, const batch *b, int64_t i)
 {
     const preprocess *p = &l->o.preprocess;
-    item_place t = {.pixels = b->images + i * p->height * p->width * p->channels, .raw = b->pictures ? &b->pictures[i] : NULL,
-        .to_input = b->to_input + 9 * i, .size = b->size[i]};
+    item_place t = {.pixels = b->images + i * p->height * p->width * p->channels,
+        .raw = b->pictures ? &b->pictures[i] : NULL,
+        .to_input = b->to_input + 9 * i,
+        .size = b->size[i]};
     for (int32_t k = 0; l->o.labels && k < l->o.labels->field_count; k++)
         t.label[k] = (char *)b->label[k] + i * label_bytes(&l->o.labels->field[k]);
     return t;
@@ -194,7 +201,9 @@ static int64_t next_candidate(const loader *l, int64_t index, int64_t *state)
     for (; *state < 2 * (ds->count - 1); ++*state) {
         bool same_class = *state < ds->count - 1;
         int64_t candidate = (index + 1 + *state % (ds->count - 1)) % ds->count;
-        if ((ds->samples[candidate].class_index == ds->samples[index].class_index) != same_class || is_bad(l, candidate)) continue;
+        if ((ds->samples[candidate].class_index == ds->samples[index].class_index) != same_class ||
+            is_bad(l, candidate))
+            continue;
         ++*state;
         return candidate;
     }
@@ -239,8 +248,8 @@ static status make_item(loader *l, batch *b, int64_t i)
         if (code == OK) count_replacement(l, b, i, index, reason ? reason : "unreadable");
         else if (is_unreadable(code) && !damaged) {
             note_loss(l);
-            code = FAIL(E_DATA, "%s: %s; and none of the images tried in its place can be read", ds->samples[index].name,
-                reason ? reason : "unreadable");
+            code = FAIL(E_DATA, "%s: %s; and none of the images tried in its place can be read",
+                ds->samples[index].name, reason ? reason : "unreadable");
         }
         free(reason);
     }
@@ -338,20 +347,30 @@ static void stop_threads(loader *l)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
-loader_options loader_options_from_spec(const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log)
+loader_options loader_options_from_spec(
+    const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log)
 {
-    return (loader_options){.data = data, .preprocess = *p, .data_options = &s->data, .batch_size = batch_size,
-        .threads = (int32_t)s->data.threads, .prefetch = (int32_t)s->data.prefetch, .world = 1, .seed = (uint64_t)s->train.seed, .log = log};
+    return (loader_options){.data = data,
+        .preprocess = *p,
+        .data_options = &s->data,
+        .batch_size = batch_size,
+        .threads = (int32_t)s->data.threads,
+        .prefetch = (int32_t)s->data.prefetch,
+        .world = 1,
+        .seed = (uint64_t)s->train.seed,
+        .log = log};
 }
 
 static status check_options(const loader_options *o)
 {
     if (o->data->count < 1) return FAIL(E_DATA, "%s: no images to load", o->data->path);
     if (o->batch_size < 1 || o->world < 1 || o->rank < 0 || o->rank >= o->world || o->threads < 0 || o->prefetch < 0)
-        return FAIL(E_INTERNAL, "loader: batch %lld, rank %d of %d, %d threads, %d batches ahead", (long long)o->batch_size, o->rank,
-            o->world, o->threads, o->prefetch);
-    if (o->raw && (!o->augment || o->mixup > 0)) return FAIL(E_INTERNAL, "loader: raw pictures for evaluation or mixup");
-    if (o->mixup > 0 && o->labels && !o->labels->mix) return FAIL(E_INTERNAL, "loader: mixup of labels that cannot be mixed");
+        return FAIL(E_INTERNAL, "loader: batch %" PRId64 ", rank %d of %d, %d threads, %d batches ahead", o->batch_size,
+            o->rank, o->world, o->threads, o->prefetch);
+    if (o->raw && (!o->augment || o->mixup > 0))
+        return FAIL(E_INTERNAL, "loader: raw pictures for evaluation or mixup");
+    if (o->mixup > 0 && o->labels && !o->labels->mix)
+        return FAIL(E_INTERNAL, "loader: mixup of labels that cannot be mixed");
     if (o->labels && o->labels->capacity == 0) TRY(dataset_refuse_boxes(o->data));
     for (int64_t i = 0; o->augment && o->labels && i < o->data->count; i++) {
         const char *reason = o->labels->refuse(o->labels, &o->data->samples[i]);
@@ -383,7 +402,8 @@ static status alloc_batch(loader *l, batch *b)
     const preprocess *p = &l->o.preprocess;
     b->n = l->o.batch_size;
     int64_t row = (int64_t)p->height * p->width * p->channels, values;
-    if (__builtin_mul_overflow(row, b->n, &values)) return FAIL(E_USAGE, "train.batch_size = %lld is too large", (long long)b->n);
+    if (__builtin_mul_overflow(row, b->n, &values))
+        return FAIL(E_USAGE, "train.batch_size = %" PRId64 " is too large", b->n);
     TRY(alloc_copied(l, values, sizeof(float), (void **)&b->images));
     for (int32_t k = 0; l->o.labels && k < l->o.labels->field_count; k++)
         TRY(alloc_copied(l, b->n, label_bytes(&l->o.labels->field[k]), &b->label[k]));
@@ -407,7 +427,8 @@ static status init(loader *l)
     l->warned = ARENA_ARRAY(&l->memory, uint8_t, l->o.data->count);
     l->ring = ARENA_ARRAY(&l->memory, slot, l->slots);
     l->threads = ARENA_ARRAY(&l->memory, pthread_t, threads);
-    if (!l->order || !l->warned || !l->ring || !l->threads) return FAIL_MEMORY((size_t)l->o.data->count * sizeof *l->order);
+    if (!l->order || !l->warned || !l->ring || !l->threads)
+        return FAIL_MEMORY((size_t)l->o.data->count * sizeof *l->order);
     for (int32_t i = 0; i < l->slots; i++) TRY(alloc_batch(l, &l->ring[i].b));
     if (training(l)) TRY(sampler_init(&l->sampler, l->o.data, l->o.data_options, l->o.seed));
     int64_t per_step = l->o.batch_size * l->o.world;
@@ -454,8 +475,8 @@ int64_t loader_steps_per_epoch(const loader *l) { return l->steps; }
 status loader_seek(loader *l, int64_t epoch, int64_t step)
 {
     if (epoch < 0 || step < 0 || step > l->steps)
-        return FAIL(E_INTERNAL, "loader: seek to step %lld of epoch %lld; an epoch has %lld", (long long)step, (long long)epoch,
-            (long long)l->steps);
+        return FAIL(E_INTERNAL, "loader: seek to step %" PRId64 " of epoch %" PRId64 "; an epoch has %" PRId64, step,
+            epoch, l->steps);
     pthread_mutex_lock(&l->lock);
     /* Items in work write into batches that are about to be reused. */
     l->paused = true;

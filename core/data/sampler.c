@@ -1,5 +1,6 @@
 #include "core/data/sampler.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/base/rng.h"
@@ -27,8 +28,9 @@ static status set_chances(sampler *s, const spec_data *options)
 {
     double sum = 0;
     if (options->class_weights.count != s->class_count)
-        return FAIL(E_USAGE, "data.class_weights has %lld values, expected one for each of the %lld classes",
-            (long long)options->class_weights.count, (long long)s->class_count);
+        return FAIL(E_USAGE,
+            "data.class_weights has %" PRId64 " values, expected one for each of the %" PRId64 " classes",
+            options->class_weights.count, s->class_count);
     for (int64_t c = 0; c < s->class_count; c++) {
         sum += options->class_weights.value[c] * (double)(s->class_first[c + 1] - s->class_first[c]);
         s->chance[c] = sum;

@@ -1,6 +1,7 @@
 /* The CPU as a device: everything has happened when a call returns, so streams and events are NULL. */
 #include "core/device/device.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -66,7 +67,8 @@ static status check_threads(int32_t count)
     enum { TRIES = 20, SPARE = 4 };
     count += SPARE;
     status result = limits_check_threads(count);
-    if (result == OK || omp_in_parallel() || omp_pause_resource(omp_pause_soft, omp_get_initial_device()) != 0) return result;
+    if (result == OK || omp_in_parallel() || omp_pause_resource(omp_pause_soft, omp_get_initial_device()) != 0)
+        return result;
     for (int i = 0; i < TRIES && result != OK; i++) {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         result = limits_check_threads(count);
@@ -88,7 +90,8 @@ static status ready_threads(device *dev)
     }
     pthread_mutex_unlock(&turn);
     TRY(result);
-    return present == dev->threads ? OK : FAIL(E_MEMORY, "OpenMP started %d of %d threads", (int)present, (int)dev->threads);
+    return present == dev->threads ? OK
+                                   : FAIL(E_MEMORY, "OpenMP started %d of %d threads", (int)present, (int)dev->threads);
 }
 #else
 static status ready_threads(device *dev)
@@ -190,8 +193,8 @@ static int64_t read_number(const char *path, const char *key)
     int64_t value = -1;
     size_t length = strlen(key);
     while (value < 0 && fgets(line, sizeof line, f)) {
-        long long number;
-        if (strncmp(line, key, length) == 0 && sscanf(line + length, " %lld", &number) == 1) value = number;
+        int64_t number;
+        if (strncmp(line, key, length) == 0 && sscanf(line + length, " %" PRId64, &number) == 1) value = number;
     }
     fclose(f);
     return value;
@@ -200,7 +203,8 @@ static int64_t read_number(const char *path, const char *key)
 static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
 {
     (void)dev;
-    int64_t available = read_number("/proc/meminfo", "MemAvailable:"), total = read_number("/proc/meminfo", "MemTotal:");
+    int64_t available = read_number("/proc/meminfo", "MemAvailable:"),
+            total = read_number("/proc/meminfo", "MemTotal:");
     struct sysinfo s;
     if (available >= 0 && total >= 0) {
         *free_bytes = available * 1024;
@@ -212,7 +216,8 @@ static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
         return FAIL(E_DEVICE, "neither /proc/meminfo nor sysinfo tells how much memory is free");
     }
     /* In a container the limit is the control group's. File cache counts as used there but is given back under pressure. */
-    int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""), used = read_number("/sys/fs/cgroup/memory.current", "");
+    int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""),
+            used = read_number("/sys/fs/cgroup/memory.current", "");
     int64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file");
     if (limit > 0 && used >= 0 && limit < *total_bytes) {
         int64_t left = limit - used + (cache > 0 ? cache : 0);
@@ -235,7 +240,8 @@ static void cpu_describe(device *dev, char *text, size_t capacity)
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "model name : %127[^\n]", name) == 1) break;
     if (f) fclose(f);
-    snprintf(text, capacity, "%s, %d thread%s, %s", name, dev->threads, dev->threads == 1 ? "" : "s", instruction_set());
+    snprintf(
+        text, capacity, "%s, %d thread%s, %s", name, dev->threads, dev->threads == 1 ? "" : "s", instruction_set());
 }
 
 const device_api device_api_cpu = {

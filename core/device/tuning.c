@@ -1,5 +1,6 @@
 #include "core/device/tuning.h"
 
+#include <inttypes.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static uint64_t kernels_hash(void)
 {
     uint64_t hash = 0;
     for (int op = 0; op < KERNEL_OP_COUNT; op++)
-        for (const kernel *const *k = kernel_variants((kernel_op)op); *k; k++) hash = hash * 31 + hash64_text((*k)->name);
+        for (const kernel *const *k = kernel_variants((kernel_op)op); *k; k++)
+            hash = hash * 31 + hash64_text((*k)->name);
     return hash;
 }
 
@@ -105,7 +107,9 @@ static status read_text(tuning *t, char *text, logger *log)
     }
     for (int64_t number = 2; (line = strtok_r(text, "\n", &text)); number++) {
         status result = OK;
-        if (!read_row(t, line, &result)) log_warn(log, "%s:%lld: no row \"OP DESCRIPTOR VARIANT MICROSECONDS\"; it is ignored", t->path, (long long)number);
+        if (!read_row(t, line, &result))
+            log_warn(
+                log, "%s:%" PRId64 ": no row \"OP DESCRIPTOR VARIANT MICROSECONDS\"; it is ignored", t->path, number);
         TRY(result);
     }
     return OK;
@@ -149,7 +153,8 @@ status tuning_save(const tuning *t)
     TRY_OUT(file_writer_printf(&w, "graft-tuning 1 %llx %s\n", (unsigned long long)kernels_hash(), t->gpu));
     for (int64_t i = 0; i < t->count; i++) {
         const tuning_row *r = &t->rows[i];
-        TRY_OUT(file_writer_printf(&w, "%s %s %s %.3f\n", kernel_op_name(r->op), r->desc, r->variant, r->seconds * 1e6));
+        TRY_OUT(
+            file_writer_printf(&w, "%s %s %s %.3f\n", kernel_op_name(r->op), r->desc, r->variant, r->seconds * 1e6));
     }
     TRY_OUT(file_writer_commit(&w));
 out:

@@ -1,5 +1,6 @@
 #include "core/dist/comm.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/base/text.h"
@@ -16,7 +17,8 @@ static status launched_world(int64_t *world)
         const char *text = getenv(names[i]);
         if (!text) continue;
         if (!text_to_int(text, world) || *world < 1)
-            return FAIL(E_USAGE, "environment variable %s = %s: expected the number of processes, 1 or more", names[i], text);
+            return FAIL(
+                E_USAGE, "environment variable %s = %s: expected the number of processes, 1 or more", names[i], text);
         return OK;
     }
     return OK;
@@ -29,8 +31,11 @@ status comm_init(comm *c)
     if (comm_shm_is_launched()) return comm_shm_init(c);
     TRY(launched_world(&world));
     if (world > 1)
-        return FAIL(E_DEVICE, "started as one of %lld processes, but this graft was built without MPI: start it alone; on one machine "
-            "`graft train --ranks=%lld` starts as many", (long long)world, (long long)world);
+        return FAIL(E_DEVICE,
+            "started as one of %" PRId64
+            " processes, but this graft was built without MPI: start it alone; on one machine "
+            "`graft train --ranks=%" PRId64 "` starts as many",
+            world, world);
     comm_single_init(c);
     return OK;
 }

@@ -1,5 +1,6 @@
 #include "core/onnx/external.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +60,12 @@ status onnx_external_find(onnx_external *e, const char *tensor, const onnx_place
     if (p->length && (uint64_t)length != bytes)
         return FAIL(E_MODEL, "%s: tensor '%s': length = %s, its dimensions say %zu", e->what, tensor, p->length, bytes);
     if (*offset > e->input.bytes || bytes > (uint64_t)(e->input.bytes - *offset))
-        return FAIL(E_MODEL, "%s: tensor '%s': %zu bytes from byte %lld of '%s', which has %lld: truncated?", e->what,
-            tensor, bytes, (long long)*offset, e->current, (long long)e->input.bytes);
+        return FAIL(E_MODEL,
+            "%s: tensor '%s': %zu bytes from byte %" PRId64 " of '%s', which has %" PRId64 ": truncated?", e->what,
+            tensor, bytes, *offset, e->current, e->input.bytes);
     if (bytes > (uint64_t)(ONNX_EXTERNAL_MAX_BYTES - e->bytes))
-        return FAIL(E_MODEL, "%s: more than %lld GiB in other files", e->what,
-            (long long)(ONNX_EXTERNAL_MAX_BYTES >> 30));
+        return FAIL(E_MODEL, "%s: more than %" PRId64 " GiB in other files", e->what,
+            (ONNX_EXTERNAL_MAX_BYTES >> 30));
     if ((int64_t)bytes > ONNX_EXTERNAL_MAX_READS * e->file_bytes - e->bytes)
         return FAIL(E_MODEL, "%s: tensor '%s': the same bytes are read again and again, in all over %d times the files",
             e->what, tensor, ONNX_EXTERNAL_MAX_READS);

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,11 @@ static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
     return false;
 }
 
-static status check_message(const ProtobufCMessageDescriptor *type, const uint8_t *at, const uint8_t *end, int depth, const char *what)
+static status check_message(
+    const ProtobufCMessageDescriptor *type, const uint8_t *at, const uint8_t *end, int depth, const char *what)
 {
-    if (depth > ONNX_FILE_MAX_DEPTH) return FAIL(E_MODEL, "%s: messages are nested deeper than %d", what, ONNX_FILE_MAX_DEPTH);
+    if (depth > ONNX_FILE_MAX_DEPTH)
+        return FAIL(E_MODEL, "%s: messages are nested deeper than %d", what, ONNX_FILE_MAX_DEPTH);
     while (at < end) {
         uint64_t key, length;
         if (!read_varint(&at, end, &key)) return FAIL(E_MODEL, "%s: no ONNX file: a field's number is cut off", what);
@@ -38,9 +41,10 @@ static status check_message(const ProtobufCMessageDescriptor *type, const uint8_
         default: return FAIL(E_MODEL, "%s: no ONNX file: wire type %d", what, (int)(key & 7));
         }
         if (length > (uint64_t)(end - at))
-            return FAIL(E_MODEL, "%s: truncated, or no ONNX file: %llu bytes wanted, %lld are left", what, (unsigned long long)length,
-                (long long)(end - at));
-        const ProtobufCFieldDescriptor *field = key >> 3 <= UINT_MAX ? protobuf_c_message_descriptor_get_field(type, (unsigned)(key >> 3)) : NULL;
+            return FAIL(E_MODEL, "%s: truncated, or no ONNX file: %llu bytes wanted, %" PRId64 " are left", what,
+                (unsigned long long)length, (end - at));
+        const ProtobufCFieldDescriptor *field =
+            key >> 3 <= UINT_MAX ? protobuf_c_message_descriptor_get_field(type, (unsigned)(key >> 3)) : NULL;
         if ((key & 7) == 2 && field && field->type == PROTOBUF_C_TYPE_MESSAGE)
             TRY(check_message(field->descriptor, at, at + length, depth + 1, what));
         at += length;
@@ -68,7 +72,8 @@ static void give_back(void *context, void *memory)
     free(memory);
 }
 
-static status unpack(ProtobufCMessage **m, const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t count, budget *b, const char *what)
+static status unpack(ProtobufCMessage **m, const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t count,
+    budget *b, const char *what)
 {
     if (count > INT_MAX) return FAIL(E_MODEL, "%s: %zu bytes, protobuf files end at 2 GiB", what, count);
     TRY(check_message(type, bytes, bytes + count, 0, what));
@@ -101,19 +106,21 @@ static bool tensor_dtype(int32_t onnx, dtype *type)
 static bool type_is_float(int32_t onnx)
 {
     dtype type;
-    return tensor_dtype(onnx, &type) && (type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64);
+    return tensor_dtype(onnx, &type) &&
+           (type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64);
 }
 
 static status tensor_shape(shape *s, const Onnx__TensorProto *p, const char *what)
 {
     if (p->n_dims > SHAPE_MAX_RANK)
-        return FAIL(E_MODEL, "%s: tensor '%s' has %zu dimensions, expected at most %d", what, p->name, p->n_dims, SHAPE_MAX_RANK);
+        return FAIL(E_MODEL, "%s: tensor '%s' has %zu dimensions, expected at most %d", what, p->name, p->n_dims,
+            SHAPE_MAX_RANK);
     *s = (shape){.rank = (int32_t)p->n_dims};
     int64_t count;
     for (int32_t i = 0; i < s->rank; i++) {
         s->dim[i] = p->dims[i];
         if (s->dim[i] < 0 || s->dim[i] > INT_MAX)
-            return FAIL(E_MODEL, "%s: dimension %d of tensor '%s' is %lld", what, i, p->name, (long long)s->dim[i]);
+            return FAIL(E_MODEL, "%s: dimension %d of tensor '%s' is %" PRId64, what, i, p->name, s->dim[i]);
     }
     if (!shape_count_checked(*s, &count) || count > INT64_MAX / 8)
         return FAIL(E_MODEL, "%s: the dimensions of tensor '%s' overflow", what, p->name);
@@ -131,7 +138,8 @@ static status copy_numbers(onnx_tensor *t, const Onnx__TensorProto *p, int64_t c
     default: have = p->n_int32_data; break;
     }
     if (have != (size_t)count)
-        return FAIL(E_MODEL, "%s: tensor '%s' holds %zu values, its dimensions say %lld", what, t->name, have, (long long)count);
+        return FAIL(
+            E_MODEL, "%s: tensor '%s' holds %zu values, its dimensions say %" PRId64, what, t->name, have, count);
     for (int64_t i = 0; i < count; i++) {
         switch (t->type) {
         case DTYPE_F32: ((float *)t->data)[i] = p->float_data[i]; break;
@@ -208,7 +216,8 @@ static status read_tensor(onnx_tensor *t, parts *f, const Onnx__TensorProto *p)
         return FAIL(E_MODEL, "%s: tensor '%s' holds %zu bytes, its dimensions say %zu", what, name, given, bytes);
     size_t numbers = p->n_float_data + p->n_double_data + p->n_int64_data + p->n_int32_data;
     if (!p->has_raw_data && numbers != (size_t)count)
-        return FAIL(E_MODEL, "%s: tensor '%s' holds %zu values, its dimensions say %lld", what, name, numbers, (long long)count);
+        return FAIL(
+            E_MODEL, "%s: tensor '%s' holds %zu values, its dimensions say %" PRId64, what, name, numbers, count);
     t->data = arena_alloc(f->memory, bytes);
     if (!t->data) return FAIL_MEMORY(bytes);
     if (!p->has_raw_data) return copy_numbers(t, p, count, what);
@@ -236,7 +245,9 @@ static status read_attribute(onnx_attribute *to, parts *f, const Onnx__Attribute
         to->kind = ONNX_TENSOR, to->tensor = t;
         return read_tensor(t, f, p->t);
     }
-    if (p->g || p->sparse_tensor || p->tp || p->n_strings || p->n_tensors || p->n_graphs || p->n_sparse_tensors || p->n_type_protos) return OK;
+    if (p->g || p->sparse_tensor || p->tp || p->n_strings || p->n_tensors || p->n_graphs || p->n_sparse_tensors ||
+        p->n_type_protos)
+        return OK;
     if (p->n_ints || p->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS) {
         to->kind = ONNX_INTS, to->count = (int64_t)p->n_ints;
         to->ints = arena_memdup(a, p->ints, p->n_ints * sizeof *p->ints);
@@ -271,9 +282,11 @@ static status read_node(onnx_file_node *to, parts *f, const Onnx__NodeProto *p)
     TRY(copy_text(&to->name, f->memory, p->name));
     TRY(copy_text(&to->domain, f->memory, p->domain));
     if (p->n_input > ONNX_MAX_IN || p->n_output > ONNX_MAX_OUT || p->n_attribute > 64)
-        return FAIL(E_MODEL, "%s: node '%s' (%s) has %zu inputs, %zu outputs, %zu attributes: at most %d, %d and 64 are read", f->what, to->name,
-            to->type, p->n_input, p->n_output, p->n_attribute, ONNX_MAX_IN, ONNX_MAX_OUT);
-    to->in_count = (int32_t)p->n_input, to->out_count = (int32_t)p->n_output, to->attribute_count = (int32_t)p->n_attribute;
+        return FAIL(E_MODEL,
+            "%s: node '%s' (%s) has %zu inputs, %zu outputs, %zu attributes: at most %d, %d and 64 are read", f->what,
+            to->name, to->type, p->n_input, p->n_output, p->n_attribute, ONNX_MAX_IN, ONNX_MAX_OUT);
+    to->in_count = (int32_t)p->n_input, to->out_count = (int32_t)p->n_output,
+    to->attribute_count = (int32_t)p->n_attribute;
     TRY(copy_names(&to->in, f->memory, p->input, p->n_input));
     TRY(copy_names(&to->out, f->memory, p->output, p->n_output));
     to->attributes = ARENA_ARRAY(f->memory, onnx_attribute, p->n_attribute);
@@ -286,12 +299,14 @@ static status read_port(onnx_port *to, onnx_file *f, const Onnx__ValueInfoProto 
 {
     TRY(copy_text(&to->name, &f->memory, p->name));
     if (!p->type) return OK;
-    if (p->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) return FAIL(E_MODEL, "%s: '%s' is no tensor", f->what, to->name);
+    if (p->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+        return FAIL(E_MODEL, "%s: '%s' is no tensor", f->what, to->name);
     const Onnx__TypeProto__Tensor *t = p->type->tensor_type;
     to->is_float = type_is_float(t->elem_type);
     if (!t->shape) return OK;
     if (t->shape->n_dim > SHAPE_MAX_RANK)
-        return FAIL(E_MODEL, "%s: '%s' has %zu dimensions, expected at most %d", f->what, to->name, t->shape->n_dim, SHAPE_MAX_RANK);
+        return FAIL(E_MODEL, "%s: '%s' has %zu dimensions, expected at most %d", f->what, to->name, t->shape->n_dim,
+            SHAPE_MAX_RANK);
     to->has_shape = true;
     to->rank = (int32_t)t->shape->n_dim;
     for (int32_t i = 0; i < to->rank; i++) {
@@ -312,7 +327,8 @@ static status read_ports(onnx_port **to, int64_t *count, onnx_file *f, Onnx__Val
 
 static status read_head(onnx_file *f, const Onnx__ModelProto *p)
 {
-    const char *name = p->producer_name ? p->producer_name : "", *version = p->producer_version ? p->producer_version : "";
+    const char *name = p->producer_name ? p->producer_name : "",
+               *version = p->producer_version ? p->producer_version : "";
     f->producer = arena_printf(&f->memory, "%s%s%s", name, *name && *version ? " " : "", version);
     if (!f->producer) return FAIL_MEMORY(64);
     for (size_t i = 0; i < p->n_opset_import; i++) {

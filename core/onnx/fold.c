@@ -1,5 +1,6 @@
 /* What follows from constants alone: the shape arithmetic that exporters leave in front of Reshape and Resize, and weights stored as
  * integers behind DequantizeLinear. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -44,7 +45,10 @@ static status fold_constant(onnx_call *c)
     return onnx_put_const(c, t);
 }
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
 
 static status fold_shape(onnx_call *c)
 {
@@ -71,7 +75,8 @@ static status fold_constant_of_shape(onnx_call *c)
     TRY(onnx_const_ints(c, 0, SHAPE_MAX_RANK, &dim, &rank));
     shape s = {.rank = (int32_t)rank};
     for (int64_t i = 0; i < rank; i++) s.dim[i] = dim[i];
-    if (a && (a->kind != ONNX_TENSOR || shape_count(a->tensor->shape) != 1)) return onnx_fail(c, "value is no tensor of one element");
+    if (a && (a->kind != ONNX_TENSOR || shape_count(a->tensor->shape) != 1))
+        return onnx_fail(c, "value is no tensor of one element");
     TRY(new_tensor(c, a ? a->tensor->type : DTYPE_F32, s, &t));
     size_t size = dtype_bytes(t->type);
     for (int64_t i = 0; a && i < shape_count(s); i++) memcpy((char *)t->data + (size_t)i * size, a->tensor->data, size);
@@ -109,8 +114,9 @@ static status fold_gather(onnx_call *c)
     for (int64_t o = 0; o < outer; o++) {
         for (int64_t k = 0; k < count; k++) {
             int64_t at = index[k] < 0 ? index[k] + size : index[k];
-            if (at < 0 || at >= size) return onnx_fail(c, "index %lld of %lld", (long long)index[k], (long long)size);
-            memcpy((char *)t->data + (size_t)(o * count + k) * row, (const char *)from->data + (size_t)(o * size + at) * row, row);
+            if (at < 0 || at >= size) return onnx_fail(c, "index %" PRId64 " of %" PRId64, index[k], size);
+            memcpy((char *)t->data + (size_t)(o * count + k) * row,
+                (const char *)from->data + (size_t)(o * size + at) * row, row);
         }
     }
     return onnx_put_const(c, t);
@@ -129,7 +135,8 @@ static status fold_concat(onnx_call *c)
     for (int32_t i = 0; i < c->in_count; i++) {
         const onnx_tensor *p = c->in[i]->constant;
         c->in_used |= UINT64_C(1) << i;
-        if (p->type != first->type || p->shape.rank != s.rank) return onnx_fail(c, "input %d does not fit the others", i);
+        if (p->type != first->type || p->shape.rank != s.rank)
+            return onnx_fail(c, "input %d does not fit the others", i);
         for (int32_t d = 0; d < s.rank; d++)
             if (d != axis && p->shape.dim[d] != s.dim[d]) return onnx_fail(c, "input %d does not fit the others", i);
         s.dim[axis] += p->shape.dim[axis];
@@ -141,7 +148,8 @@ static status fold_concat(onnx_call *c)
         const onnx_tensor *p = c->in[i]->constant;
         size_t part = (size_t)p->shape.dim[axis] * size;
         for (int64_t o = 0; part && o < outer; o++)
-            memcpy((char *)t->data + (size_t)(o * s.dim[axis] + at) * size, (const char *)p->data + (size_t)o * part, part);
+            memcpy((char *)t->data + (size_t)(o * s.dim[axis] + at) * size, (const char *)p->data + (size_t)o * part,
+                part);
         at += p->shape.dim[axis];
     }
     return onnx_put_const(c, t);
@@ -185,7 +193,7 @@ static status fold_slice(onnx_call *c)
         if (seen[axis]) return onnx_fail(c, "axis %d twice", axis);
         seen[axis] = true;
         int64_t by = cut.step ? cut.step[i] : 1, size = from->shape.dim[axis], start = cut.start[i], end = cut.end[i];
-        if (by == 0 || by > MAX_ELEMENTS || by < -MAX_ELEMENTS) return onnx_fail(c, "a step of %lld", (long long)by);
+        if (by == 0 || by > MAX_ELEMENTS || by < -MAX_ELEMENTS) return onnx_fail(c, "a step of %" PRId64, by);
         int64_t back = by < 0; /* backward the ends are one lower */
         int64_t first = clamp(start < 0 ? start + size : start, 0, size - back);
         int64_t last = clamp(end < 0 ? end + size : end, -back, size - back);
@@ -207,7 +215,7 @@ static status fold_transpose(onnx_call *c)
     shape s = from->shape;
     onnx_tensor *t;
     TRY(onnx_ints(c, "perm", &perm, &count));
-    if (count && count != s.rank) return onnx_fail(c, "perm has %lld entries for %d dimensions", (long long)count, s.rank);
+    if (count && count != s.rank) return onnx_fail(c, "perm has %" PRId64 " entries for %d dimensions", count, s.rank);
     dense_strides(s, dense);
     for (int32_t i = 0; i < s.rank; i++) {
         int64_t p = count ? perm[i] : s.rank - 1 - i;
@@ -247,7 +255,7 @@ static status fold_cast(onnx_call *c)
     TRY(onnx_text(c, "round_mode", "up", &round_mode));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].onnx == to) return cast_to(c, types[i].type, to == 9);
-    return onnx_fail(c, "to ONNX type %lld", (long long)to);
+    return onnx_fail(c, "to ONNX type %" PRId64, to);
 }
 
 /* To the type of another value; what is computed is of floats. */
@@ -277,7 +285,7 @@ static status fold_expand(onnx_call *c)
         int32_t own = i - (s.rank - from->shape.rank), asked = i - (s.rank - (int32_t)rank);
         int64_t have = own < 0 ? 1 : from->shape.dim[own], want = asked < 0 ? 1 : dim[asked];
         if (have != want && have != 1 && want != 1)
-            return onnx_fail(c, "dimension %d of %lld cannot become %lld", i, (long long)have, (long long)want);
+            return onnx_fail(c, "dimension %d of %" PRId64 " cannot become %" PRId64, i, have, want);
         s.dim[i] = have == 1 ? want : have;
         stride[i] = have == 1 ? 0 : dense[own];
     }
@@ -305,12 +313,14 @@ static status fold_arithmetic(onnx_call *c)
     const onnx_tensor *a = c->in[0]->constant, *b = c->in[1]->constant;
     int64_t na = shape_count(a->shape), nb = shape_count(b->shape);
     onnx_tensor *t;
-    if (a->type != b->type || (na != nb && na != 1 && nb != 1)) return onnx_fail(c, "constants of different type or size");
+    if (a->type != b->type || (na != nb && na != 1 && nb != 1))
+        return onnx_fail(c, "constants of different type or size");
     bool like_a = na == nb ? a->shape.rank >= b->shape.rank : nb == 1;
     TRY(new_tensor(c, a->type, like_a ? a->shape : b->shape, &t));
     bool integers = dtype_epsilon(t->type) == 0;
     for (int64_t i = 0; i < shape_count(t->shape); i++) {
-        double x = dtype_load(a->data, a->type, na == 1 ? 0 : i), y = dtype_load(b->data, b->type, nb == 1 ? 0 : i), r = 0;
+        double x = dtype_load(a->data, a->type, na == 1 ? 0 : i), y = dtype_load(b->data, b->type, nb == 1 ? 0 : i),
+               r = 0;
         if (integers && *c->type == 'D' && y == 0) return onnx_fail(c, "division by 0");
         switch (*c->type) {
         case 'A': r = x + y; break;
@@ -331,9 +341,9 @@ static status dequantise_attributes(onnx_call *c, int64_t *axis)
     TRY(onnx_int(c, "axis", 1, axis));
     TRY(onnx_int(c, "block_size", 0, &block));
     TRY(onnx_int(c, "output_dtype", 0, &type));
-    if (block != 0) return onnx_fail(c, "block_size = %lld: scales of blocks are not supported", (long long)block);
+    if (block != 0) return onnx_fail(c, "block_size = %" PRId64 ": scales of blocks are not supported", block);
     if (type != 0 && type != 1 && type != 10 && type != 11 && type != 16)
-        return onnx_fail(c, "output_dtype = %lld, expected a float type", (long long)type);
+        return onnx_fail(c, "output_dtype = %" PRId64 ", expected a float type", type);
     return OK;
 }
 
@@ -350,15 +360,17 @@ static status fold_dequantise(onnx_call *c)
         if (scale->shape.rank != 1) return onnx_fail(c, "scales of %d dimensions, expected 1", scale->shape.rank);
         TRY(onnx_axis(c, given, from->shape.rank, &axis));
         if (from->shape.dim[axis] != scales)
-            return onnx_fail(c, "%lld scales for dimension %d of %lld", (long long)scales, axis, (long long)from->shape.dim[axis]);
+            return onnx_fail(c, "%" PRId64 " scales for dimension %d of %" PRId64, scales, axis, from->shape.dim[axis]);
         split_at(from->shape, axis, &outer, &inner);
     }
-    if (scales < 1 || (zero && shape_count(zero->shape) != scales)) return onnx_fail(c, "scale and zero point differ in size");
+    if (scales < 1 || (zero && shape_count(zero->shape) != scales))
+        return onnx_fail(c, "scale and zero point differ in size");
     TRY(new_tensor(c, DTYPE_F32, from->shape, &t));
     for (int64_t i = 0; i < shape_count(t->shape); i++) {
         int64_t k = i / inner % scales;
         double offset = zero ? dtype_load(zero->data, zero->type, k) : 0;
-        ((float *)t->data)[i] = (float)(dtype_load(from->data, from->type, i) - offset) * (float)dtype_load(scale->data, scale->type, k);
+        ((float *)t->data)[i] =
+            (float)(dtype_load(from->data, from->type, i) - offset) * (float)dtype_load(scale->data, scale->type, k);
     }
     return onnx_put_const(c, t);
 }
@@ -371,10 +383,22 @@ typedef struct fold_rule {
 
 static const fold_rule rules[] = {
     {"Shape", 1, fold_shape}, /* of computed values too */
-    {"Constant", 0, fold_constant}, {"ConstantOfShape", 1, fold_constant_of_shape}, {"Gather", 2, fold_gather}, {"Concat", 1, fold_concat},
-    {"Slice", 1, fold_slice}, {"Transpose", 1, fold_transpose}, {"Cast", 1, fold_cast}, {"Floor", 1, fold_floor}, {"Ceil", 1, fold_floor},
-    {"Add", 2, fold_arithmetic}, {"Sub", 2, fold_arithmetic}, {"Mul", 2, fold_arithmetic}, {"Div", 2, fold_arithmetic},
-    {"DequantizeLinear", 2, fold_dequantise}, {"Expand", 1, fold_expand}, {"CastLike", 1, fold_cast_like},
+    {"Constant", 0, fold_constant},
+    {"ConstantOfShape", 1, fold_constant_of_shape},
+    {"Gather", 2, fold_gather},
+    {"Concat", 1, fold_concat},
+    {"Slice", 1, fold_slice},
+    {"Transpose", 1, fold_transpose},
+    {"Cast", 1, fold_cast},
+    {"Floor", 1, fold_floor},
+    {"Ceil", 1, fold_floor},
+    {"Add", 2, fold_arithmetic},
+    {"Sub", 2, fold_arithmetic},
+    {"Mul", 2, fold_arithmetic},
+    {"Div", 2, fold_arithmetic},
+    {"DequantizeLinear", 2, fold_dequantise},
+    {"Expand", 1, fold_expand},
+    {"CastLike", 1, fold_cast_like},
 };
 
 static const fold_rule *find_rule(const char *type)

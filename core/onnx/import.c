@@ -1,5 +1,6 @@
 #include "core/onnx/import.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,8 @@ static status collect_names(onnx_import_state *s)
     onnx_value *v = s->values = ARENA_ARRAY(&s->memory, onnx_value, most);
     if (!v) return FAIL_MEMORY(most * sizeof *v);
     for (int64_t i = 0; i < f->tensor_count; i++)
-        v[at++] = (onnx_value){.name = f->tensors[i].name, .constant = &f->tensors[i], .edge = EDGE_NONE, .shape = f->tensors[i].shape};
+        v[at++] = (onnx_value){
+            .name = f->tensors[i].name, .constant = &f->tensors[i], .edge = EDGE_NONE, .shape = f->tensors[i].shape};
     qsort(v, (size_t)at, sizeof *v, compare_values);
     s->value_count = at;
     for (int64_t i = 0; i < f->input_count; i++)
@@ -35,7 +37,8 @@ static status collect_names(onnx_import_state *s)
     qsort(v, (size_t)at, sizeof *v, compare_values);
     s->value_count = at;
     for (int64_t i = 1; i < at; i++)
-        if (strcmp(v[i - 1].name, v[i].name) == 0) return FAIL(E_MODEL, "%s: '%s' is defined twice", f->what, v[i].name);
+        if (strcmp(v[i - 1].name, v[i].name) == 0)
+            return FAIL(E_MODEL, "%s: '%s' is defined twice", f->what, v[i].name);
     return OK;
 }
 
@@ -62,9 +65,17 @@ static status resolve(onnx_import_state *s)
     for (int64_t i = 0; i < f->node_count; i++) {
         const onnx_file_node *n = &f->nodes[i];
         onnx_call *c = &s->calls[i];
-        *c = (onnx_call){.type = n->type, .name = *n->name ? n->name : n->out_count ? n->out[0] : n->type, .opset = f->opset,
-            .in_count = n->in_count, .out_count = n->out_count, .attributes = n->attributes, .attribute_count = n->attribute_count,
-            .g = s->g, .memory = &s->memory};
+        *c = (onnx_call){.type = n->type,
+            .name = *n->name       ? n->name
+                    : n->out_count ? n->out[0]
+                                   : n->type,
+            .opset = f->opset,
+            .in_count = n->in_count,
+            .out_count = n->out_count,
+            .attributes = n->attributes,
+            .attribute_count = n->attribute_count,
+            .g = s->g,
+            .memory = &s->memory};
         if (*n->domain && strcmp(n->domain, "ai.onnx") != 0)
             return onnx_fail(c, "operators of domain %s are not supported", n->domain);
         TRY(resolve_node(s, c, n));
@@ -99,7 +110,9 @@ static status input_shape(const onnx_import_state *s, const onnx_port *p, shape 
         if (i == 0) to->dim[i] = 1;
         else if (p->rank == 4 && i == (last ? 1 : 2) && s->height > 0) to->dim[i] = s->height;
         else if (p->rank == 4 && i == (last ? 2 : 3) && s->width > 0) to->dim[i] = s->width;
-        else return FAIL(E_MODEL, "%s: dimension %d of input '%s' is open: give the size of the image", s->f->what, i, p->name);
+        else
+            return FAIL(
+                E_MODEL, "%s: dimension %d of input '%s' is open: give the size of the image", s->f->what, i, p->name);
     }
     return OK;
 }
@@ -116,7 +129,8 @@ static status add_input(onnx_import_state *s, const onnx_port *p)
     onnx_value *v = find_value(s, p->name);
     if (v->constant) return OK;
     if (!p->is_float) return FAIL(E_MODEL, "%s: input '%s' is not of floats", s->f->what, p->name);
-    if (s->g->input_count >= GRAPH_MAX_INPUTS) return FAIL(E_MODEL, "%s: more than %d inputs", s->f->what, GRAPH_MAX_INPUTS);
+    if (s->g->input_count >= GRAPH_MAX_INPUTS)
+        return FAIL(E_MODEL, "%s: more than %d inputs", s->f->what, GRAPH_MAX_INPUTS);
     TRY(input_shape(s, p, &v->shape));
     shape ours = v->shape;
     onnx_order_plain(ours.rank, v->axis);
@@ -124,7 +138,8 @@ static status add_input(onnx_import_state *s, const onnx_port *p)
     for (int32_t i = 0; i < ours.rank; i++) ours.dim[i] = v->shape.dim[v->axis[i]];
     v->edge = graph_input(s->g, p->name, DTYPE_F32, ours);
     if (v->edge != EDGE_NONE) return OK;
-    return FAIL(status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "%s: input '%s': %s", s->f->what, p->name, status_message());
+    return FAIL(
+        status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "%s: input '%s': %s", s->f->what, p->name, status_message());
 }
 
 /* ---------------------------------------------------------------------------------------------------- nodes */
@@ -154,9 +169,12 @@ static status check_operators(const onnx_file *f)
         for (int64_t k = 0; k < count && !known; k++) known = strcmp(seen[k], n->type) == 0;
         if (known) continue;
         seen[count++] = n->type;
-        missing = arena_printf(&a, "%s%snode '%s' (%s)", missing, *missing ? ", " : "", *n->name || !n->out_count ? n->name : n->out[0], n->type);
+        missing = arena_printf(&a, "%s%snode '%s' (%s)", missing, *missing ? ", " : "",
+            *n->name || !n->out_count ? n->name : n->out[0], n->type);
     }
-    status result = count ? FAIL(E_MODEL, "%s: operators that are not supported: %s", f->what, missing ? missing : "(no memory)") : OK;
+    status result =
+        count ? FAIL(E_MODEL, "%s: operators that are not supported: %s", f->what, missing ? missing : "(no memory)")
+              : OK;
     arena_free(&a);
     return result;
 }
@@ -189,7 +207,8 @@ static status read_call(onnx_call *c)
     bool done = false;
     if (c->done) return OK;
     for (int32_t k = 0; k < c->in_count; k++)
-        if (c->in[k] && !is_defined(c->in[k])) return onnx_fail(c, "input %d, '%s', is read before it is made", k, c->in[k]->name);
+        if (c->in[k] && !is_defined(c->in[k]))
+            return onnx_fail(c, "input %d, '%s', is read before it is made", k, c->in[k]->name);
     TRY(onnx_fold(c, &done));
     if (!done) {
         const onnx_rule *r = find_rule(c->type);
@@ -204,7 +223,7 @@ status onnx_import_nodes(onnx_import_state *s)
     TRY(check_operators(s->f));
     /* What meant something else before opset 7 had attributes that no rule knows, and is refused by them. */
     if (s->f->opset < 1 || s->f->opset > ONNX_NEWEST_OPSET)
-        return FAIL(E_MODEL, "%s: opset %lld, expected 1 to %d", s->f->what, (long long)s->f->opset, ONNX_NEWEST_OPSET);
+        return FAIL(E_MODEL, "%s: opset %" PRId64 ", expected 1 to %d", s->f->what, s->f->opset, ONNX_NEWEST_OPSET);
     TRY(collect_names(s));
     TRY(resolve(s));
     for (int64_t i = 0; i < s->f->input_count; i++) TRY(add_input(s, &s->f->inputs[i]));
@@ -219,7 +238,7 @@ status onnx_import_outputs(onnx_import_state *s)
 {
     const onnx_file *f = s->f;
     if (f->output_count < 1 || f->output_count > GRAPH_MAX_OUTPUTS)
-        return FAIL(E_MODEL, "%s: %lld outputs, expected 1 to %d", f->what, (long long)f->output_count, GRAPH_MAX_OUTPUTS);
+        return FAIL(E_MODEL, "%s: %" PRId64 " outputs, expected 1 to %d", f->what, f->output_count, GRAPH_MAX_OUTPUTS);
     onnx_call c = {.type = "output", .g = s->g, .memory = &s->memory};
     for (int64_t i = 0; i < f->output_count; i++) {
         edge_id e;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,12 +31,13 @@ static status find_logits(onnx_import_state *s, onnx_report *r, onnx_value **log
     for (;;) {
         const onnx_call *c = onnx_import_producer(s, *logits);
         if (!c || (strcmp(c->type, "Softmax") != 0 && strcmp(c->type, "Sigmoid") != 0)) break;
-        TRY(note(r, arena_printf(&r->memory, "%s '%s' at the end is left out: the model gives its input, the scores", c->type, c->name)));
+        TRY(note(r, arena_printf(&r->memory, "%s '%s' at the end is left out: the model gives its input, the scores",
+                        c->type, c->name)));
         *logits = c->in[0];
     }
     for (int64_t i = 1; i < s->f->output_count; i++)
-        TRY(note(r, arena_printf(&r->memory, "output '%s' is left out: only the first, '%s', is kept", s->f->outputs[i].name,
-            s->f->outputs[0].name)));
+        TRY(note(r, arena_printf(&r->memory, "output '%s' is left out: only the first, '%s', is kept",
+                        s->f->outputs[i].name, s->f->outputs[0].name)));
     return OK;
 }
 
@@ -136,7 +138,9 @@ static status read_preprocess(model *m, const onnx_file *f, arena *a, const onnx
     TRY(read_meta(f, a, "graft.preprocess", &object));
     m->preprocess = o->preprocess;
     if (object && !o->force) TRY(preprocess_read(&m->preprocess, object));
-    else TRY(note(r, arena_strdup(&r->memory, "the file does not say how its images are prepared: as the options do (data.preprocess)")));
+    else
+        TRY(note(r, arena_strdup(&r->memory,
+                        "the file does not say how its images are prepared: as the options do (data.preprocess)")));
     preprocess *p = &m->preprocess;
     p->height = (int32_t)in.dim[1], p->width = (int32_t)in.dim[2], p->channels = (int32_t)in.dim[3];
     p->bgr = p->bgr && p->channels == 3;
@@ -193,8 +197,8 @@ static status import_model(model *m, const onnx_file *f, const onnx_options *o, 
     r->producer = arena_strdup(&r->memory, f->producer);
     if (!r->producer) return FAIL_MEMORY(64);
     if (f->external_tensors)
-        TRY(note(r, arena_printf(&r->memory, "values of %lld tensors come from '%s'%s beside it",
-            (long long)f->external_tensors, f->external_name, f->external_files > 1 ? " and other files" : "")));
+        TRY(note(r, arena_printf(&r->memory, "values of %" PRId64 " tensors come from '%s'%s beside it",
+            f->external_tensors, f->external_name, f->external_files > 1 ? " and other files" : "")));
     TRY(import_graph(&m->graph, f, o, r));
     r->parameters = graph_param_count(&m->graph);
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
@@ -206,7 +210,8 @@ out:
     return result;
 }
 
-status onnx_import_bytes(model *m, const uint8_t *bytes, size_t count, const char *what, const onnx_options *o, onnx_report *report)
+status onnx_import_bytes(
+    model *m, const uint8_t *bytes, size_t count, const char *what, const onnx_options *o, onnx_report *report)
 {
     onnx_file f = {.what = NULL};
     status result = OK;
@@ -230,7 +235,7 @@ static status read_file(arena *a, const char *path, uint8_t **bytes, size_t *cou
     status result = OK;
     TRY(file_input_open(&r, path));
     if (r.bytes > INT_MAX)
-        TRY_OUT(FAIL(E_MODEL, "%s: %lld bytes, protobuf files end at 2 GiB", path, (long long)r.bytes));
+        TRY_OUT(FAIL(E_MODEL, "%s: %" PRId64 " bytes, protobuf files end at 2 GiB", path, r.bytes));
     *count = (size_t)r.bytes;
     *bytes = arena_alloc(a, *count);
     if (!*bytes) TRY_OUT(FAIL_MEMORY(*count));
@@ -273,10 +278,12 @@ status onnx_image_size(const char *path, int32_t *width, int32_t *height, int32_
     TRY_OUT(onnx_file_read(&f, &(onnx_source){.bytes = bytes, .count = count, .what = path, .names_only = true}));
     for (int64_t i = 0; i < f.input_count && !image; i++) {
         bool constant = false;
-        for (int64_t k = 0; k < f.tensor_count && !constant; k++) constant = strcmp(f.tensors[k].name, f.inputs[i].name) == 0;
+        for (int64_t k = 0; k < f.tensor_count && !constant; k++)
+            constant = strcmp(f.tensors[k].name, f.inputs[i].name) == 0;
         if (!constant) image = &f.inputs[i];
     }
-    if (!image || !image->has_shape || image->rank != 4) TRY_OUT(FAIL(E_MODEL, "%s: its input is no image of 4 dimensions", path));
+    if (!image || !image->has_shape || image->rank != 4)
+        TRY_OUT(FAIL(E_MODEL, "%s: its input is no image of 4 dimensions", path));
     bool last = onnx_is_channels_last((shape){4, {1, image->dim[1], image->dim[2], image->dim[3]}});
     int64_t size[3] = {image->dim[last ? 2 : 3], image->dim[last ? 1 : 2], image->dim[last ? 3 : 1]};
     *width = size[0] > 0 ? (int32_t)size[0] : 0;

@@ -50,16 +50,16 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
 
 static status gradient(autodiff *a, const node *n, const edge_id *dout)
 {
-    binary_attr plain = {0};
+    binary_attr attr = {0};
     shape sa = a->g->edges[n->in[0]].shape, sb = a->g->edges[n->in[1]].shape;
     if (autodiff_wants(a, n->in[0])) {
         edge_id out[] = {EDGE_NEW};
-        TRY(autodiff_node(a, n, &op_mul, "da", &plain, (edge_id[]){dout[0], n->in[1]}, 2, out));
+        TRY(autodiff_node(a, n, &op_mul, "da", &attr, (edge_id[]){dout[0], n->in[1]}, 2, out));
         TRY(autodiff_add(a, n->in[0], out[0]));
     }
     if (!autodiff_wants(a, n->in[1])) return OK;
     edge_id out[] = {EDGE_NEW};
-    if (shape_equal(sa, sb)) TRY(autodiff_node(a, n, &op_mul, "db", &plain, (edge_id[]){dout[0], n->in[0]}, 2, out));
+    if (shape_equal(sa, sb)) TRY(autodiff_node(a, n, &op_mul, "db", &attr, (edge_id[]){dout[0], n->in[0]}, 2, out));
     else TRY(autodiff_node(a, n, &op_mul_reduce, "db", &(mul_reduce_attr){sb}, (edge_id[]){dout[0], n->in[0]}, 2, out));
     return autodiff_add(a, n->in[1], out[0]);
 }
@@ -82,9 +82,29 @@ static status describe_reduce(const graph *g, const node *n, kernel_binding *b)
 }
 
 /* Pruning: a channel of the product dies with the channel of either factor. */
-const op op_mul = {.name = "mul", .attr_bytes = sizeof(binary_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1 | 2, .infer = infer, .describe = describe,
+const op op_mul = {.name = "mul",
+    .attr_bytes = sizeof(binary_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .narrow_in = 1 | 2,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &mul_onnx};
-const op op_mul_reduce = {.name = "mul_reduce", .attr_bytes = sizeof(mul_reduce_attr), .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer_reduce, .describe = describe_reduce};
+const op op_mul_reduce = {.name = "mul_reduce",
+    .attr_bytes = sizeof(mul_reduce_attr),
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer_reduce,
+    .describe = describe_reduce};

@@ -1,5 +1,7 @@
 #include "core/task/evaluator.h"
 
+#include <inttypes.h>
+
 /* A sample without truth would be left out silently. */
 static status check_truth(const task_setting *t)
 {
@@ -11,7 +13,7 @@ static status check_truth(const task_setting *t)
     if (labels.capacity == 0) TRY(dataset_refuse_boxes(data));
     for (int64_t i = 0; i < data->count; i++) lacking += labels.refuse(&labels, &data->samples[i]) != NULL;
     if (lacking > 0)
-        return FAIL(E_DATA, "%s: %lld of %lld images have no class", data->path, (long long)lacking, (long long)data->count);
+        return FAIL(E_DATA, "%s: %" PRId64 " of %" PRId64 " images have no class", data->path, lacking, data->count);
     return OK;
 }
 

@@ -1,5 +1,6 @@
 #include "core/task/evaluator.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -38,10 +39,12 @@ static status grow_outputs(evaluation *e, int64_t rows)
     return OK;
 }
 
-static size_t print_figure(const evaluation *e, int32_t i, double value, const char *before, char *text, size_t capacity)
+static size_t print_figure(
+    const evaluation *e, int32_t i, double value, const char *before, char *text, size_t capacity)
 {
     char number[24];
-    int written = snprintf(text, capacity, "%s%s %s", before, e->figure[i].label, figure_text(&e->figure[i], value, number));
+    int written =
+        snprintf(text, capacity, "%s%s %s", before, e->figure[i].label, figure_text(&e->figure[i], value, number));
     return (size_t)written < capacity ? (size_t)written : capacity - 1;
 }
 
@@ -76,7 +79,8 @@ static void show_progress(const evaluation *e, const evaluation_options *o, doub
         e->setting.task->score_values(e->score, value);
         print_shown(e, value, "  ", text, sizeof text);
     }
-    log_progress(o->log, false, "%s %lld/%lld  %.0f images/s%s", o->what, (long long)e->images, (long long)o->total, rate, text);
+    log_progress(
+        o->log, false, "%s %" PRId64 "/%" PRId64 "  %.0f images/s%s", o->what, e->images, o->total, rate, text);
 }
 
 static status merge(evaluation *e, comm *c)
@@ -122,7 +126,7 @@ status plan_predict(void *context, const batch *b, float *const *output)
     plan *p = context;
     const graph *g = plan_graph(p);
     edge_id input = graph_find_edge(g, "image");
-    if (b->n != g->edges[input].shape.dim[0]) BUG("batch of %lld for another plan", (long long)b->n);
+    if (b->n != g->edges[input].shape.dim[0]) BUG("batch of %" PRId64 " for another plan", b->n);
     TRY(plan_set_input(p, input, b->images, (size_t)shape_count(g->edges[input].shape) * sizeof(float)));
     TRY(plan_run(p));
     for (int32_t k = 0; k < g->output_count - g->auxiliary_count; k++)
@@ -133,7 +137,7 @@ status plan_predict(void *context, const batch *b, float *const *output)
 status evaluation_print(const evaluation *e, FILE *stream, int64_t max_rows)
 {
     if (e->replaced)
-        fprintf(stream, "%lld images could not be read, and others took their place\n", (long long)e->replaced);
+        fprintf(stream, "%" PRId64 " images could not be read, and others took their place\n", e->replaced);
     return e->setting.task->score_print(e->score, stream, max_rows);
 }
 

@@ -1,5 +1,6 @@
 #include "core/tensor/preprocess.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -15,8 +16,9 @@ static status set_custom(preprocess *p, const spec_data *data)
 {
     if (data->mean.count != p->channels || data->std.count != p->channels)
         return FAIL(E_USAGE,
-            "data.preprocess = custom: data.mean has %lld and data.std %lld values, expected %d each (model.channels)",
-            (long long)data->mean.count, (long long)data->std.count, p->channels);
+            "data.preprocess = custom: data.mean has %" PRId64 " and data.std %" PRId64
+            " values, expected %d each (model.channels)",
+            data->mean.count, data->std.count, p->channels);
     for (int c = 0; c < 3; c++) {
         int i = c < p->channels ? c : 0;
         if (!(data->std.value[i] > 0)) return FAIL(E_USAGE, "data.std = %g: expected more than 0", data->std.value[i]);
@@ -31,7 +33,7 @@ status preprocess_from_spec(preprocess *p, const spec_model *model, const spec_d
     static const double torch_mean[] = {123.675, 116.28, 103.53}, torch_std[] = {58.395, 57.12, 57.375};
     static const double caffe_mean[] = {103.939, 116.779, 123.68}, one[] = {1, 1, 1}, tf[] = {127.5, 127.5, 127.5};
     if (model->channels != 1 && model->channels != 3)
-        return FAIL(E_USAGE, "model.channels = %lld: expected 1 or 3", (long long)model->channels);
+        return FAIL(E_USAGE, "model.channels = %" PRId64 ": expected 1 or 3", model->channels);
     *p = (preprocess){.width = (int32_t)model->input_width, .height = (int32_t)model->input_height,
         .channels = (int32_t)model->channels, .resize = data->resize, .interpolation = data->interpolation,
         .crop_fraction = (float)data->crop_fraction, .crop_size = (int32_t)data->crop_size};
@@ -80,7 +82,7 @@ static status read_int(const json *object, const char *key, int64_t low, int64_t
 {
     int64_t v;
     if (!json_int(json_get(object, key), &v) || v < low || v > high)
-        return FAIL(E_MODEL, "preprocess.%s is missing or not in %lld to %lld", key, (long long)low, (long long)high);
+        return FAIL(E_MODEL, "preprocess.%s is missing or not in %" PRId64 " to %" PRId64, key, low, high);
     *value = (int32_t)v;
     return OK;
 }

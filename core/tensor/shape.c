@@ -1,5 +1,6 @@
 #include "core/tensor/shape.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 int64_t shape_count(shape s)
@@ -36,7 +37,7 @@ void shape_text(shape s, char text[128])
     int used = snprintf(text, 128, "[");
     for (int32_t i = 0; i < s.rank && i < SHAPE_MAX_RANK; i++) /* 6 numbers of at most 20 digits: cut at the end */
         if (used < 127)
-            used += snprintf(text + used, (size_t)(128 - used), "%s%lld", i ? ", " : "", (long long)s.dim[i]);
+            used += snprintf(text + used, (size_t)(128 - used), "%s%" PRId64, i ? ", " : "", s.dim[i]);
     if (used > 126) used = 126;
     snprintf(text + used, (size_t)(128 - used), "]");
 }

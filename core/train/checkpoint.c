@@ -1,5 +1,6 @@
 #include "core/train/checkpoint.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,7 +73,8 @@ static status duplicate(const char *folder, const char *from, const char *to)
 static bool last_is_whole(const char *folder)
 {
     char model_path[PATH_CAPACITY], state_path[PATH_CAPACITY];
-    if (make_path(model_path, folder, "last", kinds[0]) != OK || make_path(state_path, folder, "last", kinds[1]) != OK) return false;
+    if (make_path(model_path, folder, "last", kinds[0]) != OK || make_path(state_path, folder, "last", kinds[1]) != OK)
+        return false;
     hash128 h;
     train_state s;
     if (!file_exists(state_path) || !file_exists(model_path) || state_read(&s, state_path) != OK) return false;
@@ -132,8 +134,8 @@ status checkpoint_open(const char *folder, model *m, train_state *s, logger *l)
         snprintf(second, sizeof second, "%s", status_message());
         return FAIL(E_MODEL, "%s: no checkpoint can be read: last: %s; last-1: %s", folder, reason, second);
     }
-    log_warn(l, "the last checkpoint is not whole (%s); going on from the one before it, step %lld", reason,
-        (long long)s->progress.step);
+    log_warn(l, "the last checkpoint is not whole (%s); going on from the one before it, step %" PRId64, reason,
+        s->progress.step);
     return OK;
 }
 
@@ -147,5 +149,6 @@ status checkpoint_preflight(const char *folder, int64_t checkpoint_bytes, double
     char have[32], want[32];
     format_bytes((double)free_bytes, have);
     format_bytes(needed, want);
-    return FAIL(E_IO, "%s: %s free, checkpoints need %s; free some space or set train.output to another disk", folder, have, want);
+    return FAIL(E_IO, "%s: %s free, checkpoints need %s; free some space or set train.output to another disk", folder,
+        have, want);
 }

@@ -1,5 +1,6 @@
 #include "core/train/prepare.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +14,14 @@ enum { LIST_SHOWN = 6 };
 static void list_names(logger *l, const char *what, const char *const *names, int64_t count)
 {
     for (int64_t i = 0; i < count && i < LIST_SHOWN; i++) log_info(l, "    %s: %s", what, names[i]);
-    if (count > LIST_SHOWN) log_info(l, "    %s: ... and %lld more", what, (long long)(count - LIST_SHOWN));
+    if (count > LIST_SHOWN) log_info(l, "    %s: ... and %" PRId64 " more", what, (count - LIST_SHOWN));
 }
 
 static void print_report(logger *l, const char *path, const transfer_report *r)
 {
-    log_info(l, "pretrained %s: %lld loaded, %lld missing, %lld unexpected, %lld of another shape", path, (long long)r->loaded_count,
-        (long long)r->missing_count, (long long)r->unexpected_count, (long long)r->reshaped_count);
+    log_info(l,
+        "pretrained %s: %" PRId64 " loaded, %" PRId64 " missing, %" PRId64 " unexpected, %" PRId64 " of another shape",
+        path, r->loaded_count, r->missing_count, r->unexpected_count, r->reshaped_count);
     if (r->note && *r->note) log_info(l, "    %s", r->note);
     list_names(l, "missing (stays freshly initialised)", r->missing, r->missing_count);
     list_names(l, "unexpected (not used)", r->unexpected, r->unexpected_count);
@@ -41,8 +43,8 @@ static status fit_input(graph *g, const spec_model *o, const char *path)
     if (input == EDGE_NONE) return FAIL(E_MODEL, "%s: the graph has no input \"image\"", path);
     shape s = g->edges[input].shape;
     if (s.dim[3] != o->channels)
-        return FAIL(E_USAGE, "model.channels = %lld, but the network in %s takes %lld", (long long)o->channels, path,
-            (long long)s.dim[3]);
+        return FAIL(E_USAGE, "model.channels = %" PRId64 ", but the network in %s takes %" PRId64, o->channels, path,
+            s.dim[3]);
     return graph_resize(g, input, shape_4(1, o->input_height, o->input_width, o->channels));
 }
 
@@ -57,13 +59,15 @@ static status take_graph(model *m, const task_setting *t, logger *l, bool *fresh
     int64_t had = m->class_count;
     TRY(task_of_file(&made_for, m->task, path));
     if (made_for != t->task)
-        return FAIL(E_USAGE, "model.pretrained = %s: its network is for %s, the spec's for %s: choose model.arch and model.head as the file "
-            "has them, or a file of weights without a network", path, made_for->name, t->task->name);
+        return FAIL(E_USAGE,
+            "model.pretrained = %s: its network is for %s, the spec's for %s: choose model.arch and model.head as the "
+            "file has them, or a file of weights without a network",
+            path, made_for->name, t->task->name);
     log_info(l, "network and weights from %s (model.arch = %s is not used)", path, s->model.arch);
     *fresh_head = had != class_count;
     if (!*fresh_head) return OK;
-    log_info(l, "%s knows %lld classes, the data set has %lld: the last layer starts afresh", path, (long long)had,
-        (long long)class_count);
+    log_info(l, "%s knows %" PRId64 " classes, the data set has %" PRId64 ": the last layer starts afresh", path, had,
+        class_count);
     return t->task->fresh_head(&m->graph, class_count, (uint64_t)s->train.seed);
 }
 
@@ -106,15 +110,15 @@ static status refuse_weights(const spec *s, transfer_report *r)
             lists[k] = arena_printf(&r->memory, "%s%s%.100s", lists[k], i ? ", " : "", names[k][i]);
     if (!lists[0] || !lists[1]) return FAIL_MEMORY(100);
     return FAIL(E_MODEL,
-        "model.pretrained = %s: none of its %lld tensors fits %s by name and shape; the file has %s%s%s%s%s%s",
-        s->model.pretrained, (long long)(r->unexpected_count + r->reshaped_count), s->model.arch,
+        "model.pretrained = %s: none of its %" PRId64 " tensors fits %s by name and shape; the file has %s%s%s%s%s%s",
+        s->model.pretrained, (r->unexpected_count + r->reshaped_count), s->model.arch,
         *lists[0] ? lists[0] : "none", *lists[1] ? "; expected are " : "", lists[1], r->advice ? "; " : "",
         r->advice ? r->advice : "",
         has_graph(s->model.pretrained) ? "; model.load_graph = true takes the file's own network" : "");
 }
 
-static status build_and_transfer(model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l,
-    bool *fresh_head)
+static status build_and_transfer(
+    model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l, bool *fresh_head)
 {
     const spec *s = t->spec;
     const char *path = s->model.pretrained;
@@ -124,8 +128,8 @@ static status build_and_transfer(model *m, const task_setting *t, model_builder_
     transfer_report report;
     TRY((transfer ? transfer : model_transfer)(&m->graph, path, &report));
     if (backbone_differs(&m->graph, t->task, &report) && has_graph(path)) {
-        log_info(l, "%s: %lld tensors have another shape than in %s: taken for a pruned model", path, (long long)report.reshaped_count,
-            s->model.arch);
+        log_info(l, "%s: %" PRId64 " tensors have another shape than in %s: taken for a pruned model", path,
+            report.reshaped_count, s->model.arch);
         transfer_report_free(&report);
         model_free(m);
         return take_graph(m, t, l, fresh_head);
@@ -156,13 +160,16 @@ static status order_heads(model *m, const task_setting *t, logger *l)
     if (class_places(place, t->class_name, t->class_count, m->class_name, t->class_count)) goto out; /* other classes */
     for (int64_t i = 0; i < t->class_count; i++) moved = moved || place[i] != i;
     if (moved) TRY_OUT(t->task->order_head(&m->graph, place));
-    if (moved) log_info(l, "%s counts its classes in another order: its last layer follows the data set's", t->spec->model.pretrained);
+    if (moved)
+        log_info(l, "%s counts its classes in another order: its last layer follows the data set's",
+            t->spec->model.pretrained);
 out:
     arena_free(&memory);
     return result;
 }
 
-status prepare_model(model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l, bool *fresh_head)
+status prepare_model(
+    model *m, const task_setting *t, model_builder_fn *build, model_transfer_fn *transfer, logger *l, bool *fresh_head)
 {
     const spec *s = t->spec;
     *m = (model){0};

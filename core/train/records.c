@@ -1,5 +1,6 @@
 #include "core/train/records.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -35,7 +36,8 @@ void record_columns_init(record_columns *c, const loss_terms *terms, const evalu
     c->penalty = add_column(c, "train/", "penalty");
     c->grad_norm = add_column(c, "train/", "grad_norm");
     for (int32_t i = 0; i < FIGURE_MAX; i++) c->figure[i] = -1;
-    for (int32_t i = 0; i < e->figure_count; i++) c->figure[e->order[i]] = add_column(c, "", e->figure[e->order[i]].tag);
+    for (int32_t i = 0; i < e->figure_count; i++)
+        c->figure[e->order[i]] = add_column(c, "", e->figure[e->order[i]].tag);
     c->rate = add_column(c, "lr/", "group0");
     c->images_per_second = add_column(c, "perf/", "images_per_second");
     c->data_wait = add_column(c, "perf/", "data_wait");
@@ -60,7 +62,7 @@ static void print_row(const record *row, int32_t columns, FILE *stream)
 {
     char text[32];
     number_text(row->epoch, text);
-    fprintf(stream, "%lld,%s,%.3f", (long long)row->step, text, row->seconds);
+    fprintf(stream, "%" PRId64 ",%s,%.3f", row->step, text, row->seconds);
     for (int32_t i = 0; i < columns; i++) {
         if (isnan(row->value[i])) text[0] = 0;
         else number_text(row->value[i], text);
@@ -91,7 +93,8 @@ static status parse_row(const records *r, char *line, int columns, int64_t numbe
         else if (text[0]) good = text_to_number(text, &row->value[i]);
     }
     if (!good)
-        return FAIL(E_DATA, "%s:%lld: not a row of this log; move the file away and resume again", r->csv_path, (long long)number);
+        return FAIL(
+            E_DATA, "%s:%" PRId64 ": not a row of this log; move the file away and resume again", r->csv_path, number);
     return OK;
 }
 
@@ -125,7 +128,8 @@ static status parse_csv(records *r, char *text, int64_t resume_step)
     TRY(has_header(r, text, columns, &same));
     if (!same) TRY(has_header(r, text, --columns, &same)); /* an earlier build's, without data/replaced */
     if (!same)
-        return FAIL(E_DATA, "%s: has other columns than this run would write; move the file away and resume again", r->csv_path);
+        return FAIL(E_DATA, "%s: has other columns than this run would write; move the file away and resume again",
+            r->csv_path);
     for (char *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = 0;
         record row;
@@ -188,7 +192,8 @@ status records_add(records *r, int64_t step, double epoch, double seconds, const
     if (fflush(r->csv) != 0 || ferror(r->csv)) return FAIL(E_IO, "%s: %s", r->csv_path, strerror(errno));
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return tensorboard_scalars(&r->events, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, step, tags_of(r), value, r->columns.count);
+    return tensorboard_scalars(
+        &r->events, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, step, tags_of(r), value, r->columns.count);
 }
 
 void records_close(records *r)

@@ -1,5 +1,6 @@
 #include "core/train/report.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,8 +76,8 @@ static void put_grid(FILE *f, const axes *a)
         fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", PLOT_LEFT - 4, y + 4, value);
     }
     for (int64_t i = 0; (double)i * a->x_step <= a->x_max * (1 + 1e-9); i++)
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", plot_x(a, (double)i * a->x_step), PLOT_HEIGHT - 6,
-            (double)i * a->x_step);
+        fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", plot_x(a, (double)i * a->x_step),
+            PLOT_HEIGHT - 6, (double)i * a->x_step);
 }
 
 static void put_curve(FILE *f, const records *r, const curve *c, const axes *a)
@@ -93,7 +94,8 @@ static void put_curve(FILE *f, const records *r, const curve *c, const axes *a)
     for (int64_t i = 0; i < r->count && points <= MAX_MARKED; i++) { /* one evaluation is a point, not a line */
         double v = r->rows[i].value[c->column];
         if (!isfinite(v)) continue;
-        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\" fill=\"%s\"/>\n", plot_x(a, r->rows[i].epoch), plot_y(a, v), c->colour);
+        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\" fill=\"%s\"/>\n", plot_x(a, r->rows[i].epoch),
+            plot_y(a, v), c->colour);
     }
 }
 
@@ -102,7 +104,8 @@ static void put_plot(FILE *f, const records *r, const char *title, const curve *
     axes a;
     if (!find_range(r, c, count, &a)) return;
     fprintf(f, "<figure><figcaption>%s", title);
-    for (int k = 0; k < count && c[k].label[0]; k++) fprintf(f, " <b style=\"color:%s\">%s</b>", c[k].colour, c[k].label);
+    for (int k = 0; k < count && c[k].label[0]; k++)
+        fprintf(f, " <b style=\"color:%s\">%s</b>", c[k].colour, c[k].label);
     fprintf(f, "</figcaption><svg width=\"%d\" height=\"%d\" role=\"img\">\n", PLOT_WIDTH, PLOT_HEIGHT);
     put_grid(f, &a);
     for (int k = 0; k < count; k++) put_curve(f, r, &c[k], &a);
@@ -124,19 +127,23 @@ static void put_learning(FILE *f, const report_data *d, bool percent)
     const record_columns *columns = &d->records->columns;
     curve c[CURVES_MAX];
     int32_t count = 0, terms = 0, figures = 0;
-    for (int32_t i = 0; i < d->terms->count; i++) terms += d->terms->item[i].counted == percent && columns->term[i] >= 0;
+    for (int32_t i = 0; i < d->terms->count; i++)
+        terms += d->terms->item[i].counted == percent && columns->term[i] >= 0;
     for (int32_t i = 0; i < d->figure_count; i++) figures += d->figure[i].percent == percent;
     for (int32_t i = 0; i < d->terms->count; i++)
-        if (d->terms->item[i].counted == percent) add_curve(c, &count, columns->term[i], "train", d->terms->item[i].tag, terms == 1);
+        if (d->terms->item[i].counted == percent)
+            add_curve(c, &count, columns->term[i], "train", d->terms->item[i].tag, terms == 1);
     for (int32_t i = 0; i < d->figure_count; i++)
-        if (d->figure[i].percent == percent) add_curve(c, &count, columns->figure[i], "val", d->figure[i].label, figures == 1);
+        if (d->figure[i].percent == percent)
+            add_curve(c, &count, columns->figure[i], "val", d->figure[i].label, figures == 1);
     if (count > 0) put_plot(f, d->records, percent ? "Accuracy by epoch:" : "Loss by epoch:", c, count);
 }
 
 static void put_plots(FILE *f, const report_data *d)
 {
     const record_columns *columns = &d->records->columns;
-    const curve rate = {columns->rate, "#393", ""}, speed = {columns->images_per_second, "#849", ""}, norm = {columns->grad_norm, "#a60", ""};
+    const curve rate = {columns->rate, "#393", ""}, speed = {columns->images_per_second, "#849", ""},
+                norm = {columns->grad_norm, "#a60", ""};
     put_learning(f, d, false);
     put_learning(f, d, true);
     put_plot(f, d->records, "Learning rate", &rate, 1);
@@ -149,26 +156,34 @@ static void put_plots(FILE *f, const report_data *d)
 static void put_head(page *out, const report_data *r)
 {
     FILE *f = out->stream;
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>Graft run</title><style>\n"
-          "body{font:14px/1.4 system-ui,sans-serif;margin:2em;max-width:1240px;color:#222;background:#fff}\n"
-          "figure{display:inline-block;margin:0 1em 1em 0;vertical-align:top}figcaption{margin-bottom:4px}\n"
-          "svg{background:#fafafa}svg text{font-size:10px;fill:#666}.g{stroke:#e3e3e3}\n"
-          "table{border-collapse:collapse}td,th{padding:2px 8px;text-align:right;font-weight:normal}th:first-child{text-align:left}\n"
-          ".m td{min-width:2.5em}.w figure{max-width:320px;min-width:160px}.w img{image-rendering:auto}small{color:#777;overflow-wrap:anywhere}\n"
-          "pre{background:#f6f6f6;padding:1em;overflow:auto}</style></head><body>\n<h1>", f);
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>Graft "
+          "run</title><style>\nbody{font:14px/1.4 "
+          "system-ui,sans-serif;margin:2em;max-width:1240px;color:#222;background:#fff}\nfigure{display:inline-block;margin:0 "
+          "1em 1em 0;vertical-align:top}figcaption{margin-bottom:4px}\nsvg{background:#fafafa}svg "
+          "text{font-size:10px;fill:#666}.g{stroke:#e3e3e3}\ntable{border-collapse:collapse}td,th{padding:2px "
+          "8px;text-align:right;font-weight:normal}th:first-child{text-align:left}\n.m td{min-width:2.5em}.w "
+          "figure{max-width:320px;min-width:160px}.w "
+          ""
+          "img{image-rendering:auto}small{color:#777;overflow-wrap:anywhere}\npre{background:#f6f6f6;padding:1em;overflow:auto}</style></head><body>\n<h1>",
+        f);
     page_text(out, r->spec->model.arch);
     fputs(" on ", f);
     page_text(out, r->spec->data.root[0] ? r->spec->data.root : r->spec->data.train);
     const train_progress *p = r->progress;
     char spent[32], best[24];
     format_duration(p->seconds, spent);
-    fprintf(f, "</h1>\n<p>Step %lld of %lld, %s, %lld parameters, batch %lld, seed %lld", (long long)p->step, (long long)r->total_steps,
-        spent, (long long)r->parameters, (long long)p->batch_size, (long long)p->seed);
+    fprintf(f,
+        "</h1>\n<p>Step %" PRId64 " of %" PRId64 ", %s, %" PRId64 " parameters, batch %" PRId64 ", seed %" PRId64,
+        p->step, r->total_steps, spent, r->parameters, p->batch_size, p->seed);
     if (p->best_step >= 0)
-        fprintf(f, "; best %s %s at step %lld", r->figure[0].label, figure_text(&r->figure[0], p->best_criterion, best), (long long)p->best_step);
-    if (p->bad_total > 0) fprintf(f, "; <b>%lld updates refused (NaN or Inf)</b>", (long long)p->bad_total);
+        fprintf(f, "; best %s %s at step %" PRId64, r->figure[0].label,
+            figure_text(&r->figure[0], p->best_criterion, best), p->best_step);
+    if (p->bad_total > 0) fprintf(f, "; <b>%" PRId64 " updates refused (NaN or Inf)</b>", p->bad_total);
     if (p->replaced > 0)
-        fprintf(f, "; <b>%lld images could not be read although they could at the start, and others took their place</b>", (long long)p->replaced);
+        fprintf(f,
+            "; <b>%" PRId64
+            " images could not be read although they could at the start, and others took their place</b>",
+            p->replaced);
     fputs(".</p>\n", f);
 }
 

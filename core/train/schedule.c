@@ -1,5 +1,6 @@
 #include "core/train/schedule.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 static const double PI = 3.14159265358979323846;
@@ -58,11 +59,13 @@ static status check_milestones(const spec_schedule *s)
     const char *type = s->type == SCHEDULE_MULTISTEP ? "multistep" : "soft_anneal";
     double above = s->type == SCHEDULE_SOFT_ANNEAL ? s->soft_start : -1;
     if (s->milestones.count == 0)
-        return FAIL(E_USAGE, "schedule.milestones is empty, but schedule.type = %s needs at least one, e.g. 0.5 0.75", type);
+        return FAIL(
+            E_USAGE, "schedule.milestones is empty, but schedule.type = %s needs at least one, e.g. 0.5 0.75", type);
     for (int64_t i = 0; i < s->milestones.count; i++) {
         if (s->milestones.value[i] <= above)
-            return FAIL(E_USAGE, "schedule.milestones: value %lld (%g) must be above %g: milestones increase%s", (long long)i + 1,
-                s->milestones.value[i], above, s->type == SCHEDULE_SOFT_ANNEAL ? " and lie above schedule.soft_start" : "");
+            return FAIL(E_USAGE, "schedule.milestones: value %" PRId64 " (%g) must be above %g: milestones increase%s",
+                i + 1, s->milestones.value[i], above,
+                s->type == SCHEDULE_SOFT_ANNEAL ? " and lie above schedule.soft_start" : "");
         above = s->milestones.value[i];
     }
     return OK;
@@ -72,14 +75,17 @@ status schedule_check(const spec_schedule *s)
 {
     bool floor_used = s->type == SCHEDULE_COSINE || s->type == SCHEDULE_POLYNOMIAL || s->type == SCHEDULE_SOFT_START;
     if (floor_used && s->min_learning_rate > s->learning_rate)
-        return FAIL(E_USAGE, "schedule.min_learning_rate = %g is above schedule.learning_rate = %g", s->min_learning_rate,
-            s->learning_rate);
+        return FAIL(E_USAGE, "schedule.min_learning_rate = %g is above schedule.learning_rate = %g",
+            s->min_learning_rate, s->learning_rate);
     if (s->type == SCHEDULE_MULTISTEP || s->type == SCHEDULE_SOFT_ANNEAL) return check_milestones(s);
     if (s->type != SCHEDULE_SOFT_START) return OK;
     if (!(s->min_learning_rate > 0) || !(s->learning_rate > 0))
-        return FAIL(E_USAGE, "schedule.type = soft_start moves on a log scale: min_learning_rate = %g and learning_rate = %g must both "
-            "be above 0", s->min_learning_rate, s->learning_rate);
+        return FAIL(E_USAGE,
+            "schedule.type = soft_start moves on a log scale: min_learning_rate = %g and learning_rate = %g must both "
+            "be above 0",
+            s->min_learning_rate, s->learning_rate);
     if (!(s->soft_start < s->annealing))
-        return FAIL(E_USAGE, "schedule.soft_start = %g must be below schedule.annealing = %g", s->soft_start, s->annealing);
+        return FAIL(
+            E_USAGE, "schedule.soft_start = %g must be below schedule.annealing = %g", s->soft_start, s->annealing);
     return OK;
 }

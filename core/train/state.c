@@ -1,5 +1,6 @@
 #include "core/train/state.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -76,7 +77,9 @@ static void write_terms(const train_window *v, json_writer *w)
 static bool read_terms(train_window *v, const json *root)
 {
     const json *list = json_get(root, "window_terms");
-    if (!list) return get_number(json_get(root, "window_loss"), &v->term[0]) && get_number(json_get(root, "window_correct"), &v->term[1]);
+    if (!list)
+        return get_number(json_get(root, "window_loss"), &v->term[0]) &&
+               get_number(json_get(root, "window_correct"), &v->term[1]);
     if (list->type != JSON_ARRAY || list->count != TERM_MAX) return false;
     for (int i = 0; i < TERM_MAX; i++)
         if (!get_number(list->items[i], &v->term[i])) return false;
@@ -197,7 +200,8 @@ static status read_lists(train_state *s, const json *lists, const char *path)
         return FAIL(E_MODEL, "%s: header: bad lists", path);
     for (int64_t i = 0; i < lists->count; i++) {
         const json *items = lists->items[i];
-        if (items->type != JSON_ARRAY) return FAIL(E_MODEL, "%s: header: list \"%s\" is no array", path, lists->keys[i]);
+        if (items->type != JSON_ARRAY)
+            return FAIL(E_MODEL, "%s: header: list \"%s\" is no array", path, lists->keys[i]);
         const char **names = ARENA_ARRAY(&s->memory, const char *, items->count);
         if (!names) return FAIL_MEMORY(items->count * sizeof *names);
         for (int64_t k = 0; k < items->count; k++)
@@ -227,15 +231,18 @@ static status read_blocks(train_state *s, const json *blocks, size_t header_end,
         const char *name = json_string(json_get(item, "name"));
         int64_t offset, bytes;
         hash128 expected;
-        if (!name || !json_int(json_get(item, "offset"), &offset) || !json_int(json_get(item, "bytes"), &bytes) || bytes < 0 ||
-            !read_hash(json_get(item, "xxh3"), &expected))
-            return FAIL(E_MODEL, "%s: header: bad block %lld", path, (long long)i);
+        if (!name || !json_int(json_get(item, "offset"), &offset) || !json_int(json_get(item, "bytes"), &bytes) ||
+            bytes < 0 || !read_hash(json_get(item, "xxh3"), &expected))
+            return FAIL(E_MODEL, "%s: header: bad block %" PRId64, path, i);
         size_t begin = aligned(end);
         if (offset < 0 || (size_t)offset != begin - base)
-            return FAIL(E_MODEL, "%s: block \"%s\" stands at %lld, not behind the one before it", path, name, (long long)offset);
+            return FAIL(
+                E_MODEL, "%s: block \"%s\" stands at %" PRId64 ", not behind the one before it", path, name, offset);
         if (begin > map->bytes || (size_t)bytes > map->bytes - begin)
-            return FAIL(E_MODEL, "%s: truncated: %zu bytes, block \"%s\" needs %zu", path, map->bytes, name, begin + (size_t)bytes);
-        if (!all_zero(map->data + end, begin - end)) return FAIL(E_MODEL, "%s: damaged in front of block \"%s\"", path, name);
+            return FAIL(E_MODEL, "%s: truncated: %zu bytes, block \"%s\" needs %zu", path, map->bytes, name,
+                begin + (size_t)bytes);
+        if (!all_zero(map->data + end, begin - end))
+            return FAIL(E_MODEL, "%s: damaged in front of block \"%s\"", path, name);
         hash128 sum = hash128_of(map->data + begin, (size_t)bytes);
         if (sum.low != expected.low || sum.high != expected.high)
             return FAIL(E_MODEL, "%s: block \"%s\" is damaged: its checksum differs", path, name);
@@ -249,14 +256,17 @@ static status read_blocks(train_state *s, const json *blocks, size_t header_end,
 static status read_header(train_state *s, const json *root, const char *path)
 {
 #define X(type, name, field)                                                                                           \
-    if (!get_##type(json_get(root, name), &s->progress.field)) return FAIL(E_MODEL, "%s: header: \"%s\" is missing", path, name);
+    if (!get_##type(json_get(root, name), &s->progress.field))                                                         \
+        return FAIL(E_MODEL, "%s: header: \"%s\" is missing", path, name);
     PROGRESS_FIELDS(X)
 #undef X
 #define X(type, name, field)                                                                                           \
-    if (json_get(root, name) && !get_##type(json_get(root, name), &s->progress.field)) return FAIL(E_MODEL, "%s: header: bad \"%s\"", path, name);
+    if (json_get(root, name) && !get_##type(json_get(root, name), &s->progress.field))                                 \
+        return FAIL(E_MODEL, "%s: header: bad \"%s\"", path, name);
     PROGRESS_OPTIONAL(X)
 #undef X
-    if (!read_terms(&s->progress.window, root)) return FAIL(E_MODEL, "%s: header: \"window_terms\" is missing or bad", path);
+    if (!read_terms(&s->progress.window, root))
+        return FAIL(E_MODEL, "%s: header: \"window_terms\" is missing or bad", path);
     hash128 layout;
     s->spec_text = json_string(json_get(root, "spec"));
     if (!s->spec_text || !read_hash(json_get(root, "model_hash"), &s->model_hash) ||
@@ -276,7 +286,8 @@ static status read_all(train_state *s, const char *path)
     if (memcmp(map->data, state_magic, 8) != 0) return FAIL(E_MODEL, "%s: not a training state of Graft", path);
     uint64_t version = load_little(map->data + 8, 4), bytes = load_little(map->data + 16, 8);
     if (version != STATE_VERSION || load_little(map->data + 12, 4) != 0)
-        return FAIL(E_MODEL, "%s: version %llu, this build reads %d", path, (unsigned long long)version, (int)STATE_VERSION);
+        return FAIL(
+            E_MODEL, "%s: version %llu, this build reads %d", path, (unsigned long long)version, (int)STATE_VERSION);
     if (bytes > MAX_HEADER_BYTES || bytes > map->bytes - PREFIX_BYTES)
         return FAIL(E_MODEL, "%s: truncated within the header", path);
     const char *text = (const char *)map->data + PREFIX_BYTES;

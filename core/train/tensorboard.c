@@ -1,5 +1,6 @@
 #include "core/train/tensorboard.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -118,8 +119,8 @@ size_t tensorboard_version_record(uint8_t *bytes, size_t capacity, double wall_t
     return record_end(&body, bytes);
 }
 
-size_t tensorboard_scalar_record(uint8_t *bytes, size_t capacity, double wall_time, int64_t step, const char *const *tags,
-    const double *values, int32_t count)
+size_t tensorboard_scalar_record(uint8_t *bytes, size_t capacity, double wall_time, int64_t step,
+    const char *const *tags, const double *values, int32_t count)
 {
     span body = record_begin(bytes, capacity);
     put_double(&body, 0x09, wall_time);
@@ -157,7 +158,8 @@ status tensorboard_open(tensorboard *tb, const char *folder, double wall_time)
     /* A process may start twice within a second: then the next number is free. */
     for (int number = 0; !tb->stream; number++) {
         free(tb->path);
-        if (asprintf(&tb->path, "%s/events.out.tfevents.%010lld.%s.%d.%d", folder, (long long)wall_time, host, (int)getpid(), number) < 0)
+        if (asprintf(&tb->path, "%s/events.out.tfevents.%010" PRId64 ".%s.%d.%d", folder, (int64_t)wall_time, host,
+                (int)getpid(), number) < 0)
             tb->path = NULL;
         if (!tb->path) return FAIL_MEMORY(256);
         result = file_open_stream(tb->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, "ab", &tb->stream);
@@ -177,8 +179,8 @@ void tensorboard_close(tensorboard *tb)
     *tb = (tensorboard){0};
 }
 
-status tensorboard_scalars(tensorboard *tb, double wall_time, int64_t step, const char *const *tags, const double *values,
-    int32_t count)
+status tensorboard_scalars(
+    tensorboard *tb, double wall_time, int64_t step, const char *const *tags, const double *values, int32_t count)
 {
     if (!tb->stream) return OK;
     uint8_t bytes[4096];

@@ -1,5 +1,6 @@
 #include "core/train/trainer.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <string.h>
@@ -75,13 +76,21 @@ static status judge_evaluation_data(trainer *t, status result)
         return result;
     }
     t->evaluated = false;
-    return FAIL(E_TEMPORARY, "the validation data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+    return FAIL(E_TEMPORARY,
+        "the validation data have gone: %s; when they are back, --resume goes on from the last checkpoint",
+        t->data_text);
 }
 
 static status evaluate(trainer *t)
 {
-    evaluation_options o = {.run = plan_predict, .context = t->eval_plan, .stop = trainer_asked_to_stop, .stop_context = t,
-        .what = "val", .total = t->val_data.count, .log = t->log, .comm = &t->comm};
+    evaluation_options o = {.run = plan_predict,
+        .context = t->eval_plan,
+        .stop = trainer_asked_to_stop,
+        .stop_context = t,
+        .what = "val",
+        .total = t->val_data.count,
+        .log = t->log,
+        .comm = &t->comm};
     TRY(share_statistics(t));
     TRY(optimiser_swap_ema(&t->optimiser));
     status result = evaluation_run(&t->evaluation, t->eval_loader, &o);
@@ -120,7 +129,8 @@ int trainer_asked_to_stop(void *trainer_)
     int asked = t->options->stop ? t->options->stop(t->options->stop_context) : 0;
     double votes[2] = {asked != 0, asked == SIGTERM};
     if (t->comm.world < 2) return asked;
-    if (comm_all_reduce_host(&t->comm, votes, 2) != OK || votes[0] == 0) return 0; /* a lost rank shows in the next sum */
+    if (comm_all_reduce_host(&t->comm, votes, 2) != OK || votes[0] == 0)
+        return 0; /* a lost rank shows in the next sum */
     return votes[1] > 0 ? SIGTERM : SIGINT;
 }
 
@@ -153,8 +163,8 @@ static status stop_here(trainer *t, int signal_number)
 {
     TRY(trainer_save(t));
     status code = signal_number == SIGTERM ? E_TERMINATED : E_INTERRUPTED;
-    return FAIL(code, "stopped at step %lld of %lld; a checkpoint is saved in %s: go on with --resume", (long long)t->progress.step,
-        (long long)t->total_steps, t->folder);
+    return FAIL(code, "stopped at step %" PRId64 " of %" PRId64 "; a checkpoint is saved in %s: go on with --resume",
+        t->progress.step, t->total_steps, t->folder);
 }
 
 static status stop_without_data(trainer *t)
@@ -163,8 +173,11 @@ static status stop_without_data(trainer *t)
     snprintf(text, sizeof text, "%s", t->data_text[0] ? t->data_text : "another rank could not read its images");
     TRY(step_io_drop(&t->io));
     TRY(trainer_save(t));
-    return FAIL(E_TEMPORARY, "stopped at step %lld of %lld, because images cannot be read any more: %s; a checkpoint is saved in %s: when "
-        "they are back, go on with --resume", (long long)t->progress.step, (long long)t->total_steps, text, t->folder);
+    return FAIL(E_TEMPORARY,
+        "stopped at step %" PRId64 " of %" PRId64
+        ", because images cannot be read any more: %s; a checkpoint is saved in %s: when "
+        "they are back, go on with --resume",
+        t->progress.step, t->total_steps, text, t->folder);
 }
 
 static status run(trainer *t)

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,13 @@ static void list_files(const trainer *t, const batch *b, const bool *bad, findin
     size_t used = (size_t)snprintf(f->files, sizeof f->files, "%s", "");
     for (int64_t i = 0; i < b->n && shown < FILES_SHOWN; i++) {
         if (!all && !bad[i]) continue;
-        int n = snprintf(f->files + used, sizeof f->files - used, "\n        %.220s", t->train_data.samples[b->sample_index[i]].name);
+        int n = snprintf(f->files + used, sizeof f->files - used, "\n        %.220s",
+            t->train_data.samples[b->sample_index[i]].name);
         used = used + (size_t)n < sizeof f->files ? used + (size_t)n : sizeof f->files - 1;
         shown++;
     }
-    if (count > shown) snprintf(f->files + used, sizeof f->files - used, "\n        ... and %lld more", (long long)(count - shown));
+    if (count > shown)
+        snprintf(f->files + used, sizeof f->files - used, "\n        ... and %" PRId64 " more", (count - shown));
 }
 
 static status run_batch(trainer *t, plan *p, const batch *b)
@@ -102,9 +105,10 @@ out:
 
 void trainer_explain_bad_step(trainer *t, const step_state *r)
 {
-    long long step = (long long)t->progress.step + 1;
+    int64_t step = t->progress.step + 1;
     if (t->progress.bad_run > EXPLAINED_IN_A_ROW) {
-        log_warn(t->log, "step %lld: NaN or Inf again (%lld in a row); nothing was changed", step, (long long)t->progress.bad_run);
+        log_warn(t->log, "step %" PRId64 ": NaN or Inf again (%" PRId64 " in a row); nothing was changed", step,
+            t->progress.bad_run);
         return;
     }
     finding f = {0};
@@ -112,15 +116,20 @@ void trainer_explain_bad_step(trainer *t, const step_state *r)
     /* The replay has added to gradients and statistics. */
     device *dev = t->dev;
     size_t bytes = (size_t)param_store_count(t->store) * sizeof(float);
-    if (dev->api->zero(dev, param_store_gradients(t->store), bytes, dev->stream) != OK || optimiser_restore_state(&t->optimiser) != OK)
-        log_warn(t->log, "step %lld: %s", step, status_message());
+    if (dev->api->zero(dev, param_store_gradients(t->store), bytes, dev->stream) != OK ||
+        optimiser_restore_state(&t->optimiser) != OK)
+        log_warn(t->log, "step %" PRId64 ": %s", step, status_message());
     const char *segment = r->bad_segment >= 0 && r->bad_segment < param_store_segments(t->store)
                               ? param_store_info(t->store, r->bad_segment)->name : "?";
     if (result != OK)
-        log_warn(t->log, "step %lld: NaN or Inf in the gradient of \"%s\"; nothing was changed (could not look closer: %s)", step,
-            segment, status_message());
+        log_warn(t->log,
+            "step %" PRId64 ": NaN or Inf in the gradient of \"%s\"; nothing was changed (could not look closer: %s)",
+            step, segment, status_message());
     else if (!f.found)
-        log_warn(t->log, "step %lld: NaN or Inf in the gradient of \"%s\", all activations are finite; nothing was changed", step, segment);
+        log_warn(t->log,
+            "step %" PRId64 ": NaN or Inf in the gradient of \"%s\", all activations are finite; nothing was changed",
+            step, segment);
     else
-        log_warn_lines(t->log, "step %lld: NaN or Inf, first in %s; nothing was changed. Images:%s", step, f.tensor, f.files);
+        log_warn_lines(t->log, "step %" PRId64 ": NaN or Inf, first in %s; nothing was changed. Images:%s", step,
+            f.tensor, f.files);
 }

@@ -1,5 +1,7 @@
 #include "core/train/trainer_parts.h"
 
+#include <inttypes.h>
+
 enum { AUTO_BATCH_MAX = 256 };
 
 static double grad_scale(const trainer *t)
@@ -69,8 +71,8 @@ static status measure(const trainer *t, int64_t rows, memory_need *need)
     int64_t floats = need->train.param_bytes / 4, states = need->train.state_bytes / 4;
     need->optimiser_bytes = optimiser_bytes(&t->spec, floats, states);
     if (t->dev->api->kernels != BACKEND_CUDA) need->loader_bytes = loader_ring_bytes(t, rows);
-    need->total_bytes = need->train.total_bytes + need->eval.activation_bytes + need->eval.scratch_bytes + need->eval.packed_bytes +
-                        need->optimiser_bytes + need->input_bytes + need->loader_bytes;
+    need->total_bytes = need->train.total_bytes + need->eval.activation_bytes + need->eval.scratch_bytes +
+                        need->eval.packed_bytes + need->optimiser_bytes + need->input_bytes + need->loader_bytes;
     return OK;
 }
 
@@ -107,18 +109,26 @@ static status refuse(const trainer *t, int64_t rows, int64_t needed, int64_t lim
     format_bytes((double)limit, have);
     const char *source = t->spec.train.memory_limit > 0 ? "train.memory_limit allows" : "there are";
     if (fits == 0)
-        return FAIL(E_MEMORY, "a batch of one image needs %s, %s %s: choose a smaller model or input", want, source, have);
-    return FAIL(E_MEMORY, "train.batch_size = %lld needs %s, %s %s: the largest that fits is train.batch_size = %lld "
-        "(train.accumulate keeps the effective size)", (long long)rows, want, source, have, (long long)fits);
+        return FAIL(
+            E_MEMORY, "a batch of one image needs %s, %s %s: choose a smaller model or input", want, source, have);
+    return FAIL(E_MEMORY,
+        "train.batch_size = %" PRId64 " needs %s, %s %s: the largest that fits is train.batch_size = %" PRId64 " "
+        "(train.accumulate keeps the effective size)",
+        rows, want, source, have, fits);
 }
 
 static void print_memory(const trainer *t, const memory_need *n)
 {
-    const struct { const char *name; int64_t bytes; } rows[] = {
-        {"weights and statistics", n->train.param_bytes + n->train.state_bytes}, {"gradients", n->train.grad_bytes},
-        {"optimiser", n->optimiser_bytes}, {"packed weights", n->train.packed_bytes + n->eval.packed_bytes},
-        {"activations", n->train.activation_bytes}, {"scratch", n->train.scratch_bytes},
-        {"evaluation", n->eval.activation_bytes + n->eval.scratch_bytes}, {"batches read ahead", n->loader_bytes + n->input_bytes},
+    const struct { const char *name; int64_t bytes;
+    } rows[] = {
+        {"weights and statistics", n->train.param_bytes + n->train.state_bytes},
+        {"gradients", n->train.grad_bytes},
+        {"optimiser", n->optimiser_bytes},
+        {"packed weights", n->train.packed_bytes + n->eval.packed_bytes},
+        {"activations", n->train.activation_bytes},
+        {"scratch", n->train.scratch_bytes},
+        {"evaluation", n->eval.activation_bytes + n->eval.scratch_bytes},
+        {"batches read ahead", n->loader_bytes + n->input_bytes},
     };
     char text[32], sum[32];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -132,8 +142,8 @@ static void print_memory(const trainer *t, const memory_need *n)
     }
     format_bytes((double)n->total_bytes, text);
     format_bytes((double)n->train.activation_sum_bytes, sum);
-    log_info(t->log, "memory: %s planned for batches of %lld (activations without reuse: %s)", text,
-        (long long)t->spec.train.batch_size, sum);
+    log_info(t->log, "memory: %s planned for batches of %" PRId64 " (activations without reuse: %s)", text,
+        t->spec.train.batch_size, sum);
 }
 
 /* Ranks may have found different sizes to fit. */
@@ -167,7 +177,7 @@ status trainer_resolve_batch(trainer *t)
         TRY(agree_on_least(t, &rows));
         TRY(measure(t, rows > 0 ? rows : 1, &need));
         if (rows == 0) return refuse(t, 1, need.total_bytes, limit, 0);
-        log_info(t->log, "train.batch_size = 0 (auto): %lld", (long long)rows);
+        log_info(t->log, "train.batch_size = 0 (auto): %" PRId64, rows);
     }
     t->spec.train.batch_size = rows;
     t->summary->peak_bytes = need.total_bytes;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ static status old_value(const config *old, arena *a, const option *o, const char
     }
     for (int64_t i = 0; i < old->error_count; i++) {
         const config_error *e = &old->errors[i];
-        if (e->section && e->key && strcmp(e->section, o->section) == 0 && strcmp(e->key, o->key) == 0) *value = e->value;
+        if (e->section && e->key && strcmp(e->section, o->section) == 0 && strcmp(e->key, o->key) == 0)
+            *value = e->value;
     }
     return OK;
 }
@@ -35,7 +37,8 @@ static status list_changes(const trainer *t, const config *old, const config *no
         if (!is) TRY_OUT(FAIL_MEMORY(1));
         TRY_OUT(old_value(old, &a, o, &was));
         if (!was || !config_is_set(now, o->section, o->key) || strcmp(was, is) == 0) continue;
-        if (strcmp(o->section, "train") == 0 && strcmp(o->key, "epochs") == 0) log_info(t->log, "train.epochs: %s -> %s", was, is);
+        if (strcmp(o->section, "train") == 0 && strcmp(o->key, "epochs") == 0)
+            log_info(t->log, "train.epochs: %s -> %s", was, is);
         if (option_may_differ(o)) continue;
         int n = snprintf(list + used, bytes - used, "\n    %s.%s: was %.200s, now %.200s", o->section, o->key, was, is);
         used = used + (size_t)n < bytes ? used + (size_t)n : bytes - 1;
@@ -57,8 +60,10 @@ static status compare_specs(const trainer *t, const char *old_text)
     TRY_OUT(config_read_text(&now, t->options->spec_text, strlen(t->options->spec_text), "this run"));
     TRY_OUT(list_changes(t, &old, &now, list, sizeof list));
     if (list[0])
-        result = FAIL_LINES(E_USAGE, "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
-            "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors train.output=...",
+        result = FAIL_LINES(E_USAGE,
+            "%s: the checkpoint was made with another spec; resuming must not change the run:%s\n"
+            "use the old values, or start a new run that takes the weights: model.pretrained=%s/last.safetensors "
+            "train.output=...",
             t->folder, list, t->folder);
 out:
     config_free(&old);
@@ -71,21 +76,23 @@ static status check_resumed(const trainer *t)
     const train_progress *p = &t->resumed.progress;
     TRY(compare_specs(t, t->resumed.spec_text));
     if (p->world != t->comm.world)
-        return FAIL(E_USAGE, "%s: the run had %lld devices, now there are %d: resuming needs as many", t->folder, (long long)p->world,
-            (int)t->comm.world);
+        return FAIL(E_USAGE, "%s: the run had %" PRId64 " devices, now there are %d: resuming needs as many", t->folder,
+            p->world, (int)t->comm.world);
     if (t->spec.train.batch_size != 0 && t->spec.train.batch_size != p->batch_size)
-        return FAIL(E_USAGE, "train.batch_size = %lld, the run had %lld: resuming must not change the run",
-            (long long)t->spec.train.batch_size, (long long)p->batch_size);
+        return FAIL(E_USAGE,
+            "train.batch_size = %" PRId64 ", the run had %" PRId64 ": resuming must not change the run",
+            t->spec.train.batch_size, p->batch_size);
     if (t->spec.train.threads != 0 && t->spec.train.threads != p->threads)
-        return FAIL(E_USAGE, "train.threads = %lld, the run had %lld: sums depend on it, so resuming must keep it",
-            (long long)t->spec.train.threads, (long long)p->threads);
+        return FAIL(E_USAGE,
+            "train.threads = %" PRId64 ", the run had %" PRId64 ": sums depend on it, so resuming must keep it",
+            t->spec.train.threads, p->threads);
     if (t->model.class_count != t->train_data.class_count)
-        return FAIL(E_DATA, "%s: the checkpoint knows %lld classes, the data set has %lld", t->folder,
-            (long long)t->model.class_count, (long long)t->train_data.class_count);
+        return FAIL(E_DATA, "%s: the checkpoint knows %" PRId64 " classes, the data set has %" PRId64, t->folder,
+            t->model.class_count, t->train_data.class_count);
     for (int64_t i = 0; i < t->model.class_count; i++)
         if (strcmp(t->model.class_name[i], t->train_data.class_name[i]) != 0)
-            return FAIL(E_DATA, "%s: class %lld is \"%s\" in the checkpoint and \"%s\" in the data set", t->folder, (long long)i,
-                t->model.class_name[i], t->train_data.class_name[i]);
+            return FAIL(E_DATA, "%s: class %" PRId64 " is \"%s\" in the checkpoint and \"%s\" in the data set",
+                t->folder, i, t->model.class_name[i], t->train_data.class_name[i]);
     return OK;
 }
 
@@ -106,10 +113,12 @@ status trainer_restore(trainer *t)
     int64_t next = t->progress.step * t->spec.train.accumulate;
     TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
     if (t->progress.step < t->total_steps)
-        log_info(t->log, "resumed at step %lld of %lld", (long long)t->progress.step, (long long)t->total_steps);
+        log_info(t->log, "resumed at step %" PRId64 " of %" PRId64, t->progress.step, t->total_steps);
     else
-        log_info(t->log, "resumed at step %lld: all %lld steps of train.epochs = %lld are done; raise it to go on", (long long)t->progress.step,
-            (long long)t->total_steps, (long long)t->spec.train.epochs);
+        log_info(t->log,
+            "resumed at step %" PRId64 ": all %" PRId64 " steps of train.epochs = %" PRId64
+            " are done; raise it to go on",
+            t->progress.step, t->total_steps, t->spec.train.epochs);
     return OK;
 }
 

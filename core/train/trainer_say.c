@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -38,12 +39,16 @@ void trainer_show_progress(const trainer *t)
     if (w->batches == 0 || !(w->seconds > 0)) return;
     char eta[32], terms[256];
     double rate = (double)w->images / w->seconds;
-    double images_left = (double)((t->total_steps - p->step) * t->spec.train.accumulate * t->spec.train.batch_size * t->comm.world);
+    double images_left =
+        (double)((t->total_steps - p->step) * t->spec.train.accumulate * t->spec.train.batch_size * t->comm.world);
     format_duration(images_left / rate, eta);
     print_terms(t, w, "  ", terms, sizeof terms);
-    log_progress(t->log, false, "epoch %lld/%lld  step %lld/%lld  %.0f images/s%s  lr %.3g  data wait %.0f %%  ETA %s",
-        (long long)(trainer_epochs_at(t, p->step - 1) + 1), (long long)t->spec.train.epochs, (long long)p->step, (long long)t->total_steps, rate,
-        terms, schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world), 100 * w->wait_seconds / w->seconds, eta);
+    log_progress(t->log, false,
+        "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64
+        "  %.0f images/s%s  lr %.3g  data wait %.0f %%  ETA %s",
+        (trainer_epochs_at(t, p->step - 1) + 1), t->spec.train.epochs, p->step, t->total_steps, rate, terms,
+        schedule_rate(&t->spec.schedule, p->step - 1, t->total_steps, t->comm.world),
+        100 * w->wait_seconds / w->seconds, eta);
 }
 
 void trainer_say_epoch(const trainer *t, bool evaluated, bool better)
@@ -52,16 +57,24 @@ void trainer_say_epoch(const trainer *t, bool evaluated, bool better)
     print_terms(t, &t->last_window, " ", terms, sizeof terms);
     if (evaluated) evaluation_print_line(&t->evaluation, figures, sizeof figures);
     format_duration(t->progress.seconds, spent);
-    log_progress(t->log, true, "epoch %lld/%lld  %s  train:%s%s%s%s", (long long)trainer_epochs_at(t, t->progress.step),
-        (long long)t->spec.train.epochs, spent, terms, evaluated ? "  val:" : "", figures, better ? "  (best)" : "");
+    log_progress(t->log, true, "epoch %" PRId64 "/%" PRId64 "  %s  train:%s%s%s%s",
+        trainer_epochs_at(t, t->progress.step), t->spec.train.epochs, spent, terms, evaluated ? "  val:" : "", figures,
+        better ? "  (best)" : "");
 }
 
 status trainer_write_report(trainer *t)
 {
     if (t->comm.rank != 0) return OK;
     t->report_time = clock_seconds();
-    const report_data r = {.records = &t->records, .evaluation = t->evaluated ? &t->evaluation : NULL, .terms = &t->graph.terms,
-        .figure = t->evaluation.figure, .figure_count = t->evaluation.figure_count, .spec = &t->spec, .spec_text = t->options->spec_text, .progress = &t->progress,
-        .total_steps = t->total_steps, .parameters = t->summary->parameters};
+    const report_data r = {.records = &t->records,
+        .evaluation = t->evaluated ? &t->evaluation : NULL,
+        .terms = &t->graph.terms,
+        .figure = t->evaluation.figure,
+        .figure_count = t->evaluation.figure_count,
+        .spec = &t->spec,
+        .spec_text = t->options->spec_text,
+        .progress = &t->progress,
+        .total_steps = t->total_steps,
+        .parameters = t->summary->parameters};
     return report_write(t->summary->report_path, &r);
 }

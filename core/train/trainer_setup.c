@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -35,14 +36,18 @@ static status lint(trainer *t, const dataset *data, lint_report *report)
 static status open_data(trainer *t)
 {
     TRY(dataset_open_parts(&t->spec.data, (uint64_t)t->spec.train.seed, t->log, &t->train_data, &t->val_data, NULL));
-    t->setting = (task_setting){.task = t->options->task ? t->options->task : task_find(NULL), .spec = &t->spec, .class_name = t->train_data.class_name,
-        .class_count = t->train_data.class_count, .preprocess = &t->model.preprocess, .data = &t->train_data};
+    t->setting = (task_setting){.task = t->options->task ? t->options->task : task_find(NULL),
+        .spec = &t->spec,
+        .class_name = t->train_data.class_name,
+        .class_count = t->train_data.class_count,
+        .preprocess = &t->model.preprocess,
+        .data = &t->train_data};
     TRY(t->setting.task->check_data(&t->setting, t->log));
     TRY(t->setting.task->labels(&t->labels, &t->setting));
     TRY(lint(t, &t->train_data, &t->train_lint));
     TRY(lint(t, &t->val_data, &t->val_lint));
-    log_info(t->log, "data: %lld training and %lld validation images of %lld classes", (long long)t->train_data.count,
-        (long long)t->val_data.count, (long long)t->train_data.class_count);
+    log_info(t->log, "data: %" PRId64 " training and %" PRId64 " validation images of %" PRId64 " classes",
+        t->train_data.count, t->val_data.count, t->train_data.class_count);
     return OK;
 }
 
@@ -82,7 +87,8 @@ static void pinned_release(void *dev, void *data)
 
 static status make_loaders(trainer *t)
 {
-    loader_options o = loader_options_from_spec(&t->spec, &t->train_data, &t->model.preprocess, t->spec.train.batch_size, t->log);
+    loader_options o =
+        loader_options_from_spec(&t->spec, &t->train_data, &t->model.preprocess, t->spec.train.batch_size, t->log);
     o.augment = &t->spec.augment;
     o.labels = &t->labels;
     o.bad = t->train_lint.reason;
@@ -129,7 +135,8 @@ static status fit_head(trainer *t)
     const spec_transfer *o = &t->spec.transfer;
     if (t->resuming || !transfer_is_on(&t->spec) || !o->probe || !t->setting.task->fit_head) return OK;
     if (!t->fresh_head && o->enable != TRANSFER_TRUE) {
-        log_info(t->log, "transfer: the last layer is the pretrained one and stays (transfer.enable = true fits it again)");
+        log_info(
+            t->log, "transfer: the last layer is the pretrained one and stays (transfer.enable = true fits it again)");
         return OK;
     }
     int64_t rows = t->spec.train.batch_size > 0 ? t->spec.train.batch_size : FEATURE_BATCH;
@@ -155,7 +162,8 @@ static status fit_fake_quantisation(trainer *t)
     graph *g = &t->model.graph, changed = {0};
     bool wanted = t->spec.qat.enable, there = graph_has_fake_quant(g);
     for (node_id n = 0; wanted && n < g->node_count; n++)
-        if (g->nodes[n].op == &op_fake_quant) ((fake_quant_attr *)g->nodes[n].attr)->momentum = (float)t->spec.qat.range_momentum;
+        if (g->nodes[n].op == &op_fake_quant)
+            ((fake_quant_attr *)g->nodes[n].attr)->momentum = (float)t->spec.qat.range_momentum;
     if (wanted == there) return OK;
     if (wanted && !t->options->fake_quantise) return FAIL(E_INTERNAL, "qat.enable without fake_quantise");
     if (!wanted) {
@@ -171,9 +179,15 @@ static status open_model(trainer *t)
     if (t->options->resume && there) return trainer_open_checkpoint(t);
     if (t->options->resume) log_info(t->log, "%s: no checkpoint there, starting from the beginning", t->folder);
     if (there && !t->options->overwrite)
-        return FAIL(E_USAGE, "%s already holds a checkpoint: go on from it with --resume, replace it with --overwrite, or choose "
-            "another folder with train.output=...", t->folder);
-    t->progress = (train_progress){.best_step = -1, .best_watched = INFINITY, .best_criterion = -1, .stop_watched = INFINITY, .closed = true,
+        return FAIL(E_USAGE,
+            "%s already holds a checkpoint: go on from it with --resume, replace it with --overwrite, or choose "
+            "another folder with train.output=...",
+            t->folder);
+    t->progress = (train_progress){.best_step = -1,
+        .best_watched = INFINITY,
+        .best_criterion = -1,
+        .stop_watched = INFINITY,
+        .closed = true,
         .seed = t->spec.train.seed};
     return prepare_model(&t->model, &t->setting, t->options->build, t->options->transfer, t->log, &t->fresh_head);
 }
@@ -188,7 +202,8 @@ static status open_device(trainer *t)
     char text[256];
     int32_t threads = (int32_t)(t->resuming ? t->progress.threads : t->spec.train.threads);
     if (threads == 0 && t->comm.world > 1) threads = cpu_count() > t->comm.world ? cpu_count() / t->comm.world : 1;
-    int32_t index = t->spec.train.device == SPEC_DEVICE_CPU ? 0 : t->comm.local_rank; /* a GPU each; the CPU is everybody's */
+    int32_t index =
+        t->spec.train.device == SPEC_DEVICE_CPU ? 0 : t->comm.local_rank; /* a GPU each; the CPU is everybody's */
     TRY(device_open(&t->dev, t->spec.train.device, index, threads, t->log));
     comm_use_device(&t->comm, t->dev);
     t->sums = (plan_sums){sum_over_ranks, &t->comm, t->comm.api->captures};
@@ -229,7 +244,7 @@ static status check_ranks(trainer *t)
     TRY(comm_all_reduce_host(&t->comm, hash, t->comm.world));
     for (int32_t i = 1; i < t->comm.world; i++)
         if (hash[i] != hash[0]) return FAIL(E_INTERNAL, "rank %d starts from other weights than rank 0", (int)i);
-    log_info(t->log, "%d ranks, batches of %lld each%s", (int)t->comm.world, (long long)t->spec.train.batch_size,
+    log_info(t->log, "%d ranks, batches of %" PRId64 " each%s", (int)t->comm.world, t->spec.train.batch_size,
         t->spec.train.sync_bn ? ", batch normalisation over all" : "");
     return OK;
 }
@@ -255,7 +270,8 @@ static status open_records(trainer *t)
 static status take_folder(trainer *t)
 {
     TRY(dir_make(t->folder));
-    if (t->comm.rank == 0) TRY(folder_lock_take(&t->lock, t->folder, "choose another folder with train.output=...", t->log));
+    if (t->comm.rank == 0)
+        TRY(folder_lock_take(&t->lock, t->folder, "choose another folder with train.output=...", t->log));
     TRY(comm_barrier(&t->comm));
     dir_sweep(t->folder);
     return OK;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -88,9 +89,11 @@ static status refuse_update(trainer *t, const step_state *result)
     int64_t next = (p->step + 1) * t->spec.train.accumulate;
     TRY(loader_seek(t->loader, next / t->batches_per_epoch, next % t->batches_per_epoch));
     if (p->bad_run < t->spec.train.max_bad_steps) return OK;
-    return FAIL(E_DIVERGED, "%lld updates in a row had NaN or Inf (step %lld): training has diverged. Weights are those of the last good "
+    return FAIL(E_DIVERGED,
+        "%" PRId64 " updates in a row had NaN or Inf (step %" PRId64
+        "): training has diverged. Weights are those of the last good "
         "update; checkpoints in %s. Lower schedule.learning_rate, lengthen schedule.warmup or set train.clip_norm",
-        (long long)p->bad_run, (long long)p->step + 1, t->folder);
+        p->bad_run, p->step + 1, t->folder);
 }
 
 status trainer_set_loss_scale(trainer *t, plan *p)
@@ -106,7 +109,7 @@ static status judge_update(trainer *t, train_window *w)
     train_progress *p = &t->progress;
     loss_scale_change change = loss_scale_update(p, &t->spec.train, t->last_result.finite);
     if (change != LOSS_SCALE_KEPT) {
-        log_verbose(t->log, "step %lld: loss scale %g", (long long)p->step + 1, p->loss_scale);
+        log_verbose(t->log, "step %" PRId64 ": loss scale %g", p->step + 1, p->loss_scale);
         TRY(trainer_set_loss_scale(t, t->plan));
     }
     if (change == LOSS_SCALE_LOWERED) return OK;
@@ -134,8 +137,10 @@ void trainer_count_replaced(trainer *t, int64_t replaced, int64_t *sum, const da
     *sum += replaced;
     if (t->data_lost || (double)*sum <= allowed * (double)data->count) return;
     t->data_lost = true;
-    snprintf(t->data_text, sizeof t->data_text, "%lld of %lld %s images could not be read and others took their place (data.max_bad_fraction "
-        "allows %.3g %%)", (long long)*sum, (long long)data->count, what, 100 * allowed);
+    snprintf(t->data_text, sizeof t->data_text,
+        "%" PRId64 " of %" PRId64 " %s images could not be read and others took their place (data.max_bad_fraction "
+        "allows %.3g %%)",
+        *sum, data->count, what, 100 * allowed);
 }
 
 /* A batch that cannot be made within an update: what the update has done so far is undone. Ranks in their collectives cannot be told
@@ -145,7 +150,8 @@ static status give_up_update(trainer *t, status failed)
     if (!trainer_data_have_gone(t, failed, t->loader)) return failed;
     snprintf(t->data_text, sizeof t->data_text, "%s", status_message());
     if (t->comm.world > 1)
-        return FAIL(E_TEMPORARY, "the data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
+        return FAIL(E_TEMPORARY,
+            "the data have gone: %s; when they are back, --resume goes on from the last checkpoint", t->data_text);
     t->data_lost = true;
     return optimiser_restore_state(&t->optimiser);
 }

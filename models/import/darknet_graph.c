@@ -1,4 +1,5 @@
 /* A cfg as a graph. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static shape shape_now(const builder *b) { return b->net.g->edges[b->x].shape; }
 
 static const char *layer_name(builder *b, const char *suffix)
 {
-    char *name = arena_printf(&b->net.g->memory, "layers.%lld%s", (long long)b->index, suffix);
+    char *name = arena_printf(&b->net.g->memory, "layers.%" PRId64 "%s", b->index, suffix);
     return name ? name : "";
 }
 
@@ -46,8 +47,8 @@ static status get_int(builder *b, const char *key, int64_t absent, int64_t least
     *value = absent;
     if (!p) return OK;
     if (!text_to_int(p->value, value) || *value < least || *value > most)
-        return FAIL(E_MODEL, "%s:%d: %s = %s: expected a number from %lld to %lld", b->cfg->what, p->line, key, p->value,
-            (long long)least, (long long)most);
+        return FAIL(E_MODEL, "%s:%d: %s = %s: expected a number from %" PRId64 " to %" PRId64, b->cfg->what, p->line,
+            key, p->value, least, most);
     return OK;
 }
 
@@ -72,7 +73,8 @@ static status check_keys(const builder *b)
     for (int64_t i = 0; i < b->section->count; i++) {
         const darknet_pair *p = &b->section->pairs[i];
         if (!b->used[i] && strcmp(p->value, "0") != 0)
-            return FAIL(E_MODEL, "%s:%d: %s = %s is not supported in [%s]", b->cfg->what, p->line, p->key, p->value, b->section->name);
+            return FAIL(E_MODEL, "%s:%d: %s = %s is not supported in [%s]", b->cfg->what, p->line, p->key, p->value,
+                b->section->name);
     }
     return OK;
 }
@@ -90,7 +92,8 @@ static status count_weights(builder *b, int64_t outputs, int64_t inputs)
 {
     b->weights += outputs * inputs;
     if (inputs <= INT32_MAX && b->weights <= MAX_WEIGHTS) return OK;
-    return FAIL(E_MODEL, "%s:%d: more than %d weights up to here: refused", b->cfg->what, b->section->line, MAX_WEIGHTS);
+    return FAIL(
+        E_MODEL, "%s:%d: more than %d weights up to here: refused", b->cfg->what, b->section->line, MAX_WEIGHTS);
 }
 
 static status build_convolutional(builder *b)
@@ -106,12 +109,17 @@ static status build_convolutional(builder *b)
     TRY(get_int(b, "batch_normalize", 0, 0, 1, &normalise));
     TRY(get_activation(b, "logistic", &act));
     if (shape_now(b).dim[3] % groups || filters % groups)
-        return FAIL(E_MODEL, "%s:%d: groups = %lld does not divide %lld channels into %lld filters", b->cfg->what, b->section->line,
-            (long long)groups, (long long)shape_now(b).dim[3], (long long)filters);
+        return FAIL(E_MODEL,
+            "%s:%d: groups = %" PRId64 " does not divide %" PRId64 " channels into %" PRId64 " filters", b->cfg->what,
+            b->section->line, groups, shape_now(b).dim[3], filters);
     TRY(count_weights(b, filters, shape_now(b).dim[3] / groups * size * size));
     if (stride > 1 && b->net.block >= 0) b->net.block++;
-    conv_shape conv = {.out_channels = filters, .kernel = (int32_t)size, .stride = (int32_t)stride, .groups = (int32_t)groups,
-        .pad = (int32_t)(pad ? size / 2 : padding), .bias = !normalise};
+    conv_shape conv = {.out_channels = filters,
+        .kernel = (int32_t)size,
+        .stride = (int32_t)stride,
+        .groups = (int32_t)groups,
+        .pad = (int32_t)(pad ? size / 2 : padding),
+        .bias = !normalise};
     TRY(net_conv(&b->net, &b->x, layer_name(b, ""), conv));
     if (normalise) TRY(net_batchnorm(&b->net, &b->x, layer_name(b, ".bn")));
     return add_activation(b, &act);
@@ -136,9 +144,11 @@ static status build_maxpool(builder *b)
     TRY(get_int(b, "stride", 1, 1, 64, &stride));
     TRY(get_int(b, "size", stride, 1, 64, &size));
     TRY(get_int(b, "padding", size - 1, 0, size - 1, &padding));
-    int32_t before = (int32_t)(padding / 2), after = (int32_t)padding - before, side = (int32_t)size, step = (int32_t)stride;
+    int32_t before = (int32_t)(padding / 2), after = (int32_t)padding - before, side = (int32_t)size,
+            step = (int32_t)stride;
     if (stride > 1 && b->net.block >= 0) b->net.block++;
-    pool_attr attr = {.kind = POOL_MAX, .kernel = {side, side}, .stride = {step, step}, .pad = {before, before, after, after}};
+    pool_attr attr = {
+        .kind = POOL_MAX, .kernel = {side, side}, .stride = {step, step}, .pad = {before, before, after, after}};
     return graph_add(b->net.g, &op_pool, layer_name(b, ""), &attr, &b->x, 1, b->net.block, &b->x);
 }
 
@@ -172,8 +182,8 @@ static status earlier(const builder *b, const char *text, int32_t line, int64_t 
     bool fine = text_to_int(text, layer);
     if (fine && *layer < 0) *layer += b->index;
     if (!fine || *layer < 0 || *layer >= b->index)
-        return FAIL(E_MODEL, "%s:%d: layer %s: expected an earlier layer of the %lld before", b->cfg->what, line, text,
-            (long long)b->index);
+        return FAIL(E_MODEL, "%s:%d: layer %s: expected an earlier layer of the %" PRId64 " before", b->cfg->what, line,
+            text, b->index);
     return OK;
 }
 
@@ -183,13 +193,15 @@ static status build_route(builder *b)
     edge_id in[NODE_MAX_IN];
     int32_t count = 0;
     char text[512];
-    if (!p || strlen(p->value) >= sizeof text) return FAIL(E_MODEL, "%s:%d: [route] needs layers = N,...", b->cfg->what, b->section->line);
+    if (!p || strlen(p->value) >= sizeof text)
+        return FAIL(E_MODEL, "%s:%d: [route] needs layers = N,...", b->cfg->what, b->section->line);
     strcpy(text, p->value);
     char *rest = text;
     for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
         int64_t layer;
         TRY(earlier(b, word, p->line, &layer));
-        if (count == NODE_MAX_IN) return FAIL(E_MODEL, "%s:%d: at most %d layers are joined", b->cfg->what, p->line, NODE_MAX_IN);
+        if (count == NODE_MAX_IN)
+            return FAIL(E_MODEL, "%s:%d: at most %d layers are joined", b->cfg->what, p->line, NODE_MAX_IN);
         in[count++] = b->output[layer];
     }
     b->x = in[0];
@@ -207,7 +219,8 @@ static status build_shortcut(builder *b)
     TRY(earlier(b, p->value, p->line, &layer));
     TRY(get_activation(b, "linear", &act));
     if (!shape_equal(b->net.g->edges[b->output[layer]].shape, shape_now(b)))
-        return FAIL(E_MODEL, "%s:%d: layer %s has another shape: adding the part that fits is not supported", b->cfg->what, p->line, p->value);
+        return FAIL(E_MODEL, "%s:%d: layer %s has another shape: adding the part that fits is not supported",
+            b->cfg->what, p->line, p->value);
     TRY(net_add(&b->net, &b->x, b->output[layer], layer_name(b, "")));
     return add_activation(b, &act);
 }
@@ -226,11 +239,20 @@ static const struct layer_kind {
     bool needs_map; /* works on [n, h, w, c] */
     bool has_weights;
 } kinds[] = {
-    {"convolutional", build_convolutional, true, true}, {"conv", build_convolutional, true, true},
-    {"connected", build_connected, false, true}, {"maxpool", build_maxpool, true, false}, {"max", build_maxpool, true, false},
-    {"avgpool", build_avgpool, true, false}, {"avg", build_avgpool, true, false}, {"dropout", build_dropout, false, false},
-    {"softmax", build_softmax, false, false}, {"soft", build_softmax, false, false}, {"cost", build_cost, false, false},
-    {"route", build_route, false, false}, {"shortcut", build_shortcut, false, false}, {"upsample", build_upsample, true, false},
+    {"convolutional", build_convolutional, true, true},
+    {"conv", build_convolutional, true, true},
+    {"connected", build_connected, false, true},
+    {"maxpool", build_maxpool, true, false},
+    {"max", build_maxpool, true, false},
+    {"avgpool", build_avgpool, true, false},
+    {"avg", build_avgpool, true, false},
+    {"dropout", build_dropout, false, false},
+    {"softmax", build_softmax, false, false},
+    {"soft", build_softmax, false, false},
+    {"cost", build_cost, false, false},
+    {"route", build_route, false, false},
+    {"shortcut", build_shortcut, false, false},
+    {"upsample", build_upsample, true, false},
 };
 
 static const struct layer_kind *find_kind(const char *name)
@@ -247,8 +269,10 @@ static status build_layer(builder *b)
     const darknet_section *s = b->section;
     const struct layer_kind *kind = find_kind(s->name);
     if (!kind)
-        return FAIL(E_MODEL, "%s:%d: [%s] is not supported: a classification network of convolutional, connected, maxpool, avgpool, "
-            "dropout, route, shortcut, upsample and softmax layers is expected", b->cfg->what, s->line, s->name);
+        return FAIL(E_MODEL,
+            "%s:%d: [%s] is not supported: a classification network of convolutional, connected, maxpool, avgpool, "
+            "dropout, route, shortcut, upsample and softmax layers is expected",
+            b->cfg->what, s->line, s->name);
     if (kind->needs_map && shape_now(b).rank != 4)
         return FAIL(E_MODEL, "%s:%d: [%s] behind a connected layer", b->cfg->what, s->line, s->name);
     b->used = arena_alloc_array(&b->net.g->memory, s->count, sizeof *b->used);
@@ -264,8 +288,9 @@ static status finish(builder *b)
 {
     shape s = shape_now(b);
     if (s.rank == 4 && (s.dim[1] != 1 || s.dim[2] != 1))
-        return FAIL(E_MODEL, "%s: its output is %lld x %lld x %lld: this is no classification network", b->cfg->what,
-            (long long)s.dim[2], (long long)s.dim[1], (long long)s.dim[3]);
+        return FAIL(E_MODEL,
+            "%s: its output is %" PRId64 " x %" PRId64 " x %" PRId64 ": this is no classification network",
+            b->cfg->what, s.dim[2], s.dim[1], s.dim[3]);
     if (s.rank == 4) TRY(graph_add(b->net.g, &op_flatten, "flatten", NULL, &b->x, 1, b->net.block, &b->x));
     return graph_output(b->net.g, b->x);
 }
@@ -273,7 +298,8 @@ static status finish(builder *b)
 static status build_all(builder *b)
 {
     int64_t layers = b->cfg->count - 1;
-    if (layers > MAX_LAYERS) return FAIL(E_MODEL, "%s: %lld layers: at most %d", b->cfg->what, (long long)layers, MAX_LAYERS);
+    if (layers > MAX_LAYERS)
+        return FAIL(E_MODEL, "%s: %" PRId64 " layers: at most %d", b->cfg->what, layers, MAX_LAYERS);
     b->output = ARENA_ARRAY(&b->net.g->memory, edge_id, layers);
     if (!b->output) return FAIL_MEMORY((size_t)layers * sizeof *b->output);
     b->head = -1;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,8 @@ static bool find_numbers(const graph *g, node_id i, numbers *x)
     const node *n = &g->nodes[i];
     if (n->op != &op_conv2d && n->op != &op_linear) return false;
     const node *bn = batchnorm_of(g, n);
-    *x = (numbers){n->name, n->op == &op_linear, n->in[1], n->in_count > 2 ? n->in[2] : EDGE_NONE, EDGE_NONE, EDGE_NONE, EDGE_NONE, EDGE_NONE, 0};
+    *x = (numbers){n->name, n->op == &op_linear, n->in[1], n->in_count > 2 ? n->in[2] : EDGE_NONE, EDGE_NONE, EDGE_NONE,
+        EDGE_NONE, EDGE_NONE, 0};
     if (!bn) return true;
     x->scale = bn->in[1], x->shift = bn->in[2], x->mean = bn->in[3], x->variance = bn->in[4];
     x->epsilon = ((const batchnorm_attr *)bn->attr)->epsilon;
@@ -46,7 +48,8 @@ enum { PARTS = 6 };
 static void order_parts(const numbers *x, edge_id part[PARTS])
 {
     bool normalised = x->scale != EDGE_NONE;
-    edge_id convolution[PARTS] = {normalised ? x->shift : x->bias, x->scale, x->mean, x->variance, x->weight, EDGE_NONE};
+    edge_id convolution[PARTS] = {
+        normalised ? x->shift : x->bias, x->scale, x->mean, x->variance, x->weight, EDGE_NONE};
     edge_id connected[PARTS] = {normalised ? x->shift : x->bias, x->weight, x->scale, x->mean, x->variance, EDGE_NONE};
     memcpy(part, x->linear ? connected : convolution, sizeof convolution);
 }
@@ -70,7 +73,8 @@ static status read_header(reader *r)
         return FAIL(E_MODEL, "%s: version %d.%d.%d: this is no darknet file", r->what, v[0], v[1], v[2]);
     r->transposed = v[0] > TRANSPOSED || v[1] > TRANSPOSED;
     size_t seen = v[0] * 10 + v[1] >= 2 ? 8 : 4;
-    if (bytes < VERSION_BYTES + seen) return FAIL(E_MODEL, "%s: %zu bytes are too few for a darknet file", r->what, bytes);
+    if (bytes < VERSION_BYTES + seen)
+        return FAIL(E_MODEL, "%s: %zu bytes are too few for a darknet file", r->what, bytes);
     r->next += VERSION_BYTES + seen;
     return OK;
 }
@@ -86,8 +90,9 @@ static status read_values(reader *r, const numbers *x, edge *e)
 {
     size_t bytes = (size_t)shape_count(e->shape) * sizeof(float);
     if (bytes > (size_t)(r->end - r->next))
-        return FAIL(E_MODEL, "%s: too short for this network: %s needs bytes %lld to %lld, the file has %lld", r->what, e->name,
-            (long long)(r->next - r->begin), (long long)(r->next - r->begin) + (long long)bytes, (long long)(r->end - r->begin));
+        return FAIL(E_MODEL,
+            "%s: too short for this network: %s needs bytes %" PRId64 " to %" PRId64 ", the file has %" PRId64, r->what,
+            e->name, (r->next - r->begin), (r->next - r->begin) + bytes, (r->end - r->begin));
     bool turned = r->transposed && x->linear && e->layout == LAYOUT_LINEAR;
     float *plain = malloc(2 * bytes + 1), *values = plain;
     if (!plain) return FAIL_MEMORY(2 * bytes);
@@ -103,9 +108,11 @@ static status read_layer(reader *r, graph *g, const numbers *x)
 {
     edge_id part[PARTS];
     if (x->scale != EDGE_NONE && x->bias != EDGE_NONE)
-        return FAIL(E_MODEL, "%s: %s has a bias and a batch normalisation: darknet has no such layer", r->what, x->name);
+        return FAIL(
+            E_MODEL, "%s: %s has a bias and a batch normalisation: darknet has no such layer", r->what, x->name);
     if (x->scale == EDGE_NONE && x->bias == EDGE_NONE)
-        return FAIL(E_MODEL, "%s: %s has neither bias nor batch normalisation: darknet has no such layer", r->what, x->name);
+        return FAIL(
+            E_MODEL, "%s: %s has neither bias nor batch normalisation: darknet has no such layer", r->what, x->name);
     if (g->edges[x->weight].type != DTYPE_F32) return FAIL(E_MODEL, "%s: %s has no float weights", r->what, x->name);
     order_parts(x, part);
     for (int i = 0; i < PARTS; i++)
@@ -127,7 +134,8 @@ status darknet_read(graph *g, const uint8_t *bytes, size_t count, const char *wh
     for (node_id i = 0; i < g->node_count; i++)
         if (find_numbers(g, i, &x)) TRY(read_layer(&r, g, &x));
     if (r.next != r.end)
-        return FAIL(E_MODEL, "%s: %lld bytes are left behind the last layer: made for another network", what, (long long)(r.end - r.next));
+        return FAIL(E_MODEL, "%s: %" PRId64 " bytes are left behind the last layer: made for another network", what,
+            (r.end - r.next));
     return OK;
 }
 
@@ -153,8 +161,8 @@ static status write_values(file_writer *w, const numbers *x, const edge *e, cons
     for (int64_t i = 0; variance && i < count; i++) {
         values[i] = (float)((double)values[i] + x->epsilon - CURRENT_EPSILON);
         if (values[i] < 0)
-            TRY_OUT(FAIL(E_MODEL, "%s: %s: variance %g with epsilon %g cannot be told with darknet's epsilon of %g", path, e->name,
-                (double)values[i], (double)x->epsilon, CURRENT_EPSILON));
+            TRY_OUT(FAIL(E_MODEL, "%s: %s: variance %g with epsilon %g cannot be told with darknet's epsilon of %g",
+                path, e->name, (double)values[i], (double)x->epsilon, CURRENT_EPSILON));
     }
     result = file_writer_write(w, values, (size_t)count * sizeof *values);
 out:
@@ -166,7 +174,8 @@ static status write_layer(file_writer *w, const graph *g, const numbers *x, cons
 {
     edge_id part[PARTS];
     if ((x->scale != EDGE_NONE) == (x->bias != EDGE_NONE))
-        return FAIL(E_MODEL, "%s: %s needs either a bias or a batch normalisation: darknet knows no other layer", path, x->name);
+        return FAIL(E_MODEL, "%s: %s needs either a bias or a batch normalisation: darknet knows no other layer", path,
+            x->name);
     if (g->edges[x->weight].type != DTYPE_F32) return FAIL(E_MODEL, "%s: %s has no float weights", path, x->name);
     order_parts(x, part);
     for (int i = 0; i < PARTS; i++)

@@ -1,4 +1,5 @@
 /* A graph as a cfg. Nodes that darknet has no layer for are refused by name. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,13 +67,15 @@ static status write_conv(writer *w, const node *n, edge_id *e)
     const char *word;
     bool normalised = next && next->op == &op_batchnorm, even = true;
     for (int i = 1; i < 4; i++) even = even && a->pad[i] == a->pad[0];
-    if (!is_square(a->stride) || d[1] != d[2] || !even) return refuse(w, n, "windows, strides and pads must be the same on all sides");
+    if (!is_square(a->stride) || d[1] != d[2] || !even)
+        return refuse(w, n, "windows, strides and pads must be the same on all sides");
     if (a->dilation[0] != 1 || a->dilation[1] != 1) return refuse(w, n, "dilation");
     if (a->act != ACT_NONE || n->in_count > 3) return refuse(w, n, "it is fused; write the model, not its engine");
     if (normalised) *e = next->out[0];
     TRY(take_activation(w, n, e, &word));
-    TRY(file_writer_printf(&w->out, "\n[convolutional]\n%sfilters=%lld\nsize=%lld\nstride=%d\npadding=%d\n",
-        normalised ? "batch_normalize=1\n" : "", (long long)d[0], (long long)d[1], a->stride[0], a->pad[0]));
+    TRY(file_writer_printf(&w->out,
+        "\n[convolutional]\n%sfilters=%" PRId64 "\nsize=%" PRId64 "\nstride=%d\npadding=%d\n",
+        normalised ? "batch_normalize=1\n" : "", d[0], d[1], a->stride[0], a->pad[0]));
     if (a->groups > 1) TRY(file_writer_printf(&w->out, "groups=%d\n", a->groups));
     return file_writer_printf(&w->out, "activation=%s\n", word);
 }
@@ -81,7 +84,8 @@ static status write_linear(writer *w, const node *n, edge_id *e)
 {
     const char *word;
     TRY(take_activation(w, n, e, &word));
-    return file_writer_printf(&w->out, "\n[connected]\noutput=%lld\nactivation=%s\n", (long long)w->g->edges[n->in[1]].shape.dim[0], word);
+    return file_writer_printf(
+        &w->out, "\n[connected]\noutput=%" PRId64 "\nactivation=%s\n", w->g->edges[n->in[1]].shape.dim[0], word);
 }
 
 static status write_pool(writer *w, const node *n)
@@ -89,7 +93,8 @@ static status write_pool(writer *w, const node *n)
     const pool_attr *a = n->attr;
     const int64_t *d = w->g->edges[n->in[0]].shape.dim;
     if (a->kind == POOL_AVERAGE) {
-        if (!a->global && !(a->adaptive[0] == 1 && a->adaptive[1] == 1)) return refuse(w, n, "only the average of the whole map");
+        if (!a->global && !(a->adaptive[0] == 1 && a->adaptive[1] == 1))
+            return refuse(w, n, "only the average of the whole map");
         return file_writer_printf(&w->out, "\n[avgpool]\n");
     }
     int32_t padding = a->pad[0] + a->pad[2];
@@ -98,7 +103,8 @@ static status write_pool(writer *w, const node *n)
     bool exact = !a->ceil_mode || (darknet && (d[1] + padding - a->kernel[0]) % a->stride[0] == 0 &&
         (d[2] + padding - a->kernel[1]) % a->stride[1] == 0);
     if (!darknet || !exact) return refuse(w, n, "windows, strides, pads or rounding up");
-    return file_writer_printf(&w->out, "\n[maxpool]\nsize=%d\nstride=%d\npadding=%d\n", a->kernel[0], a->stride[0], padding);
+    return file_writer_printf(
+        &w->out, "\n[maxpool]\nsize=%d\nstride=%d\npadding=%d\n", a->kernel[0], a->stride[0], padding);
 }
 
 /* A shortcut adds to the layer just before it, so that must be one of the two. */
@@ -108,7 +114,8 @@ static status write_add(writer *w, const node *n, edge_id *e)
     int32_t first = w->number[n->in[0]], second = w->number[n->in[1]], last = w->layer - 1;
     if (first != last && second != last) return refuse(w, n, "neither input is the layer before it");
     TRY(take_activation(w, n, e, &word));
-    return file_writer_printf(&w->out, "\n[shortcut]\nfrom=%d\nactivation=%s\n", (first == last ? second : first) - w->layer, word);
+    return file_writer_printf(
+        &w->out, "\n[shortcut]\nfrom=%d\nactivation=%s\n", (first == last ? second : first) - w->layer, word);
 }
 
 static status write_concat(writer *w, const node *n)
@@ -128,7 +135,8 @@ static status write_resize(writer *w, const node *n)
 
 static status write_dropout(writer *w, const node *n)
 {
-    return file_writer_printf(&w->out, "\n[dropout]\nprobability=%g\n", (double)((const dropout_attr *)n->attr)->probability);
+    return file_writer_printf(
+        &w->out, "\n[dropout]\nprobability=%g\n", (double)((const dropout_attr *)n->attr)->probability);
 }
 
 /* A layer reads the one before it; where another is meant, a route goes back to it. */
@@ -173,8 +181,9 @@ static status write_all(writer *w)
 {
     shape in = w->g->edges[w->g->inputs[0]].shape;
     for (int64_t i = 0; i < w->g->edge_count; i++) w->number[i] = -1;
-    TRY(file_writer_printf(&w->out, "[net]\nbatch=1\nsubdivisions=1\nheight=%lld\nwidth=%lld\nchannels=%lld\n", (long long)in.dim[1],
-        (long long)in.dim[2], (long long)in.dim[3]));
+    TRY(file_writer_printf(&w->out,
+        "[net]\nbatch=1\nsubdivisions=1\nheight=%" PRId64 "\nwidth=%" PRId64 "\nchannels=%" PRId64 "\n", in.dim[1],
+        in.dim[2], in.dim[3]));
     for (node_id i = 0; i < w->g->node_count; i++) TRY(write_node(w, &w->g->nodes[i]));
     return file_writer_printf(&w->out, "\n[softmax]\ngroups=1\n");
 }

@@ -1,5 +1,6 @@
 #include "models/import/match.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static status configure(const search *s, const candidate *k, config *c)
         result = config_set(c, "model", o->key, s->given->text[i], "given");
     }
     if (result == OK) result = config_set(c, "model", "arch", k->entry->name, "guess");
-    for (int32_t i = 0; i < k->options && result == OK; i++) result = config_set(c, "model", k->key[i], k->value[i], "guess");
+    for (int32_t i = 0; i < k->options && result == OK; i++)
+        result = config_set(c, "model", k->key[i], k->value[i], "guess");
     if (result == OK) result = models_set_defaults(c);
     if (result != OK) config_free(c);
     return result;
@@ -147,10 +149,9 @@ static status refuse_network(search *s, candidate *best)
     graph_free(&g);
     if (!found || !expected) return FAIL_MEMORY(100);
     return FAIL(E_MODEL,
-        "%s: no network here has such tensors: the nearest is %s with %lld of its %lld by name. The file has %s%s; %s "
-        "has %s, ... "
-        "Another network comes in as ONNX; a darknet network with its .cfg",
-        s->w->what ? s->w->what : "the file", best->entry->name, (long long)best->matched, (long long)best->wanted,
+        "%s: no network here has such tensors: the nearest is %s with %" PRId64 " of its %" PRId64
+        " by name. The file has %s%s; %s has %s, ... Another network comes in as ONNX; a darknet network with its .cfg",
+        s->w->what ? s->w->what : "the file", best->entry->name, best->matched, best->wanted,
         *found ? found : "no tensors", s->w->count > SHOWN ? ", ..." : "", best->entry->name, expected);
 }
 

@@ -1,5 +1,6 @@
 #include "models/import/names.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ static int64_t flat_index(const name_map *m, const int64_t number[2])
     return index;
 }
 
-static status rewrite(const name_map *m, arena *a, const char *to, const int64_t number[2], const char *rest, const char **mapped)
+static status rewrite(
+    const name_map *m, arena *a, const char *to, const int64_t number[2], const char *rest, const char **mapped)
 {
     char text[256];
     size_t used = 0;
@@ -65,7 +67,7 @@ static status rewrite(const name_map *m, arena *a, const char *to, const int64_t
         }
         char which = *++to;
         int64_t value = which == 'n' ? flat_index(m, number) : number[which - '1'];
-        used += (size_t)snprintf(text + used, sizeof text - used, "%lld", (long long)value);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%" PRId64, value);
     }
     text[used] = 0;
     *mapped = arena_printf(a, "%s%s", text, rest);

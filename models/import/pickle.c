@@ -1,5 +1,6 @@
 #include "models/import/pickle.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static status __attribute__((format(printf, 2, 3))) refuse(const machine *m, con
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    return FAIL(E_MODEL, "%s: pickle, byte %lld: %s", m->what, (long long)(m->next - m->begin), text);
+    return FAIL(E_MODEL, "%s: pickle, byte %" PRId64 ": %s", m->what, (m->next - m->begin), text);
 }
 
 /* ------------------------------------------------------------------------------------------------ bytes, stack, memo */
@@ -141,13 +142,17 @@ static const struct known {
 static status push_global(machine *m, const char *module, size_t module_length, const char *name, size_t name_length)
 {
     char full[MAX_NAME];
-    if (module_length + name_length + 2 > sizeof full || memchr(module, 0, module_length) || memchr(name, 0, name_length))
+    if (module_length + name_length + 2 > sizeof full || memchr(module, 0, module_length) ||
+        memchr(name, 0, name_length))
         return refuse(m, "a name of %zu bytes", module_length + name_length);
     snprintf(full, sizeof full, "%.*s.%.*s", (int)module_length, module, (int)name_length, name);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].name, full) == 0)
-            return push_new(m, (value){.kind = PICKLE_GLOBAL, .text = known[i].name, .integer = (int64_t)i, .type = known[i].type});
-    return refuse(m, "asks for %s: refused, only tensors and plain values are read (in PyTorch, save model.state_dict() alone)", full);
+            return push_new(
+                m, (value){.kind = PICKLE_GLOBAL, .text = known[i].name, .integer = (int64_t)i, .type = known[i].type});
+    return refuse(m,
+        "asks for %s: refused, only tensors and plain values are read (in PyTorch, save model.state_dict() alone)",
+        full);
 }
 
 static status make_tensor(machine *m, const value *args)
@@ -163,7 +168,8 @@ static status make_tensor(machine *m, const value *args)
 
 static status call(machine *m, const value *callee, const value *args)
 {
-    if (callee->kind != PICKLE_GLOBAL || args->kind != PICKLE_TUPLE) return refuse(m, "a call of something that is no function");
+    if (callee->kind != PICKLE_GLOBAL || args->kind != PICKLE_TUPLE)
+        return refuse(m, "a call of something that is no function");
     value *first = args->count ? args->items[0] : NULL;
     switch (known[callee->integer].meaning) {
     case MEANS_DICT:
@@ -180,7 +186,7 @@ static status call(machine *m, const value *callee, const value *args)
     case MEANS_STORAGE:
         break;
     }
-    return refuse(m, "%s with %lld arguments that it does not take here", callee->text, (long long)args->count);
+    return refuse(m, "%s with %" PRId64 " arguments that it does not take here", callee->text, args->count);
 }
 
 /* ------------------------------------------------------------------------------------------------ instructions */
@@ -236,8 +242,11 @@ static status do_float(machine *m, int op)
 
 static status do_text(machine *m, int op)
 {
-    static const struct { uint8_t op, length_bytes; bool bytes; } forms[] = {{'X', 4, 0}, {0x8c, 1, 0}, {0x8d, 8, 0}, {'T', 4, 0},
-        {'U', 1, 0}, {'B', 4, 1}, {'C', 1, 1}, {0x8e, 8, 1}};
+    static const struct {
+        uint8_t op, length_bytes;
+        bool bytes;
+    } forms[] = {
+        {'X', 4, 0}, {0x8c, 1, 0}, {0x8d, 8, 0}, {'T', 4, 0}, {'U', 1, 0}, {'B', 4, 1}, {'C', 1, 1}, {0x8e, 8, 1}};
     int i = 0;
     while (forms[i].op != op) i++;
     uint64_t length;
@@ -252,7 +261,10 @@ static status do_text(machine *m, int op)
 
 static status do_empty(machine *m, int op)
 {
-    return push_new(m, (value){.kind = op == ')' ? PICKLE_TUPLE : op == ']' ? PICKLE_LIST : op == '}' ? PICKLE_DICT : PICKLE_SET});
+    return push_new(m, (value){.kind = op == ')'   ? PICKLE_TUPLE
+                                       : op == ']' ? PICKLE_LIST
+                                       : op == '}' ? PICKLE_DICT
+                                                   : PICKLE_SET});
 }
 
 static status do_mark(machine *m, int op)
@@ -274,7 +286,12 @@ static status do_collect(machine *m, int op)
     value **items;
     int64_t count;
     TRY(pop_to_mark(m, &items, &count));
-    return collect(m, op == 't' ? PICKLE_TUPLE : op == 'l' ? PICKLE_LIST : op == 'd' ? PICKLE_DICT : PICKLE_SET, items, count);
+    return collect(m,
+        op == 't'   ? PICKLE_TUPLE
+        : op == 'l' ? PICKLE_LIST
+        : op == 'd' ? PICKLE_DICT
+                    : PICKLE_SET,
+        items, count);
 }
 
 static status do_short_tuple(machine *m, int op)
@@ -288,7 +305,10 @@ static status do_short_tuple(machine *m, int op)
 static status extend(machine *m, pickle_kind kind, value *const *items, int64_t count)
 {
     if (m->depth == 0 || !m->stack[m->depth - 1] || m->stack[m->depth - 1]->kind != kind)
-        return refuse(m, "values for a %s that is not there", kind == PICKLE_LIST ? "list" : kind == PICKLE_SET ? "set" : "dictionary");
+        return refuse(m, "values for a %s that is not there",
+            kind == PICKLE_LIST  ? "list"
+            : kind == PICKLE_SET ? "set"
+                                 : "dictionary");
     if (kind == PICKLE_DICT && count % 2) return refuse(m, "a key without a value");
     return append(m, m->stack[m->depth - 1], items, count);
 }
@@ -339,7 +359,8 @@ static status do_get(machine *m, int op)
 {
     uint64_t index;
     TRY(take_number(m, op == 'h' ? 1 : 4, &index));
-    if (index >= (uint64_t)m->memo_count || !m->memo[index]) return refuse(m, "nothing was remembered as %llu", (unsigned long long)index);
+    if (index >= (uint64_t)m->memo_count || !m->memo[index])
+        return refuse(m, "nothing was remembered as %llu", (unsigned long long)index);
     return push(m, m->memo[index]);
 }
 
@@ -384,7 +405,8 @@ static status do_build(machine *m, int op)
     (void)op;
     TRY(pop(m, &state));
     TRY(pop(m, &object));
-    if (object->kind != PICKLE_DICT && object->kind != PICKLE_TENSOR) return refuse(m, "state for something that has none");
+    if (object->kind != PICKLE_DICT && object->kind != PICKLE_TENSOR)
+        return refuse(m, "state for something that has none");
     return push(m, object);
 }
 
@@ -394,25 +416,70 @@ static status do_persistent(machine *m, int op)
     (void)op;
     TRY(pop(m, &id));
     value **part = id->items;
-    bool fine = id->kind == PICKLE_TUPLE && id->count == 5 && part[0]->kind == PICKLE_TEXT && strcmp(part[0]->text, "storage") == 0 &&
-        part[1]->kind == PICKLE_GLOBAL && known[part[1]->integer].meaning == MEANS_STORAGE && part[2]->kind == PICKLE_TEXT &&
-        part[4]->kind == PICKLE_INT && part[4]->integer >= 0;
+    bool fine = id->kind == PICKLE_TUPLE && id->count == 5 && part[0]->kind == PICKLE_TEXT &&
+                strcmp(part[0]->text, "storage") == 0 && part[1]->kind == PICKLE_GLOBAL &&
+                known[part[1]->integer].meaning == MEANS_STORAGE && part[2]->kind == PICKLE_TEXT &&
+                part[4]->kind == PICKLE_INT && part[4]->integer >= 0;
     if (!fine) return refuse(m, "a persistent id that is no storage");
-    return push_new(m, (value){.kind = PICKLE_STORAGE, .text = part[2]->text, .type = part[1]->type, .integer = part[4]->integer});
+    return push_new(
+        m, (value){.kind = PICKLE_STORAGE, .text = part[2]->text, .type = part[1]->type, .integer = part[4]->integer});
 }
 
 static const struct instruction {
     uint8_t op;
     status (*run)(machine *m, int op);
 } instructions[] = {
-    {0x80, do_skip}, {0x95, do_skip}, {'.', do_stop}, {'N', do_constant}, {0x88, do_constant}, {0x89, do_constant}, {'K', do_integer},
-    {'M', do_integer}, {'J', do_integer}, {0x8a, do_long}, {0x8b, do_long}, {'G', do_float}, {'X', do_text}, {0x8c, do_text},
-    {0x8d, do_text}, {'T', do_text}, {'U', do_text}, {'B', do_text}, {'C', do_text}, {0x8e, do_text}, {')', do_empty}, {']', do_empty},
-    {'}', do_empty}, {0x8f, do_empty}, {'(', do_mark}, {'t', do_collect}, {'l', do_collect}, {'d', do_collect}, {0x91, do_collect},
-    {0x85, do_short_tuple}, {0x86, do_short_tuple}, {0x87, do_short_tuple}, {'a', do_extend}, {'s', do_extend}, {'e', do_extend_many},
-    {'u', do_extend_many}, {0x90, do_extend_many}, {'0', do_drop}, {'1', do_drop}, {'2', do_duplicate}, {'q', do_put}, {'r', do_put},
-    {0x94, do_put}, {'h', do_get}, {'j', do_get}, {'c', do_global}, {0x93, do_stack_global}, {'R', do_call}, {0x81, do_call},
-    {'b', do_build}, {'Q', do_persistent},
+    {0x80, do_skip},
+    {0x95, do_skip},
+    {'.', do_stop},
+    {'N', do_constant},
+    {0x88, do_constant},
+    {0x89, do_constant},
+    {'K', do_integer},
+    {'M', do_integer},
+    {'J', do_integer},
+    {0x8a, do_long},
+    {0x8b, do_long},
+    {'G', do_float},
+    {'X', do_text},
+    {0x8c, do_text},
+    {0x8d, do_text},
+    {'T', do_text},
+    {'U', do_text},
+    {'B', do_text},
+    {'C', do_text},
+    {0x8e, do_text},
+    {')', do_empty},
+    {']', do_empty},
+    {'}', do_empty},
+    {0x8f, do_empty},
+    {'(', do_mark},
+    {'t', do_collect},
+    {'l', do_collect},
+    {'d', do_collect},
+    {0x91, do_collect},
+    {0x85, do_short_tuple},
+    {0x86, do_short_tuple},
+    {0x87, do_short_tuple},
+    {'a', do_extend},
+    {'s', do_extend},
+    {'e', do_extend_many},
+    {'u', do_extend_many},
+    {0x90, do_extend_many},
+    {'0', do_drop},
+    {'1', do_drop},
+    {'2', do_duplicate},
+    {'q', do_put},
+    {'r', do_put},
+    {0x94, do_put},
+    {'h', do_get},
+    {'j', do_get},
+    {'c', do_global},
+    {0x93, do_stack_global},
+    {'R', do_call},
+    {0x81, do_call},
+    {'b', do_build},
+    {'Q', do_persistent},
 };
 
 static status step(machine *m)

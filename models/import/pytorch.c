@@ -1,4 +1,5 @@
 /* PyTorch's ZIP form: NAME/data.pkl describes the tensors, NAME/data/KEY holds the bytes of a storage. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +26,8 @@ typedef struct reader {
 static status read_dims(const reader *r, const char *name, const pickle_value *list, int32_t rank, int64_t *dims)
 {
     if (list->count != rank || rank > SHAPE_MAX_RANK)
-        return FAIL(E_MODEL, "%s: %s has %lld dimensions and strides: at most %d of each are supported", r->what, name,
-            (long long)list->count, SHAPE_MAX_RANK);
+        return FAIL(E_MODEL, "%s: %s has %" PRId64 " dimensions and strides: at most %d of each are supported", r->what,
+            name, list->count, SHAPE_MAX_RANK);
     for (int32_t i = 0; i < rank; i++) {
         if (list->items[i]->kind != PICKLE_INT || list->items[i]->integer < 0)
             return FAIL(E_MODEL, "%s: %s: a size or stride that is no number from 0 on", r->what, name);
@@ -51,7 +52,8 @@ static bool find_extent(shape s, const int64_t *stride, int64_t *extent)
     *extent = 1;
     for (int32_t i = 0; i < s.rank; i++) {
         int64_t step;
-        if (__builtin_mul_overflow(s.dim[i] - 1, stride[i], &step) || __builtin_add_overflow(*extent, step, extent)) return false;
+        if (__builtin_mul_overflow(s.dim[i] - 1, stride[i], &step) || __builtin_add_overflow(*extent, step, extent))
+            return false;
     }
     return true;
 }
@@ -86,8 +88,8 @@ static status find_storage(const reader *r, const char *name, const pickle_value
     const zip_member *m = zip_find(&r->zip, path);
     if (!m) return FAIL(E_MODEL, "%s: %s: %s is not in the archive", r->what, name, path);
     if (storage->integer > INT64_MAX / 8 || m->bytes != (uint64_t)storage->integer * dtype_bytes(storage->type))
-        return FAIL(E_MODEL, "%s: %s: %s has %zu bytes, not those of %lld %s", r->what, name, path, m->bytes,
-            (long long)storage->integer, dtype_name(storage->type));
+        return FAIL(E_MODEL, "%s: %s: %s has %zu bytes, not those of %" PRId64 " %s", r->what, name, path, m->bytes,
+            storage->integer, dtype_name(storage->type));
     *data = m->data;
     return OK;
 }
@@ -97,16 +99,18 @@ static status read_tensor(reader *r, const char *name, const pickle_value *v, sa
     const pickle_value *storage = v->items[0], *size = v->items[1];
     int64_t stride[SHAPE_MAX_RANK], elements, extent, last;
     const uint8_t *data = NULL;
-    *t = (safetensor){.name = name, .type = storage->type, .shape.rank = (int32_t)(size->count < 99 ? size->count : 99)};
+    *t =
+        (safetensor){.name = name, .type = storage->type, .shape.rank = (int32_t)(size->count < 99 ? size->count : 99)};
     TRY(read_dims(r, name, size, t->shape.rank, t->shape.dim));
     TRY(read_dims(r, name, v->items[2], t->shape.rank, stride));
     TRY(find_storage(r, name, storage, &data));
     if (!shape_count_checked(t->shape, &elements)) return FAIL(E_MODEL, "%s: %s: its shape overflows", r->what, name);
     t->data = data;
     if (elements == 0) return OK;
-    if (v->integer < 0 || !find_extent(t->shape, stride, &extent) || __builtin_add_overflow(v->integer, extent, &last) ||
-        last > storage->integer)
-        return FAIL(E_MODEL, "%s: %s reaches beyond its storage of %lld elements", r->what, name, (long long)storage->integer);
+    if (v->integer < 0 || !find_extent(t->shape, stride, &extent) ||
+        __builtin_add_overflow(v->integer, extent, &last) || last > storage->integer)
+        return FAIL(
+            E_MODEL, "%s: %s reaches beyond its storage of %" PRId64 " elements", r->what, name, storage->integer);
     if (elements > storage->integer)
         return FAIL(E_MODEL, "%s: %s repeats its elements (an expanded view): refused", r->what, name);
     t->data = data + (size_t)v->integer * dtype_bytes(t->type);
@@ -136,7 +140,7 @@ static status read_state(reader *r, const pickle_value *d, int64_t most)
 {
     if (most > SAFETENSORS_MAX_TENSORS)
         return FAIL(
-            E_MODEL, "%s: %lld tensors: at most %d are read", r->what, (long long)most, SAFETENSORS_MAX_TENSORS);
+            E_MODEL, "%s: %" PRId64 " tensors: at most %d are read", r->what, most, SAFETENSORS_MAX_TENSORS);
     r->tensors = ARENA_ARRAY(r->memory, safetensor, most);
     if (!r->tensors) return FAIL_MEMORY((size_t)most * sizeof *r->tensors);
     for (int64_t i = 0; i < d->count; i += 2) {
@@ -181,7 +185,9 @@ static status check_archive(const reader *r)
     }
     for (int64_t i = 0; i < r->zip.count; i++)
         if (r->zip.members[i].compressed)
-            return FAIL(E_MODEL, "%s: %s is compressed: torch.save stores its members as they are; unzip the file and zip it again with -0",
+            return FAIL(E_MODEL,
+                "%s: %s is compressed: torch.save stores its members as they are; unzip the file and zip it again with "
+                "-0",
                 r->what, r->zip.members[i].name);
     return OK;
 }
@@ -190,9 +196,9 @@ static status find_note(arena *a, const checkpoint *c, const char **note)
 {
     *note = "";
     if (c->raw < 0 && c->passed >= 0)
-        *note = arena_printf(a, "%s is not taken: an average of the weights (EMA) of %lld tensors, of the %lld here",
-            c->groups[c->passed].name, (long long)c->groups[c->passed].tensors,
-            (long long)c->groups[c->chosen].tensors);
+        *note = arena_printf(a,
+            "%s is not taken: an average of the weights (EMA) of %" PRId64 " tensors, of the %" PRId64 " here",
+            c->groups[c->passed].name, c->groups[c->passed].tensors, c->groups[c->chosen].tensors);
     if (c->raw < 0) return *note ? OK : FAIL_MEMORY(64);
     const char *raw = c->groups[c->raw].name;
     *note = arena_printf(a,

@@ -1,5 +1,6 @@
 #include "models/import/weights.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/base/disguise.h"
@@ -7,7 +8,8 @@
 
 const char *weights_kind_name(weights_kind kind)
 {
-    static const char *const names[] = {"Graft model", "safetensors", "PyTorch", "ONNX", "darknet weights", "Graft engine"};
+    static const char *const names[] = {
+        "Graft model", "safetensors", "PyTorch", "ONNX", "darknet weights", "Graft engine"};
     return names[kind];
 }
 
@@ -29,8 +31,8 @@ static bool is_safetensors(const file_map *m)
 /* A ModelProto begins with its ir_version (field 1, a small number), then another field of it. */
 static bool is_onnx(const file_map *m)
 {
-    return m->bytes > 4 && m->data[0] == 0x08 && m->data[1] >= 1 && m->data[1] < 32 && (m->data[2] & 7) != 7 && m->data[2] >= 0x10 &&
-        m->data[2] <= 0xca;
+    return m->bytes > 4 && m->data[0] == 0x08 && m->data[1] >= 1 && m->data[1] < 32 && (m->data[2] & 7) != 7 &&
+           m->data[2] >= 0x10 && m->data[2] <= 0xca;
 }
 
 /* Three version numbers; darknet's own are 0.1.0 to 0.2.5. A transposed file has 1000 and more added. */
@@ -39,8 +41,8 @@ static bool is_darknet(const file_map *m)
     int32_t version[3];
     if (m->bytes < 20 || m->file_bytes % 4) return false;
     memcpy(version, m->data, sizeof version);
-    return version[0] >= 0 && version[0] <= 1001 && version[1] >= 0 && version[1] <= 1009 && version[0] + version[1] > 0 &&
-        version[2] >= 0 && version[2] <= 100;
+    return version[0] >= 0 && version[0] <= 1001 && version[1] >= 0 && version[1] <= 1009 &&
+           version[0] + version[1] > 0 && version[2] >= 0 && version[2] <= 100;
 }
 
 static status detect(const file_map *m, const char *path, weights_kind *kind)
@@ -86,9 +88,9 @@ const char *weights_list_groups(arena *a, const weights_group *groups, int64_t c
     enum { LISTED = 6 };
     const char *list = "";
     for (int64_t i = 0; i < count && i < LISTED && list; i++)
-        list = arena_printf(a, "%s%s%.100s (%lld tensors)", list, i ? ", " : "",
-            *groups[i].name ? groups[i].name : "the file itself", (long long)groups[i].tensors);
-    if (list && count > LISTED) list = arena_printf(a, "%s and %lld more", list, (long long)(count - LISTED));
+        list = arena_printf(a, "%s%s%.100s (%" PRId64 " tensors)", list, i ? ", " : "",
+            *groups[i].name ? groups[i].name : "the file itself", groups[i].tensors);
+    if (list && count > LISTED) list = arena_printf(a, "%s and %" PRId64 " more", list, (count - LISTED));
     return list ? list : "";
 }
 

@@ -1,5 +1,6 @@
 /* CIFAR's binary records: label byte (CIFAR-100: coarse, then fine label), then 32 x 32 red, green and blue planes. Any number of
  * records. CIFAR-10: data_batch_*.bin and test_batch.bin; CIFAR-100: train.bin and test.bin. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,7 +39,8 @@ static status find_files(cifar_files *files, arena *a, const char *path, dataset
     static const char *const inner[] = {"", "cifar-10-batches-bin", "cifar-100-binary", NULL};
     *files = (cifar_files){0};
     if (part == PART_WHOLE) {
-        if (!file_exists(path) || file_is_dir(path) || !name_fits(path_base(path), part, &files->label_bytes)) return OK;
+        if (!file_exists(path) || file_is_dir(path) || !name_fits(path_base(path), part, &files->label_bytes))
+            return OK;
         files->path[files->count++] = arena_strdup(a, path);
         return files->path[0] ? OK : FAIL_MEMORY(strlen(path));
     }
@@ -53,7 +55,8 @@ static status find_files(cifar_files *files, arena *a, const char *path, dataset
             if (!name_fits(names[k], part, &label_bytes)) continue;
             if (files->count && label_bytes != files->label_bytes)
                 return FAIL(E_DATA, "%s: files of CIFAR-10 and of CIFAR-100 in one folder", folder);
-            if (files->count == MAX_FILES) return FAIL(E_DATA, "%s: more than %d files of records; join some", folder, MAX_FILES);
+            if (files->count == MAX_FILES)
+                return FAIL(E_DATA, "%s: more than %d files of records; join some", folder, MAX_FILES);
             files->label_bytes = label_bytes;
             if (!(files->path[files->count++] = path_join(a, folder, names[k]))) return FAIL_MEMORY(strlen(folder));
         }
@@ -79,15 +82,15 @@ static status add_file(dataset *ds, const char *path, int32_t label_bytes, int32
     TRY(file_input_open(f, path));
     int64_t record = label_bytes + PIXEL_BYTES;
     if (f->bytes == 0 || f->bytes % record != 0)
-        return FAIL(E_DATA, "%s: %lld bytes are not a whole number of records of %lld bytes (truncated?)", path, (long long)f->bytes,
-            (long long)record);
+        return FAIL(E_DATA, "%s: %" PRId64 " bytes are not a whole number of records of %" PRId64 " bytes (truncated?)",
+            path, f->bytes, record);
     sample s = {.bytes = PIXEL_BYTES, .mtime_ns = f->mtime_ns};
     int32_t classes = label_bytes == 2 ? 100 : 10;
     for (int64_t at = 0; at < f->bytes; at += record) {
         char name[4096];
         uint8_t label;
         TRY(file_input_read(f, at + label_bytes - 1, &label, 1));
-        snprintf(name, sizeof name, "%s#%lld", path, (long long)(at / record));
+        snprintf(name, sizeof name, "%s#%" PRId64, path, (at / record));
         s.name = name;
         s.class_index = label;
         if (s.class_index >= classes)
@@ -111,7 +114,8 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     int32_t greatest = 0;
     state->label_bytes = files.label_bytes;
     for (int32_t i = 0; i < files.count; i++) TRY(add_file(ds, files.path[i], files.label_bytes, &greatest));
-    static const char *const names_10[] = {"batches.meta.txt", NULL}, *const names_100[] = {"fine_label_names.txt", NULL};
+    static const char *const names_10[] = {"batches.meta.txt", NULL}, *const names_100[] = {
+                                                                          "fine_label_names.txt", NULL};
     char *folder = arena_strndup(&ds->memory, files.path[0], (size_t)(path_base(files.path[0]) - files.path[0]));
     if (!folder) return FAIL_MEMORY(strlen(files.path[0]));
     return dataset_name_classes(ds, folder[0] ? folder : ".", files.label_bytes == 2 ? names_100 : names_10, greatest);

@@ -1,4 +1,5 @@
 /* ImageFolder: ROOT/PART/CLASS/.../image. Classes are the sub-folders in byte-wise order. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,7 +58,8 @@ static status add_images(dataset *ds, const char *folder, int32_t class_index, i
     status result = OK;
     char **names;
     int64_t count;
-    if (depth > MAX_DEPTH) return FAIL(E_DATA, "%s: folders are nested more than %d deep (a link to itself?)", folder, MAX_DEPTH);
+    if (depth > MAX_DEPTH)
+        return FAIL(E_DATA, "%s: folders are nested more than %d deep (a link to itself?)", folder, MAX_DEPTH);
     TRY_OUT(dir_list(&memory, folder, &names, &count));
     for (int64_t i = 0; i < count; i++) {
         if (names[i][0] == '.') continue;
@@ -100,7 +102,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     }
     if (class_count == 0) TRY_OUT(FAIL(E_DATA, "%s: expected one sub-folder per class, found none", folder));
     TRY_OUT(dataset_set_classes(ds, classes, class_count));
-    if (ds->count == 0) TRY_OUT(FAIL(E_DATA, "%s: no images in its %lld class folders", folder, (long long)class_count));
+    if (ds->count == 0) TRY_OUT(FAIL(E_DATA, "%s: no images in its %" PRId64 " class folders", folder, class_count));
 out:
     arena_free(&memory);
     return result;

@@ -1,5 +1,6 @@
 /* IDX (MNIST, Fashion-MNIST): PREFIX-images-idx3-ubyte[.gz] beside PREFIX-labels-idx1-ubyte[.gz], PREFIX train, t10k,
  * test or val. Big-endian: 0 0 8 RANK, then RANK sizes of 4 bytes, then the bytes. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@ enum { MAX_GZIP_RATIO = 1040, WINDOW_BITS_GZIP = 15 + 16 };
 enum { MAX_HEADER_BYTES = 4 + 4 * 4, MAX_PACKED_BYTES = INT32_MAX };
 
 typedef struct idx_state {
-    file_input images; /* plain files are read picture by picture, so that one that is cut off meanwhile is an error     */
-    idx_array pixels;  /* data NULL: in the file, behind its header; else inflated                                       */
+    file_input
+        images; /* plain files are read picture by picture, so that one that is cut off meanwhile is an error     */
+    idx_array
+        pixels; /* data NULL: in the file, behind its header; else inflated                                       */
 } idx_state;
 
 static int64_t header_bytes(int32_t rank) { return 4 + 4 * (int64_t)rank; }
@@ -23,7 +26,7 @@ static status check_size(const idx_array *array, int64_t data_bytes, int64_t fil
 {
     int64_t have = file_bytes - header_bytes(array->rank);
     if (data_bytes == have) return OK;
-    return FAIL(E_DATA, "%s: the header says %lld bytes of data, the file has %lld", name, (long long)data_bytes, (long long)have);
+    return FAIL(E_DATA, "%s: the header says %" PRId64 " bytes of data, the file has %" PRId64, name, data_bytes, have);
 }
 
 /* Checks the header and yields the size of all that must follow it. */
@@ -56,7 +59,8 @@ static status inflate_some(z_stream *z, uint8_t *dst, size_t bytes, const char *
         if (bytes == 0) return OK;
         if (code == Z_STREAM_END || code == Z_BUF_ERROR)
             return FAIL(E_DATA, "%s: the gzip data ends %zu bytes too early", name, bytes);
-        if (code != Z_OK) return FAIL(E_DATA, "%s: the gzip data is broken: %s", name, z->msg ? z->msg : "no reason given");
+        if (code != Z_OK)
+            return FAIL(E_DATA, "%s: the gzip data is broken: %s", name, z->msg ? z->msg : "no reason given");
     }
     return OK;
 }
@@ -73,8 +77,8 @@ static status parse_gzip(arena *a, const uint8_t *bytes, size_t count, const cha
     TRY_OUT(inflate_some(&z, head + 4, (size_t)rank * 4, name));
     TRY_OUT(read_header(head, (size_t)header_bytes(rank), name, out, &data_bytes));
     if (data_bytes > (int64_t)count * MAX_GZIP_RATIO)
-        TRY_OUT(FAIL(E_DATA, "%s: the header says %lld bytes, which %zu bytes of gzip cannot hold", name,
-            (long long)data_bytes, count));
+        TRY_OUT(FAIL(E_DATA, "%s: the header says %" PRId64 " bytes, which %zu bytes of gzip cannot hold", name,
+            data_bytes, count));
     uint8_t *data = arena_alloc(a, (size_t)data_bytes);
     if (!data) TRY_OUT(FAIL_MEMORY(data_bytes));
     TRY_OUT(inflate_some(&z, data, (size_t)data_bytes, name));
@@ -83,7 +87,8 @@ static status parse_gzip(arena *a, const uint8_t *bytes, size_t count, const cha
     /* The checksum stands at the end of the stream, which must be reached. */
     int code = inflate(&z, Z_NO_FLUSH);
     if (code != Z_STREAM_END || z.avail_out == 0)
-        TRY_OUT(FAIL(E_DATA, "%s: %s", name, z.avail_out == 0 ? "more data than the header says" : "the gzip data is cut short or broken"));
+        TRY_OUT(FAIL(E_DATA, "%s: %s", name,
+            z.avail_out == 0 ? "more data than the header says" : "the gzip data is cut short or broken"));
     out->data = data;
 out:
     inflateEnd(&z);
@@ -144,7 +149,7 @@ static status add_samples(dataset *ds, const char *images, const idx_array *labe
     int32_t greatest = 0;
     for (int64_t i = 0; i < state->pixels.dim[0]; i++) {
         char name[4096];
-        snprintf(name, sizeof name, "%s#%lld", images, (long long)i);
+        snprintf(name, sizeof name, "%s#%" PRId64, images, i);
         s.name = name;
         s.class_index = labels->data ? labels->data[i] : -1;
         s.offset = i * s.bytes;
@@ -207,7 +212,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     if (label_file) {
         TRY(read_whole(&ds->memory, label_file, &labels));
         if (labels.rank != 1 || labels.dim[0] != dim[0])
-            return FAIL(E_DATA, "%s: expected one label for each of the %lld images", label_file, (long long)dim[0]);
+            return FAIL(E_DATA, "%s: expected one label for each of the %" PRId64 " images", label_file, dim[0]);
     }
     return add_samples(ds, images, &labels);
 }
@@ -220,7 +225,8 @@ static status read_raw(const dataset *ds, int64_t index, const decode_options *o
     if (state->pixels.data) return image_from_raw(im, state->pixels.data + s->offset, width, height, 1, false, options);
     uint8_t *pixels = malloc((size_t)s->bytes);
     if (!pixels) return FAIL_MEMORY(s->bytes);
-    status result = file_input_read(&state->images, header_bytes(state->pixels.rank) + s->offset, pixels, (size_t)s->bytes);
+    status result =
+        file_input_read(&state->images, header_bytes(state->pixels.rank) + s->offset, pixels, (size_t)s->bytes);
     if (result == OK) result = image_from_raw(im, pixels, width, height, 1, false, options);
     free(pixels);
     return result;

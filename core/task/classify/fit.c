@@ -1,5 +1,6 @@
 #include "core/task/classify/fit.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -68,7 +69,8 @@ static void mirror_images(float *dst, const float *src, shape s)
     int64_t width = s.dim[2], channels = s.dim[3], rows = s.dim[0] * s.dim[1];
     for (int64_t y = 0; y < rows; y++)
         for (int64_t x = 0; x < width; x++)
-            memcpy(dst + (y * width + x) * channels, src + (y * width + width - 1 - x) * channels, (size_t)channels * sizeof *dst);
+            memcpy(dst + (y * width + x) * channels, src + (y * width + width - 1 - x) * channels,
+                (size_t)channels * sizeof *dst);
 }
 
 static int64_t image_count(const spec *s, const head_images *in)
@@ -97,8 +99,8 @@ static int64_t view_count(const preprocess *validated, const spec *s)
     return count * (with_mirror(s) ? 2 : 1);
 }
 
-static status front_open(front *f, const model *m, const preprocess *view, const task_setting *t, const head_images *in, device *dev,
-    bool before_relu)
+static status front_open(front *f, const model *m, const preprocess *view, const task_setting *t, const head_images *in,
+    device *dev, bool before_relu)
 {
     const spec *s = t->spec;
     /* Augmentation off, but in the order of training: whoever takes only the first images takes a fair draw. */
@@ -119,7 +121,8 @@ static status front_open(front *f, const model *m, const preprocess *view, const
     f->width = shape_count(out->shape) / in->batch_size;
     f->out = malloc((size_t)shape_count(out->shape) * sizeof *f->out);
     f->mirrored = malloc((size_t)shape_count(pixels->shape) * sizeof *f->mirrored);
-    return f->out && f->mirrored ? OK : FAIL_MEMORY((shape_count(out->shape) + shape_count(pixels->shape)) * sizeof(float));
+    return f->out && f->mirrored ? OK
+                                 : FAIL_MEMORY((shape_count(out->shape) + shape_count(pixels->shape)) * sizeof(float));
 }
 
 static void front_close(front *f)
@@ -150,7 +153,8 @@ static status front_run(front *f, const char *what, front_fn *take, void *contex
         const batch *b;
         int signal_number = in->stop ? in->stop(in->stop_context) : 0;
         if (signal_number)
-            return FAIL(signal_number == SIGTERM ? E_TERMINATED : E_INTERRUPTED, "stopped before the first update: there is nothing to save");
+            return FAIL(signal_number == SIGTERM ? E_TERMINATED : E_INTERRUPTED,
+                "stopped before the first update: there is nothing to save");
         TRY(loader_next(f->loader, &b));
         int64_t count = f->wanted - done < b->n ? f->wanted - done : b->n;
         TRY(give(f, b->images, b, count, take, context));
@@ -159,7 +163,7 @@ static status front_run(front *f, const char *what, front_fn *take, void *contex
             TRY(give(f, f->mirrored, b, count, take, context));
         }
         done += count;
-        log_progress(in->log, false, "%s %lld/%lld  %.0f images/s", what, (long long)done, (long long)f->wanted,
+        log_progress(in->log, false, "%s %" PRId64 "/%" PRId64 "  %.0f images/s", what, done, f->wanted,
             (double)done / (clock_seconds() - start + 1e-9));
     }
     return OK;
@@ -190,7 +194,8 @@ static status collected_init(collected *c, const head_info *h, const model *m, c
     return c->features && c->targets ? OK : FAIL_MEMORY(rows * (c->width + c->classes) * 4);
 }
 
-static status collect_view(collected *c, const model *m, const preprocess *view, const task_setting *t, const head_images *in, device *dev)
+static status collect_view(
+    collected *c, const model *m, const preprocess *view, const task_setting *t, const head_images *in, device *dev)
 {
     front f;
     status result = OK;
@@ -214,12 +219,16 @@ static status fit(model *m, const head_info *h, const task_setting *t, const hea
     for (int64_t i = 0; i < s->transfer.probe_crops.count + 2; i++)
         if (choose_view(&view, &m->preprocess, s, i)) TRY_OUT(collect_view(&c, m, &view, t, in, dev));
     double seconds = clock_seconds() - start;
-    const probe_data data = {.features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
+    const probe_data data = {
+        .features = c.features, .targets = c.targets, .rows = c.rows, .features_each = c.width, .classes = c.classes};
     graph *g = &m->graph;
     TRY_OUT(probe_fit(g->edges[h->weight].data, g->edges[h->bias].data, &data, s, dev, &r));
-    log_info(in->log, "transfer: last layer fitted to %lld features of %lld images (%lld views of each): features %.1f s, fit %.1f s (%d iterations, "
-        "loss with penalty %.4f%s)", (long long)c.width, (long long)images, (long long)(c.rows / images), seconds, r.seconds,
-        (int)r.search.iterations, r.search.value, r.search.converged ? "" : ", not quite converged");
+    log_info(in->log,
+        "transfer: last layer fitted to %" PRId64 " features of %" PRId64 " images (%" PRId64
+        " views of each): features %.1f s, fit %.1f s (%d iterations, "
+        "loss with penalty %.4f%s)",
+        c.width, images, (c.rows / images), seconds, r.seconds, (int)r.search.iterations, r.search.value,
+        r.search.converged ? "" : ", not quite converged");
 out:
     free(c.features);
     free(c.targets);
@@ -260,10 +269,13 @@ out:
 
 static const char *why_not(const head_info *h, const model *m, const spec *s)
 {
-    if (h->layer == NODE_NONE || !h->plain) return "the network ends in another way than a linear layer or an averaged 1x1 convolution";
+    if (h->layer == NODE_NONE || !h->plain)
+        return "the network ends in another way than a linear layer or an averaged 1x1 convolution";
     if (h->bias == EDGE_NONE) return "it has no bias";
-    if (h->relu && s->train.loss == LOSS_SIGMOID) return "a ReLU behind it would clip scores that train.loss = sigmoid needs";
-    if (m->graph.edges[h->weight].shape.dim[0] != m->class_count) return "it has another number of outputs than there are classes";
+    if (h->relu && s->train.loss == LOSS_SIGMOID)
+        return "a ReLU behind it would clip scores that train.loss = sigmoid needs";
+    if (m->graph.edges[h->weight].shape.dim[0] != m->class_count)
+        return "it has another number of outputs than there are classes";
     return NULL;
 }
 

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "core/ops/internal.h"
@@ -9,8 +10,8 @@ static status add_class_weights(graph *g, const float_list *weights, int64_t cla
     *e = EDGE_NONE;
     if (weights->count == 0) return OK;
     if (weights->count != classes)
-        return FAIL(E_USAGE, "train.class_loss_weights has %lld values, the data set has %lld classes", (long long)weights->count,
-            (long long)classes);
+        return FAIL(E_USAGE, "train.class_loss_weights has %" PRId64 " values, the data set has %" PRId64 " classes",
+            weights->count, classes);
     *e = graph_edge(g, "class_weight", EDGE_CONST, DTYPE_F32, shape_1(classes));
     if (*e == EDGE_NONE) return FAIL_MEMORY(classes * sizeof(float));
     for (int64_t i = 0; i < classes; i++) ((float *)g->edges[*e].data)[i] = (float)weights->value[i];
@@ -18,7 +19,8 @@ static status add_class_weights(graph *g, const float_list *weights, int64_t cla
 }
 
 /* The loss of output i, times `weight` where the gradient is concerned. */
-static status add_output_loss(graph *g, const spec_train *o, int32_t i, const edge_id in[5], double grad_scale, edge_id *loss)
+static status add_output_loss(
+    graph *g, const spec_train *o, int32_t i, const edge_id in[5], double grad_scale, edge_id *loss)
 {
     const loss_attr attr = {.smoothing = (float)o->label_smoothing, .grad_scale = (float)grad_scale};
     char name[16] = "loss";
@@ -47,7 +49,8 @@ status classify_add_loss(graph *g, const task_setting *t, double grad_scale, edg
         if (i > 0) continue;
         TRY(graph_add(g, &op_top1, "correct", NULL, (edge_id[]){g->outputs[0], targets}, 2, -1, &correct));
         terms->item[0].tag = terms->item[0].label = "loss";
-        terms->item[terms->count++] = (loss_term){.edge = correct, .tag = "accuracy", .label = "top-1", .counted = true};
+        terms->item[terms->count++] =
+            (loss_term){.edge = correct, .tag = "accuracy", .label = "top-1", .counted = true};
     }
     return OK;
 }

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/task/classify/classify.h"
@@ -10,7 +11,7 @@ status classify_check(const graph *g, int64_t class_count, const char *what)
     if (scores->type != DTYPE_F32 || scores->shape.rank != 2)
         return FAIL(E_MODEL, "%s: the network must give f32 scores [n, classes]", what);
     if (class_count > 0 && scores->shape.dim[1] != class_count)
-        return FAIL(E_MODEL, "%s: %lld scores for %lld classes", what, (long long)scores->shape.dim[1], (long long)class_count);
+        return FAIL(E_MODEL, "%s: %" PRId64 " scores for %" PRId64 " classes", what, scores->shape.dim[1], class_count);
     return OK;
 }
 
@@ -26,7 +27,8 @@ static int32_t next_best(const float *probability, int64_t classes, const found_
     return best;
 }
 
-status classify_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
+status classify_predict(
+    const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
 {
     int64_t classes = t->class_count, most = t->spec->infer.top_k < classes ? t->spec->infer.top_k : classes;
     float *probability;
@@ -37,7 +39,8 @@ status classify_predict(const task_setting *t, const task_output *output, int64_
     scores_to_probabilities(probability, 1, classes, t->sigmoid);
     for (int64_t k = 0; k < most; k++) {
         int32_t c = next_best(probability, classes, object, k);
-        object[k] = (found_object){.class_index = c, .score = probability[c], .box = {0, 0, (float)frame->width, (float)frame->height}};
+        object[k] = (found_object){
+            .class_index = c, .score = probability[c], .box = {0, 0, (float)frame->width, (float)frame->height}};
     }
     *p = (prediction){object, most};
     return OK;

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,8 @@ int32_t classify_figures(const task_setting *t, figure f[FIGURE_MAX])
     f[0] = (figure){"val/accuracy_top1", "top-1", true};
     f[1] = (figure){"val/loss", "loss", false};
     f[2] = (figure){.percent = true};
-    snprintf(f[2].tag, sizeof f[2].tag, "val/accuracy_top%lld", (long long)k);
-    snprintf(f[2].label, sizeof f[2].label, "top-%lld", (long long)k);
+    snprintf(f[2].tag, sizeof f[2].tag, "val/accuracy_top%" PRId64, k);
+    snprintf(f[2].label, sizeof f[2].label, "top-%" PRId64, k);
     return k > 1 ? 3 : 2;
 }
 

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,19 +21,19 @@ static void print_row(FILE *stream, const char *name, const class_metrics *c)
     char a[16], b[16], d[16];
     fputs("  ", stream);
     utf8_print_column(stream, name, 24);
-    fprintf(stream, " %9s %9s %9s %9lld\n", percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
-        (long long)c->support);
+    fprintf(stream, " %9s %9s %9s %9" PRId64 "\n", percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
+        c->support);
 }
 
 static void print_matrix(FILE *stream, const metrics *m, const char *const *class_name)
 {
     fprintf(stream, "\nconfusion (rows: true, columns: predicted)\n  %-16s", "");
-    for (int64_t c = 0; c < m->classes; c++) fprintf(stream, " %6lld", (long long)c);
+    for (int64_t c = 0; c < m->classes; c++) fprintf(stream, " %6" PRId64, c);
     fputc('\n', stream);
     for (int64_t t = 0; t < m->classes; t++) {
-        fprintf(stream, "  %2lld ", (long long)t);
+        fprintf(stream, "  %2" PRId64 " ", t);
         utf8_print_column(stream, class_name[t], 13);
-        for (int64_t p = 0; p < m->classes; p++) fprintf(stream, " %6lld", (long long)m->confusion[t * m->classes + p]);
+        for (int64_t p = 0; p < m->classes; p++) fprintf(stream, " %6" PRId64, m->confusion[t * m->classes + p]);
         fputc('\n', stream);
     }
 }
@@ -62,7 +63,7 @@ static status print_weakest(FILE *stream, const metrics *m, const char *const *c
         class_metrics one = metrics_class(m, order[i].index);
         print_row(stream, class_name[order[i].index], &one);
     }
-    fprintf(stream, "  (the %lld weakest of %lld classes by F1)\n", (long long)rows, (long long)m->classes);
+    fprintf(stream, "  (the %" PRId64 " weakest of %" PRId64 " classes by F1)\n", rows, m->classes);
     free(order);
     return OK;
 }
@@ -75,8 +76,8 @@ status classify_score_print(const task_score *score, FILE *stream, int64_t max_r
     char top1[16], top_k[16];
     char loss[24] = "-";
     if (m->count > 0) snprintf(loss, sizeof loss, "%.4f", metrics_loss(m));
-    fprintf(stream, "%lld images  loss %s  top-1 %s %%  top-%lld %s %%\n\n", (long long)m->count, loss,
-        percent(metrics_accuracy(m), top1), (long long)m->top_k, percent(metrics_accuracy_top_k(m), top_k));
+    fprintf(stream, "%" PRId64 " images  loss %s  top-1 %s %%  top-%" PRId64 " %s %%\n\n", m->count, loss,
+        percent(metrics_accuracy(m), top1), m->top_k, percent(metrics_accuracy_top_k(m), top_k));
     fprintf(stream, "  %-24s %9s %9s %9s %9s\n", "class", "precision", "recall", "F1", "support");
     if (m->classes > max_rows) TRY(print_weakest(stream, m, class_name, max_rows));
     for (int64_t c = 0; c < m->classes && m->classes <= max_rows; c++) {
@@ -121,7 +122,7 @@ void classify_score_write(const task_score *score, json_writer *w)
     json_put_int(w, m->count);
     put(w, "loss", metrics_loss(m));
     put(w, "accuracy_top1", metrics_accuracy(m));
-    snprintf(key, sizeof key, "accuracy_top%lld", (long long)m->top_k);
+    snprintf(key, sizeof key, "accuracy_top%" PRId64, m->top_k);
     if (m->top_k != 1) put(w, key, metrics_accuracy_top_k(m));
     json_key(w, "macro");
     put_class(w, &macro, NULL);

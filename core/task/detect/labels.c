@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/data/boxes.h"
@@ -32,15 +33,19 @@ static void warn_of_empty_classes(const dataset *ds, logger *log)
         for (int64_t i = 0; i < ds->count && !any; i++)
             for (int64_t b = 0; b < ds->samples[i].box_count && !any; b++)
                 any = ds->samples[i].box[b].class_index == k && !ds->samples[i].box[b].ignore;
-        if (!any) log_warn(log, "%s: class \"%s\" has no boxes to learn from: the network cannot learn it", ds->path, ds->class_name[k]);
+        if (!any)
+            log_warn(log, "%s: class \"%s\" has no boxes to learn from: the network cannot learn it", ds->path,
+                ds->class_name[k]);
     }
 }
 
 static status refuse_classes_of_images(const dataset *ds)
 {
     if (ds->has_boxes) return OK;
-    return FAIL(E_DATA, "%s: its images have a class each, but no boxes, which a detector needs: label them as KITTI or Pascal VOC "
-        "do (docs/DATA.md), or train a classifier (model.head = none)", ds->path);
+    return FAIL(E_DATA,
+        "%s: its images have a class each, but no boxes, which a detector needs: label them as KITTI or Pascal VOC "
+        "do (docs/DATA.md), or train a classifier (model.head = none)",
+        ds->path);
 }
 
 status detect_check_data(const task_setting *t, logger *log)
@@ -55,8 +60,10 @@ status detect_check_data(const task_setting *t, logger *log)
     }
     if (most == 0) return FAIL(E_DATA, "%s: no image has a box to learn from", ds->path);
     if (cut > 0)
-        log_warn(log, "%s: %lld images have more than data.max_boxes = %lld boxes, up to %lld: the rest is not learnt", ds->path,
-            (long long)cut, (long long)t->spec->data.max_boxes, (long long)most);
+        log_warn(log,
+            "%s: %" PRId64 " images have more than data.max_boxes = %" PRId64 " boxes, up to %" PRId64
+            ": the rest is not learnt",
+            ds->path, cut, t->spec->data.max_boxes, most);
     warn_of_empty_classes(ds, log);
     return OK;
 }
@@ -68,8 +75,13 @@ status detect_labels(label_source *l, const task_setting *t)
     for (int64_t i = 0; i < t->data->count; i++)
         capacity = t->data->samples[i].box_count > capacity ? t->data->samples[i].box_count : capacity;
     if (capacity > t->spec->data.max_boxes) capacity = t->spec->data.max_boxes;
-    *l = (label_source){.field = {{"boxes", DTYPE_F32, shape_2(capacity, 4)}, {"box_class", DTYPE_I32, shape_1(capacity)}},
-        .field_count = 2, .classes = t->class_count, .capacity = capacity, .least_visible = (float)t->spec->data.least_visible,
-        .refuse = refuse, .write = write};
+    *l = (label_source){
+        .field = {{"boxes", DTYPE_F32, shape_2(capacity, 4)}, {"box_class", DTYPE_I32, shape_1(capacity)}},
+        .field_count = 2,
+        .classes = t->class_count,
+        .capacity = capacity,
+        .least_visible = (float)t->spec->data.least_visible,
+        .refuse = refuse,
+        .write = write};
     return OK;
 }

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 
 #include "core/data/augment.h"
@@ -13,7 +14,8 @@ status detect_check(const graph *g, int64_t class_count, const char *what)
         return FAIL(E_MODEL, "%s: the network must give f32 detections [n, most, %d]", what, DETECTION_SIZE);
     const int64_t *classes = detect_attr_int64(&g->nodes[head], "classes");
     if (classes && class_count > 0 && *classes != class_count)
-        return FAIL(E_MODEL, "%s: the head finds %lld classes, there are %lld names", what, (long long)*classes, (long long)class_count);
+        return FAIL(E_MODEL, "%s: the head finds %" PRId64 " classes, there are %" PRId64 " names", what, *classes,
+            class_count);
     return OK;
 }
 
@@ -22,7 +24,8 @@ status detect_set_limits(graph *g, const spec_infer *limits)
 {
     node_id head = detect_head(g, 0);
     if (head == NODE_NONE) return OK;
-    float *threshold = detect_attr_float(&g->nodes[head], "threshold"), *iou = detect_attr_float(&g->nodes[head], "iou");
+    float *threshold = detect_attr_float(&g->nodes[head], "threshold"),
+          *iou = detect_attr_float(&g->nodes[head], "iou");
     if (threshold) *threshold = fmaxf(*threshold, (float)limits->threshold);
     if (iou && limits->nms_iou > 0) *iou = (float)limits->nms_iou;
     return OK;
@@ -63,12 +66,14 @@ int64_t detect_objects(
     return count;
 }
 
-status detect_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
+status detect_predict(
+    const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p)
 {
     int64_t most = output[0].each / DETECTION_SIZE;
     const float *rows = output[0].value + i * output[0].each;
     found_object *object;
     TRY_ALLOC(object, ARENA_ARRAY(a, found_object, most));
-    *p = (prediction){object, detect_objects(rows, most, (float)t->spec->infer.threshold, t->class_count, frame, object)};
+    *p = (prediction){
+        object, detect_objects(rows, most, (float)t->spec->infer.threshold, t->class_count, frame, object)};
     return OK;
 }

@@ -1,5 +1,7 @@
 #include "core/task/detect/detect.h"
 
+#include <inttypes.h>
+
 static void put_classes(page *p, const detect_score *s, const class_average *a)
 {
     fputs("<h2>Classes</h2><table><tr><th>class</th><th>AP %</th><th>precision %</th><th>recall %</th><th>objects</th>"
@@ -11,20 +13,22 @@ static void put_classes(page *p, const detect_score *s, const class_average *a)
         page_percent(p, a[k].average_precision);
         page_percent(p, a[k].precision);
         page_percent(p, a[k].recall);
-        fprintf(p->stream, "<td>%lld</td><td>%lld</td></tr>\n", (long long)a[k].objects, (long long)a[k].detections);
+        fprintf(p->stream, "<td>%" PRId64 "</td><td>%" PRId64 "</td></tr>\n", a[k].objects, a[k].detections);
     }
-    fprintf(p->stream, "</table><p>Precision and recall are those of scores of at least %g.</p>\n", s->setting->spec->infer.threshold);
+    fprintf(p->stream, "</table><p>Precision and recall are those of scores of at least %g.</p>\n",
+        s->setting->spec->infer.threshold);
 }
 
 static void put_poor(page *p, const detect_score *s)
 {
     if (s->poor_count == 0) return;
-    fputs("<h2>Images with most mistakes</h2><p>White: what is there. Coloured: what was found.</p><div class=\"w\">\n", p->stream);
+    fputs("<h2>Images with most mistakes</h2><p>White: what is there. Coloured: what was found.</p><div class=\"w\">\n",
+        p->stream);
     for (int64_t i = 0; i < s->poor_count; i++) {
         const poor_image *q = &s->poor[i];
         fputs("<figure>", p->stream);
         page_objects(p, s->setting, q->sample_index, q->object, q->object_count);
-        fprintf(p->stream, "<figcaption>%lld mistake%s<br/><small>", (long long)q->mistakes, q->mistakes == 1 ? "" : "s");
+        fprintf(p->stream, "<figcaption>%" PRId64 " mistake%s<br/><small>", q->mistakes, q->mistakes == 1 ? "" : "s");
         page_text(p, s->setting->data->samples[q->sample_index].name);
         fputs("</small></figcaption></figure>\n", p->stream);
     }
@@ -37,7 +41,8 @@ void detect_score_page(const task_score *score, page *p)
     const class_average *a = detect_averages(s);
     double map[FIGURE_MAX];
     detect_score_values(score, map);
-    fprintf(p->stream, "<p>%lld images: mAP %.2f %% at IoU %g.</p>\n", (long long)s->images, 100 * map[0], s->setting->spec->evaluate.iou);
+    fprintf(p->stream, "<p>%" PRId64 " images: mAP %.2f %% at IoU %g.</p>\n", s->images, 100 * map[0],
+        s->setting->spec->evaluate.iou);
     put_classes(p, s, a);
     put_poor(p, s);
 }

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,8 +17,8 @@ static void print_row(FILE *stream, const char *name, const class_average *a)
     char ap[16], precision[16], recall[16];
     fputs("  ", stream);
     utf8_print_column(stream, name, 24);
-    fprintf(stream, " %9s %9s %9s %9lld %11lld\n", percent(a->average_precision, ap), percent(a->precision, precision),
-        percent(a->recall, recall), (long long)a->objects, (long long)a->detections);
+    fprintf(stream, " %9s %9s %9s %9" PRId64 " %11" PRId64 "\n", percent(a->average_precision, ap),
+        percent(a->precision, precision), percent(a->recall, recall), a->objects, a->detections);
 }
 
 typedef struct ranked_class {
@@ -29,7 +30,8 @@ typedef struct ranked_class {
 static int by_precision(const void *a, const void *b)
 {
     const ranked_class *x = a, *y = b;
-    double p = isnan(x->average_precision) ? 2 : x->average_precision, q = isnan(y->average_precision) ? 2 : y->average_precision;
+    double p = isnan(x->average_precision) ? 2 : x->average_precision,
+           q = isnan(y->average_precision) ? 2 : y->average_precision;
     if (p != q) return p < q ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
@@ -42,7 +44,7 @@ static status print_weakest(FILE *stream, const detect_score *s, const class_ave
     for (int64_t k = 0; k < classes; k++) order[k] = (ranked_class){a[k].average_precision, k};
     qsort(order, (size_t)classes, sizeof *order, by_precision);
     for (int64_t i = 0; i < rows; i++) print_row(stream, s->setting->class_name[order[i].index], &a[order[i].index]);
-    fprintf(stream, "  (the %lld weakest of %lld classes by average precision)\n", (long long)rows, (long long)classes);
+    fprintf(stream, "  (the %" PRId64 " weakest of %" PRId64 " classes by average precision)\n", rows, classes);
     free(order);
     return OK;
 }
@@ -55,13 +57,14 @@ status detect_score_print(const task_score *score, FILE *stream, int64_t max_row
     double map[FIGURE_MAX];
     char text[16];
     detect_score_values(score, map);
-    fprintf(stream, "%lld images  mAP %s %% (IoU %g, %s)\n\n", (long long)s->images, percent(map[0], text), o->evaluate.iou,
+    fprintf(stream, "%" PRId64 " images  mAP %s %% (IoU %g, %s)\n\n", s->images, percent(map[0], text), o->evaluate.iou,
         o->evaluate.average_precision == AVERAGE_PRECISION_SAMPLE ? "11 points" : "area");
     fprintf(stream, "  %-24s %9s %9s %9s %9s %11s\n", "class", "AP", "precision", "recall", "objects", "detections");
     if (s->setting->class_count > max_rows) TRY(print_weakest(stream, s, a, max_rows));
     for (int64_t k = 0; k < s->setting->class_count && s->setting->class_count <= max_rows; k++)
         print_row(stream, s->setting->class_name[k], &a[k]);
-    fprintf(stream, "  (in per cent; precision and recall: of scores of at least infer.threshold = %g)\n", o->infer.threshold);
+    fprintf(stream, "  (in per cent; precision and recall: of scores of at least infer.threshold = %g)\n",
+        o->infer.threshold);
     return OK;
 }
 
