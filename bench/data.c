@@ -23,9 +23,20 @@ static status measure(const dataset *ds, const spec_data *data, int32_t threads,
     double area[2] = {0.08, 1}, aspect[2] = {0.75, 4.0 / 3};
     spec_augment augment = {.enable = true, .hflip = 0.5, .zoom_min = 1, .zoom_max = 1, .random_resized_crop = true,
         .crop_area = {area, 2}, .crop_aspect = {aspect, 2}};
-    loader_options o = {.data = ds, .data_options = data, .augment = &augment, .batch_size = 32, .threads = threads, .prefetch = 3,
-        .world = 1, .seed = 1, .preprocess = {.width = 224, .height = 224, .channels = 3, .crop_fraction = 0.875f,
-        .mean = {123.675f, 116.28f, 103.53f}, .std = {58.395f, 57.12f, 57.375f}}};
+    loader_options o = {.data = ds,
+        .data_options = data,
+        .augment = &augment,
+        .batch_size = 32,
+        .threads = threads,
+        .prefetch = 3,
+        .world = 1,
+        .seed = 1,
+        .preprocess = {.width = 224,
+            .height = 224,
+            .channels = 3,
+            .crop_fraction = 0.875f,
+            .mean = {123.675f, 116.28f, 103.53f},
+            .std = {58.395f, 57.12f, 57.375f}}};
     loader *l;
     const batch *b;
     TRY(loader_create(&l, &o));

@@ -2,9 +2,10 @@
 
 #include "cli/cli.h"
 
-#define COMMANDS(ROW) \
-    ROW(train) ROW(evaluate) ROW(infer) ROW(prune) ROW(export) ROW(calibrate) ROW(convert) ROW(import) ROW(inspect) ROW(spec) \
-    ROW(doctor) ROW(bench) ROW(completion) ROW(man)
+#define COMMANDS(ROW)                                                                                                  \
+    ROW(train)                                                                                                         \
+    ROW(evaluate) ROW(infer) ROW(prune) ROW(export) ROW(calibrate) ROW(convert) ROW(import) ROW(inspect) ROW(spec)     \
+        ROW(doctor) ROW(bench) ROW(completion) ROW(man)
 
 #define DECLARE(name) extern const cli_command command_##name;
 COMMANDS(DECLARE)

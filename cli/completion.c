@@ -76,18 +76,14 @@ static void print_value_cases(FILE *f, const char *command, const cli_option *o)
 
 static void print_script(FILE *f)
 {
-    fprintf(f, "# bash completion for graft; written by `graft completion bash`.\n"
-           "_graft()\n{\n"
-           "    local word=${COMP_WORDS[COMP_CWORD]} words='' spec=0 files=0 key=''\n"
-           "    COMPREPLY=()\n"
-           "    if [ \"$COMP_CWORD\" -le 1 ]; then\n        words='");
+    fprintf(f, "# bash completion for graft; written by `graft completion bash`.\n_graft()\n{\n    local "
+           "word=${COMP_WORDS[COMP_CWORD]} words='' spec=0 files=0 key=''\n    COMPREPLY=()\n    if [ \"$COMP_CWORD\" "
+           "-le 1 ]; then\n        words='");
     print_commands(f);
-    fprintf(f, " help --help --version'\n"
-           "        COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n        return\n    fi\n"
-           "    # bash takes = for a word of its own.\n"
-           "    [ \"$word\" = = ] && { key=${COMP_WORDS[COMP_CWORD-1]}; word=''; }\n"
-           "    [ \"${COMP_WORDS[COMP_CWORD-1]}\" = = ] && key=${COMP_WORDS[COMP_CWORD-2]}\n"
-           "    case $key in\n    '') ;;\n");
+    fprintf(f, " help --help --version'\n        COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n        "
+           "return\n    fi\n    # bash takes = for a word of its own.\n    [ \"$word\" = = ] && { "
+           "key=${COMP_WORDS[COMP_CWORD-1]}; word=''; }\n    [ \"${COMP_WORDS[COMP_CWORD-1]}\" = = ] && "
+           "key=${COMP_WORDS[COMP_CWORD-2]}\n    case $key in\n    '') ;;\n");
     print_key_cases(f);
     fprintf(f, "    esac\n    case \"${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}\" in\n");
     for (int i = 0; cli_commands[i]; i++) {
@@ -95,12 +91,9 @@ static void print_script(FILE *f)
         if (cli_commands[i]->spec != CLI_SPEC_NONE) print_value_cases(f, cli_commands[i]->name, cli_spec_options);
         print_value_cases(f, cli_commands[i]->name, cli_common_options);
     }
-    fprintf(f, "    esac\n"
-           "    if [ \"$files\" = 1 ]; then\n"
-           "        COMPREPLY=($(compgen -f -- \"$word\"))\n        return\n    fi\n"
-           "    if [ -n \"$words\" ]; then\n"
-           "        COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n        return\n    fi\n"
-           "    case ${COMP_WORDS[1]} in\n");
+    fprintf(f, "    esac\n    if [ \"$files\" = 1 ]; then\n        COMPREPLY=($(compgen -f -- \"$word\"))\n        "
+           "return\n    fi\n    if [ -n \"$words\" ]; then\n        COMPREPLY=($(compgen -W \"$words\" -- "
+           "\"$word\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
     print_command_cases(f);
     fprintf(f, "    help) words='");
     print_commands(f);
@@ -109,11 +102,10 @@ static void print_script(FILE *f)
     fprintf(f, "\"\n    [ \"${COMP_WORDS[1]}\" = completion ] && words=\"$words bash\"\n"
            "    if [ \"$spec\" = 1 ] && [ \"${word#-}\" = \"$word\" ]; then\n        words=\"$words");
     for (int32_t i = 0; i < option_count; i++) fprintf(f, " %s.%s=", option_table[i].section, option_table[i].key);
-    fprintf(f, "\"\n    fi\n"
-           "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\") $(compgen -f -- \"$word\"))\n"
-           "    [ \"${#COMPREPLY[@]}\" = 1 ] && [ \"${COMPREPLY[0]%%=}\" != \"${COMPREPLY[0]}\" ] && compopt -o nospace\n"
-           "}\n"
-           "complete -o filenames -F _graft graft\n");
+    fprintf(f,
+        "\"\n    fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\") $(compgen -f -- \"$word\"))\n    [ "
+        "\"${#COMPREPLY[@]}\" = 1 ] && [ \"${COMPREPLY[0]%%=}\" != \"${COMPREPLY[0]}\" ] && compopt -o "
+        "nospace\n}\ncomplete -o filenames -F _graft graft\n");
 }
 
 static status run(cli_context *c)

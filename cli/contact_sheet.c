@@ -37,7 +37,8 @@ static status shrink(image *small, const image *im)
 {
     image part = {0};
     double longest = im->width > im->height ? im->width : im->height;
-    int32_t width = (int32_t)(im->width * PICTURE / longest + 0.5), height = (int32_t)(im->height * PICTURE / longest + 0.5);
+    int32_t width = (int32_t)(im->width * PICTURE / longest + 0.5),
+            height = (int32_t)(im->height * PICTURE / longest + 0.5);
     TRY(image_resize(&part, im, NULL, width < 1 ? 1 : width, height < 1 ? 1 : height, INTERPOLATION_BILINEAR));
     if (part.channels == 3) {
         *small = part;
@@ -53,7 +54,8 @@ static status shrink(image *small, const image *im)
 /* The letters that can be drawn: those of Latin-1 lose their marks, any other character is a question mark. */
 static void ascii_text(char *dst, size_t capacity, const char *text)
 {
-    static const char latin[] = "AAAAAAACEEEEIIIIDNOOOOOxOUUUUYPsaaaaaaaceeeeiiiidnooooo/ouuuuypy"; /* U+00C0 to U+00FF */
+    static const char latin[] =
+        "AAAAAAACEEEEIIIIDNOOOOOxOUUUUYPsaaaaaaaceeeeiiiidnooooo/ouuuuypy"; /* U+00C0 to U+00FF */
     size_t used = 0;
     for (const unsigned char *c = (const unsigned char *)text; *c && used + 1 < capacity; c++) {
         if ((*c & 0xc0) == 0x80) continue;
@@ -70,10 +72,12 @@ status contact_sheet_add(contact_sheet *s, const image *im, const char *name, co
     char line[MOST + 1], ascii[256];
     if (contact_sheet_full(s)) return OK;
     TRY(shrink(&small, im));
-    int32_t columns = s->sheet.width / CELL, x = (int32_t)(s->count % columns) * CELL, y = (int32_t)(s->count / columns) * CELL_HEIGHT;
+    int32_t columns = s->sheet.width / CELL, x = (int32_t)(s->count % columns) * CELL,
+            y = (int32_t)(s->count / columns) * CELL_HEIGHT;
     int32_t left = x + GAP + (PICTURE - small.width) / 2, top = y + GAP + (PICTURE - small.height) / 2;
     image_paste(&s->sheet, &small, left, top);
-    image_draw_rect(&s->sheet, left - FRAME, top - FRAME, left + small.width + FRAME, top + small.height + FRAME, mark_colour[mark], FRAME);
+    image_draw_rect(&s->sheet, left - FRAME, top - FRAME, left + small.width + FRAME, top + small.height + FRAME,
+        mark_colour[mark], FRAME);
     image_free(&small);
     ascii_text(ascii, sizeof ascii, verdict);
     snprintf(line, sizeof line, "%.*s", (int)(MOST / VERDICT_SCALE), ascii);

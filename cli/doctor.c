@@ -50,7 +50,8 @@ static void cuda_text(char *text, size_t bytes)
         int length = (int)strcspn(a, " ");
         const char *comma = a == cuda_architectures() ? "" : ",";
         if (*a == '+')
-            used += (size_t)snprintf(text + used, bytes - used, "; PTX of compute_%.*s for later GPUs", length - 1, a + 1);
+            used +=
+                (size_t)snprintf(text + used, bytes - used, "; PTX of compute_%.*s for later GPUs", length - 1, a + 1);
         else used += (size_t)snprintf(text + used, bytes - used, "%s sm_%.*s", comma, length, a);
         a += length;
     }
@@ -130,7 +131,8 @@ static void print_probe(const cli_context *c, const probe *p)
               p->vnni ? "VNNI" : "no VNNI");
     cli_print(c, "memory     %s, %s available\n", total, available);
     cli_print(c, "oneDNN     %s\n", *p->onednn ? p->onednn : "not built in");
-    cli_print(c, "kernels    f32 %s\n           int8 %s\n", convolution_kernel(DTYPE_F32), convolution_kernel(DTYPE_I8));
+    cli_print(
+        c, "kernels    f32 %s\n           int8 %s\n", convolution_kernel(DTYPE_F32), convolution_kernel(DTYPE_I8));
     for (int32_t i = 0; i < p->gpu_count; i++) {
         char bytes[32];
         format_bytes((double)p->gpu_bytes[i], bytes);
@@ -160,11 +162,12 @@ static void verdict(const probe *p, char *text, size_t bytes)
     else snprintf(gpu, sizeof gpu, "Everything runs on the CPU. ");
     device_close(dev);
     bool fast = cpu_isa_widest() >= CPU_ISA_AVX2, limited = !cpu_isa_allowed(CPU_ISA_AVX512);
-    const char *speed = !*p->onednn ? "This build is without oneDNN, so convolutions are slow: install libdnnl-dev and build again."
-                        : limited   ? "GRAFT_CPU_ISA limits the CPU's kernels: expect longer runs."
-                        : !fast     ? "The CPU is old (no AVX2): expect long runs."
-                        : p->vnni   ? "The CPU backend is complete: fast convolutions, INT8 at full speed (VNNI)."
-                                    : "The CPU backend is complete, but INT8 gains little: the CPU has no VNNI.";
+    const char *speed =
+        !*p->onednn ? "This build is without oneDNN, so convolutions are slow: install libdnnl-dev and build again."
+        : limited   ? "GRAFT_CPU_ISA limits the CPU's kernels: expect longer runs."
+        : !fast     ? "The CPU is old (no AVX2): expect long runs."
+        : p->vnni   ? "The CPU backend is complete: fast convolutions, INT8 at full speed (VNNI)."
+                    : "The CPU backend is complete, but INT8 gains little: the CPU has no VNNI.";
     const char *memory = p->memory_free_bytes && p->memory_free_bytes < (int64_t)1 << 30
                              ? " Less than 1 GiB of memory is free: use small batches." : "";
     snprintf(text, bytes, "%s%s%s", gpu, speed, memory);

@@ -23,7 +23,9 @@ static status run_dot(const char *kind, const char *source, const char *path)
     char *words[] = {"dot", type, "-o", (char *)path, (char *)source, NULL};
     int error = posix_spawnp(&child, "dot", NULL, NULL, words, environ);
     if (error == ENOENT)
-        return FAIL(E_USAGE, "%s: needs Graphviz's dot, which is not installed (Debian: graphviz); a file ending in .dot can be written without",
+        return FAIL(E_USAGE,
+            "%s: needs Graphviz's dot, which is not installed (Debian: graphviz); a file ending in .dot can be written "
+            "without",
             path);
     if (error) return FAIL(E_IO, "%s: cannot start dot: %s", path, strerror(error));
     while (waitpid(child, &code, 0) < 0)

@@ -16,7 +16,8 @@ static status beside(export_job *j, const char *extension, const char **path)
 {
     const char *own = export_formats[j->spec->format].extension;
     size_t length = strlen(j->output), tail = strlen(own);
-    if (length > tail + 1 && j->output[length - tail - 1] == '.' && strcmp(j->output + length - tail, own) == 0) length -= tail + 1;
+    if (length > tail + 1 && j->output[length - tail - 1] == '.' && strcmp(j->output + length - tail, own) == 0)
+        length -= tail + 1;
     *path = arena_printf(&j->c->memory, "%.*s.%s", (int)length, j->output, extension);
     if (!*path) return FAIL_MEMORY(length);
     return cli_check_output(j->c, *path);
@@ -26,8 +27,11 @@ static status write_engine(export_job *j) { return engine_save(&j->engine, j->ou
 
 static status write_onnx_to(export_job *j, const char *path, bool inside)
 {
-    onnx_about about = {.preprocess = &j->engine.preprocess, .class_name = j->engine.class_name, .class_count = j->engine.class_count,
-        .info_json = j->m.info_json, .preprocess_inside = inside};
+    onnx_about about = {.preprocess = &j->engine.preprocess,
+        .class_name = j->engine.class_name,
+        .class_count = j->engine.class_count,
+        .info_json = j->m.info_json,
+        .preprocess_inside = inside};
     return onnx_write(&j->engine.graph, &about, path, &j->engine.file_hash);
 }
 
@@ -77,9 +81,12 @@ static status write_safetensors(export_job *j)
     snprintf(side, sizeof side, "%d", p->width);
     snprintf(crop, sizeof crop, "%d", p->crop_size);
     number_text((double)p->crop_fraction, part);
-    const char *meta[] = {"class_names", classes, "mean", mean, "std", std, "crop", side, "crop_pct", part, "interpolation",
-        option_choice("data", "interpolation", p->interpolation), "channels", p->channels == 1 ? "L" : p->bgr ? "BGR" : "RGB", "padding",
-        s->model.padding == PADDING_SAME ? "same" : "symmetric", "crop_size", crop};
+    const char *meta[] = {"class_names", classes, "mean", mean, "std", std, "crop", side, "crop_pct", part,
+        "interpolation", option_choice("data", "interpolation", p->interpolation), "channels",
+        p->channels == 1 ? "L"
+        : p->bgr         ? "BGR"
+                         : "RGB",
+        "padding", s->model.padding == PADDING_SAME ? "same" : "symmetric", "crop_size", crop};
     int64_t count = (int64_t)(sizeof meta / sizeof *meta / 2) - (p->crop_size > 0 ? 0 : 1);
     return model_save_weights(&j->m, j->output, meta, count, NULL);
 }
@@ -90,8 +97,9 @@ static status check_darknet_pixels(const export_job *j)
     const preprocess *p = &j->m.preprocess;
     bool fine = !p->bgr;
     for (int32_t c = 0; c < p->channels; c++) fine = fine && p->mean[c] == 0 && p->std[c] == 255;
-    return fine ? OK : FAIL(E_MODEL, "darknet divides pixels by 255, in RGB; this model wants another mean, deviation or order. Train with "
-        "data.preprocess=custom data.mean=0,0,0 data.std=255,255,255");
+    return fine ? OK
+                : FAIL(E_MODEL, "darknet divides pixels by 255, in RGB; this model wants another mean, deviation or "
+                                "order. Train with data.preprocess=custom data.mean=0,0,0 data.std=255,255,255");
 }
 
 static status write_darknet(export_job *j)
@@ -124,8 +132,13 @@ static status write_nvinfer(export_job *j)
     TRY(labels_write(labels, j->m.class_name, j->m.class_count, ';'));
     if (integer) TRY(export_write_scales(&j->scales, cache));
     const graph *g = &j->engine.graph;
-    TRY(nvinfer_write_config(&(nvinfer_config){.preprocess = &j->m.preprocess, .onnx_file = path_base(onnx), .labels_file = path_base(labels),
-        .cache_file = path_base(cache), .output_name = g->edges[g->outputs[0]].name, .integer = integer}, j->output));
+    TRY(nvinfer_write_config(&(nvinfer_config){.preprocess = &j->m.preprocess,
+                                 .onnx_file = path_base(onnx),
+                                 .labels_file = path_base(labels),
+                                 .cache_file = path_base(cache),
+                                 .output_name = g->edges[g->outputs[0]].name,
+                                 .integer = integer},
+        j->output));
     export_also_wrote(j, onnx);
     export_also_wrote(j, labels);
     if (integer) export_also_wrote(j, cache);
@@ -138,7 +151,10 @@ const export_format export_formats[] = {
     [FORMAT_SAFETENSORS] = {.extension = "weights.safetensors", .takes_model = true, .write = write_safetensors},
     [FORMAT_DARKNET] = {.extension = "weights", .takes_model = true, .write = write_darknet},
     [FORMAT_LABELS] = {.extension = "labels.txt", .takes_model = true, .write = write_labels},
-    [FORMAT_NVINFER] = {.extension = "nvinfer.txt", .float_graph = true, .prepare = prepare_nvinfer, .write = write_nvinfer},
+    [FORMAT_NVINFER] = {.extension = "nvinfer.txt",
+        .float_graph = true,
+        .prepare = prepare_nvinfer,
+        .write = write_nvinfer},
     [FORMAT_TRTCACHE] = {.extension = "cal", .integers = true, .float_graph = true, .write = write_cache},
     [FORMAT_NCNN] = {.extension = "table", .integers = true, .write = write_ncnn},
 };

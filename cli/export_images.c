@@ -72,7 +72,10 @@ static status open_all(export_images *x, const spec *s, const model *m, bool wit
     TRY(open_loader(&x->calibration_loader, &x->chosen, s, m, x->log));
     if (!with_check) return OK;
     TRY(choose(&x->held_out, &x->val, s->export.check_images, seed));
-    x->setting = (task_setting){.spec = s, .class_name = m->class_name, .class_count = m->class_count, .preprocess = &m->preprocess,
+    x->setting = (task_setting){.spec = s,
+        .class_name = m->class_name,
+        .class_count = m->class_count,
+        .preprocess = &m->preprocess,
         .data = &x->held_out};
     TRY(task_of_file(&x->setting.task, m->task, "the model"));
     x->check_count = x->held_out.count;

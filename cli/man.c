@@ -88,13 +88,12 @@ static void print_section(FILE *f, const option_section *section)
 
 static void print_page(FILE *f)
 {
-    fputs(".TH GRAFT 1 \"\" \"Graft " GRAFT_VERSION "\" \"User Commands\"\n"
-         ".SH NAME\ngraft \\- train, prune, quantise and run vision networks\n"
-         ".SH SYNOPSIS\n.B graft\n\\fICOMMAND\\fR [options] [arguments] [section.key=value ...]\n"
-         ".SH DESCRIPTION\n"
-         "One INI file, the spec, describes a run; one program trains, evaluates, prunes, retrains, calibrates, exports and\n"
-         "runs the model. Every value of the spec can be overridden on the command line as section.key=value.\n"
-         ".SH COMMANDS\n", f);
+    fputs(".TH GRAFT 1 \"\" \"Graft " GRAFT_VERSION "\" \"User Commands\"\n.SH NAME\ngraft \\- train, prune, quantise "
+          "and run vision networks\n.SH SYNOPSIS\n.B graft\n\\fICOMMAND\\fR [options] [arguments] [section.key=value "
+          "...]\n.SH DESCRIPTION\nOne INI file, the spec, describes a run; one program trains, evaluates, prunes, "
+          "retrains, calibrates, exports and\nruns the model. Every value of the spec can be overridden on the command "
+          "line as section.key=value.\n.SH COMMANDS\n",
+        f);
     for (int i = 0; cli_commands[i]; i++) print_command(f, cli_commands[i]);
     fputs(".SH OPTIONS OF EVERY COMMAND\n", f);
     print_options(f, cli_common_options);
@@ -107,7 +106,9 @@ static void print_page(FILE *f)
     fputs(".fi\n.SH ENVIRONMENT\n.TP\n.B GRAFT_VERBOSE=1\nAs \\-\\-verbose.\n"
           ".TP\n.B GRAFT_CPU_ISA=base|avx2|avx512\nThe widest instructions that the CPU's kernels and oneDNN may use.\n"
           ".TP\n.B GRAFT_NO_GRAPH=1\nOn a GPU, steps are not replayed as CUDA graphs.\n"
-          ".SH FILES\n.TP\n.I $XDG_CACHE_HOME/graft\nor ~/.cache/graft: what graft bench \\-\\-tune has found, a file per GPU.\n", f);
+          ".SH FILES\n.TP\n.I $XDG_CACHE_HOME/graft\nor ~/.cache/graft: what graft bench \\-\\-tune has found, a file "
+          "per GPU.\n",
+        f);
 }
 
 static status run(cli_context *c)

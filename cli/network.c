@@ -138,7 +138,8 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
     config from;
     bool other_data = false;
     for (int32_t i = 0; i < option_count; i++)
-        other_data |= is_place(&option_table[i]) && config_is_set(&c->config, option_table[i].section, option_table[i].key);
+        other_data |=
+            is_place(&option_table[i]) && config_is_set(&c->config, option_table[i].section, option_table[i].key);
     TRY(config_init(&from));
     status result = OK;
     TRY_OUT(config_read_text(&from, spec_text, strlen(spec_text), model_spec));
@@ -146,7 +147,9 @@ status cli_adopt_spec(cli_context *c, const char *spec_text, const char *section
         const option *o = &option_table[i];
         char name[128];
         snprintf(name, sizeof name, "%s.%s", o->section, o->key);
-        if ((!text_has_word(sections, o->section) && !text_has_word(sections, name)) || !config_is_set(&from, o->section, o->key)) continue;
+        if ((!text_has_word(sections, o->section) && !text_has_word(sections, name)) ||
+            !config_is_set(&from, o->section, o->key))
+            continue;
         if (config_is_set(&c->config, o->section, o->key) || (other_data && is_place(o))) continue;
         if (is_adopted(o)) TRY_OUT(adopt(c, &from, o, model_path));
     }

@@ -86,8 +86,9 @@ const cli_command command_spec = {
     .arguments = "[NETWORK]",
     .most = 1,
     .first_target = "model.arch",
-    .description = "graft spec NETWORK writes a complete commented spec. --check reports all mistakes of a file at once, each "
-                   "with its line, what was expected and the nearest name. --show prints every value and where it came from.",
+    .description =
+        "graft spec NETWORK writes a complete commented spec. --check reports all mistakes of a file at once, each "
+        "with its line, what was expected and the nearest name. --show prints every value and where it came from.",
     .spec = CLI_SPEC_OPEN,
     .options = options,
     .run = run,

@@ -115,13 +115,16 @@ static status pass(collector *c, const calibration_data *data, bool second)
             for (int64_t i = 0; i < c->probe_count; i++) {
                 if (!c->probes[i].broken) continue;
                 const char *name = c->g->edges[c->probes[i].edge].name;
-                if (second) return FAIL(E_DATA, "calibration: the second pass gave other images (tensor %s left its range)", name);
+                if (second)
+                    return FAIL(
+                        E_DATA, "calibration: the second pass gave other images (tensor %s left its range)", name);
                 return FAIL(E_MODEL, "calibration: tensor %s holds NaN or infinity for image %" PRId64, name, images);
             }
         }
     }
     if (second && images != c->result->images)
-        return FAIL(E_DATA, "calibration: %" PRId64 " images in the first pass, %" PRId64 " in the second", c->result->images, images);
+        return FAIL(E_DATA, "calibration: %" PRId64 " images in the first pass, %" PRId64 " in the second",
+            c->result->images, images);
     c->result->images = images;
     return images ? OK : FAIL(E_DATA, "calibration: no images");
 }

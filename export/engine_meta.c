@@ -84,10 +84,12 @@ static status read_word(const meta_reader *r, const json *object, const char *ke
     const char *found = json_string(json_get(object, key));
     for (*index = 0; found && words[*index]; ++*index)
         if (strcmp(found, words[*index]) == 0) return OK;
-    return FAIL(E_MODEL, "%s: META: %s: expected %s, %s%s%s", r->what, key, words[0], words[1], words[2] ? " or " : "", words[2] ? words[2] : "");
+    return FAIL(E_MODEL, "%s: META: %s: expected %s, %s%s%s", r->what, key, words[0], words[1], words[2] ? " or " : "",
+        words[2] ? words[2] : "");
 }
 
-static status read_number(const meta_reader *r, const json *object, const char *key, double min, double max, double *value)
+static status read_number(
+    const meta_reader *r, const json *object, const char *key, double min, double max, double *value)
 {
     if (json_number(json_get(object, key), value) && *value >= min && *value <= max) return OK;
     return FAIL(E_MODEL, "%s: META: %s: expected a number in [%g, %g]", r->what, key, min, max);

@@ -23,11 +23,12 @@ static status check_header(const engine_front *front, size_t count, const char *
 {
     const engine_header *h = &front->header;
     if (h->version < 1 || h->version > ENGINE_VERSION)
-        return FAIL(E_MODEL, "%s: engine file of version %" PRIu32 ", this build reads versions 1 to %d: export the model again", what,
-                    h->version, ENGINE_VERSION);
+        return FAIL(E_MODEL,
+            "%s: engine file of version %" PRIu32 ", this build reads versions 1 to %d: export the model again", what,
+            h->version, ENGINE_VERSION);
     if (h->file_bytes != count)
-        return FAIL(E_MODEL, "%s: %zu bytes, but its header says %" PRIu64 ": the file is %s", what, count, h->file_bytes,
-                    count < h->file_bytes ? "cut off" : "too long");
+        return FAIL(E_MODEL, "%s: %zu bytes, but its header says %" PRIu64 ": the file is %s", what, count,
+            h->file_bytes, count < h->file_bytes ? "cut off" : "too long");
     if (h->section_count != SECTION_COUNT || !all_zero(h->zero, sizeof h->zero))
         return FAIL(E_MODEL, "%s: damaged header", what);
     if (check_checksums && !hash_is(engine_front_hash(*front), h->checksum))
@@ -36,7 +37,8 @@ static status check_header(const engine_front *front, size_t count, const char *
 }
 
 /* Sections lie one behind the other and end with the file. */
-static status check_sections(const engine_front *front, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
+static status check_sections(
+    const engine_front *front, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
 {
     uint64_t offset = sizeof *front;
     for (int i = 0; i < SECTION_COUNT; i++) {
@@ -63,7 +65,8 @@ static status take_weights(graph *g, const uint8_t *data, uint64_t bytes, const 
         edge *p = &g->edges[e];
         if (!engine_holds(p)) continue;
         uint64_t size = (uint64_t)shape_count(p->shape) * dtype_bytes(p->type);
-        if (engine_align(size) > bytes - at) return FAIL(E_MODEL, "%s: WEIGHTS ends before the values of %s", what, p->name);
+        if (engine_align(size) > bytes - at)
+            return FAIL(E_MODEL, "%s: WEIGHTS ends before the values of %s", what, p->name);
         if (!all_zero(data + at + size, engine_align(size) - size))
             return FAIL(E_MODEL, "%s: WEIGHTS: damaged padding behind %s", what, p->name);
         p->data = (void *)(uintptr_t)(data + at); /* nobody writes to an engine's values */
@@ -81,8 +84,8 @@ static status check_whole(const engine *e, const char *what)
     const preprocess *p = &e->preprocess;
     const task *t;
     if (in->type != DTYPE_F32 || !shape_equal(in->shape, shape_4(1, p->height, p->width, p->channels)))
-        return FAIL(E_MODEL, "%s: the network's input is not f32 [1, %d, %d, %d] as preprocessing says", what, p->height, p->width,
-                    p->channels);
+        return FAIL(E_MODEL, "%s: the network's input is not f32 [1, %d, %d, %d] as preprocessing says", what,
+            p->height, p->width, p->channels);
     TRY(task_of_file(&t, e->task, what));
     return t->check(g, e->class_count, what);
 }
@@ -120,7 +123,8 @@ out:
 }
 
 /* bytes: at least the front, or the whole file where that is shorter. */
-static status read_front(engine_front *front, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
+static status read_front(
+    engine_front *front, const uint8_t *bytes, size_t count, const char *what, bool check_checksums)
 {
     if (count < sizeof front->header.magic || memcmp(bytes, ENGINE_MAGIC, sizeof front->header.magic) != 0)
         return FAIL(E_MODEL, "%s: not a Graft engine", what);
@@ -181,8 +185,8 @@ bool engine_is_engine(const char *path)
 status engine_check_source(const engine *e, hash128 model_hash, const char *model_path, const char *engine_path)
 {
     if (e->source_hash.low == model_hash.low && e->source_hash.high == model_hash.high) return OK;
-    return FAIL(E_MODEL, "%s is stale: it was made from another model (%s) than %s: run graft export again", engine_path, e->source_name,
-                model_path);
+    return FAIL(E_MODEL, "%s is stale: it was made from another model (%s) than %s: run graft export again",
+        engine_path, e->source_name, model_path);
 }
 
 double engine_integer_part(const engine *e)

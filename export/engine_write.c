@@ -35,7 +35,8 @@ static status collect_weights(const graph *g, uint8_t **data, size_t *bytes)
 
 static void fill_front(engine_front *front, const engine *e, const void *const data[], const size_t bytes[])
 {
-    *front = (engine_front){.header = {.version = e->task && *e->task ? ENGINE_VERSION : 1, .section_count = SECTION_COUNT}};
+    *front =
+        (engine_front){.header = {.version = e->task && *e->task ? ENGINE_VERSION : 1, .section_count = SECTION_COUNT}};
     memcpy(front->header.magic, ENGINE_MAGIC, sizeof front->header.magic);
     uint64_t offset = sizeof *front;
     for (int i = 0; i < SECTION_COUNT; i++) {

@@ -11,8 +11,8 @@
 
 status export_float_graph(graph *dst, const graph *model_graph)
 {
-    static pass_fn *const passes[] = {pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm, pass_fuse_epilogues,
-        pass_fold_constants, pass_remove_dead};
+    static pass_fn *const passes[] = {pass_remove_fake_quant, pass_fold_batchnorm, pass_replace_batchnorm,
+        pass_fuse_epilogues, pass_fold_constants, pass_remove_dead};
     *dst = (graph){0};
     status result = pass_inference(dst, model_graph);
     for (size_t i = 0; result == OK && i < sizeof passes / sizeof *passes; i++) result = graph_apply(dst, passes[i]);
@@ -30,7 +30,8 @@ status export_score(const export_options *o, graph *g, double *points)
     return graph_resize(g, g->inputs[0], s); /* scoring may have changed the batch */
 }
 
-status export_fill_table(export_scales *s, const graph *g, const float *scale, const char *method, const char *algorithm, int64_t version)
+status export_fill_table(
+    export_scales *s, const graph *g, const float *scale, const char *method, const char *algorithm, int64_t version)
 {
     calibration_cache *t = &s->table;
     t->version = version;
@@ -60,7 +61,8 @@ static status try_scales(const graph *g, const float *scale, const export_option
 }
 
 /* One scale per tensor that needs one, 0 for the rest. */
-static void find_scales(const graph *g, const calibration *c, spec_calibrator method, const export_options *o, float *scale)
+static void find_scales(
+    const graph *g, const calibration *c, spec_calibrator method, const export_options *o, float *scale)
 {
     calibration_scales(c, method, o->percentile, scale);
     quantise_share_scales(g, scale);
@@ -68,19 +70,21 @@ static void find_scales(const graph *g, const calibration *c, spec_calibrator me
 }
 
 /* The score of a method, and the reason where it is low: a tensor of which it keeps less than half the range. */
-static void log_method(const export_options *o, const graph *g, const calibration *c, const float *scale, spec_calibrator m, double points,
-                       double db)
+static void log_method(const export_options *o, const graph *g, const calibration *c, const float *scale,
+    spec_calibrator m, double points, double db)
 {
     edge_id e;
     char reason[256] = "";
     double kept = calibration_least_kept(c, scale, &e);
     if (e != EDGE_NONE && kept < 0.5)
-        snprintf(reason, sizeof reason, "  (keeps %.0f %% of the range of %s: see docs/QAT.md)", 100 * kept, g->edges[e].name);
+        snprintf(reason, sizeof reason, "  (keeps %.0f %% of the range of %s: see docs/QAT.md)", 100 * kept,
+            g->edges[e].name);
     log_info(o->log, "calibrator %-10s  score %.2f  result %.1f dB%s", calibrator_name(m), points, db, reason);
 }
 
 /* scale: of the best method. */
-static status choose_method(const graph *g, const calibration *c, const export_options *o, float *scale, spec_calibrator *method)
+static status choose_method(
+    const graph *g, const calibration *c, const export_options *o, float *scale, spec_calibrator *method)
 {
     double best_points = -1, best_db = 0;
     for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
@@ -140,11 +144,13 @@ static status compare_names(const export_scales *s, const graph *g, const char *
     }
     for (int64_t i = 0; result == OK && i < s->table.count; i++) {
         bool known = false;
-        for (edge_id e = 0; e < g->edge_count && !known; e++) known = wanted[e] && strcmp(g->edges[e].name, s->table.entries[i].name) == 0;
+        for (edge_id e = 0; e < g->edge_count && !known; e++)
+            known = wanted[e] && strcmp(g->edges[e].name, s->table.entries[i].name) == 0;
         if (!known) log_warn(log, "%s: tensor %s is none of this model's: left out", path, s->table.entries[i].name);
     }
     if (result == OK && missing_count)
-        result = FAIL(E_MODEL, "%s lacks %" PRId64 " of this model's tensors: %s", path, missing_count, missing ? missing : "(no memory)");
+        result = FAIL(E_MODEL, "%s lacks %" PRId64 " of this model's tensors: %s", path, missing_count,
+            missing ? missing : "(no memory)");
     arena_free(&a);
     return result;
 }
@@ -230,7 +236,8 @@ status export_float(engine *e, const model *m, const export_options *o)
 void export_print(const engine *e, FILE *stream, bool layers)
 {
     if (layers)
-        fprintf(stream, "%-28s %-9s %8s %12s %12s %9s\n", "layer", "precision", "SQNR dB", "input scale", "output scale", "MMACs");
+        fprintf(stream, "%-28s %-9s %8s %12s %12s %9s\n", "layer", "precision", "SQNR dB", "input scale",
+            "output scale", "MMACs");
     for (int64_t i = 0; layers && i < e->layer_count; i++) {
         const engine_layer *l = &e->layers[i];
         char sqnr[32] = "-", in[32] = "-", out[32] = "-";
@@ -240,11 +247,13 @@ void export_print(const engine *e, FILE *stream, bool layers)
         fprintf(stream, "%-28s %-9s %8s %12s %12s %9.1f%s%s\n", l->name, engine_layer_precision(e, l), sqnr, in, out,
                 (double)l->macs * 1e-6, *l->reason ? "  " : "", l->reason);
     }
-    if (e->precision == ENGINE_INT8) fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
+    if (e->precision == ENGINE_INT8)
+        fprintf(stream, "%.1f %% of the multiply-adds in INT8", 100 * engine_integer_part(e));
     else fprintf(stream, "%" PRId64 " layers in %s", e->layer_count, engine_precision_name(e->precision));
     if (e->score >= 0) {
         fprintf(stream, "; score %.2f on %" PRId64 " check images", e->score, e->check_images);
-        if (e->precision == ENGINE_INT8) fprintf(stream, ", f32 %.2f: drop %.2f", e->float_score, e->float_score - e->score);
+        if (e->precision == ENGINE_INT8)
+            fprintf(stream, ", f32 %.2f: drop %.2f", e->float_score, e->float_score - e->score);
     }
     fputc('\n', stream);
 }

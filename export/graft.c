@@ -41,10 +41,12 @@ struct graft_engine {
 
 static status check_options(const graft_options *o)
 {
-    if (o->threads < 0 || o->threads > 1024) return FAIL(E_USAGE, "graft_options.threads = %d: expected 0 to 1024", o->threads);
+    if (o->threads < 0 || o->threads > 1024)
+        return FAIL(E_USAGE, "graft_options.threads = %d: expected 0 to 1024", o->threads);
     if (o->max_batch < 0 || o->max_batch > MAX_BATCH)
         return FAIL(E_USAGE, "graft_options.max_batch = %d: expected 0 to %d", o->max_batch, MAX_BATCH);
-    if (o->use_gpu != 0 && o->use_gpu != 1) return FAIL(E_USAGE, "graft_options.use_gpu = %d: expected 0 or 1", o->use_gpu);
+    if (o->use_gpu != 0 && o->use_gpu != 1)
+        return FAIL(E_USAGE, "graft_options.use_gpu = %d: expected 0 or 1", o->use_gpu);
     for (int i = 0; i < 5; i++) {
         if (o->reserved[i]) return FAIL(E_USAGE, "graft_options.reserved[%d] = %d: expected 0", i, o->reserved[i]);
     }
@@ -105,10 +107,15 @@ int graft_describe(const graft_engine *e, graft_info *info)
     if (!e || !info) return FAIL(E_USAGE, "graft_describe: engine and info must not be NULL");
     const engine *p = &e->engine;
     *info = (graft_info){
-        .width = p->preprocess.width, .height = p->preprocess.height, .channels = p->preprocess.channels,
-        .class_count = (int32_t)p->class_count, .class_name = p->class_name,
-        .precision = engine_precision_name(p->precision), .output = option_choice("train", "loss", p->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX),
-        .source = p->source_name, .task = e->task->name,
+        .width = p->preprocess.width,
+        .height = p->preprocess.height,
+        .channels = p->preprocess.channels,
+        .class_count = (int32_t)p->class_count,
+        .class_name = p->class_name,
+        .precision = engine_precision_name(p->precision),
+        .output = option_choice("train", "loss", p->sigmoid ? LOSS_SIGMOID : LOSS_SOFTMAX),
+        .source = p->source_name,
+        .task = e->task->name,
         .object_capacity = (int32_t)(e->task->has_boxes ? runner_output(e->runner, 0).dim[1] : p->class_count),
     };
     hash128_hex(p->source_hash, info->source_hash);
@@ -120,10 +127,12 @@ static status take_image(image *im, const graft_image *given, int64_t index, int
 {
     int64_t row = (int64_t)given->width * given->channels, stride = given->stride_bytes ? given->stride_bytes : row;
     if (!given->pixels || given->width < 1 || given->height < 1 || given->width > MAX_SIDE || given->height > MAX_SIDE)
-        return FAIL(E_USAGE, "image %" PRId64 ": %d x %d: expected pixels, sides from 1 to %d", index, given->width, given->height, MAX_SIDE);
+        return FAIL(E_USAGE, "image %" PRId64 ": %d x %d: expected pixels, sides from 1 to %d", index, given->width,
+            given->height, MAX_SIDE);
     if (given->channels != 1 && given->channels != 3)
         return FAIL(E_USAGE, "image %" PRId64 ": %d channels: expected 1 or 3", index, given->channels);
-    if (stride < row) return FAIL(E_USAGE, "image %" PRId64 ": stride of %" PRId64 " bytes, a row has %" PRId64, index, stride, row);
+    if (stride < row)
+        return FAIL(E_USAGE, "image %" PRId64 ": stride of %" PRId64 " bytes, a row has %" PRId64, index, stride, row);
     TRY(image_alloc(im, given->width, given->height, channels));
     for (int64_t y = 0; y < given->height; y++) {
         const uint8_t *src = given->pixels + y * stride;
@@ -131,7 +140,9 @@ static status take_image(image *im, const graft_image *given, int64_t index, int
         for (int64_t x = 0; x < given->width; x++, src += given->channels, dst += channels) {
             if (channels == given->channels) memcpy(dst, src, (size_t)channels);
             else if (channels == 3) dst[0] = dst[1] = dst[2] = src[0];
-            else dst[0] = (uint8_t)((src[0] * 19595 + src[1] * 38470 + src[2] * 7471 + 0x8000) >> 16); /* Pillow's grey */
+            else
+                dst[0] =
+                    (uint8_t)((src[0] * 19595 + src[1] * 38470 + src[2] * 7471 + 0x8000) >> 16); /* Pillow's grey */
         }
     }
     return OK;
@@ -161,18 +172,24 @@ static status run_batch(graft_engine *e, float *probability, const graft_image *
 static status refuse_objects(const graft_engine *e, const char *call)
 {
     if (!e->task->has_boxes) return OK;
-    return FAIL(E_USAGE, "%s: the engine is for %s and gives no probability for each class: call graft_find", call, e->task->name);
+    return FAIL(E_USAGE, "%s: the engine is for %s and gives no probability for each class: call graft_find", call,
+        e->task->name);
 }
 
 /* Objects as the program knows them, in memory of its own. */
-static status predict(graft_engine *e, graft_object *object, int32_t capacity, int32_t *count, const graft_image *given, arena *a)
+static status predict(
+    graft_engine *e, graft_object *object, int32_t capacity, int32_t *count, const graft_image *given, arena *a)
 {
     float to_input[9];
     task_output output[GRAPH_MAX_OUTPUTS];
     prediction p;
     const spec limits = {.infer = {.top_k = e->engine.class_count}};
-    const task_setting t = {.task = e->task, .spec = &limits, .class_name = e->engine.class_name, .class_count = e->engine.class_count,
-        .preprocess = &e->engine.preprocess, .sigmoid = e->engine.sigmoid};
+    const task_setting t = {.task = e->task,
+        .spec = &limits,
+        .class_name = e->engine.class_name,
+        .class_count = e->engine.class_count,
+        .preprocess = &e->engine.preprocess,
+        .sigmoid = e->engine.sigmoid};
     const image_frame frame = {given->width, given->height, to_input};
     TRY(prepare_image(e, e->input, given, 0));
     TRY(runner_run(e->runner, e->output, e->input, 1));
@@ -182,8 +199,8 @@ static status predict(graft_engine *e, graft_object *object, int32_t capacity, i
     TRY(e->task->predict(&t, output, 0, &frame, a, &p));
     for (; *count < capacity && *count < p.count; ++*count) {
         const found_object *f = &p.object[*count];
-        object[*count] = (graft_object){f->class_index, f->score, {f->box[0], f->box[1], f->box[2], f->box[3]}, f->mask, f->mask_width,
-            f->mask_height};
+        object[*count] = (graft_object){f->class_index, f->score, {f->box[0], f->box[1], f->box[2], f->box[3]}, f->mask,
+            f->mask_width, f->mask_height};
     }
     return OK;
 }

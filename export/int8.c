@@ -44,7 +44,8 @@ static status apply_float_layers(quantiser_state *s)
     return OK;
 }
 
-static status state_init(quantiser_state *s, engine *e, const graph *g, const export_scales *scales, const export_options *o)
+static status state_init(
+    quantiser_state *s, engine *e, const graph *g, const export_scales *scales, const export_options *o)
 {
     *s = (quantiser_state){.e = e, .o = o, .g = g};
     s->scale = ARENA_ARRAY(&s->memory, float, g->edge_count);
@@ -53,7 +54,8 @@ static status state_init(quantiser_state *s, engine *e, const graph *g, const ex
     s->node = ARENA_ARRAY(&s->memory, node_id, e->layer_count);
     s->order = ARENA_ARRAY(&s->memory, int64_t, e->layer_count);
     bool *wanted = ARENA_ARRAY(&s->memory, bool, g->edge_count);
-    if (!s->scale || !s->db || !s->keep_float || !s->node || !s->order || !wanted) return FAIL_MEMORY(g->edge_count * 16);
+    if (!s->scale || !s->db || !s->keep_float || !s->node || !s->order || !wanted)
+        return FAIL_MEMORY(g->edge_count * 16);
     int64_t layer = 0;
     for (node_id n = 0; n < g->node_count; n++) {
         if (quantise_is_layer(g, n)) s->node[layer++] = n;
@@ -87,7 +89,8 @@ static status quantise_with(quantiser_state *s, int64_t count, double *points)
     for (int64_t i = 0; i < count; i++) keep[s->node[s->order[i]]] = true;
     for (int64_t i = 0; i < e->layer_count; i++) {
         e->layers[i].integer = !keep[s->node[i]];
-        if (strcmp(e->layers[i].reason, "float_layers") != 0) e->layers[i].reason = e->layers[i].integer ? "" : "noisy: back to f32";
+        if (strcmp(e->layers[i].reason, "float_layers") != 0)
+            e->layers[i].reason = e->layers[i].integer ? "" : "noisy: back to f32";
     }
     graph_free(&e->graph);
     status result = quantise_graph(&e->graph, s->g, s->scale, keep);
@@ -106,13 +109,14 @@ static status fall_back(quantiser_state *s, double points)
         if (count > s->candidates) count = s->candidates;
         double before = points;
         TRY(quantise_with(s, count, &points));
-        log_info(o->log, "%" PRId64 " noisiest layers in f32: score %.2f, %.1f %% of the products in INT8", count, points,
-                 100 * engine_integer_part(s->e));
+        log_info(o->log, "%" PRId64 " noisiest layers in f32: score %.2f, %.1f %% of the products in INT8", count,
+            points, 100 * engine_integer_part(s->e));
         if (points >= wanted) passing = count;
         else if (count == s->candidates || engine_integer_part(s->e) < o->min_integer)
-            return FAIL(E_GATE, "INT8 loses %.2f points (f32 %.2f, INT8 %.2f), export.max_drop = %g: more calibration images, another "
-                        "export.calibrator or a higher max_drop may help", s->e->float_score - before, s->e->float_score, before,
-                        o->max_drop);
+            return FAIL(E_GATE,
+                "INT8 loses %.2f points (f32 %.2f, INT8 %.2f), export.max_drop = %g: more calibration images, another "
+                "export.calibrator or a higher max_drop may help",
+                s->e->float_score - before, s->e->float_score, before, o->max_drop);
         else failing = count;
     }
     while (passing - failing > 1) {
@@ -124,8 +128,11 @@ static status fall_back(quantiser_state *s, double points)
     TRY(quantise_with(s, passing, &points));
     s->e->score = points;
     if (engine_integer_part(s->e) < o->min_integer)
-        return FAIL(E_GATE, "holding export.max_drop = %g needs %" PRId64 " layers in f32: only %.0f %% of the multiply-adds stay in INT8, "
-                    "export.min_int8 = %g", o->max_drop, passing, 100 * engine_integer_part(s->e), o->min_integer);
+        return FAIL(E_GATE,
+            "holding export.max_drop = %g needs %" PRId64
+            " layers in f32: only %.0f %% of the multiply-adds stay in INT8, "
+            "export.min_int8 = %g",
+            o->max_drop, passing, 100 * engine_integer_part(s->e), o->min_integer);
     return OK;
 }
 

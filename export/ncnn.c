@@ -37,7 +37,8 @@ static status put_lines(file_writer *w, const graph *g, const export_scales *s, 
             const cache_entry *input = cache_find(&s->table, g->edges[n->in[0]].name);
             bool comment = stays_float(e, n->name) || !input;
             if (pass == 0) TRY(put_weights(w, g, n, comment));
-            else if (input) TRY(file_writer_printf(w, "%s%s %.9g\n", comment ? "#" : "", n->name, 1.0 / (double)input->scale));
+            else if (input)
+                TRY(file_writer_printf(w, "%s%s %.9g\n", comment ? "#" : "", n->name, 1.0 / (double)input->scale));
         }
     return OK;
 }

@@ -24,9 +24,12 @@ static status scale_weights(edge *weight, const float *factor)
 static status fold_into(graph *g, const node *n, bool image_is_x, const float *factor)
 {
     edge *weight = n->op == &op_conv2d && image_is_x ? &g->edges[n->in[1]] : NULL;
-    if (!weight || !weight->data || weight->type != DTYPE_F32 || ((const conv2d_attr *)n->attr)->groups != 1 || graph_consumers(g, n->in[1]) != 1)
-        return FAIL(E_MODEL, "nvinfer knows one scale for all channels, and %s (%s), which reads the image, cannot take the deviations "
-            "into its weights; train with data.std the same for all channels", n->name, n->op->name);
+    if (!weight || !weight->data || weight->type != DTYPE_F32 || ((const conv2d_attr *)n->attr)->groups != 1 ||
+        graph_consumers(g, n->in[1]) != 1)
+        return FAIL(E_MODEL,
+            "nvinfer knows one scale for all channels, and %s (%s), which reads the image, cannot take the deviations "
+            "into its weights; train with data.std the same for all channels",
+            n->name, n->op->name);
     return scale_weights(weight, factor);
 }
 
@@ -68,26 +71,32 @@ status nvinfer_one_scale(model *m)
 status nvinfer_add_probabilities(graph *g, bool sigmoid)
 {
     activation_attr attr = {.act = ACT_SIGMOID};
-    return graph_add(g, sigmoid ? &op_activation : &op_softmax, "probabilities", sigmoid ? &attr : NULL, &g->outputs[0], 1, -1, &g->outputs[0]);
+    return graph_add(g, sigmoid ? &op_activation : &op_softmax, "probabilities", sigmoid ? &attr : NULL, &g->outputs[0],
+        1, -1, &g->outputs[0]);
 }
 
 static status put_lines(file_writer *w, const nvinfer_config *c)
 {
     const preprocess *p = c->preprocess;
-    TRY(file_writer_printf(w, "# DeepStream nvinfer: y = net-scale-factor * (x - offsets)\n[property]\ngpu-id=0\nnet-scale-factor=%.9g\noffsets=",
+    TRY(file_writer_printf(w,
+        "# DeepStream nvinfer: y = net-scale-factor * (x - "
+        "offsets)\n[property]\ngpu-id=0\nnet-scale-factor=%.9g\noffsets=",
         1 / (double)p->std[0]));
     for (int32_t k = 0; k < p->channels; k++) TRY(file_writer_printf(w, "%s%.9g", k ? ";" : "", (double)p->mean[k]));
     TRY(file_writer_printf(w, "\nmodel-color-format=%d\n", p->channels == 1 ? 2 : p->bgr ? 1 : 0));
     TRY(file_writer_printf(w, "onnx-file=%s\nlabelfile-path=%s\n", c->onnx_file, c->labels_file));
     if (c->integer) TRY(file_writer_printf(w, "int8-calib-file=%s\n", c->cache_file));
-    TRY(file_writer_printf(w, "infer-dims=%d;%d;%d\nbatch-size=1\nnetwork-mode=%d\nnetwork-type=1\n", p->channels, p->height, p->width,
-        c->integer ? 1 : 0));
-    TRY(file_writer_printf(w, "process-mode=1\ngie-unique-id=1\ninterval=0\noutput-blob-names=%s\nclassifier-threshold=0\n", c->output_name));
+    TRY(file_writer_printf(w, "infer-dims=%d;%d;%d\nbatch-size=1\nnetwork-mode=%d\nnetwork-type=1\n", p->channels,
+        p->height, p->width, c->integer ? 1 : 0));
+    TRY(file_writer_printf(w,
+        "process-mode=1\ngie-unique-id=1\ninterval=0\noutput-blob-names=%s\nclassifier-threshold=0\n", c->output_name));
     if (p->resize == RESIZE_LETTERBOX) return file_writer_printf(w, "maintain-aspect-ratio=1\nsymmetric-padding=1\n");
     TRY(file_writer_printf(w, "maintain-aspect-ratio=0\n"));
     if (p->resize == RESIZE_STRETCH) return OK;
-    return file_writer_printf(w, "# The network was trained on centre crops (%g of the shorter side). nvinfer stretches whole frames to the network's size:\n"
-        "# crop in front of it, or train with data.resize = stretch.\n", (double)p->crop_fraction);
+    return file_writer_printf(w,
+        "# The network was trained on centre crops (%g of the shorter side). nvinfer stretches whole frames to the "
+        "network's size:\n# crop in front of it, or train with data.resize = stretch.\n",
+        (double)p->crop_fraction);
 }
 
 status nvinfer_write_config(const nvinfer_config *c, const char *path)
@@ -110,7 +119,8 @@ status labels_write(const char *path, const char *const *names, int64_t count, c
     TRY(file_writer_open(&w, path));
     for (int64_t i = 0; i < count; i++) {
         if (strpbrk(names[i], "\r\n") || strchr(names[i], separator))
-            TRY_OUT(FAIL(E_USAGE, "%s: class \"%s\" holds a line break or '%c', which separates names there", path, names[i], separator));
+            TRY_OUT(FAIL(E_USAGE, "%s: class \"%s\" holds a line break or '%c', which separates names there", path,
+                names[i], separator));
         if (i && separator != '\n') TRY_OUT(file_writer_printf(&w, "%c", separator));
         TRY_OUT(file_writer_printf(&w, separator == '\n' ? "%s\n" : "%s", names[i]));
     }

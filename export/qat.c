@@ -67,13 +67,15 @@ static status find_points(const graph *g, arena *a, const char **name)
 static status insert_behind(graph_builder *b, edge_id src_edge, const char *name, float momentum)
 {
     graph *g = b->dst;
-    char *range_name = arena_printf(&g->memory, "%s.range", name), *node_name = arena_printf(&g->memory, "%s/fake_quant", name);
+    char *range_name = arena_printf(&g->memory, "%s.range", name),
+         *node_name = arena_printf(&g->memory, "%s/fake_quant", name);
     if (!range_name || !node_name) return FAIL_MEMORY(64);
     node_id producer = b->src->edges[src_edge].producer;
     edge_id range = graph_edge(g, range_name, EDGE_STATE, DTYPE_F32, shape_1(1));
     if (range == EDGE_NONE) return FAIL_MEMORY(sizeof(edge));
-    return graph_add(g, &op_fake_quant, node_name, &(fake_quant_attr){.momentum = momentum}, (edge_id[]){b->map[src_edge], range}, 2,
-        producer == NODE_NONE ? 0 : b->src->nodes[producer].block, &b->map[src_edge]);
+    return graph_add(g, &op_fake_quant, node_name, &(fake_quant_attr){.momentum = momentum},
+        (edge_id[]){b->map[src_edge], range}, 2, producer == NODE_NONE ? 0 : b->src->nodes[producer].block,
+        &b->map[src_edge]);
 }
 
 static status insert_all(graph_builder *b, const char *const *name, float momentum)
@@ -116,8 +118,10 @@ static status scale_of(const graph *trained, const char *name, float *scale)
     snprintf(text, sizeof text, "%s.range", name);
     edge_id e = graph_find_edge(trained, text);
     if (e == EDGE_NONE || trained->edges[e].kind != EDGE_STATE || shape_count(trained->edges[e].shape) != 1)
-        return FAIL(E_MODEL, "tensor %s has no range: the network was changed after quantisation-aware training; train it again with "
-            "qat.enable = true, or calibrate with export.force_ptq = true", name);
+        return FAIL(E_MODEL,
+            "tensor %s has no range: the network was changed after quantisation-aware training; train it again with "
+            "qat.enable = true, or calibrate with export.force_ptq = true",
+            name);
     float range = *(const float *)trained->edges[e].data;
     *scale = range > 1e-30f ? range / 127.0f : 1.0f;
     return OK;

@@ -151,7 +151,8 @@ static status add_conversion(quantiser *q, const op *kind, edge_id from, const c
 static status float_image(quantiser *q, edge_id e, edge_id *image)
 {
     if (q->build.map[e] == EDGE_NONE && q->integer[e] != EDGE_NONE)
-        TRY(add_conversion(q, &op_dequantise, q->integer[e], q->src->edges[e].name, q->image_scale[e], &q->build.map[e]));
+        TRY(add_conversion(
+            q, &op_dequantise, q->integer[e], q->src->edges[e].name, q->image_scale[e], &q->build.map[e]));
     return builder_edge(&q->build, e, image);
 }
 
@@ -177,7 +178,10 @@ static status add_const(quantiser *q, const char *node_name, const char *part, d
     return *e == EDGE_NONE ? FAIL_MEMORY(256) : OK;
 }
 
-static double round_to_step(double weight, double step) { return fmax(-WEIGHT_MAX, fmin(WEIGHT_MAX, nearbyint(weight / step))); }
+static double round_to_step(double weight, double step)
+{
+    return fmax(-WEIGHT_MAX, fmin(WEIGHT_MAX, nearbyint(weight / step)));
+}
 
 /* The finest step that holds a filter's largest weight, and its bias as an integer. */
 static double finest_step(const float *filter, int64_t count, double bias, double in_scale, double bias_max)
@@ -205,10 +209,12 @@ static double short_step(const float *filter, int64_t count, double bias, double
 {
     int exponent;
     double finest = finest_step(filter, count, bias, in_scale, SHORT_BIAS_MAX), fraction = frexp(finest, &exponent);
-    double grid = ldexp(1, exponent - SHORT_DIGITS), best = ldexp(1, exponent), least = step_error(filter, count, bias, in_scale, best);
+    double grid = ldexp(1, exponent - SHORT_DIGITS), best = ldexp(1, exponent),
+           least = step_error(filter, count, bias, in_scale, best);
     int64_t top = 1 << SHORT_DIGITS, first = (int64_t)ceil(ldexp(fraction, SHORT_DIGITS) * SHORT_STEP_LEAST);
     for (int64_t k = first; k < first + SHORT_TRIES; k++) {
-        double step = grid * (double)(k <= top ? k : 2 * k - top); /* above a power of two the same digits reach twice as far */
+        double step =
+            grid * (double)(k <= top ? k : 2 * k - top); /* above a power of two the same digits reach twice as far */
         double error = step_error(filter, count, bias, in_scale, step);
         if (error < least) least = error, best = step;
     }
@@ -227,7 +233,8 @@ typedef struct layer_consts {
  * result by at most 1/64 of its own step; where it moves it by more (batch-norm of a channel that hardly varies), who rounds it does harm.
  * Between scales that are powers of two steps are short, biases are whole, and the factor is exact: other programs get the same integers in
  * whatever order they add floats. */
-static status make_consts(quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
+static status make_consts(
+    quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
 {
     const graph *g = q->src;
     const edge *weight = &g->edges[p->in[IN_WEIGHT]];
@@ -244,7 +251,8 @@ static status make_consts(quantiser *q, const node *p, const char *name, float i
     for (int64_t o = 0; o < channels; o++) {
         const float *filter = (const float *)weight->data + o * count;
         double bias = biases ? (double)biases[o] : 0;
-        double step = is_short ? short_step(filter, count, bias, in_scale) : finest_step(filter, count, bias, in_scale, BIAS_MAX);
+        double step =
+            is_short ? short_step(filter, count, bias, in_scale) : finest_step(filter, count, bias, in_scale, BIAS_MAX);
         double unit = in_scale * step, steps = bias / unit;
         int8_t *integers = (int8_t *)q->build.dst->edges[c->weight].data + o * count;
         for (int64_t i = 0; i < count; i++) integers[i] = (int8_t)round_to_step(filter[i], step);
@@ -399,7 +407,8 @@ void quantise_share_scales(const graph *g, float *scale)
 {
     for (node_id n = (node_id)g->node_count - 1; n >= 0; n--) {
         const node *p = &g->nodes[n];
-        if (quantise_passes(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1) scale[p->in[0]] = scale[p->out[0]];
+        if (quantise_passes(p) && scale[p->in[0]] > 0 && scale[p->out[0]] > 0 && graph_consumers(g, p->in[0]) == 1)
+            scale[p->in[0]] = scale[p->out[0]];
     }
 }
 

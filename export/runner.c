@@ -164,7 +164,8 @@ static status run_front(runner *r, const kept_plan *k, const float *images)
     for (int64_t i = 0; i < k->batch / m; i++) {
         TRY(plan_set_input(k->front, g->inputs[0], images + i * pixels, (size_t)pixels * sizeof *images));
         TRY(plan_enqueue(k->front));
-        TRY(r->dev->api->copy(r->dev, all + (size_t)i * bytes, plan_edge_data(k->front, k->slices.edge), bytes, r->dev->stream));
+        TRY(r->dev->api->copy(
+            r->dev, all + (size_t)i * bytes, plan_edge_data(k->front, k->slices.edge), bytes, r->dev->stream));
     }
     return OK;
 }
@@ -175,7 +176,9 @@ static status run_batch(runner *r, float *const *output, int64_t done, const flo
     TRY(plans_for(r, batch, &k));
     TRY(device_ready(r->dev)); /* the plan may be another thread's */
     if (k->front) TRY(run_front(r, k, images));
-    else TRY(plan_set_input(k->plan, r->g->inputs[0], images, (size_t)(batch * shape_count(runner_input(r))) * sizeof *images));
+    else
+        TRY(plan_set_input(
+            k->plan, r->g->inputs[0], images, (size_t)(batch * shape_count(runner_input(r))) * sizeof *images));
     TRY(plan_run(k->plan));
     for (int32_t i = 0; i < runner_outputs(r); i++) {
         int64_t each = shape_count(runner_output(r, i));

@@ -38,8 +38,8 @@ const char *models_task(const spec_model *options)
 }
 
 /* Options that some networks do not know. */
-static const char *const special_options[] = {"stem", "width", "all_projections", "bottleneck_stride", "padding", "use_batch_norm",
-    "use_bias", "use_pooling", "aux_weight", "aux_dropout", NULL};
+static const char *const special_options[] = {"stem", "width", "all_projections", "bottleneck_stride", "padding",
+    "use_batch_norm", "use_bias", "use_pooling", "aux_weight", "aux_dropout", NULL};
 
 const model_entry *models_find(const char *name)
 {
@@ -62,7 +62,8 @@ static status apply_head_defaults(config *c, const detector_entry *head)
     char section[64], key[64], value[64], origin[64];
     int length;
     snprintf(origin, sizeof origin, "default of %s", head->name);
-    for (const char *at = head->defaults; sscanf(at, " %63[^. ].%63[^= ]=%63s%n", section, key, value, &length) == 3; at += length)
+    for (const char *at = head->defaults; sscanf(at, " %63[^. ].%63[^= ]=%63s%n", section, key, value, &length) == 3;
+         at += length)
         if (!config_is_set(c, section, key)) TRY(config_set(c, section, key, value, origin));
     return OK;
 }
@@ -87,7 +88,8 @@ static status complain(config *c, config *own, const model_entry *m)
         const char *given = config_value_text(c, &own->memory, o), *expected = config_value_text(own, &own->memory, o);
         if (!given || !expected) return FAIL_MEMORY(64);
         if (strcmp(given, expected) == 0) continue;
-        TRY(config_complain(c, "model", *key, NULL, "means nothing to %s, which has %s; leave it out", m->name, expected));
+        TRY(config_complain(
+            c, "model", *key, NULL, "means nothing to %s, which has %s; leave it out", m->name, expected));
     }
     return OK;
 }
@@ -127,7 +129,9 @@ static status build(graph *g, const spec_model *options, int64_t classes, model_
 {
     const model_entry *entry = models_find(options->arch);
     if (strcmp(options->arch, MODELS_IMPORTED) == 0)
-        return FAIL(E_USAGE, "model.arch = " MODELS_IMPORTED " is a network that came from a file: model.load_graph = true takes it from model.pretrained");
+        return FAIL(E_USAGE,
+            "model.arch = " MODELS_IMPORTED
+            " is a network that came from a file: model.load_graph = true takes it from model.pretrained");
     if (!entry) {
         char names[1024];
         models_list(names, sizeof names);

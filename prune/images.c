@@ -78,7 +78,8 @@ static bool find_alive(walk *w)
     int64_t bytes = 0;
     w->alive_count = 0;
     for (edge_id e = 0; e < g->edge_count; e++) {
-        if (g->edges[e].kind != EDGE_ACTIVATION || g->edges[e].producer > w->until || w->last_read[e] <= w->until) continue;
+        if (g->edges[e].kind != EDGE_ACTIVATION || g->edges[e].producer > w->until || w->last_read[e] <= w->until)
+            continue;
         bytes += (int64_t)edge_bytes(g, e) * w->images->batches;
         if (w->stored[e]) continue;
         if (w->alive_count + w->wanted_count == GRAPH_MAX_OUTPUTS) return false;
@@ -98,7 +99,8 @@ static status find_fed(walk *w)
             bool known = !is_made(g, e) || (g->edges[e].kind == EDGE_ACTIVATION && g->edges[e].producer >= w->at);
             for (int32_t k = 0; k < w->fed_count; k++) known = known || w->fed[k] == e;
             if (known) continue;
-            if (w->fed_count == GRAPH_MAX_INPUTS) return FAIL(E_MODEL, "'%s': too many branches at once", g->nodes[n].name);
+            if (w->fed_count == GRAPH_MAX_INPUTS)
+                return FAIL(E_MODEL, "'%s': too many branches at once", g->nodes[n].name);
             w->fed[w->fed_count++] = e;
         }
     return OK;

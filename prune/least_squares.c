@@ -14,7 +14,8 @@ status least_squares_init(least_squares *l, int64_t inputs, int64_t outputs)
     l->in_sum = ARENA_ARRAY(&l->memory, double, inputs);
     l->out_sum = ARENA_ARRAY(&l->memory, double, outputs);
     l->out_square = ARENA_ARRAY(&l->memory, double, outputs);
-    if (!l->gram || !l->cross || !l->in_sum || !l->out_sum || !l->out_square) return FAIL_MEMORY(inputs * (inputs + outputs) * 8);
+    if (!l->gram || !l->cross || !l->in_sum || !l->out_sum || !l->out_square)
+        return FAIL_MEMORY(inputs * (inputs + outputs) * 8);
     return OK;
 }
 

@@ -82,8 +82,8 @@ static int64_t keep_count(int64_t total, int64_t above, const prune_options *o)
     return keep < total ? keep : total;
 }
 
-static void choose_group(const channel_map *m, const candidate *c, int64_t total, double threshold, const prune_options *o,
-    bool *keep)
+static void choose_group(
+    const channel_map *m, const candidate *c, int64_t total, double threshold, const prune_options *o, bool *keep)
 {
     bool whole = false;
     int64_t above = 0;

@@ -89,7 +89,8 @@ static status find_readers(job *j)
         TRY(add_reader(j, n->in[0], n->in[1], j->map->column[weight]));
     }
     for (int32_t k = 0; k < g->output_count; k++)
-        TRY(add_reader(j, features_behind(g, g->outputs[k]), EDGE_NONE, j->map->first[features_behind(whole, whole->outputs[k])]));
+        TRY(add_reader(
+            j, features_behind(g, g->outputs[k]), EDGE_NONE, j->map->first[features_behind(whole, whole->outputs[k])]));
     return OK;
 }
 
@@ -103,7 +104,8 @@ static status index_uses(job *j)
         count += j->readers[r].inputs;
         if (j->readers[r].inputs > widest) widest = j->readers[r].inputs;
     }
-    for (int64_t r = 0; r < j->map->element_count; r++) j->first_use[r + 1] += j->first_use[r], next[r] = j->first_use[r];
+    for (int64_t r = 0; r < j->map->element_count; r++)
+        j->first_use[r + 1] += j->first_use[r], next[r] = j->first_use[r];
     j->uses = ARENA_ARRAY(&j->memory, use, count);
     j->share = ARENA_ARRAY(&j->memory, double, widest), j->before = ARENA_ARRAY(&j->memory, double, widest);
     if (!j->uses || !j->share || !j->before) return FAIL_MEMORY((count + widest) * 16);
@@ -141,7 +143,8 @@ static void add_pixels(moments *m, const float *x, int64_t inputs, int64_t pixel
 {
     m->rows += pixels;
     if (m->l) least_squares_add(m->l, x, x, pixels);
-    for (int64_t i = 0; !m->l && i < inputs * pixels; i++) m->sum[i % inputs] += x[i], m->square[i % inputs] += (double)x[i] * x[i];
+    for (int64_t i = 0; !m->l && i < inputs * pixels; i++)
+        m->sum[i % inputs] += x[i], m->square[i % inputs] += (double)x[i] * x[i];
 }
 
 /* The walk goes to the reader's input. */
@@ -149,7 +152,8 @@ static status look(job *j, const reader *r, moments *m)
 {
     const edge *e = &j->walk.g.edges[r->input];
     int64_t pixels = pixels_of(j, r), batch = e->shape.dim[0], area = shape_count(e->shape) / batch / r->inputs;
-    float *values = malloc((size_t)shape_count(e->shape) * sizeof *values), *x = malloc((size_t)(pixels * r->inputs) * sizeof *x);
+    float *values = malloc((size_t)shape_count(e->shape) * sizeof *values),
+          *x = malloc((size_t)(pixels * r->inputs) * sizeof *x);
     status result = values && x ? OK : FAIL_MEMORY((shape_count(e->shape) + pixels * r->inputs) * 4);
     TRY_OUT(result);
     TRY_OUT(walk_leg(&j->walk, e->producer < j->walk.at ? j->walk.at - 1 : e->producer, &r->input, 1));
@@ -175,7 +179,8 @@ static const node *find_batchnorm(const graph *g, edge_id weight)
         const node *n = &g->nodes[i];
         if (n->op != &op_batchnorm) continue;
         node_id before = g->edges[n->in[0]].producer;
-        if (before != NODE_NONE && g->nodes[before].op->coupling == COUPLE_WEIGHT && g->nodes[before].in[1] == weight) return n;
+        if (before != NODE_NONE && g->nodes[before].op->coupling == COUPLE_WEIGHT && g->nodes[before].in[1] == weight)
+            return n;
     }
     return NULL;
 }
@@ -192,7 +197,8 @@ static void find_products(const job *j, const reader *r, bool diagonal, double *
     const float *gamma = norm ? g->edges[norm->in[1]].data : NULL, *variance = norm ? g->edges[norm->in[4]].data : NULL;
     int64_t rows = shape_count(g->edges[r->weight].shape) / n, taps = rows / g->edges[r->weight].shape.dim[0];
     for (int64_t i = 0; i < rows; i++, w += n) {
-        double gain = norm ? gamma[i / taps] / sqrt(variance[i / taps] + ((const batchnorm_attr *)norm->attr)->epsilon) : 1;
+        double gain =
+            norm ? gamma[i / taps] / sqrt(variance[i / taps] + ((const batchnorm_attr *)norm->attr)->epsilon) : 1;
         for (int64_t a = 0; diagonal && a < n; a++) product[a] += gain * gain * w[a] * w[a];
         for (int64_t a = 0; !diagonal && a < n; a++) {
             double scaled = gain * gain * w[a];
@@ -206,7 +212,9 @@ static status scale_products(reader *r, const double *covariance, int64_t count)
 {
     double spread = 0;
     for (int64_t k = 0; k < count; k++) spread += r->product[k] * covariance[k];
-    if (!isfinite(spread)) return FAIL(E_DIVERGED, "a layer's inputs or weights are not finite: the network cannot be pruned by what images show");
+    if (!isfinite(spread))
+        return FAIL(
+            E_DIVERGED, "a layer's inputs or weights are not finite: the network cannot be pruned by what images show");
     for (int64_t k = 0; spread > 0 && k < count; k++) r->product[k] /= spread;
     return OK;
 }
@@ -232,7 +240,8 @@ static status open_diagonal(job *j, reader *r)
     moments m = {.sum = ARENA_ARRAY(&j->memory, double, n), .square = ARENA_ARRAY(&j->memory, double, n)};
     if (!m.sum || !m.square) return FAIL_MEMORY(n * 16);
     TRY(look(j, r, &m));
-    for (int64_t k = 0; k < n; k++) r->precision[k] = fmax((m.square[k] - m.sum[k] * m.sum[k] / (double)m.rows) / (double)m.rows, TINY);
+    for (int64_t k = 0; k < n; k++)
+        r->precision[k] = fmax((m.square[k] - m.sum[k] * m.sum[k] / (double)m.rows) / (double)m.rows, TINY);
     TRY(scale_products(r, r->precision, n));
     for (int64_t k = 0; k < n; k++) r->precision[k] = 1 / r->precision[k];
     return OK;
@@ -269,7 +278,8 @@ static void take_out(job *j, reader *r, int64_t x)
     int64_t n = r->inputs;
     if (!r->stands_in || !(r->precision[x * n + x] > 0)) return;
     double own = r->precision[x * n + x], product = r->product[x * n + x], *share = j->share, *before = j->before;
-    for (int64_t k = 0; k < n; k++) share[k] = k == x ? 0 : -r->precision[x * n + k] / own, before[k] = r->product[x * n + k];
+    for (int64_t k = 0; k < n; k++)
+        share[k] = k == x ? 0 : -r->precision[x * n + k] / own, before[k] = r->product[x * n + k];
     for (int64_t a = 0; a < n; a++) {
         double *p = r->product + a * n, *c = r->precision + a * n;
         for (int64_t b = 0; share[a] != 0 && b < n; b++) {
@@ -277,14 +287,16 @@ static void take_out(job *j, reader *r, int64_t x)
             c[b] -= share[a] * share[b] * own;
         }
     }
-    for (int64_t k = 0; k < n; k++) r->product[x * n + k] = r->product[k * n + x] = r->precision[x * n + k] = r->precision[k * n + x] = 0;
+    for (int64_t k = 0; k < n; k++)
+        r->product[x * n + k] = r->product[k * n + x] = r->precision[x * n + k] = r->precision[k * n + x] = 0;
     r->precision[x * n + x] = 1;
 }
 
 static void remove_class(job *j, int64_t root)
 {
     j->gone[root] = true;
-    for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++) take_out(j, &j->readers[j->uses[k].reader], j->uses[k].input);
+    for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++)
+        take_out(j, &j->readers[j->uses[k].reader], j->uses[k].input);
     for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++) {
         const reader *r = &j->readers[j->uses[k].reader];
         for (int64_t i = 0; r->stands_in && i < r->inputs; i++) j->cost[r->root[i]] = cost_of(j, r->root[i]);
@@ -302,9 +314,11 @@ static status find_savings(job *j)
         const node *n = &m->g->nodes[p->node];
         double size = j->options->target == TARGET_PARAMS ? (double)shape_count(m->g->edges[p->weight].shape)
                                                           : n->op->macs ? (double)n->op->macs(m->g, n) : 0;
-        for (int64_t r = 0; r < p->rows; r++) j->saved[channel_root(m, m->first[p->weight] + r)] += size / (double)p->rows;
+        for (int64_t r = 0; r < p->rows; r++)
+            j->saved[channel_root(m, m->first[p->weight] + r)] += size / (double)p->rows;
         int64_t columns = m->column[p->weight] < 0 ? 0 : m->columns[p->weight];
-        for (int64_t c = 0; c < columns; c++) j->saved[channel_root(m, m->column[p->weight] + c)] += size / (double)columns;
+        for (int64_t c = 0; c < columns; c++)
+            j->saved[channel_root(m, m->column[p->weight] + c)] += size / (double)columns;
     }
     return OK;
 }
@@ -312,7 +326,8 @@ static status find_savings(job *j)
 static status fill_groups(job *j)
 {
     const channel_map *m = j->map;
-    j->groups = ARENA_ARRAY(&j->memory, group, m->group_count), j->members = ARENA_ARRAY(&j->memory, int64_t, m->element_count);
+    j->groups = ARENA_ARRAY(&j->memory, group, m->group_count),
+    j->members = ARENA_ARRAY(&j->memory, int64_t, m->element_count);
     if (!j->groups || !j->members) return FAIL_MEMORY(m->element_count * 8);
     for (int64_t r = 0; r < m->element_count; r++) {
         if (m->group[r] < 0) continue;

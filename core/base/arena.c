@@ -171,7 +171,8 @@ status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t ite
     if (grown < 8) grown = 8;
     size_t bytes;
     if (__builtin_mul_overflow((size_t)grown, item_bytes, &bytes) || bytes > ARENA_MAX_BYTES)
-        return FAIL(E_MEMORY, "out of memory: an array of %" PRId64 " items of %zu bytes does not fit", needed, item_bytes);
+        return FAIL(
+            E_MEMORY, "out of memory: an array of %" PRId64 " items of %zu bytes does not fit", needed, item_bytes);
     void *memory = realloc(*items, bytes);
     if (!memory) return FAIL_MEMORY(bytes);
     size_t old_bytes = (size_t)*capacity * item_bytes;

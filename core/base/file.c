@@ -22,7 +22,8 @@ status file_temp_name(const char *path, char **name)
 {
     uint64_t random;
     *name = NULL;
-    if (getrandom(&random, sizeof random, 0) != sizeof random) return FAIL(E_IO, "%s: no random numbers: %s", path, strerror(errno));
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return FAIL(E_IO, "%s: no random numbers: %s", path, strerror(errno));
     TRY_ALLOC(*name, heap_printf("%s.tmp.%ld.%016" PRIx64, path, (long)getpid(), random));
     return OK;
 }
@@ -188,7 +189,8 @@ out:
     return result;
 }
 
-static status read_regular(arena *a, const char *path, int fd, const struct stat *info, int64_t max_bytes, void **data, size_t *bytes)
+static status read_regular(
+    arena *a, const char *path, int fd, const struct stat *info, int64_t max_bytes, void **data, size_t *bytes)
 {
     if (info->st_size > max_bytes) return too_large(path, max_bytes);
     uint8_t *memory;
@@ -289,10 +291,12 @@ static status read_pages(file_map *m, const char *path, int fd, size_t bytes)
 {
     size_t got;
     uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return FAIL(E_MEMORY, "%s: out of memory: could not allocate %zu bytes for it", path, bytes);
+    if (memory == MAP_FAILED)
+        return FAIL(E_MEMORY, "%s: out of memory: could not allocate %zu bytes for it", path, bytes);
     status result = read_up_to(path, fd, memory, bytes, &got);
     if (result == OK && got < bytes)
-        result = FAIL(E_IO, "%s: ends after %zu of its %zu bytes: something is changing it; try again", path, got, bytes);
+        result =
+            FAIL(E_IO, "%s: ends after %zu of its %zu bytes: something is changing it; try again", path, got, bytes);
     if (result != OK) {
         munmap(memory, bytes);
         return result;

@@ -37,8 +37,9 @@ static owner this_process(void)
 static status write_owner(int fd, const char *path, const owner *o)
 {
     char text[MAX_BYTES];
-    int length = snprintf(text, sizeof text, "graft-lock 1\nhost %s\nboot %s\nprocess %" PRId64 " %" PRIu64 "\nsince %s\n", o->machine.host,
-        o->machine.boot[0] ? o->machine.boot : "-", o->pid, o->start_tick, o->since);
+    int length =
+        snprintf(text, sizeof text, "graft-lock 1\nhost %s\nboot %s\nprocess %" PRId64 " %" PRIu64 "\nsince %s\n",
+            o->machine.host, o->machine.boot[0] ? o->machine.boot : "-", o->pid, o->start_tick, o->since);
     if (ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) == length) return OK;
     return FAIL(E_IO, "%s: cannot write: %s", path, strerror(errno));
 }
@@ -50,15 +51,16 @@ static bool read_owner(int fd, owner *o)
     *o = (owner){0};
     ssize_t got = pread(fd, text, sizeof text - 1, 0);
     for (ssize_t i = 0; i < got; i++)
-        if (!isgraph((unsigned char)text[i]) && text[i] != '\n' && text[i] != ' ') text[i] = '?'; /* it may be printed */
-    return sscanf(text, "graft-lock 1\nhost %255s\nboot %63s\nprocess %" SCNd64 " %" SCNu64 "\nsince %31s", o->machine.host, o->machine.boot,
-               &o->pid, &o->start_tick, o->since) == 5;
+        if (!isgraph((unsigned char)text[i]) && text[i] != '\n' && text[i] != ' ')
+            text[i] = '?'; /* it may be printed */
+    return sscanf(text, "graft-lock 1\nhost %255s\nboot %63s\nprocess %" SCNd64 " %" SCNu64 "\nsince %31s",
+               o->machine.host, o->machine.boot, &o->pid, &o->start_tick, o->since) == 5;
 }
 
 static status refuse(const char *folder, const owner *o, const char *advice, const char *more)
 {
-    return FAIL(E_USAGE, "%s: in use by process %" PRId64 " on %s since %s: wait for it to end, or %s%s", folder, o->pid, o->machine.host, o->since,
-        advice, more);
+    return FAIL(E_USAGE, "%s: in use by process %" PRId64 " on %s since %s: wait for it to end, or %s%s", folder,
+        o->pid, o->machine.host, o->since, advice, more);
 }
 
 /* Whether the process that wrote the lock may still be there, although nobody is seen to hold it. `locks`: flock() works here. */
@@ -74,7 +76,8 @@ static bool may_live(const owner *old, const owner *me, bool locks)
 static bool is_still(int fd, const char *path)
 {
     struct stat opened, named;
-    return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
 }
 
 /* One attempt with the file open. *again: its owner has removed it meanwhile. */
@@ -94,7 +97,8 @@ static status take_file(folder_lock *lock, const char *folder, const char *advic
     if (known && may_live(&old, &me, error == 0))
         return refuse(folder, &old, advice, "; if it is no more, remove " FOLDER_LOCK_FILE " there");
     if (known)
-        log_info(l, "%s: taking over the lock of process %" PRId64 " on %s (since %s), which is no more", folder, old.pid, old.machine.host, old.since);
+        log_info(l, "%s: taking over the lock of process %" PRId64 " on %s (since %s), which is no more", folder,
+            old.pid, old.machine.host, old.since);
     return write_owner(lock->fd, lock->path, &me);
 }
 

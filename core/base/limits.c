@@ -16,7 +16,8 @@ status limits_check_memory(size_t bytes, const char *what)
     /* Writable and private: what RLIMIT_DATA counts too. Not reserved: a machine that commits no more than it has still counts it. */
     void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED)
-        return FAIL(E_MEMORY, "out of memory: %s needs room for %zu bytes (ulimit -v, ulimit -d): %s", what, bytes, strerror(errno));
+        return FAIL(E_MEMORY, "out of memory: %s needs room for %zu bytes (ulimit -v, ulimit -d): %s", what, bytes,
+            strerror(errno));
     munmap(room, bytes);
     return OK;
 }
@@ -65,6 +66,7 @@ status limits_check_threads(int32_t count)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(probes);
     if (started == count) return OK;
-    return FAIL(E_MEMORY, "cannot start thread %d of %d: %s: fewer compute threads, or higher limits (ulimit -u, ulimit -v, pids.max)",
+    return FAIL(E_MEMORY,
+        "cannot start thread %d of %d: %s: fewer compute threads, or higher limits (ulimit -u, ulimit -v, pids.max)",
         (int)started + 2, (int)count + 1, strerror(error));
 }

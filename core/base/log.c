@@ -20,7 +20,12 @@ double clock_seconds(void)
 
 void log_init(logger *l, FILE *stream, log_level level, int32_t rank)
 {
-    *l = (logger){.stream = stream, .level = level, .rank = rank, .period_seconds = 10, .last_progress = -1e300, .last_drawn = -1e300};
+    *l = (logger){.stream = stream,
+        .level = level,
+        .rank = rank,
+        .period_seconds = 10,
+        .last_progress = -1e300,
+        .last_drawn = -1e300};
     l->terminal = stream && isatty(fileno(stream));
     pthread_mutex_init(&l->lock, NULL);
 }

@@ -150,5 +150,6 @@ int32_t cpu_count(void)
 void openmp_wait_briefly(char **words)
 {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    if (setenv("GOMP_SPINCOUNT", "1000", 0) == 0) execv("/proc/self/exe", words); /* comes back only if that failed: then it spins */
+    if (setenv("GOMP_SPINCOUNT", "1000", 0) == 0)
+        execv("/proc/self/exe", words); /* comes back only if that failed: then it spins */
 }

@@ -41,7 +41,8 @@ enum { READ_RULES = sizeof read_rules / sizeof *read_rules };
 bool option_is_read(const spec *s, const char *section, const char *key)
 {
     for (int i = 0; i < READ_RULES; i++)
-        if (strcmp(read_rules[i].section, section) == 0 && strcmp(read_rules[i].key, key) == 0) return read_rules[i].is_read(s);
+        if (strcmp(read_rules[i].section, section) == 0 && strcmp(read_rules[i].key, key) == 0)
+            return read_rules[i].is_read(s);
     return true;
 }
 
@@ -64,10 +65,13 @@ static status check_read(config *c)
         const struct read_rule *r = &read_rules[i];
         const option *o = option_find(r->section, r->key);
         bool at_default;
-        if (r->is_read(&c->spec) || !config_is_set(c, r->section, r->key) || c->doubtful[o - option_table] || !sure(c, r->beside)) continue;
+        if (r->is_read(&c->spec) || !config_is_set(c, r->section, r->key) || c->doubtful[o - option_table] ||
+            !sure(c, r->beside))
+            continue;
         TRY(config_at_default(c, o, &at_default));
         if (at_default) continue;
-        if (from_a_file(c, o) && any_from_command_line(c, r->beside)) TRY(config_set(c, r->section, r->key, o->default_text, "default"));
+        if (from_a_file(c, o) && any_from_command_line(c, r->beside))
+            TRY(config_set(c, r->section, r->key, o->default_text, "default"));
         else TRY(config_complain(c, r->section, r->key, NULL, "would be ignored: it needs %s", r->needs));
     }
     return OK;
@@ -102,7 +106,9 @@ static status check_gpu_augment(config *c)
 {
     const spec *s = &c->spec;
     if (!s->data.gpu_augment || !sure(c, "data.gpu_augment,data.interpolation,train.mixup,")) return OK;
-    if (s->train.mixup > 0) TRY(config_complain(c, "data", "gpu_augment", NULL, "does not go with train.mixup, which mixes finished images"));
+    if (s->train.mixup > 0)
+        TRY(config_complain(
+            c, "data", "gpu_augment", NULL, "does not go with train.mixup, which mixes finished images"));
     if (s->data.interpolation == INTERPOLATION_BICUBIC || s->data.interpolation == INTERPOLATION_NEAREST)
         TRY(config_complain(c, "data", "gpu_augment", NULL, "needs data.interpolation = bilinear or linear"));
     return OK;
@@ -152,10 +158,12 @@ static status check_transfer(config *c)
     const spec_transfer *t = &c->spec.transfer;
     if (!sure(c, "transfer.enable,model.pretrained,model.load_graph,")) return OK;
     if (t->enable == TRANSFER_TRUE && !*c->spec.model.pretrained)
-        return config_complain(c, "transfer", "enable", NULL, "needs model.pretrained, the file to take the weights from");
+        return config_complain(
+            c, "transfer", "enable", NULL, "needs model.pretrained, the file to take the weights from");
     bool fits = transfer_is_on(&c->spec) && t->probe;
     if (c->spec.train.epochs == 0 && !fits && sure(c, "train.epochs,transfer.probe,"))
-        TRY(config_complain(c, "train", "epochs", NULL, "expected 1 or more, unless transfer.probe fits the last layer of pretrained weights"));
+        TRY(config_complain(c, "train", "epochs", NULL,
+            "expected 1 or more, unless transfer.probe fits the last layer of pretrained weights"));
     if (t->start_weight > 0 && c->spec.train.ema_decay > 0 && sure(c, "transfer.start_weight,train.ema_decay,"))
         TRY(config_complain(c, "train", "ema_decay", NULL, "would be ignored: transfer.start_weight sets it"));
     return OK;

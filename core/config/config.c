@@ -81,7 +81,8 @@ status config_add_error(config *c, config_place place, const config_error *facts
     *e = (config_error){.file = place.file, .line = place.line};
     char *text;
     if (c->error_count == CONFIG_MOST_ERRORS) {
-        text = arena_printf(&c->memory, "%s: more than %d errors: the rest is not shown", place.file, CONFIG_MOST_ERRORS);
+        text =
+            arena_printf(&c->memory, "%s: more than %d errors: the rest is not shown", place.file, CONFIG_MOST_ERRORS);
     } else {
         const char *const given[] = {facts->section, facts->key, facts->value, facts->expected, facts->nearest};
         const char **const kept[] = {&e->section, &e->key, &e->value, &e->expected, &e->nearest};
@@ -164,7 +165,8 @@ static status assign_unknown(config *c, config_place place, const char *section,
     for (size_t i = 0; i < sizeof retired / sizeof *retired; i++) {
         if (strcmp(retired[i].section, section) != 0 || strcmp(retired[i].key, key) != 0) continue;
         if (strcmp(retired[i].value, value) == 0) return OK;
-        return config_add_error(c, place, &(config_error){.section = section, .key = key, .value = value}, retired[i].text);
+        return config_add_error(
+            c, place, &(config_error){.section = section, .key = key, .value = value}, retired[i].text);
     }
     return complain_unknown_key(c, place, section, key, value);
 }

@@ -160,8 +160,8 @@ static int32_t draw_shift(rng *r, int64_t greatest)
     return greatest > 0 ? (int32_t)rng_below(r, (uint32_t)(2 * greatest + 1)) - (int32_t)greatest : 0;
 }
 
-void augment_draw(augmentation *a, const spec_augment *augment, const preprocess *pre, int32_t src_width, int32_t src_height,
-    rng *r)
+void augment_draw(
+    augmentation *a, const spec_augment *augment, const preprocess *pre, int32_t src_width, int32_t src_height, rng *r)
 {
     *a = (augmentation){0};
     augment_params *p = &a->params;
@@ -173,12 +173,15 @@ void augment_draw(augmentation *a, const spec_augment *augment, const preprocess
     if (augment->enable) {
         p->hflip = rng_uniform(r) < augment->hflip;
         p->vflip = rng_uniform(r) < augment->vflip;
-        if (augment->rotate_max > 0) p->rotate = draw_between(r, -augment->rotate_max, augment->rotate_max) * (float)(pi / 180);
-        if (augment->shear_max > 0) p->shear = draw_between(r, -augment->shear_max, augment->shear_max) * (float)(pi / 180);
+        if (augment->rotate_max > 0)
+            p->rotate = draw_between(r, -augment->rotate_max, augment->rotate_max) * (float)(pi / 180);
+        if (augment->shear_max > 0)
+            p->shear = draw_between(r, -augment->shear_max, augment->shear_max) * (float)(pi / 180);
         if (augment->zoom_min != 1 || augment->zoom_max != 1) {
             p->zoom = draw_between(r, augment->zoom_min, augment->zoom_max);
             /* Below 1 the picture is smaller than the input: the range of the corner is then negative. */
-            float room_x = (float)pre->width - (float)pre->width / p->zoom, room_y = (float)pre->height - (float)pre->height / p->zoom;
+            float room_x = (float)pre->width - (float)pre->width / p->zoom,
+                  room_y = (float)pre->height - (float)pre->height / p->zoom;
             p->zoom_x = rng_uniform(r) * room_x;
             p->zoom_y = rng_uniform(r) * room_y;
         }
@@ -198,7 +201,8 @@ void augment_least_size(const augmentation *a, int32_t src_width, int32_t src_he
 {
     const augment_params *p = &a->params;
     double zoom = p->zoom > 1 ? p->zoom : 1;
-    double fx = p->width * zoom / ((double)p->box[2] - p->box[0]), fy = p->height * zoom / ((double)p->box[3] - p->box[1]);
+    double fx = p->width * zoom / ((double)p->box[2] - p->box[0]),
+           fy = p->height * zoom / ((double)p->box[3] - p->box[1]);
     *width = (int32_t)fmin(src_width, ceil(src_width * fx));
     *height = (int32_t)fmin(src_height, ceil(src_height * fy));
 }

@@ -70,7 +70,8 @@ status dataset_name_classes(dataset *ds, const char *folder, const char *const *
         if (!file_exists(path)) continue;
         TRY(class_names_read_list(&ds->memory, path, &names, &count));
         if (count <= greatest)
-            return FAIL(E_DATA, "%s: %lld class names, but the labels go up to %lld", path, (long long)count, (long long)greatest);
+            return FAIL(E_DATA, "%s: %lld class names, but the labels go up to %lld", path, (long long)count,
+                (long long)greatest);
         return dataset_set_classes(ds, names, count);
     }
     const char **names = ARENA_ARRAY(&ds->memory, const char *, greatest + 1);
@@ -110,8 +111,8 @@ status dataset_refuse_boxes(const dataset *ds)
 {
     if (!ds->has_boxes) return OK;
     return FAIL(E_DATA,
-        "%s: holds boxes (%s), for detection: a classifier needs a class for each image, as a folder per class", ds->path,
-        ds->reader->name);
+        "%s: holds boxes (%s), for detection: a classifier needs a class for each image, as a folder per class",
+        ds->path, ds->reader->name);
 }
 
 void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
@@ -293,15 +294,20 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     }
     for (int64_t i = 0; i < other->class_count; i++)
         if (dataset_find_class(train, other->class_name[i]) < 0)
-            return FAIL(E_DATA, "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or remove it",
+            return FAIL(E_DATA,
+                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or "
+                "remove it",
                 other->path, other->class_name[i], what, train->path, (long long)train->class_count);
     for (int64_t i = 0; i < train->class_count; i++)
         if (dataset_find_class(other, train->class_name[i]) < 0)
-            return FAIL(E_DATA, "%s: class \"%s\" of the train part is not in the %s part (%s): name it there too; an empty folder will do",
+            return FAIL(E_DATA,
+                "%s: class \"%s\" of the train part is not in the %s part (%s): name it there too; an empty folder "
+                "will do",
                 train->path, train->class_name[i], what, other->path);
     for (int64_t i = 0; i < train->class_count; i++)
         if (strcmp(train->class_name[i], other->class_name[i]) != 0)
-            return FAIL(E_DATA, "the %s part has its classes in another order: number %lld is \"%s\" there and \"%s\" in train", what,
+            return FAIL(E_DATA,
+                "the %s part has its classes in another order: number %lld is \"%s\" there and \"%s\" in train", what,
                 (long long)i, other->class_name[i], train->class_name[i]);
     return OK;
 }
@@ -319,7 +325,8 @@ static status open_train_and_val(
     return open_place(val, l->part[PART_VAL], o);
 }
 
-status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test)
+status dataset_open_parts(
+    const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test)
 {
     dataset parts[3] = {{{0}}}, *wanted[3] = {train, val, test};
     data_layout layout;

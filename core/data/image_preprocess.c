@@ -37,7 +37,8 @@ image_placement image_place(int32_t src_width, int32_t src_height, const preproc
 void image_place_matrix(float to_input[9], int32_t src_width, int32_t src_height, const preprocess *p)
 {
     image_placement place = image_place(src_width, src_height, p);
-    float x = (float)place.width / (place.box[2] - place.box[0]), y = (float)place.height / (place.box[3] - place.box[1]);
+    float x = (float)place.width / (place.box[2] - place.box[0]),
+          y = (float)place.height / (place.box[3] - place.box[1]);
     const float m[9] = {x, 0, 0, 0, y, 0, (float)place.x - place.box[0] * x, (float)place.y - place.box[1] * y, 1};
     memcpy(to_input, m, sizeof m);
 }

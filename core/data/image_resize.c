@@ -187,7 +187,8 @@ static void horizontal(uint8_t *dst, size_t stride, const image *src, const axis
 #ifdef __SSE2__
         if (c == 3) {
             /* Loads run over the end of a row; in the last rows that would be the end of the memory. */
-            if ((size_t)(src->height - y - 1) * row_bytes < (size_t)ax->taps * 3 + 16) row = memcpy(scratch, row, row_bytes);
+            if ((size_t)(src->height - y - 1) * row_bytes < (size_t)ax->taps * 3 + 16)
+                row = memcpy(scratch, row, row_bytes);
             row_rgb(dst, row, ax);
             continue;
         }
@@ -225,8 +226,8 @@ status image_resample(image *dst, const image *src, const axis *ax, const axis *
     for (int32_t y = 0; y < ay->count; y++) {
         const uint8_t *from = between + (size_t)(ay->first[y] - (rows ? ay->low : 0)) * stride;
         if (rows == 0 || axis_outside(ay, y)) continue;
-        column_row(dst->pixels + (size_t)y * out_bytes, out_bytes, from, stride, ay->weight + (int64_t)y * ay->taps, ay->taps,
-            ay->high - ay->first[y]);
+        column_row(dst->pixels + (size_t)y * out_bytes, out_bytes, from, stride, ay->weight + (int64_t)y * ay->taps,
+            ay->taps, ay->high - ay->first[y]);
     }
     fill_outside(dst, ax, ay, fill);
 out:
@@ -241,8 +242,8 @@ status image_resize(image *dst, const image *src, const float box[4], int32_t wi
     const float whole[4] = {0, 0, (float)src->width, (float)src->height};
     const float *b = box ? box : whole;
     *dst = (image){0};
-    if (width < 1 || height < 1 || !(b[2] > b[0]) || !(b[3] > b[1]) || b[0] < 0 || b[1] < 0 || b[2] > (float)src->width ||
-        b[3] > (float)src->height)
+    if (width < 1 || height < 1 || !(b[2] > b[0]) || !(b[3] > b[1]) || b[0] < 0 || b[1] < 0 ||
+        b[2] > (float)src->width || b[3] > (float)src->height)
         return FAIL(E_INTERNAL, "resize of box %g %g %g %g in %d x %d to %d x %d", b[0], b[1], b[2], b[3], src->width,
             src->height, width, height);
     arena memory = {0};

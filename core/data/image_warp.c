@@ -63,7 +63,8 @@ typedef struct warp_source {
 static status prefilter(warp_source *w, const image *dst, const image *src, double m[9], spec_interpolation filter)
 {
     *w = (warp_source){.high = {src->width, src->height}};
-    double shrink_x = sqrt(m[0] * m[0] + m[3] * m[3]) / fabs(m[8]), shrink_y = sqrt(m[1] * m[1] + m[4] * m[4]) / fabs(m[8]);
+    double shrink_x = sqrt(m[0] * m[0] + m[3] * m[3]) / fabs(m[8]),
+           shrink_y = sqrt(m[1] * m[1] + m[4] * m[4]) / fabs(m[8]);
     if (!(shrink_x > 1 || shrink_y > 1)) return OK;
     float box[4];
     visible_box(box, dst, src, m);
@@ -157,8 +158,8 @@ static void recolour(image *im, const float m[16])
 #endif
 }
 
-status image_warp(image *dst, const image *src, const float inverse[9], const float color[16], spec_interpolation filter,
-    uint8_t fill)
+status image_warp(image *dst, const image *src, const float inverse[9], const float color[16],
+    spec_interpolation filter, uint8_t fill)
 {
     double m[9];
     for (int i = 0; i < 9; i++) m[i] = inverse[i];

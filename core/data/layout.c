@@ -176,7 +176,8 @@ static status check_whole(const part_place *whole, arena *a)
     }
     if (parts == 0) return OK;
     return FAIL(E_DATA,
-        "%s: images without class folders: a part needs one folder per class (or a table: train.csv, val.csv, test.csv)",
+        "%s: images without class folders: a part needs one folder per class (or a table: train.csv, val.csv, "
+        "test.csv)",
         first);
 }
 

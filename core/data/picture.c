@@ -11,7 +11,8 @@ typedef struct range {
 /* What positions low .. high need when the filter reaches `radius` pixels: also the pixel behind a rounding error. */
 static range reached(double low, double high, double radius, int32_t length)
 {
-    double first = fmin(fmax(floor(low - radius) - 1, 0), length - 1), end = fmax(fmin(ceil(high + radius) + 1, length), first + 1);
+    double first = fmin(fmax(floor(low - radius) - 1, 0), length - 1),
+           end = fmax(fmin(ceil(high + radius) + 1, length), first + 1);
     return (range){(int32_t)first, (int32_t)end};
 }
 
@@ -32,7 +33,8 @@ static void visible(range *x, range *y, const picture *p, const image *im, int32
 static void set_radius(picture *p, spec_interpolation filter)
 {
     for (int k = 0; k < 2; k++) {
-        double x = p->inverse[k], y = p->inverse[3 + k], shrink = sqrt(x * x + y * y); /* hypot is glibc 2.35's: make dist runs on 2.34 */
+        double x = p->inverse[k], y = p->inverse[3 + k],
+               shrink = sqrt(x * x + y * y); /* hypot is glibc 2.35's: make dist runs on 2.34 */
         p->radius[k] = filter == INTERPOLATION_LINEAR || !(shrink > 1) ? 1 : (float)shrink;
     }
 }
@@ -47,9 +49,11 @@ static void move_map(picture *p, double x, double y, double fx, double fy)
     }
 }
 
-static status reduce(picture *p, uint8_t *pixels, size_t capacity, const image *im, range x, range y, spec_interpolation filter)
+static status reduce(
+    picture *p, uint8_t *pixels, size_t capacity, const image *im, range x, range y, spec_interpolation filter)
 {
-    double width = x.end - x.first, height = y.end - y.first, factor = sqrt((double)capacity / (width * height * im->channels));
+    double width = x.end - x.first, height = y.end - y.first,
+           factor = sqrt((double)capacity / (width * height * im->channels));
     image small;
     p->width = (int32_t)fmax(1, floor(width * factor));
     p->height = (int32_t)fmax(1, floor(height * factor));
@@ -57,7 +61,8 @@ static status reduce(picture *p, uint8_t *pixels, size_t capacity, const image *
     int32_t most = (int32_t)(capacity / (size_t)im->channels);
     if (p->height == 1 && p->width > most) p->width = most;
     if (p->width == 1 && p->height > most) p->height = most;
-    TRY(image_resize(&small, im, (float[4]){(float)x.first, (float)y.first, (float)x.end, (float)y.end}, p->width, p->height, filter));
+    TRY(image_resize(&small, im, (float[4]){(float)x.first, (float)y.first, (float)x.end, (float)y.end}, p->width,
+        p->height, filter));
     memcpy(pixels, small.pixels, (size_t)p->width * (size_t)p->height * (size_t)im->channels);
     image_free(&small);
     move_map(p, x.first, y.first, p->width / width, p->height / height);
@@ -65,8 +70,8 @@ static status reduce(picture *p, uint8_t *pixels, size_t capacity, const image *
     return OK;
 }
 
-status picture_make(picture *p, uint8_t *pixels, size_t capacity, const image *im, const augmentation *a, int32_t width, int32_t height,
-    spec_interpolation filter)
+status picture_make(picture *p, uint8_t *pixels, size_t capacity, const image *im, const augmentation *a, int32_t width,
+    int32_t height, spec_interpolation filter)
 {
     range x, y;
     *p = (picture){.fill = a->fill, .has_color = a->has_color};
@@ -74,10 +79,12 @@ status picture_make(picture *p, uint8_t *pixels, size_t capacity, const image *i
     memcpy(p->color, a->color, sizeof p->color);
     set_radius(p, filter);
     visible(&x, &y, p, im, width, height);
-    size_t channels = (size_t)im->channels, row = (size_t)(x.end - x.first) * channels, rows = (size_t)(y.end - y.first);
+    size_t channels = (size_t)im->channels, row = (size_t)(x.end - x.first) * channels,
+           rows = (size_t)(y.end - y.first);
     if (row * rows > capacity) return reduce(p, pixels, capacity, im, x, y, filter);
     for (size_t k = 0; k < rows; k++)
-        memcpy(pixels + k * row, im->pixels + (((size_t)y.first + k) * (size_t)im->width + (size_t)x.first) * channels, row);
+        memcpy(pixels + k * row, im->pixels + (((size_t)y.first + k) * (size_t)im->width + (size_t)x.first) * channels,
+            row);
     p->width = x.end - x.first;
     p->height = y.end - y.first;
     move_map(p, x.first, y.first, 1, 1);

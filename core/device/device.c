@@ -123,7 +123,8 @@ status buffer_init(buffer *b, device *dev, size_t bytes, const char *what)
         format_bytes((double)bytes, size);
         format_bytes((double)available, left);
         *b = (buffer){0};
-        return FAIL(E_MEMORY, "%s: %s do not fit in the memory of device %s, which has %s free", what, size, dev->api->name, left);
+        return FAIL(E_MEMORY, "%s: %s do not fit in the memory of device %s, which has %s free", what, size,
+            dev->api->name, left);
     }
     b->bytes = bytes;
     return OK;

@@ -60,14 +60,19 @@ static status find_gpus(int *count)
     if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
     if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
     if (driver == 0)
-        return FAIL(E_DEVICE, "no NVIDIA driver is installed (libcuda.so.1 was not found): install one, or use device = cpu");
+        return FAIL(
+            E_DEVICE, "no NVIDIA driver is installed (libcuda.so.1 was not found): install one, or use device = cpu");
     if (error == cudaErrorInsufficientDriver)
-        return FAIL(E_DEVICE, "the NVIDIA driver is too old: it speaks CUDA %s, this graft was built with CUDA %s: update the driver, "
-            "or build with an older toolkit", version_text(driver, have), version_text(runtime, want));
+        return FAIL(E_DEVICE,
+            "the NVIDIA driver is too old: it speaks CUDA %s, this graft was built with CUDA %s: update the driver, "
+            "or build with an older toolkit",
+            version_text(driver, have), version_text(runtime, want));
     if (error == cudaSuccess || error == cudaErrorNoDevice)
-        return FAIL(E_DEVICE, "the NVIDIA driver (CUDA %s) sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use device = cpu",
+        return FAIL(E_DEVICE,
+            "the NVIDIA driver (CUDA %s) sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use device = cpu",
             version_text(driver, have));
-    return FAIL(E_DEVICE, "the NVIDIA driver (CUDA %s) does not start: %s", version_text(driver, have), cudaGetErrorString(error));
+    return FAIL(E_DEVICE, "the NVIDIA driver (CUDA %s) does not start: %s", version_text(driver, have),
+        cudaGetErrorString(error));
 }
 
 static status check_architecture(int index)
@@ -76,8 +81,10 @@ static status check_architecture(int index)
     CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
     CUDA_TRY(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
     if (device_cuda_runs_on(GRAFT_CUDA_ARCHS, 10 * major + minor)) return OK;
-    return FAIL(E_DEVICE, "GPU %d is of architecture sm_%d%d, this graft holds kernels for \"" GRAFT_CUDA_ARCHS "\": rebuild with "
-        "`make CUDA=1 CUDA_ARCHS=%d%d`, or use device = cpu", index, major, minor, major, minor);
+    return FAIL(E_DEVICE,
+        "GPU %d is of architecture sm_%d%d, this graft holds kernels for \"" GRAFT_CUDA_ARCHS "\": rebuild with "
+        "`make CUDA=1 CUDA_ARCHS=%d%d`, or use device = cpu",
+        index, major, minor, major, minor);
 }
 
 static status cuda_open(device *dev, int32_t index, int32_t threads)
@@ -291,8 +298,9 @@ static void cuda_describe(device *dev, char *text, size_t capacity)
     (void)cudaDriverGetVersion(&driver);
     (void)cudaRuntimeGetVersion(&runtime);
     format_bytes((double)p.totalGlobalMem, memory);
-    snprintf(text, capacity, "%s, sm_%d%d, %d multiprocessors, %s, driver CUDA %s, built with CUDA %s for %s", p.name, p.major, p.minor,
-        p.multiProcessorCount, memory, version_text(driver, have), version_text(runtime, with), GRAFT_CUDA_ARCHS);
+    snprintf(text, capacity, "%s, sm_%d%d, %d multiprocessors, %s, driver CUDA %s, built with CUDA %s for %s", p.name,
+        p.major, p.minor, p.multiProcessorCount, memory, version_text(driver, have), version_text(runtime, with),
+        GRAFT_CUDA_ARCHS);
 }
 
 static void cuda_range_push(device *dev, const char *name)

@@ -23,8 +23,10 @@ static status fill(workbench *w, buffer *b, dtype type, int64_t count)
     rng r = rng_make(1, RNG_TEST, (uint64_t)count);
     char *host = malloc(bytes);
     if (!host) return FAIL_MEMORY(bytes);
-    for (int64_t i = 0; i < count && i < BLOCK; i++) dtype_store(host, type, i, (2 * rng_uniform_double(&r) - 1) * (size == 1 ? 100 : 1));
-    for (size_t done = BLOCK * size; done < bytes; done *= 2) memcpy(host + done, host, done < bytes - done ? done : bytes - done);
+    for (int64_t i = 0; i < count && i < BLOCK; i++)
+        dtype_store(host, type, i, (2 * rng_uniform_double(&r) - 1) * (size == 1 ? 100 : 1));
+    for (size_t done = BLOCK * size; done < bytes; done *= 2)
+        memcpy(host + done, host, done < bytes - done ? done : bytes - done);
     status s = buffer_init(b, w->dev, bytes, "tuning");
     if (s == OK) s = device_upload(w->dev, b->data, host, bytes);
     free(host);
@@ -33,7 +35,8 @@ static status fill(workbench *w, buffer *b, dtype type, int64_t count)
 
 static status open_tensors(workbench *w, kernel_op op, const conv2d_desc *d)
 {
-    int64_t src = d->n * d->ih * d->iw * d->ic, dst = d->n * d->oh * d->ow * d->oc, weight = d->oc * d->kh * d->kw * (d->ic / d->groups);
+    int64_t src = d->n * d->ih * d->iw * d->ic, dst = d->n * d->oh * d->ow * d->oc,
+            weight = d->oc * d->kh * d->kw * (d->ic / d->groups);
     const conv2d_epilogue *e = &d->epilogue;
     if (op == OP_CONV2D_DSRC) {
         TRY(fill(w, &w->in[0], d->dst_type, dst));

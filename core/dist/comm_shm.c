@@ -47,7 +47,9 @@ static size_t region_bytes(int32_t world) { return header_bytes() + (size_t)(wor
 static status map_region(int fd, int32_t world, void **region)
 {
     *region = mmap(NULL, region_bytes(world), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    return *region == MAP_FAILED ? FAIL(E_MEMORY, "cannot map the memory that %d ranks share: %s", (int)world, strerror(errno)) : OK;
+    return *region == MAP_FAILED
+               ? FAIL(E_MEMORY, "cannot map the memory that %d ranks share: %s", (int)world, strerror(errno))
+               : OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------- waiting */
@@ -57,9 +59,12 @@ static status broken(const comm *c)
     const shm_state *s = c->state;
     int rank = (int)atomic_load(&s->region->broken) - 1;
     if (atomic_load(&s->region->stopped))
-        return FAIL(E_TEMPORARY, "rank %d of %d (process %d) was stopped for %d s: the run ends; --resume goes on from the last checkpoint", rank,
-            (int)c->world, (int)atomic_load(&s->region->pid[rank]), STOPPED_LOOKS * PATIENCE_MS / 1000);
-    return FAIL(E_TEMPORARY, "rank %d of %d has ended: the others stop too (its own message says why); --resume goes on from the last checkpoint",
+        return FAIL(E_TEMPORARY,
+            "rank %d of %d (process %d) was stopped for %d s: the run ends; --resume goes on from the last checkpoint",
+            rank, (int)c->world, (int)atomic_load(&s->region->pid[rank]), STOPPED_LOOKS * PATIENCE_MS / 1000);
+    return FAIL(E_TEMPORARY,
+        "rank %d of %d has ended: the others stop too (its own message says why); --resume goes on from the last "
+        "checkpoint",
         rank, (int)c->world);
 }
 
@@ -176,7 +181,8 @@ static status sum_part(comm *c, char *data, int64_t count, dtype type, void *str
     size_t bytes = (size_t)count * dtype_bytes(type);
     TRY(read_part(c, s->slot[c->rank], data, bytes, stream));
     TRY(shm_barrier(c));
-    int64_t first = count * c->rank / c->world, last = count * (c->rank + 1) / c->world; /* this rank's share of the work */
+    int64_t first = count * c->rank / c->world,
+            last = count * (c->rank + 1) / c->world; /* this rank's share of the work */
     if (type == DTYPE_F32) add_slots_float(c, first, last);
     else add_slots_double(c, first, last);
     TRY(shm_barrier(c));
@@ -186,10 +192,12 @@ static status sum_part(comm *c, char *data, int64_t count, dtype type, void *str
 
 static status shm_all_reduce_sum(comm *c, void *data, int64_t count, dtype type, void *stream)
 {
-    if (type != DTYPE_F32 && type != DTYPE_F64) return FAIL(E_INTERNAL, "ranks add f32 and f64 only, not %s", dtype_name(type));
+    if (type != DTYPE_F32 && type != DTYPE_F64)
+        return FAIL(E_INTERNAL, "ranks add f32 and f64 only, not %s", dtype_name(type));
     int64_t most = SLOT_BYTES / (int64_t)dtype_bytes(type);
     for (int64_t at = 0; at < count; at += most)
-        TRY(sum_part(c, (char *)data + at * (int64_t)dtype_bytes(type), count - at < most ? count - at : most, type, stream));
+        TRY(sum_part(
+            c, (char *)data + at * (int64_t)dtype_bytes(type), count - at < most ? count - at : most, type, stream));
     return OK;
 }
 
@@ -247,7 +255,8 @@ status comm_shm_init(comm *c)
 {
     int fd, rank, world;
     const char *text = getenv(variable);
-    if (!text || sscanf(text, "%d:%d:%d", &fd, &rank, &world) != 3 || world < 2 || world > COMM_SHM_MAX_RANKS || rank < 0 || rank >= world)
+    if (!text || sscanf(text, "%d:%d:%d", &fd, &rank, &world) != 3 || world < 2 || world > COMM_SHM_MAX_RANKS ||
+        rank < 0 || rank >= world)
         return FAIL(E_USAGE, "environment variable %s = %s: expected what --ranks sets", variable, text ? text : "");
     shm_state *s = calloc(1, sizeof *s);
     if (!s) return FAIL_MEMORY(sizeof *s);
@@ -308,7 +317,8 @@ static status wait_for_child(shm_region *r, pid_t child, int32_t rank)
     for (;;) {
         siginfo_t ended = {0};
         if (atomic_load(&r->joined[rank])) return OK;
-        if (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == child && !atomic_load(&r->joined[rank]))
+        if (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == child &&
+            !atomic_load(&r->joined[rank]))
             return FAIL(E_DEVICE, "rank %d ended at once", (int)rank);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
@@ -317,7 +327,8 @@ static status wait_for_child(shm_region *r, pid_t child, int32_t rank)
 status comm_shm_launch(int32_t world, int32_t *rank)
 {
     *rank = 0;
-    if (world < 1 || world > COMM_SHM_MAX_RANKS) return FAIL(E_USAGE, "ranks = %d: expected 1 to %d", (int)world, COMM_SHM_MAX_RANKS);
+    if (world < 1 || world > COMM_SHM_MAX_RANKS)
+        return FAIL(E_USAGE, "ranks = %d: expected 1 to %d", (int)world, COMM_SHM_MAX_RANKS);
     if (world == 1) return OK;
     shm_region *region;
     int fd;

@@ -9,8 +9,8 @@ bool autodiff_wants(const autodiff *a, edge_id e)
     return e >= 0 && e < a->forward_edges && a->wants[e];
 }
 
-status autodiff_node(autodiff *a, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count,
-    edge_id *out)
+status autodiff_node(autodiff *a, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in,
+    int32_t in_count, edge_id *out)
 {
     char *name;
     TRY_ALLOC(name, arena_printf(&a->g->memory, "%s/%s", n->name, suffix));
@@ -52,7 +52,8 @@ status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad)
     graph *g = a->g;
     param = param_behind(g, param);
     edge p = g->edges[param];
-    if (p.kind != EDGE_PARAM) return FAIL(E_INTERNAL, "'%s' is used as a weight, but is no parameter: no gradient", p.name);
+    if (p.kind != EDGE_PARAM)
+        return FAIL(E_INTERNAL, "'%s' is used as a weight, but is no parameter: no gradient", p.name);
     if (p.grad == EDGE_NONE) {
         edge_id made = graph_edge(g, p.name, EDGE_GRAD, p.type, p.shape);
         if (made == EDGE_NONE) return E_MEMORY;
@@ -94,7 +95,8 @@ static void mark_wanted(autodiff *a, int64_t forward_nodes, const edge_id *wants
         bool any = false;
         for (int32_t i = 0; i < item->in_count; i++) any = any || autodiff_wants(a, item->in[i]);
         for (int32_t i = 0; any && i < item->out_count; i++)
-            if (item->out[i] != EDGE_NONE && g->edges[item->out[i]].kind == EDGE_ACTIVATION) a->wants[item->out[i]] = true;
+            if (item->out[i] != EDGE_NONE && g->edges[item->out[i]].kind == EDGE_ACTIVATION)
+                a->wants[item->out[i]] = true;
     }
 }
 
@@ -110,8 +112,8 @@ static status backward_node(autodiff *a, node_id id)
     for (int32_t i = 0; i < n.in_count; i++) wanted = wanted || autodiff_wants(a, n.in[i]);
     if (!reached || !wanted) return OK;
     if (!n.op->gradient)
-        return FAIL(E_INTERNAL, "node '%s' (%s) lies between the loss and a trained parameter, but has no gradient%s", n.name, n.op->name,
-            n.op->lower ? ": lower the graph first" : "");
+        return FAIL(E_INTERNAL, "node '%s' (%s) lies between the loss and a trained parameter, but has no gradient%s",
+            n.name, n.op->name, n.op->lower ? ": lower the graph first" : "");
     return n.op->gradient(a, &n, dout);
 }
 
@@ -120,7 +122,8 @@ static status seed(autodiff *a, edge_id loss)
     const edge *l = &a->g->edges[loss];
     dtype type = l->type;
     if (shape_count(l->shape) != 1) return FAIL(E_INTERNAL, "graph_backward: '%s' is no scalar", l->name);
-    if (a->seed != EDGE_NONE && (a->g->edges[a->seed].type != type || !shape_equal(a->g->edges[a->seed].shape, l->shape)))
+    if (a->seed != EDGE_NONE &&
+        (a->g->edges[a->seed].type != type || !shape_equal(a->g->edges[a->seed].shape, l->shape)))
         return FAIL(E_INTERNAL, "graph_backward: '%s' has another type or shape than the first loss", l->name);
     if (a->seed != EDGE_NONE) return autodiff_add(a, loss, a->seed);
     char *name;
@@ -132,14 +135,17 @@ static status seed(autodiff *a, edge_id loss)
     return OK;
 }
 
-status graph_backward(graph *g, const edge_id *losses, int32_t loss_count, const edge_id *wants, int32_t want_count, edge_id *dwant)
+status graph_backward(
+    graph *g, const edge_id *losses, int32_t loss_count, const edge_id *wants, int32_t want_count, edge_id *dwant)
 {
     int64_t forward_nodes = g->node_count;
     autodiff a = {.g = g, .forward_edges = g->edge_count, .seed = EDGE_NONE};
     for (int32_t i = 0; i < loss_count; i++)
-        if (losses[i] < 0 || losses[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", losses[i]);
+        if (losses[i] < 0 || losses[i] >= g->edge_count)
+            return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", losses[i]);
     for (int32_t i = 0; i < want_count; i++)
-        if (wants[i] < 0 || wants[i] >= g->edge_count) return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", wants[i]);
+        if (wants[i] < 0 || wants[i] >= g->edge_count)
+            return FAIL(E_INTERNAL, "graph_backward: there is no edge %d", wants[i]);
     a.grad = heap_alloc_array(g->edge_count, sizeof *a.grad);
     a.wants = heap_alloc_array(g->edge_count, sizeof *a.wants);
     status result = OK;

@@ -37,7 +37,8 @@ status plan_get(plan *p, edge_id e, void *host, size_t bytes)
 {
     TRY(check_bytes(p, e, bytes));
     if (!readable(p, e))
-        return FAIL(E_INTERNAL, "%s is no output: its memory was used again (keep_activations keeps it)", p->graph.edges[e].name);
+        return FAIL(E_INTERNAL, "%s is no output: its memory was used again (keep_activations keeps it)",
+            p->graph.edges[e].name);
     return device_download(p->dev, host, p->edge_data[e], bytes);
 }
 
@@ -109,7 +110,8 @@ static status run_step(plan *p, plan_step *s)
 {
     device_range_push(p->dev, p->graph.nodes[s->node].name);
     status result = s->pack == PACK_ALWAYS ? pack_step(p, s) : OK;
-    if (result == OK && (result = s->kernel ? s->kernel->run(&s->call) : sum_over_ranks(p, s)) != OK) failed(p, s, result);
+    if (result == OK && (result = s->kernel ? s->kernel->run(&s->call) : sum_over_ranks(p, s)) != OK)
+        failed(p, s, result);
     device_range_pop(p->dev);
     return result;
 }
@@ -207,10 +209,13 @@ int64_t plan_profile(const plan *p, const plan_profile_row **rows)
     for (int64_t i = 0; i < p->step_count; i++) {
         const plan_step *s = &p->steps[i];
         const node *n = &p->graph.nodes[s->node];
-        p->rows[i] = (plan_profile_row){.node = n->name, .op = n->op->name, .kernel = kernel_name(s),
+        p->rows[i] = (plan_profile_row){.node = n->name,
+            .op = n->op->name,
+            .kernel = kernel_name(s),
             .milliseconds = p->runs > 1 ? s->seconds / (double)(p->runs - 1) * 1e3 : 0,
             .flops = s->kernel ? kernel_flops(s->binding.op, &s->binding.desc) : 0,
-            .bytes = s->kernel ? kernel_bytes(s->binding.op, &s->binding.desc) : 2 * (double)plan_edge_bytes(&p->graph, s->binding.out[0])};
+            .bytes = s->kernel ? kernel_bytes(s->binding.op, &s->binding.desc)
+                               : 2 * (double)plan_edge_bytes(&p->graph, s->binding.out[0])};
     }
     *rows = p->rows;
     return p->step_count;

@@ -20,9 +20,11 @@ static status check_shape(const char *name, dtype type, shape s)
     bool good = (unsigned)type < DTYPE_COUNT && shape_count_checked(s, &count);
     for (int32_t i = 0; good && i < s.rank; i++) good = s.dim[i] >= 1 && s.dim[i] <= DIM_LIMIT;
     if (good && count <= COUNT_LIMIT) return OK;
-    if (s.rank < 0 || s.rank > SHAPE_MAX_RANK) return FAIL(E_MODEL, "edge '%s': rank %d is outside [0, %d]", name, s.rank, SHAPE_MAX_RANK);
+    if (s.rank < 0 || s.rank > SHAPE_MAX_RANK)
+        return FAIL(E_MODEL, "edge '%s': rank %d is outside [0, %d]", name, s.rank, SHAPE_MAX_RANK);
     shape_text(s, text);
-    return FAIL(E_MODEL, "edge '%s': shape %s is not one of a tensor: dimensions lie in [1, 2^31), at most 2^40 elements", name, text);
+    return FAIL(E_MODEL,
+        "edge '%s': shape %s is not one of a tensor: dimensions lie in [1, 2^31), at most 2^40 elements", name, text);
 }
 
 static status add_edge(graph *g, const char *name, edge_kind kind, dtype type, shape s, edge_id *e)
@@ -92,7 +94,8 @@ static status check_inputs(const graph *g, const node *n, int64_t position)
 {
     const op *o = n->op;
     if (n->in_count < o->in_min || n->in_count > o->in_max)
-        return FAIL(E_MODEL, "node '%s' (%s): %d inputs, expected %d to %d", n->name, o->name, n->in_count, o->in_min, o->in_max);
+        return FAIL(E_MODEL, "node '%s' (%s): %d inputs, expected %d to %d", n->name, o->name, n->in_count, o->in_min,
+            o->in_max);
     for (int32_t i = 0; i < n->in_count; i++) {
         edge_id e = n->in[i];
         if (e == EDGE_NONE && i >= o->in_min) continue;
@@ -100,8 +103,8 @@ static status check_inputs(const graph *g, const node *n, int64_t position)
             return FAIL(E_MODEL, "node '%s' (%s): input %d is missing (edge %d of %" PRId64 ")", n->name, o->name, i,
                 e, g->edge_count);
         if (g->edges[e].producer >= position)
-            return FAIL(E_MODEL, "node '%s' (%s): input '%s' is made later, by node %d", n->name, o->name, g->edges[e].name,
-                g->edges[e].producer);
+            return FAIL(E_MODEL, "node '%s' (%s): input '%s' is made later, by node %d", n->name, o->name,
+                g->edges[e].name, g->edges[e].producer);
     }
     return OK;
 }
@@ -112,11 +115,13 @@ static status check_outputs(const graph *g, const node *n, node_id id)
     for (int32_t i = 0; i < o->out_count; i++) {
         edge_id e = n->out[i];
         if (e == EDGE_NONE && i >= o->out_min) continue;
-        if (e < 0 || e >= g->edge_count) return FAIL(E_MODEL, "node '%s' (%s): output %d is missing", n->name, o->name, i);
+        if (e < 0 || e >= g->edge_count)
+            return FAIL(E_MODEL, "node '%s' (%s): output %d is missing", n->name, o->name, i);
         const edge *out = &g->edges[e];
         bool in_place = out->kind == EDGE_STATE || out->kind == EDGE_GRAD;
         if (!in_place && (out->kind != EDGE_ACTIVATION || out->producer != id || out->producer_slot != i))
-            return FAIL(E_MODEL, "node '%s' (%s): output %d is edge '%s', which this node does not make", n->name, o->name, i, out->name);
+            return FAIL(E_MODEL, "node '%s' (%s): output %d is edge '%s', which this node does not make", n->name,
+                o->name, i, out->name);
     }
     return OK;
 }
@@ -155,8 +160,8 @@ static status append_node(graph *g, node *n, const void *attr, edge_id *out)
     return OK;
 }
 
-status graph_add_to(graph *g, const struct op *o, const char *name, const void *attr, const edge_id *in, int32_t in_count, int32_t block,
-    edge_id *out)
+status graph_add_to(graph *g, const struct op *o, const char *name, const void *attr, const edge_id *in,
+    int32_t in_count, int32_t block, edge_id *out)
 {
     if (in_count < 0 || in_count > NODE_MAX_IN)
         return FAIL(E_MODEL, "node '%s' (%s): %d inputs, expected at most %d", name, o->name, in_count, NODE_MAX_IN);
@@ -170,8 +175,8 @@ status graph_add_to(graph *g, const struct op *o, const char *name, const void *
     return s;
 }
 
-status graph_add(graph *g, const struct op *o, const char *name, const void *attr, const edge_id *in, int32_t in_count, int32_t block,
-    edge_id *first_out)
+status graph_add(graph *g, const struct op *o, const char *name, const void *attr, const edge_id *in, int32_t in_count,
+    int32_t block, edge_id *first_out)
 {
     edge_id out[NODE_MAX_OUT];
     for (int32_t i = 0; i < NODE_MAX_OUT; i++) out[i] = i < o->out_min ? EDGE_NEW : EDGE_NONE;
@@ -183,7 +188,8 @@ status graph_add(graph *g, const struct op *o, const char *name, const void *att
 status graph_want_output(graph *g, node_id id, int32_t slot, edge_id *e)
 {
     node n = g->nodes[id];
-    if (slot < 0 || slot >= n.out_count) return FAIL(E_INTERNAL, "node '%s' (%s) has no output %d", n.name, n.op->name, slot);
+    if (slot < 0 || slot >= n.out_count)
+        return FAIL(E_INTERNAL, "node '%s' (%s) has no output %d", n.name, n.op->name, slot);
     if (n.out[slot] == EDGE_NONE) {
         TRY(make_output(g, &n, slot, id, &n.out[slot]));
         TRY(infer_node(g, &n));
@@ -240,7 +246,8 @@ int32_t graph_heads(const graph *g, edge_id heads[GRAPH_MAX_OUTPUTS])
             continue;
         }
         for (int32_t i = 0; i < n->in_count; i++)
-            if (n->op->head_in >> i & 1 && n->in[i] != EDGE_NONE && count < GRAPH_MAX_OUTPUTS) heads[count++] = n->in[i];
+            if (n->op->head_in >> i & 1 && n->in[i] != EDGE_NONE && count < GRAPH_MAX_OUTPUTS)
+                heads[count++] = n->in[i];
     }
     return count;
 }
@@ -296,7 +303,8 @@ static status resize(graph *g, edge_id e, shape s, int64_t batch)
 
 status graph_resize(graph *g, edge_id e, shape s)
 {
-    if (e < 0 || e >= g->edge_count || g->edges[e].kind != EDGE_INPUT) return FAIL(E_INTERNAL, "graph_resize: edge %d is no input", e);
+    if (e < 0 || e >= g->edge_count || g->edges[e].kind != EDGE_INPUT)
+        return FAIL(E_INTERNAL, "graph_resize: edge %d is no input", e);
     for (int32_t i = s.rank < 0 ? 0 : s.rank; i < SHAPE_MAX_RANK; i++) s.dim[i] = 0;
     TRY(check_shape(g->edges[e].name, g->edges[e].type, s));
     return resize(g, e, s, 0);
@@ -387,16 +395,21 @@ static status check_edges(const graph *g)
 {
     for (edge_id i = 0; i < g->edge_count; i++) {
         const edge *e = &g->edges[i];
-        if ((unsigned)e->kind > EDGE_GRAD || (unsigned)e->type >= DTYPE_COUNT || (unsigned)e->layout > LAYOUT_LINEAR || !e->name)
+        if ((unsigned)e->kind > EDGE_GRAD || (unsigned)e->type >= DTYPE_COUNT || (unsigned)e->layout > LAYOUT_LINEAR ||
+            !e->name)
             return FAIL(E_MODEL, "edge %d: unknown kind, type or layout", i);
         TRY(check_shape(e->name, e->type, e->shape));
-        if (!(e->scale >= 0.0f && e->scale <= 3.4e38f)) return FAIL(E_MODEL, "edge '%s': scale %g, expected 0 or above", e->name, (double)e->scale);
+        if (!(e->scale >= 0.0f && e->scale <= 3.4e38f))
+            return FAIL(E_MODEL, "edge '%s': scale %g, expected 0 or above", e->name, (double)e->scale);
         bool valued = e->kind == EDGE_PARAM || e->kind == EDGE_STATE || e->kind == EDGE_CONST;
         if (valued && !e->data) return FAIL(E_MODEL, "edge '%s' has no values", e->name);
-        if ((e->kind == EDGE_ACTIVATION) != (e->producer != NODE_NONE) || e->producer < NODE_NONE || e->producer >= g->node_count)
+        if ((e->kind == EDGE_ACTIVATION) != (e->producer != NODE_NONE) || e->producer < NODE_NONE ||
+            e->producer >= g->node_count)
             return FAIL(E_MODEL, "edge '%s': producer %d does not fit", e->name, e->producer);
-        if (e->layout == LAYOUT_OIHW && e->shape.rank != 4) return FAIL(E_MODEL, "edge '%s': layout oihw needs rank 4", e->name);
-        if (e->layout == LAYOUT_LINEAR && e->shape.rank != 4) return FAIL(E_MODEL, "edge '%s': layout linear needs rank 4", e->name);
+        if (e->layout == LAYOUT_OIHW && e->shape.rank != 4)
+            return FAIL(E_MODEL, "edge '%s': layout oihw needs rank 4", e->name);
+        if (e->layout == LAYOUT_LINEAR && e->shape.rank != 4)
+            return FAIL(E_MODEL, "edge '%s': layout linear needs rank 4", e->name);
         if (e->grad != EDGE_NONE && (e->grad < 0 || e->grad >= g->edge_count || g->edges[e->grad].kind != EDGE_GRAD))
             return FAIL(E_MODEL, "edge '%s': gradient %d is none", e->name, e->grad);
     }
@@ -405,14 +418,16 @@ static status check_edges(const graph *g)
 
 static status check_ports(const graph *g)
 {
-    if (g->input_count < 0 || g->input_count > GRAPH_MAX_INPUTS || g->output_count < 0 || g->output_count > GRAPH_MAX_OUTPUTS)
-        return FAIL(E_MODEL, "%d inputs and %d outputs, expected at most %d and %d", g->input_count, g->output_count, GRAPH_MAX_INPUTS,
-            GRAPH_MAX_OUTPUTS);
+    if (g->input_count < 0 || g->input_count > GRAPH_MAX_INPUTS || g->output_count < 0 ||
+        g->output_count > GRAPH_MAX_OUTPUTS)
+        return FAIL(E_MODEL, "%d inputs and %d outputs, expected at most %d and %d", g->input_count, g->output_count,
+            GRAPH_MAX_INPUTS, GRAPH_MAX_OUTPUTS);
     for (int32_t i = 0; i < g->input_count; i++)
         if (g->inputs[i] < 0 || g->inputs[i] >= g->edge_count || g->edges[g->inputs[i]].kind != EDGE_INPUT)
             return FAIL(E_MODEL, "input %d is no input edge", i);
     for (int32_t i = 0; i < g->output_count; i++)
-        if (g->outputs[i] < 0 || g->outputs[i] >= g->edge_count) return FAIL(E_MODEL, "output %d: there is no edge %d", i, g->outputs[i]);
+        if (g->outputs[i] < 0 || g->outputs[i] >= g->edge_count)
+            return FAIL(E_MODEL, "output %d: there is no edge %d", i, g->outputs[i]);
     if (g->auxiliary_count < 0 || (g->auxiliary_count > 0 && g->auxiliary_count >= g->output_count))
         return FAIL(E_MODEL, "%d auxiliary outputs of %d: at least one is none", g->auxiliary_count, g->output_count);
     return OK;
@@ -423,8 +438,11 @@ static status check_node(const graph *g, graph *shadow, node_id id)
 {
     node n = g->nodes[id];
     if (!n.op || !n.name) return FAIL(E_MODEL, "node %d has no op or no name", id);
-    if (n.out_count != n.op->out_count) return FAIL(E_MODEL, "node '%s' (%s): %d outputs, expected %d", n.name, n.op->name, n.out_count, n.op->out_count);
-    if (n.op->attr_bytes > 0 && !n.attr) return FAIL(E_MODEL, "node '%s' (%s): attributes are missing", n.name, n.op->name);
+    if (n.out_count != n.op->out_count)
+        return FAIL(
+            E_MODEL, "node '%s' (%s): %d outputs, expected %d", n.name, n.op->name, n.out_count, n.op->out_count);
+    if (n.op->attr_bytes > 0 && !n.attr)
+        return FAIL(E_MODEL, "node '%s' (%s): attributes are missing", n.name, n.op->name);
     TRY(op_check_attr(n.op, n.attr, n.name));
     TRY(check_inputs(g, &n, id));
     TRY(check_outputs(g, &n, id));
@@ -436,8 +454,8 @@ static status check_node(const graph *g, graph *shadow, node_id id)
         if (shape_equal(have->shape, want->shape) && have->type == want->type && have->scale == want->scale) continue;
         shape_text(have->shape, a);
         shape_text(want->shape, b);
-        return FAIL(E_MODEL, "node '%s' (%s): output %d is %s %s scale %g, expected %s %s scale %g", n.name, n.op->name, i,
-            dtype_name(have->type), a, (double)have->scale, dtype_name(want->type), b, (double)want->scale);
+        return FAIL(E_MODEL, "node '%s' (%s): output %d is %s %s scale %g, expected %s %s scale %g", n.name, n.op->name,
+            i, dtype_name(have->type), a, (double)have->scale, dtype_name(want->type), b, (double)want->scale);
     }
     return OK;
 }

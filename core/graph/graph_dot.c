@@ -44,7 +44,8 @@ static status put_attributes(writer *w, const node *n)
 {
     const op_field *f;
     const char *base = n->attr;
-    if ((f = find_field(n, "kind"))) TRY(file_writer_printf(&w->out, " %s", f->choices[*(const int32_t *)(base + f->offset)]));
+    if ((f = find_field(n, "kind")))
+        TRY(file_writer_printf(&w->out, " %s", f->choices[*(const int32_t *)(base + f->offset)]));
     if ((f = find_field(n, "kernel")) && *(const int32_t *)(base + f->offset) > 0) {
         const int32_t *k = (const int32_t *)(base + f->offset);
         TRY(file_writer_printf(&w->out, " %dx%d", k[0], k[1]));

@@ -120,7 +120,8 @@ status liveness_assign(live_block *blocks, int64_t count, live_result *r)
     for (int order = 0; order < ORDERS && r->end != r->bound; order++) {
         int64_t to_place = 0;
         for (int64_t i = 0; i < count; i++)
-            if (!blocks[i].placed && blocks[i].bytes > 0) w.order[to_place++] = (entry){order_key(&blocks[i], order), i};
+            if (!blocks[i].placed && blocks[i].bytes > 0)
+                w.order[to_place++] = (entry){order_key(&blocks[i], order), i};
         qsort(w.order, (size_t)to_place, sizeof *w.order, by_key);
         int64_t end = attempt(&w, to_place);
         if (r->end >= 0 && end >= r->end) continue;

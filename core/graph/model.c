@@ -19,7 +19,10 @@ static bool ends_with(const char *text, const char *suffix)
     return length >= tail && strcmp(text + length - tail, suffix) == 0;
 }
 
-static bool has_values(const edge *e) { return e->kind == EDGE_PARAM || e->kind == EDGE_STATE || e->kind == EDGE_CONST; }
+static bool has_values(const edge *e)
+{
+    return e->kind == EDGE_PARAM || e->kind == EDGE_STATE || e->kind == EDGE_CONST;
+}
 
 void model_free(model *m)
 {
@@ -84,7 +87,8 @@ static status put_metadata(const model *m, json_writer w[3], const char *meta[2 
     const char *entry[2 * META_ENTRIES] = {"graft.version", VERSION, "graft.graph", NULL, "graft.classes", NULL,
         "graft.preprocess", NULL, "graft.spec", m->spec_text ? m->spec_text : "", "graft.info",
         m->info_json ? m->info_json : "{}", "graft.task", m->task};
-    *entries = m->task && *m->task ? META_ENTRIES : META_ENTRIES - 1; /* the last one: classification goes without saying */
+    *entries =
+        m->task && *m->task ? META_ENTRIES : META_ENTRIES - 1; /* the last one: classification goes without saying */
     for (int i = 0; i < 3; i++) TRY(json_writer_finish(&w[i], &entry[2 * i + 3], &bytes));
     memcpy(meta, entry, sizeof entry);
     return OK;
@@ -108,7 +112,8 @@ out:
     return result;
 }
 
-status model_save_weights(const model *m, const char *path, const char *const *meta, int64_t meta_count, hash128 *file_hash)
+status model_save_weights(
+    const model *m, const char *path, const char *const *meta, int64_t meta_count, hash128 *file_hash)
 {
     arena a = {0};
     int64_t count = 0;
@@ -208,7 +213,8 @@ static status check_model(const model *m, const char *what)
             p->height, p->channels);
     int64_t logits = out.rank > 0 ? out.dim[out.rank - 1] : 1;
     if (m->class_count < 1)
-        return FAIL(E_MODEL, "%s: graft.classes is empty: expected a name for each of the %" PRId64 " outputs", what, logits);
+        return FAIL(
+            E_MODEL, "%s: graft.classes is empty: expected a name for each of the %" PRId64 " outputs", what, logits);
     if (!*m->task && m->class_count != logits)
         return FAIL(E_MODEL, "%s: %" PRId64 " class names for %" PRId64 " outputs", what, m->class_count, logits);
     return OK;

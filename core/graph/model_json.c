@@ -80,7 +80,8 @@ static status number_edges(const graph *g, int64_t *number)
 {
     int64_t next = 0;
     for (int64_t i = 0; i < g->edge_count; i++) {
-        if (g->edges[i].kind == EDGE_GRAD) return FAIL(E_MODEL, "%s: a graph with gradients cannot be saved", g->edges[i].name);
+        if (g->edges[i].kind == EDGE_GRAD)
+            return FAIL(E_MODEL, "%s: a graph with gradients cannot be saved", g->edges[i].name);
         if (g->edges[i].kind != EDGE_ACTIVATION) number[i] = next++;
     }
     for (int64_t n = 0; n < g->node_count; n++) {
@@ -154,7 +155,8 @@ static status check_keys(const json *object, const char *what, const char *const
     for (int64_t i = 0; i < object->count; i++) {
         int known = 0;
         for (int k = 0; keys[k] && !known; k++) known = strcmp(keys[k], object->keys[i]) == 0;
-        if (!known) return FAIL(E_MODEL, "graph: %s has an unknown entry %s: written by a newer graft?", what, object->keys[i]);
+        if (!known)
+            return FAIL(E_MODEL, "graph: %s has an unknown entry %s: written by a newer graft?", what, object->keys[i]);
     }
     return OK;
 }
@@ -172,7 +174,8 @@ static status read_edge_facts(const json *object, edge *e)
     if (!e->name || !e->name[0]) return FAIL(E_MODEL, "graph: an edge without a name");
     if (kind < 0) return FAIL(E_MODEL, "graph: %s: kind is none of input, param, state, const", e->name);
     if (order < 0) return FAIL(E_MODEL, "graph: %s: layout is none of plain, oihw, linear", e->name);
-    if (!dtype_from_name(json_string(json_get(object, "type")), &e->type)) return FAIL(E_MODEL, "graph: %s: unknown type", e->name);
+    if (!dtype_from_name(json_string(json_get(object, "type")), &e->type))
+        return FAIL(E_MODEL, "graph: %s: unknown type", e->name);
     if (!dims || dims->type != JSON_ARRAY || dims->count > SHAPE_MAX_RANK)
         return FAIL(E_MODEL, "graph: %s: shape is no list of at most %d sizes", e->name, SHAPE_MAX_RANK);
     e->kind = (edge_kind)kind;
@@ -183,7 +186,8 @@ static status read_edge_facts(const json *object, edge *e)
             return FAIL(E_MODEL, "graph: %s: a dimension is no size from 1 to 2147483647", e->name);
     if (e->layout != LAYOUT_PLAIN && e->shape.rank != 4)
         return FAIL(E_MODEL, "graph: %s: layout %s needs 4 dimensions", e->name, layout_name[e->layout]);
-    if (frozen && !json_bool(frozen, &e->frozen)) return FAIL(E_MODEL, "graph: %s: frozen is neither true nor false", e->name);
+    if (frozen && !json_bool(frozen, &e->frozen))
+        return FAIL(E_MODEL, "graph: %s: frozen is neither true nor false", e->name);
     if (scale && (!json_number(scale, &scale_value) || !(scale_value >= 0 && scale_value <= 1e30)))
         return FAIL(E_MODEL, "graph: %s: scale is no number from 0 to 1e30", e->name);
     e->scale = (float)scale_value;
@@ -200,7 +204,8 @@ status graph_json_value_bytes(const json *root, int64_t *bytes)
         int64_t count, size;
         TRY(read_edge_facts(json_at(edges, i), &e));
         if (e.kind == EDGE_INPUT) continue;
-        if (!shape_count_checked(e.shape, &count) || __builtin_mul_overflow(count, (int64_t)dtype_bytes(e.type), &size) ||
+        if (!shape_count_checked(e.shape, &count) ||
+            __builtin_mul_overflow(count, (int64_t)dtype_bytes(e.type), &size) ||
             __builtin_add_overflow(*bytes, size, bytes))
             return FAIL(E_MODEL, "graph: the shapes of parameters overflow");
     }
@@ -213,7 +218,8 @@ static status read_edge(graph *g, const json *object)
     TRY(read_edge_facts(object, &facts));
     edge_id e = facts.kind == EDGE_INPUT ? graph_input(g, facts.name, facts.type, facts.shape)
                                          : graph_edge(g, facts.name, facts.kind, facts.type, facts.shape);
-    if (e == EDGE_NONE) return FAIL(status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "graph: %s: %s", facts.name, status_message());
+    if (e == EDGE_NONE)
+        return FAIL(status_code() == E_MEMORY ? E_MEMORY : E_MODEL, "graph: %s: %s", facts.name, status_message());
     g->edges[e].layout = facts.layout;
     g->edges[e].frozen = facts.frozen;
     g->edges[e].scale = facts.scale;
@@ -268,7 +274,8 @@ static status read_attributes(const json *object, const op *o, const char *node_
         for (int32_t i = 0; i < (f->count > 1 ? f->count : 1); i++)
             TRY(read_value(node_name, f, f->count > 1 ? json_at(value, i) : value, attr, i));
     }
-    if (object->count != fields) return FAIL(E_MODEL, "graph: %s (%s) has attributes that are unknown", node_name, o->name);
+    if (object->count != fields)
+        return FAIL(E_MODEL, "graph: %s (%s) has attributes that are unknown", node_name, o->name);
     return OK;
 }
 
@@ -344,7 +351,8 @@ static status read_graph(graph *g, id_map *map, const json *edges, const json *n
     }
     for (int64_t i = 0; i < nodes->count; i++) TRY(read_node(g, map, json_at(nodes, i)));
     TRY(read_ids(map, json_get(root, "inputs"), "the list of inputs", GRAPH_MAX_INPUTS, false, inputs, &input_count));
-    TRY(read_ids(map, json_get(root, "outputs"), "the list of outputs", GRAPH_MAX_OUTPUTS, false, outputs, &output_count));
+    TRY(read_ids(
+        map, json_get(root, "outputs"), "the list of outputs", GRAPH_MAX_OUTPUTS, false, outputs, &output_count));
     if (input_count != g->input_count || memcmp(inputs, g->inputs, (size_t)input_count * sizeof *inputs) != 0)
         return FAIL(E_MODEL, "graph: the list of inputs does not name the edges of that kind in order");
     if (output_count < 1) return FAIL(E_MODEL, "graph: no output");

@@ -83,9 +83,10 @@ static status transfer_edge(const tensor_index *x, edge *e, transfer_report *r)
     char have[128], want[128];
     shape_text(t->shape, have);
     shape_text(expected, want);
-    return add_text(r->reshaped, &r->reshaped_count, is_float(t->type)
-        ? arena_printf(&r->memory, "%s: file %s, here %s", e->name, have, want)
-        : arena_printf(&r->memory, "%s: file %s %s, here %s %s", e->name, dtype_name(t->type), have, dtype_name(e->type), want));
+    return add_text(r->reshaped, &r->reshaped_count,
+        is_float(t->type) ? arena_printf(&r->memory, "%s: file %s, here %s", e->name, have, want)
+                          : arena_printf(&r->memory, "%s: file %s %s, here %s %s", e->name, dtype_name(t->type), have,
+                                dtype_name(e->type), want));
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
@@ -124,7 +125,8 @@ static status transfer(graph *g, const safetensor *tensors, int64_t count, trans
     r->unexpected = ARENA_ARRAY(a, const char *, count);
     if (!r->loaded || !r->missing || !r->reshaped || !r->unexpected) return E_MEMORY;
     for (int64_t i = 0; i < g->edge_count; i++)
-        if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE) TRY(transfer_edge(&index, &g->edges[i], r));
+        if (g->edges[i].kind == EDGE_PARAM || g->edges[i].kind == EDGE_STATE)
+            TRY(transfer_edge(&index, &g->edges[i], r));
     return list_unexpected(g, tensors, count, r);
 }
 

@@ -95,7 +95,8 @@ const store_entry *store_layout_find(const store_layout *l, const char *name)
 {
     store_entry key = {.name = name};
     const store_entry *wanted = &key;
-    const store_entry *const *found = l->count ? bsearch(&wanted, l->by_name, (size_t)l->count, sizeof wanted, by_name) : NULL;
+    const store_entry *const *found =
+        l->count ? bsearch(&wanted, l->by_name, (size_t)l->count, sizeof wanted, by_name) : NULL;
     return found ? *found : NULL;
 }
 
@@ -122,8 +123,8 @@ status param_store_entry(const param_store *s, const edge *e, const store_entry 
         char have[128], want[128];
         shape_text((*entry)->shape, have);
         shape_text(e->shape, want);
-        return FAIL(E_INTERNAL, "%s: the parameter store holds %s %s, the graph %s %s", e->name, dtype_name((*entry)->type),
-            have, dtype_name(e->type), want);
+        return FAIL(E_INTERNAL, "%s: the parameter store holds %s %s, the graph %s %s", e->name,
+            dtype_name((*entry)->type), have, dtype_name(e->type), want);
     }
     return OK;
 }

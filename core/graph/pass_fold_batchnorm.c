@@ -20,7 +20,8 @@ static node_id foldable(const graph *g, const edge_uses *u, const node *bn)
     for (int32_t i = ADD; i < p->in_count; i++)
         if (p->in[i] != EDGE_NONE) return NODE_NONE;
     if (p->op == &op_linear) return !adds && ((const linear_attr *)p->attr)->act == ACT_NONE ? producer : NODE_NONE;
-    if (p->op != &op_conv2d || ((const conv2d_attr *)p->attr)->act != ACT_NONE || p->out[1] != EDGE_NONE) return NODE_NONE;
+    if (p->op != &op_conv2d || ((const conv2d_attr *)p->attr)->act != ACT_NONE || p->out[1] != EDGE_NONE)
+        return NODE_NONE;
     return producer;
 }
 
@@ -30,8 +31,8 @@ static double value(const graph *g, edge_id e, int64_t i)
 }
 
 /* A new parameter; a weight that several layers share cannot keep its name. */
-static status new_param(graph_builder *b, const node *n, const char *suffix, const char *keep, const edge *like, dtype type, shape s,
-    edge_id *made)
+static status new_param(graph_builder *b, const node *n, const char *suffix, const char *keep, const edge *like,
+    dtype type, shape s, edge_id *made)
 {
     char *name = keep ? arena_strdup(&b->dst->memory, keep) : arena_printf(&b->dst->memory, "%s.%s", n->name, suffix);
     if (!name) return E_MEMORY;
@@ -62,7 +63,8 @@ static status fold(graph_builder *b, const edge_uses *u, const node *layer, cons
     edge_id old_bias = layer->in[BIAS], weight, bias, in[4];
     const edge *w = &src->edges[layer->in[WEIGHT]], *ob = old_bias == EDGE_NONE ? NULL : &src->edges[old_bias];
     bool shared = u->count[layer->in[WEIGHT]] > 1, shared_bias = ob && u->count[old_bias] > 1;
-    TRY(new_param(b, layer, shared ? "folded_weight" : "weight", shared ? NULL : w->name, w, w->type, w->shape, &weight));
+    TRY(new_param(
+        b, layer, shared ? "folded_weight" : "weight", shared ? NULL : w->name, w, w->type, w->shape, &weight));
     TRY(new_param(b, layer, shared_bias ? "folded_bias" : "bias", ob && !shared_bias ? ob->name : NULL, NULL,
         w->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32, shape_1(w->shape.dim[0]), &bias));
     fold_values(src, layer, bn, &b->dst->edges[weight], &b->dst->edges[bias]);

@@ -37,7 +37,8 @@ static node_id statistics_of(const graph *g, node_id id, backend b)
 {
     const node *conv = &g->nodes[id];
     kernel_binding plain, with;
-    if (conv->op != &op_conv2d || conv->out[1] != EDGE_NONE || !dtype_is_float(g->edges[conv->out[0]].type)) return NODE_NONE;
+    if (conv->op != &op_conv2d || conv->out[1] != EDGE_NONE || !dtype_is_float(g->edges[conv->out[0]].type))
+        return NODE_NONE;
     node_id found = NODE_NONE;
     for (node_id n = id + 1; n < g->node_count && found == NODE_NONE; n++)
         if (g->nodes[n].op == &op_bn_stats && g->nodes[n].in[0] == conv->out[0]) found = n;
@@ -125,8 +126,10 @@ static bool without(const node *apply, node *n, changed_attr *attr)
     if (n->in_count <= kind->coef) n->in_count = kind->coef + 1;
     n->in[kind->slot] = kind->masks ? EDGE_NONE : apply->in[APPLY_X];
     n->in[kind->coef] = apply->in[APPLY_COEF];
-    if (n->op == &op_conv2d) attr->conv = *(const conv2d_attr *)n->attr, attr->conv.transform = transform, n->attr = attr;
-    if (n->op == &op_conv2d_dweight) attr->grad = *(const conv2d_grad_attr *)n->attr, attr->grad.conv.transform = transform, n->attr = attr;
+    if (n->op == &op_conv2d)
+        attr->conv = *(const conv2d_attr *)n->attr, attr->conv.transform = transform, n->attr = attr;
+    if (n->op == &op_conv2d_dweight)
+        attr->grad = *(const conv2d_grad_attr *)n->attr, attr->grad.conv.transform = transform, n->attr = attr;
     return true;
 }
 
@@ -144,8 +147,11 @@ static bool reader_can(const graph *g, const node *reader, const node *apply, ba
     node n = *reader;
     if (!without(apply, &n, &attr) || describe(g, reader, &plain) != OK || describe(g, &n, &with) != OK) return false;
     const conv2d_desc *d = &plain.desc.conv2d;
-    bool through_registers = plain.op == OP_CONV2D_FORWARD && d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32; /* in any case */
-    if (n.op == &op_conv2d && products_per_element(d) > (through_registers && most_products > 0 ? INFINITY : most_products)) return false;
+    bool through_registers =
+        plain.op == OP_CONV2D_FORWARD && d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32; /* in any case */
+    if (n.op == &op_conv2d &&
+        products_per_element(d) > (through_registers && most_products > 0 ? INFINITY : most_products))
+        return false;
     return same_kernel(b, &plain, &with);
 }
 

@@ -94,7 +94,8 @@ status pass_precision(graph *dst, const graph *src, dtype type, conv2d_compute c
 {
     caster c = {.type = type, .compute = compute};
     status result = OK;
-    if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16) return FAIL(E_INTERNAL, "activations cannot be %s", dtype_name(type));
+    if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16)
+        return FAIL(E_INTERNAL, "activations cannot be %s", dtype_name(type));
     TRY_OUT(builder_init(&c.b, dst, src));
     TRY_ALLOC_OUT(c.cast, heap_alloc_array(src->edge_count + 1, sizeof *c.cast));
     for (edge_id e = 0; e < src->edge_count; e++) c.cast[e] = EDGE_NONE;

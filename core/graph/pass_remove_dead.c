@@ -9,7 +9,8 @@ static void mark(const graph *g, bool *needed, bool *alive)
     for (node_id id = (node_id)g->node_count - 1; id >= 0; id--) {
         const node *n = &g->nodes[id];
         for (int32_t i = 0; i < n->out_count; i++)
-            if (n->out[i] != EDGE_NONE) alive[id] = alive[id] || needed[n->out[i]] || g->edges[n->out[i]].kind != EDGE_ACTIVATION;
+            if (n->out[i] != EDGE_NONE)
+                alive[id] = alive[id] || needed[n->out[i]] || g->edges[n->out[i]].kind != EDGE_ACTIVATION;
         for (int32_t i = 0; alive[id] && i < n->in_count; i++)
             if (n->in[i] != EDGE_NONE) needed[n->in[i]] = true;
     }
@@ -19,7 +20,8 @@ static status copy_alive(graph_builder *b, const bool *needed, node_id id)
 {
     node n = b->src->nodes[id];
     for (int32_t i = n.op->out_min; i < n.out_count; i++)
-        if (n.out[i] != EDGE_NONE && b->src->edges[n.out[i]].kind == EDGE_ACTIVATION && !needed[n.out[i]]) n.out[i] = EDGE_NONE;
+        if (n.out[i] != EDGE_NONE && b->src->edges[n.out[i]].kind == EDGE_ACTIVATION && !needed[n.out[i]])
+            n.out[i] = EDGE_NONE;
     return builder_copy(b, &n);
 }
 
@@ -28,7 +30,8 @@ static status copy_needed(graph *dst, const graph *view)
 {
     graph_builder b = {0};
     status result = OK;
-    bool *needed = heap_alloc_array(view->edge_count + 1, sizeof *needed), *alive = heap_alloc_array(view->node_count + 1, sizeof *alive);
+    bool *needed = heap_alloc_array(view->edge_count + 1, sizeof *needed),
+         *alive = heap_alloc_array(view->node_count + 1, sizeof *alive);
     TRY_OUT(builder_init(&b, dst, view));
     if (!needed || !alive) TRY_OUT(E_MEMORY);
     mark(view, needed, alive);
@@ -72,7 +75,8 @@ status pass_drop_auxiliary(graph *dst, const graph *src)
     graph view = *src; /* borrows all of src */
     view.output_count -= src->auxiliary_count;
     view.auxiliary_count = 0;
-    bool *needed = heap_alloc_array(src->edge_count + 1, sizeof *needed), *alive = heap_alloc_array(src->node_count + 1, sizeof *alive);
+    bool *needed = heap_alloc_array(src->edge_count + 1, sizeof *needed),
+         *alive = heap_alloc_array(src->node_count + 1, sizeof *alive);
     *dst = (graph){0};
     status result = OK;
     if (!needed || !alive) TRY_OUT(E_MEMORY);

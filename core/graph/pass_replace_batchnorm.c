@@ -14,7 +14,8 @@ static bool replaceable(const graph *g, const node *n)
     return true;
 }
 
-static status new_param(graph_builder *b, const node *n, const char *suffix, shape s, param_layout layout, dtype type, edge_id *e)
+static status new_param(
+    graph_builder *b, const node *n, const char *suffix, shape s, param_layout layout, dtype type, edge_id *e)
 {
     char *name;
     TRY_ALLOC(name, arena_printf(&b->dst->memory, "%s.%s", n->name, suffix));

@@ -31,8 +31,8 @@ static status count_all(const sharing *s, const node *n, bn_step_attr *a)
     return OK;
 }
 
-static status add_named(const sharing *s, const node *n, const op *o, const char *suffix, const void *attr, const edge_id *in,
-    int32_t in_count, edge_id *out)
+static status add_named(const sharing *s, const node *n, const op *o, const char *suffix, const void *attr,
+    const edge_id *in, int32_t in_count, edge_id *out)
 {
     char *name;
     TRY_ALLOC(name, arena_printf(&s->b->dst->memory, "%s/%s", n->name, suffix));

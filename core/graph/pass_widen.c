@@ -17,7 +17,8 @@ static status widen_values(graph_builder *b, edge_id src_edge)
     edge *to = &b->dst->edges[made];
     to->layout = from->layout;
     to->frozen = from->frozen;
-    for (int64_t i = 0; i < shape_count(from->shape); i++) dtype_store(to->data, DTYPE_F32, i, dtype_load(from->data, from->type, i));
+    for (int64_t i = 0; i < shape_count(from->shape); i++)
+        dtype_store(to->data, DTYPE_F32, i, dtype_load(from->data, from->type, i));
     b->map[src_edge] = made;
     return OK;
 }

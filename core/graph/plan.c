@@ -146,7 +146,8 @@ static status refuse_memory(const plan *p, int64_t needed, int64_t available, co
     const int64_t bytes[9] = {needed, available, m->param_bytes, m->grad_bytes, m->state_bytes, m->activation_bytes,
         m->scratch_bytes, m->packed_bytes, m->const_bytes};
     for (int i = 0; i < 9; i++) format_bytes((double)bytes[i], part[i]);
-    int64_t batch = g->input_count > 0 && g->edges[g->inputs[0]].shape.rank > 0 ? g->edges[g->inputs[0]].shape.dim[0] : 1;
+    int64_t batch =
+        g->input_count > 0 && g->edges[g->inputs[0]].shape.rank > 0 ? g->edges[g->inputs[0]].shape.dim[0] : 1;
     int64_t growing = m->activation_bytes + m->scratch_bytes, left = available - (needed - growing);
     int64_t fits = left > 0 ? (int64_t)((double)left / ((double)growing / (double)batch)) : 0;
     char advice[128];
@@ -209,7 +210,8 @@ static void bind_calls(plan *p)
 {
     for (int64_t i = 0; i < p->step_count; i++) {
         plan_step *s = &p->steps[i];
-        for (int k = 0; k < KERNEL_MAX_IN; k++) s->call.in[k] = s->binding.in[k] < 0 ? NULL : p->edge_data[s->binding.in[k]];
+        for (int k = 0; k < KERNEL_MAX_IN; k++)
+            s->call.in[k] = s->binding.in[k] < 0 ? NULL : p->edge_data[s->binding.in[k]];
         for (int k = 0; k < KERNEL_MAX_OUT; k++)
             s->call.out[k] = s->binding.out[k] < 0 ? NULL : p->edge_data[s->binding.out[k]];
         if (s->scratch_bytes) s->call.scratch = (char *)p->activations.data + p->blocks[s->scratch_block].offset;
@@ -242,7 +244,8 @@ static status allocate_or_explain(plan *p, const graph *g, const plan_options *o
     TRY(p->dev->api->memory(p->dev, &available, &total));
     status result = allocate(p, g, o);
     if (result != E_MEMORY) return result;
-    return refuse_memory(p, own_bytes(&p->use, o->store == NULL), available, "the device refused, although it had free");
+    return refuse_memory(
+        p, own_bytes(&p->use, o->store == NULL), available, "the device refused, although it had free");
 }
 
 /* ---------------------------------------------------------------------------------------------------- the plan */
@@ -283,7 +286,8 @@ out:
 static status check_sums(const graph *g, const plan_options *o)
 {
     for (node_id n = 0; n < g->node_count; n++)
-        if (g->nodes[n].op->over_ranks && !o->sums) return FAIL(E_INTERNAL, "%s sums over ranks: plan_options.sums", g->nodes[n].name);
+        if (g->nodes[n].op->over_ranks && !o->sums)
+            return FAIL(E_INTERNAL, "%s sums over ranks: plan_options.sums", g->nodes[n].name);
     return OK;
 }
 

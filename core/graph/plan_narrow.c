@@ -8,7 +8,8 @@ static const store_entry *cast_weight(const graph *g, const store_layout *l, con
 {
     if (n->op != &op_cast) return NULL;
     const edge *from = &g->edges[n->in[0]], *to = &g->edges[n->out[0]];
-    if (from->kind != EDGE_PARAM || from->type != DTYPE_F32 || (to->type != DTYPE_F16 && to->type != DTYPE_BF16)) return NULL;
+    if (from->kind != EDGE_PARAM || from->type != DTYPE_F32 || (to->type != DTYPE_F16 && to->type != DTYPE_BF16))
+        return NULL;
     if (*type != DTYPE_COUNT && to->type != *type) return NULL;
     const store_entry *e = store_layout_find(l, from->name);
     if (!e || e->block != BLOCK_WEIGHTS || e->type != DTYPE_F32) return NULL;
@@ -53,7 +54,10 @@ status plan_narrow_allocate(plan *p)
     for (edge_id e = 0; e < p->graph.edge_count; e++)
         if (plan_narrow_has(p, e)) p->edge_data[e] = (char *)w->block.data + w->offset_bytes[e];
     if (w->count == 0) return OK;
-    w->call = (kernel_call){.desc = &w->desc, .in = {param_store_weights(p->store) + w->first}, .out = {w->block.data}, .stream = p->dev->stream};
+    w->call = (kernel_call){.desc = &w->desc,
+        .in = {param_store_weights(p->store) + w->first},
+        .out = {w->block.data},
+        .stream = p->dev->stream};
     return OK;
 }
 

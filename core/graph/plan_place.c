@@ -66,7 +66,8 @@ static void place_inputs(plan *p)
             edge_id e = g->nodes[n].in[i];
             if (e < 0) continue;
             e = p->edge_root[e];
-            bool earlier = g->edges[e].kind == EDGE_INPUT || (g->edges[e].kind == EDGE_ACTIVATION && g->edges[e].producer < p->first_node);
+            bool earlier = g->edges[e].kind == EDGE_INPUT ||
+                           (g->edges[e].kind == EDGE_ACTIVATION && g->edges[e].producer < p->first_node);
             if (earlier && p->edge_block[e] < 0) p->edge_block[e] = new_block(p, plan_edge_bytes(g, e), 0, last);
         }
 }

@@ -37,7 +37,8 @@ static status read_shape(const safetensors *st, safetensor *t, const json *dims,
     return OK;
 }
 
-static status read_tensor(const safetensors *st, safetensor *t, const json *entry, const uint8_t *data, int64_t data_bytes)
+static status read_tensor(
+    const safetensors *st, safetensor *t, const json *entry, const uint8_t *data, int64_t data_bytes)
 {
     int64_t count, begin, end;
     const json *offsets = json_get(entry, "data_offsets");
@@ -45,14 +46,16 @@ static status read_tensor(const safetensors *st, safetensor *t, const json *entr
     if (!entry || entry->type != JSON_OBJECT || entry->count != 3)
         return FAIL(E_MODEL, "%s: %s: expected dtype, shape and data_offsets", st->what, t->name);
     if (!type_from_file(type, &t->type))
-        return FAIL(E_MODEL, "%s: %s has type %s: expected F64, F32, F16, BF16, I64, I32, I8, U8 or BOOL", st->what, t->name,
-            type ? type : "(none)");
+        return FAIL(E_MODEL, "%s: %s has type %s: expected F64, F32, F16, BF16, I64, I32, I8, U8 or BOOL", st->what,
+            t->name, type ? type : "(none)");
     TRY(read_shape(st, t, json_get(entry, "shape"), &count));
-    if (!offsets || offsets->count != 2 || !json_int(json_at(offsets, 0), &begin) || !json_int(json_at(offsets, 1), &end))
+    if (!offsets || offsets->count != 2 || !json_int(json_at(offsets, 0), &begin) ||
+        !json_int(json_at(offsets, 1), &end))
         return FAIL(E_MODEL, "%s: %s: data_offsets are no pair of numbers", st->what, t->name);
     if (begin < 0 || end < begin || end > data_bytes)
         return FAIL(E_MODEL,
-            "%s: %s: bytes %" PRId64 " to %" PRId64 " lie outside the %" PRId64 " of the file: it is cut off or damaged",
+            "%s: %s: bytes %" PRId64 " to %" PRId64 " lie outside the %" PRId64
+            " of the file: it is cut off or damaged",
             st->what, t->name, begin, end, data_bytes);
     if (end - begin != count * (int64_t)dtype_bytes(t->type))
         return FAIL(E_MODEL, "%s: %s: %" PRId64 " bytes do not fit its shape and type", st->what, t->name,
@@ -154,7 +157,8 @@ static status find_header(const uint8_t *bytes, size_t front_bytes, size_t count
         return FAIL(E_MODEL, "%s: a header of %" PRIu64 " bytes: no safetensors file, or damaged (limit %d)", what,
             *length, SAFETENSORS_MAX_HEADER);
     if (*length > count - SAFETENSORS_LENGTH_BYTES)
-        return FAIL(E_MODEL, "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
+        return FAIL(E_MODEL,
+            "%s: the header's %" PRIu64 " bytes do not fit the file's %zu: it is cut off or no safetensors file", what,
             *length, count);
     if (!fits || bytes[SAFETENSORS_LENGTH_BYTES] != '{')
         return FAIL(E_MODEL, "%s: the header does not begin with '{'", what);

@@ -92,7 +92,8 @@ static void put_header(json_writer *w, const char *checksums, const safetensor *
 }
 
 /* Length, text, blanks to a multiple of 8; then its own checksum in place of the zeros. */
-static status finish_header(arena *a, const char *path, const char *text, size_t bytes, uint8_t **header, size_t *header_bytes)
+static status finish_header(
+    arena *a, const char *path, const char *text, size_t bytes, uint8_t **header, size_t *header_bytes)
 {
     size_t length = (bytes + 7) / 8 * 8;
     if (length > SAFETENSORS_MAX_HEADER)
@@ -130,8 +131,8 @@ out:
     return result;
 }
 
-status safetensors_write(const char *path, const safetensor *tensors, int64_t count, const char *const *meta, int64_t meta_count,
-    hash128 *file_hash)
+status safetensors_write(const char *path, const safetensor *tensors, int64_t count, const char *const *meta,
+    int64_t meta_count, hash128 *file_hash)
 {
     arena a = {0};
     json_writer sums = {0}, head = {0};

@@ -127,7 +127,8 @@ out:
 status edge_uses_init(edge_uses *u, const graph *g)
 {
     int64_t count = g->edge_count + 1;
-    *u = (edge_uses){.count = heap_alloc_array(count, sizeof *u->count), .reader = heap_alloc_array(count, sizeof *u->reader)};
+    *u = (edge_uses){
+        .count = heap_alloc_array(count, sizeof *u->count), .reader = heap_alloc_array(count, sizeof *u->reader)};
     if (!u->count || !u->reader) {
         edge_uses_free(u);
         return E_MEMORY;

@@ -157,7 +157,8 @@ status onnx_file_write(const onnx_out_file *f, const char *path, hash128 *file_h
     uint8_t *bytes = NULL;
     status result = put_model(&a, &m, f);
     size_t count = result == OK ? onnx__model_proto__get_packed_size(&m) : 0;
-    if (result == OK && count > INT_MAX) result = FAIL(E_MODEL, "%s: %zu bytes, but an ONNX file ends at 2 GiB", path, count);
+    if (result == OK && count > INT_MAX)
+        result = FAIL(E_MODEL, "%s: %zu bytes, but an ONNX file ends at 2 GiB", path, count);
     if (result == OK && !(bytes = malloc(count))) result = FAIL_MEMORY(count);
     if (result == OK) {
         onnx__model_proto__pack(&m, bytes);

@@ -100,7 +100,10 @@ static void sink_free(onnx_sink *s)
     arena_free(&s->memory);
 }
 
-static int compare_names(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Every tensor is made once: names of edges and of parts never meet, or the file would be invalid. */
 static status check_names(onnx_sink *s)
@@ -112,7 +115,8 @@ static status check_names(onnx_sink *s)
     for (int64_t i = 0; i < s->tensor_count; i++) all[count++] = s->tensors[i].name;
     qsort(all, (size_t)count, sizeof *all, compare_names);
     for (int64_t i = 1; i < count; i++)
-        if (strcmp(all[i - 1], all[i]) == 0) return FAIL(E_MODEL, "the ONNX file would have two tensors called '%s'", all[i]);
+        if (strcmp(all[i - 1], all[i]) == 0)
+            return FAIL(E_MODEL, "the ONNX file would have two tensors called '%s'", all[i]);
     return OK;
 }
 
@@ -142,12 +146,14 @@ static status walk(writer *w)
 {
     const graph *g = w->sink.g;
     if (g->input_count != 1 || g->output_count != 1)
-        return FAIL(E_MODEL, "a graph of %d inputs and %d outputs cannot be written as ONNX: expected one of each", g->input_count, g->output_count);
+        return FAIL(E_MODEL, "a graph of %d inputs and %d outputs cannot be written as ONNX: expected one of each",
+            g->input_count, g->output_count);
     w->sink.name[g->inputs[0]] = w->input;
     if (w->about->preprocess_inside) TRY(put_preprocess(w));
     for (node_id n = 0; n < g->node_count; n++) {
         const node *p = &g->nodes[n];
-        if (!p->op->onnx || !p->op->onnx->write) return onnx_write_fail(p, "ONNX has no such operator, or Graft no rule for it");
+        if (!p->op->onnx || !p->op->onnx->write)
+            return onnx_write_fail(p, "ONNX has no such operator, or Graft no rule for it");
         TRY(p->op->onnx->write(&w->sink, p));
     }
     TRY(name_output(w));
@@ -170,8 +176,8 @@ static status save(writer *w, const char *path, hash128 *file_hash)
     preprocess_write(&w->remaining, &prepare);
     TRY_OUT(json_writer_finish(&classes, &class_text, &bytes));
     TRY_OUT(json_writer_finish(&prepare, &prepare_text, &bytes));
-    const char *const meta[2 * META_ENTRIES] = {"graft.version", "1", "graft.classes", class_text, "graft.preprocess", prepare_text, "graft.info",
-        about->info_json ? about->info_json : "{}"};
+    const char *const meta[2 * META_ENTRIES] = {"graft.version", "1", "graft.classes", class_text, "graft.preprocess",
+        prepare_text, "graft.info", about->info_json ? about->info_json : "{}"};
     onnx_port input = port_of(w->input, g->edges[g->inputs[0]].shape);
     onnx_port output = port_of(g->edges[g->outputs[0]].name, g->edges[g->outputs[0]].shape);
     onnx_out_file f = {.sink = &w->sink, .input = &input, .output = &output, .meta = meta, .meta_count = META_ENTRIES};

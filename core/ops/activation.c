@@ -12,8 +12,10 @@ static status infer(graph *g, node *n)
     dtype type = x->type;
     float scale = x->scale;
     bool integer = type == DTYPE_I8 || type == DTYPE_U8;
-    if (integer && a->act != ACT_NONE && a->act != ACT_RELU) return infer_fail(n, "%s of integers, expected relu", activation_names[a->act]);
-    if (a->act == ACT_CLIP && !(a->alpha <= a->beta)) return infer_fail(n, "clip from %g to %g", (double)a->alpha, (double)a->beta);
+    if (integer && a->act != ACT_NONE && a->act != ACT_RELU)
+        return infer_fail(n, "%s of integers, expected relu", activation_names[a->act]);
+    if (a->act == ACT_CLIP && !(a->alpha <= a->beta))
+        return infer_fail(n, "clip from %g to %g", (double)a->alpha, (double)a->beta);
     if (!integer) TRY(infer_is_float(g, n, 0));
     TRY(infer_out(g, n, 0, type, x->shape));
     return integer ? infer_out_scale(g, n, 0, scale) : OK;
@@ -24,7 +26,8 @@ static void fill(const graph *g, const node *n, kernel_binding *b, kernel_op o)
     const activation_attr *a = n->attr;
     const edge *x = infer_in(g, n, 0);
     b->op = o;
-    b->desc.act = (act_desc){.count = shape_count(x->shape), .type = x->type, .act = a->act, .alpha = a->alpha, .beta = a->beta};
+    b->desc.act =
+        (act_desc){.count = shape_count(x->shape), .type = x->type, .act = a->act, .alpha = a->alpha, .beta = a->beta};
     b->in[0] = n->in[0];
     b->out[0] = n->out[0];
 }
@@ -60,10 +63,30 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_activation = {.name = "activation", .attr_bytes = sizeof(activation_attr), .fields = fields, .in_min = 1, .in_max = 1,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_activation = {.name = "activation",
+    .attr_bytes = sizeof(activation_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &activation_onnx};
-const op op_act_backward = {.name = "act_backward", .attr_bytes = sizeof(activation_attr), .fields = fields, .in_min = 2, .in_max = 2,
-    .out_min = 1, .out_count = 1, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer_backward,
+const op op_act_backward = {.name = "act_backward",
+    .attr_bytes = sizeof(activation_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer_backward,
     .describe = describe_backward};

@@ -4,7 +4,10 @@
 
 static status read_relu(onnx_call *c) { return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_RELU}); }
 
-static status read_sigmoid(onnx_call *c) { return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_SIGMOID}); }
+static status read_sigmoid(onnx_call *c)
+{
+    return onnx_unary(c, &op_activation, &(activation_attr){.act = ACT_SIGMOID});
+}
 
 static status read_leaky(onnx_call *c)
 {
@@ -92,6 +95,7 @@ static status write(onnx_sink *s, const node *n)
     return OK;
 }
 
-const op_onnx activation_onnx = {.read = {{"Relu", read_relu}, {"Sigmoid", read_sigmoid}, {"LeakyRelu", read_leaky}, {"Clip", read_clip},
-    {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {"Swish", read_swish}, {NULL, NULL}},
-        .write = write};
+const op_onnx activation_onnx = {
+    .read = {{"Relu", read_relu}, {"Sigmoid", read_sigmoid}, {"LeakyRelu", read_leaky}, {"Clip", read_clip},
+        {"HardSigmoid", read_hard_sigmoid}, {"HardSwish", read_hard_swish}, {"Swish", read_swish}, {NULL, NULL}},
+    .write = write};

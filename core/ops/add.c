@@ -16,7 +16,8 @@ static status infer(graph *g, node *n)
     bool integer = type == DTYPE_I8 || type == DTYPE_U8;
     if (!integer) TRY(infer_is_float(g, n, 0));
     TRY(infer_is(g, n, 1, type, x->shape));
-    if (integer && !(x->scale > 0.0f && infer_in(g, n, 1)->scale > 0.0f)) return infer_fail(n, "integer inputs need scales above 0");
+    if (integer && !(x->scale > 0.0f && infer_in(g, n, 1)->scale > 0.0f))
+        return infer_fail(n, "integer inputs need scales above 0");
     TRY(infer_out(g, n, 0, type, x->shape));
     return integer ? infer_out_scale(g, n, 0, a->out_scale) : OK;
 }
@@ -54,7 +55,18 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return OK;
 }
 
-const op op_add = {.name = "add", .attr_bytes = sizeof(binary_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_RESCALE, .inplace_in = 0, .narrow_in = 1 | 2, .infer = infer, .describe = describe,
+const op op_add = {.name = "add",
+    .attr_bytes = sizeof(binary_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_RESCALE,
+    .inplace_in = 0,
+    .narrow_in = 1 | 2,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &add_onnx};

@@ -70,7 +70,8 @@ static status write(onnx_sink *s, const node *n)
     const char *in[2], *sum;
     onnx_out_node *o;
     bool same = memcmp(&s->flat[n->in[0]], &s->flat[n->in[1]], sizeof *s->flat) == 0;
-    for (int32_t i = 0; i < 2; i++) TRY(same ? onnx_read_name(s, n->in[i], &in[i]) : onnx_ordered_name(s, n->in[i], &in[i]));
+    for (int32_t i = 0; i < 2; i++)
+        TRY(same ? onnx_read_name(s, n->in[i], &in[i]) : onnx_ordered_name(s, n->in[i], &in[i]));
     s->flat[n->out[0]] = s->flat[n->in[0]];
     TRY(onnx_before_act(s, n, a->act, &sum));
     TRY(onnx_node_out(s, "Add", in, 2, sum, &o));
@@ -78,4 +79,5 @@ static status write(onnx_sink *s, const node *n)
     return onnx_act_out(s, n, sum, a->act, a->alpha, a->beta, unit);
 }
 
-const op_onnx add_onnx = {.read = {{"Add", read_add}, {"Sub", read_sub}, {"Sum", read_sum}, {NULL, NULL}}, .write = write};
+const op_onnx add_onnx = {
+    .read = {{"Add", read_add}, {"Sub", read_sub}, {"Sum", read_sum}, {NULL, NULL}}, .write = write};

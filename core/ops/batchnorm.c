@@ -21,8 +21,8 @@ static const op_field fields[] = {FIELDS(batchnorm_attr, 0), FIELDS_END};
 static status check_activation(const node *n, const batchnorm_attr *a)
 {
     if (activation_recoverable(a->act, a->alpha)) return OK;
-    return infer_fail(n, "activation %s (alpha %g) cannot be fused: its slope does not follow from its value", activation_names[a->act],
-        (double)a->alpha);
+    return infer_fail(n, "activation %s (alpha %g) cannot be fused: its slope does not follow from its value",
+        activation_names[a->act], (double)a->alpha);
 }
 
 static status infer(graph *g, node *n)
@@ -40,8 +40,8 @@ static status infer(graph *g, node *n)
 
 /* ---------------------------------------------------------------------------------------------------- lowering */
 
-static status step_node(graph *g, const node *n, const op *o, const char *suffix, const bn_step_attr *a, const edge_id *in,
-    int32_t in_count, edge_id *out)
+static status step_node(graph *g, const node *n, const op *o, const char *suffix, const bn_step_attr *a,
+    const edge_id *in, int32_t in_count, edge_id *out)
 {
     char *name;
     TRY_ALLOC(name, arena_printf(&g->memory, "%s/%s", n->name, suffix));
@@ -56,7 +56,8 @@ static status lower(graph_builder *b, const node *n)
     for (int32_t i = 0; i < n->in_count; i++)
         if (n->in[i] != EDGE_NONE) TRY(builder_edge(b, n->in[i], &in[i]));
     shape s = g->edges[in[X]].shape;
-    bn_step_attr a = {.bn = *attr, .count = (double)(shape_count(s) / s.dim[s.rank - 1]), .has_add = in[ADD] != EDGE_NONE};
+    bn_step_attr a = {
+        .bn = *attr, .count = (double)(shape_count(s) / s.dim[s.rank - 1]), .has_add = in[ADD] != EDGE_NONE};
     edge_id out[4] = {EDGE_NEW, EDGE_NEW, in[RUNNING_MEAN], in[RUNNING_VAR]};
     if (b->training && !attr->frozen) {
         edge_id stats[1] = {EDGE_NEW};
@@ -72,8 +73,18 @@ static status lower(graph_builder *b, const node *n)
     return OK;
 }
 
-const op op_batchnorm = {.name = "batchnorm", .attr_bytes = sizeof(batchnorm_attr), .fields = fields, .in_min = 5, .in_max = 6,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .lower = lower,
+const op op_batchnorm = {.name = "batchnorm",
+    .attr_bytes = sizeof(batchnorm_attr),
+    .fields = fields,
+    .in_min = 5,
+    .in_max = 6,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .infer = infer,
+    .lower = lower,
     .onnx = &batchnorm_onnx};
 
 /* ---------------------------------------------------------------------------------------------------- steps forward */
@@ -134,7 +145,8 @@ static status infer_finalise(graph *g, node *n)
 static status describe_finalise(const graph *g, const node *n, kernel_binding *b)
 {
     /* Only here, because other ranks may have more. */
-    if (((const bn_step_attr *)n->attr)->count < 2.0) return infer_fail(n, "training needs at least 2 values per channel, here is 1");
+    if (((const bn_step_attr *)n->attr)->count < 2.0)
+        return infer_fail(n, "training needs at least 2 values per channel, here is 1");
     b->op = OP_BN_FINALISE;
     set_vector_desc(&b->desc.bn, n, g->edges[n->in[1]].shape.dim[0], g->edges[n->in[1]].type);
     for (int32_t i = 0; i < 3; i++) b->in[i] = n->in[i];
@@ -223,9 +235,11 @@ static status reduce(autodiff *a, const bn_gradient *b, edge_id *grad_coef)
     bool trains = b->dgamma != EDGE_NONE || b->dbeta != EDGE_NONE;
     if (trains || !b->attr.bn.frozen) {
         stats[0] = EDGE_NEW;
-        TRY(autodiff_node(a, b->n, &op_bn_grad_stats, "grad_stats", &b->attr, (edge_id[]){b->ddst, b->x, b->dst}, 3, stats));
+        TRY(autodiff_node(
+            a, b->n, &op_bn_grad_stats, "grad_stats", &b->attr, (edge_id[]){b->ddst, b->x, b->dst}, 3, stats));
     }
-    TRY(autodiff_node(a, b->n, &op_bn_grad_finalise, "grad_finalise", &b->attr, (edge_id[]){b->saved, b->gamma, stats[0]}, 3, out));
+    TRY(autodiff_node(
+        a, b->n, &op_bn_grad_finalise, "grad_finalise", &b->attr, (edge_id[]){b->saved, b->gamma, stats[0]}, 3, out));
     *grad_coef = out[0];
     return OK;
 }
@@ -239,7 +253,8 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     bool plain = b.attr.bn.act == ACT_NONE;
     if (b.wants_x) {
         edge_id out[2] = {EDGE_NEW, b.wants_add && !plain ? EDGE_NEW : EDGE_NONE};
-        TRY(autodiff_node(a, n, &op_bn_grad_apply, "grad_apply", &b.attr, (edge_id[]){b.ddst, b.x, grad_coef, b.dst}, 4, out));
+        TRY(autodiff_node(
+            a, n, &op_bn_grad_apply, "grad_apply", &b.attr, (edge_id[]){b.ddst, b.x, grad_coef, b.dst}, 4, out));
         TRY(autodiff_add(a, b.x, out[0]));
         if (b.wants_add) TRY(autodiff_add(a, add, plain ? b.ddst : out[1]));
     } else if (b.wants_add) {
@@ -333,17 +348,50 @@ static status describe_grad_apply(const graph *g, const node *n, kernel_binding 
 }
 
 #define STEP .attr_bytes = sizeof(bn_step_attr), .fields = step_fields, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1
-const op op_bn_stats = {.name = "bn_stats", STEP, .narrow_in = 1, .in_min = 1, .in_max = 1, .out_min = 1, .out_count = 1, .infer = infer_stats,
+const op op_bn_stats = {.name = "bn_stats",
+    STEP,
+    .narrow_in = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .infer = infer_stats,
     .describe = describe_stats};
-const op op_bn_finalise = {.name = "bn_finalise", STEP, .in_min = 3, .in_max = 3, .out_min = 2, .out_count = 4, .infer = infer_finalise,
+const op op_bn_finalise = {.name = "bn_finalise",
+    STEP,
+    .in_min = 3,
+    .in_max = 3,
+    .out_min = 2,
+    .out_count = 4,
+    .infer = infer_finalise,
     .describe = describe_finalise};
-const op op_bn_coef = {.name = "bn_coef", STEP, .in_min = 4, .in_max = 4, .out_min = 2, .out_count = 2, .infer = infer_coef,
+const op op_bn_coef = {.name = "bn_coef",
+    STEP,
+    .in_min = 4,
+    .in_max = 4,
+    .out_min = 2,
+    .out_count = 2,
+    .infer = infer_coef,
     .describe = describe_coef};
-const op op_bn_apply = {.name = "bn_apply", STEP, .narrow_in = 1 << APPLY_X | 1 << APPLY_ADD, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 1, .infer = infer_apply,
-    .describe = describe_apply, .gradient = gradient};
+const op op_bn_apply = {.name = "bn_apply",
+    STEP,
+    .narrow_in = 1 << APPLY_X | 1 << APPLY_ADD,
+    .in_min = 2,
+    .in_max = 3,
+    .out_min = 1,
+    .out_count = 1,
+    .infer = infer_apply,
+    .describe = describe_apply,
+    .gradient = gradient};
 const op op_bn_grad_stats = {.name = "bn_grad_stats", STEP, .in_min = 2, .in_max = 4, .out_min = 1, .out_count = 1,
     .infer = infer_grad_stats, .describe = describe_grad_stats};
-const op op_bn_grad_finalise = {.name = "bn_grad_finalise", STEP, .in_min = 2, .in_max = 3, .out_min = 1, .out_count = 3,
-    .infer = infer_grad_finalise, .describe = describe_grad_finalise};
+const op op_bn_grad_finalise = {.name = "bn_grad_finalise",
+    STEP,
+    .in_min = 2,
+    .in_max = 3,
+    .out_min = 1,
+    .out_count = 3,
+    .infer = infer_grad_finalise,
+    .describe = describe_grad_finalise};
 const op op_bn_grad_apply = {.name = "bn_grad_apply", STEP, .in_min = 3, .in_max = 5, .out_min = 1, .out_count = 2,
     .infer = infer_grad_apply, .describe = describe_grad_apply};

@@ -16,7 +16,8 @@ static status read_batchnorm(onnx_call *c)
     TRY(onnx_int(c, "training_mode", 0, &training));
     if (c->opset < 7) TRY(onnx_int(c, "is_test", 0, &test));
     if (training || !test || !spatial) return onnx_fail(c, "%s", spatial ? "training_mode = 1" : "spatial = 0");
-    if (v->shape.rank < 2 || v->shape.rank > 4) return onnx_fail(c, "its input has %d dimensions, expected 2 to 4", v->shape.rank);
+    if (v->shape.rank < 2 || v->shape.rank > 4)
+        return onnx_fail(c, "its input has %d dimensions, expected 2 to 4", v->shape.rank);
     onnx_order_last(v->shape.rank, 1, axis);
     TRY(onnx_arrange(c, v, axis, &in[0]));
     for (int32_t i = 1; i < 5; i++)

@@ -32,7 +32,18 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return autodiff_add(a, n->in[0], out[0]);
 }
 
-const op op_cast = {.name = "cast", .straight_through = true, .attr_bytes = sizeof(cast_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe,
+const op op_cast = {.name = "cast",
+    .straight_through = true,
+    .attr_bytes = sizeof(cast_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &cast_onnx};

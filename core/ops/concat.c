@@ -73,7 +73,18 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return OK;
 }
 
-const op op_concat = {.name = "concat", .attr_bytes = sizeof(concat_attr), .fields = fields, .in_min = 1, .in_max = CONCAT_MAX,
-    .out_min = 1, .out_count = 1, .coupling = COUPLE_CONCAT, .quant = QUANT_RESCALE, .inplace_in = -1, .narrow_in = 0xff, .infer = infer,
-    .describe = describe, .gradient = gradient,
+const op op_concat = {.name = "concat",
+    .attr_bytes = sizeof(concat_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = CONCAT_MAX,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_CONCAT,
+    .quant = QUANT_RESCALE,
+    .inplace_in = -1,
+    .narrow_in = 0xff,
+    .infer = infer,
+    .describe = describe,
+    .gradient = gradient,
     .onnx = &concat_onnx};

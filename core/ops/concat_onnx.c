@@ -16,7 +16,8 @@ static status read_concat(onnx_call *c)
     for (int32_t i = 0; i < c->in_count; i++) {
         onnx_value *part;
         TRY(onnx_need(c, i, &part));
-        if (part->shape.rank != v->shape.rank) return onnx_fail(c, "input %d has %d dimensions, input 0 %d", i, part->shape.rank, v->shape.rank);
+        if (part->shape.rank != v->shape.rank)
+            return onnx_fail(c, "input %d has %d dimensions, input 0 %d", i, part->shape.rank, v->shape.rank);
         TRY(onnx_arrange(c, part, axis, &in[at++]));
         bool end = i == c->in_count - 1;
         if (at < NODE_MAX_IN && !end) continue;

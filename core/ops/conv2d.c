@@ -53,11 +53,14 @@ static status infer_types(graph *g, const node *n, const conv2d_attr *a, int64_t
     if (!integer) TRY(infer_is_float(g, n, X));
     dtype weight_type = integer ? DTYPE_I8 : x->type;
     if (w->type != weight_type)
-        return infer_fail(n, "weight is %s, expected %s for an input of %s", dtype_name(w->type), dtype_name(weight_type), dtype_name(x->type));
+        return infer_fail(n, "weight is %s, expected %s for an input of %s", dtype_name(w->type),
+            dtype_name(weight_type), dtype_name(x->type));
     if (bias) TRY(infer_is_vector(g, n, BIAS, param_type(x->type), oc));
     *out = integer ? a->out_type : x->type;
-    if (*out != DTYPE_I8 && *out != DTYPE_U8 && !dtype_is_float(*out)) return infer_fail(n, "out_type cannot be %s", dtype_name(*out));
-    if (integer && dtype_is_float(*out) && *out != DTYPE_F32) return infer_fail(n, "out_type %s, expected i8, u8 or f32", dtype_name(*out));
+    if (*out != DTYPE_I8 && *out != DTYPE_U8 && !dtype_is_float(*out))
+        return infer_fail(n, "out_type cannot be %s", dtype_name(*out));
+    if (integer && dtype_is_float(*out) && *out != DTYPE_F32)
+        return infer_fail(n, "out_type %s, expected i8, u8 or f32", dtype_name(*out));
     return OK;
 }
 
@@ -84,7 +87,8 @@ static status infer(graph *g, node *n)
     shape out = shape_4(d.n, d.oh, d.ow, d.oc);
     const edge *add = infer_in(g, n, ADD);
     if (add) TRY(infer_is(g, n, ADD, add->type, out));
-    if (add && dtype_is_float(infer_in(g, n, X)->type) && add->type != type) return infer_fail(n, "add is %s, expected %s", dtype_name(add->type), dtype_name(type));
+    if (add && dtype_is_float(infer_in(g, n, X)->type) && add->type != type)
+        return infer_fail(n, "add is %s, expected %s", dtype_name(add->type), dtype_name(type));
     if (infer_in(g, n, SCALE)) TRY(infer_is_vector(g, n, SCALE, DTYPE_F32, d.oc));
     TRY(infer_is(g, n, TRANSFORM, param_type(infer_in(g, n, X)->type), shape_2(2, d.ic)));
     TRY(infer_out(g, n, 0, type, out));
@@ -105,7 +109,8 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     e->has_scale = infer_in(g, n, SCALE) != NULL;
     e->act = a->act, e->alpha = a->alpha, e->beta = a->beta;
     e->stats = n->out[1] != EDGE_NONE;
-    if (infer_in(g, n, TRANSFORM)) d->transform = (conv2d_transform){true, a->transform.act, a->transform.alpha, a->transform.beta};
+    if (infer_in(g, n, TRANSFORM))
+        d->transform = (conv2d_transform){true, a->transform.act, a->transform.alpha, a->transform.beta};
     if (add) e->has_add = true, e->add_type = add->type, e->add_scale = dtype_is_float(x->type) ? 1.0f : a->add_scale;
     b->in[CONV2D_SRC] = n->in[X];
     b->in[CONV2D_WEIGHT] = n->in[WEIGHT];
@@ -161,7 +166,9 @@ static status gradient_bias(autodiff *a, const node *n, edge_id ddst, edge_id db
     edge_id ones = graph_edge(a->g, name, EDGE_CONST, type, ones_shape);
     if (ones == EDGE_NONE) return E_MEMORY;
     for (int64_t i = 0; i < shape_count(ones_shape); i++) dtype_store(a->g->edges[ones].data, type, i, 1.0);
-    conv2d_grad_attr attr = {.conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1}, .src = ones_shape, .linear = linear,
+    conv2d_grad_attr attr = {.conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1},
+        .src = ones_shape,
+        .linear = linear,
         .weight = shape_4(y.dim[y.rank - 1], 1, 1, 1)};
     edge_id out[] = {dbias, EDGE_NONE};
     return autodiff_node(a, n, &op_conv2d_dweight, "dbias", &attr, (edge_id[]){ones, ddst}, 2, out);
@@ -189,10 +196,12 @@ static status gradient_products(autodiff *a, const node *n, const conv2d_grad_at
 static status gradient_activation(autodiff *a, const node *n, activation act, float alpha, float beta, edge_id *ddst)
 {
     if (n->in[SCALE] != EDGE_NONE || !activation_recoverable(act, alpha))
-        return FAIL(E_INTERNAL, "node '%s' (%s): a fused scale or %s has no gradient", n->name, n->op->name, activation_names[act]);
+        return FAIL(E_INTERNAL, "node '%s' (%s): a fused scale or %s has no gradient", n->name, n->op->name,
+            activation_names[act]);
     if (act == ACT_NONE) return OK;
     edge_id out[] = {EDGE_NEW};
-    TRY(autodiff_node(a, n, &op_act_backward, "dact", &(activation_attr){act, alpha, beta}, (edge_id[]){*ddst, n->out[0]}, 2, out));
+    TRY(autodiff_node(
+        a, n, &op_act_backward, "dact", &(activation_attr){act, alpha, beta}, (edge_id[]){*ddst, n->out[0]}, 2, out));
     *ddst = out[0];
     return OK;
 }
@@ -205,7 +214,8 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
         return FAIL(E_INTERNAL, "node '%s' (conv2d): a transformed input has no gradient", n->name);
     TRY(gradient_activation(a, n, attr->act, attr->alpha, attr->beta, &ddst));
     if (autodiff_wants(a, n->in[ADD])) TRY(autodiff_add(a, n->in[ADD], ddst));
-    conv2d_grad_attr grad = {.conv = *attr, .src = a->g->edges[n->in[X]].shape, .weight = a->g->edges[n->in[WEIGHT]].shape};
+    conv2d_grad_attr grad = {
+        .conv = *attr, .src = a->g->edges[n->in[X]].shape, .weight = a->g->edges[n->in[WEIGHT]].shape};
     grad.conv.act = ACT_NONE;
     return gradient_products(a, n, &grad, ddst);
 }
@@ -277,14 +287,46 @@ static status describe_dweight(const graph *g, const node *n, kernel_binding *b)
     return OK;
 }
 
-const op op_conv2d = {.name = "conv2d", .attr_bytes = sizeof(conv2d_attr), .fields = fields, .in_min = 2, .in_max = 6, .out_min = 1,
-    .out_count = 2, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = ADD, .narrow_in = 1 << X | 1 << WEIGHT | 1 << ADD, .infer = infer, .describe = describe,
-    .gradient = gradient, .lower = lower, .macs = macs, .cut = cut,
+const op op_conv2d = {.name = "conv2d",
+    .attr_bytes = sizeof(conv2d_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 6,
+    .out_min = 1,
+    .out_count = 2,
+    .coupling = COUPLE_WEIGHT,
+    .quant = QUANT_CONV,
+    .inplace_in = ADD,
+    .narrow_in = 1 << X | 1 << WEIGHT | 1 << ADD,
+    .infer = infer,
+    .describe = describe,
+    .gradient = gradient,
+    .lower = lower,
+    .macs = macs,
+    .cut = cut,
     .onnx = &conv2d_onnx};
-const op op_conv2d_dsrc = {.name = "conv2d_dsrc", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dsrc, .describe = describe_dsrc};
-const op op_conv2d_dweight = {.name = "conv2d_dweight", .attr_bytes = sizeof(conv2d_grad_attr), .in_min = 2, .in_max = 3, .out_min = 1,
-    .out_count = 2, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_dweight, .describe = describe_dweight};
+const op op_conv2d_dsrc = {.name = "conv2d_dsrc",
+    .attr_bytes = sizeof(conv2d_grad_attr),
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = -1,
+    .infer = infer_dsrc,
+    .describe = describe_dsrc};
+const op op_conv2d_dweight = {.name = "conv2d_dweight",
+    .attr_bytes = sizeof(conv2d_grad_attr),
+    .in_min = 2,
+    .in_max = 3,
+    .out_min = 1,
+    .out_count = 2,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = -1,
+    .infer = infer_dweight,
+    .describe = describe_dweight};
 
 /* ---------------------------------------------------------------------------------------------------- linear */
 
@@ -329,8 +371,11 @@ static status linear_describe(const graph *g, const node *n, kernel_binding *b)
     conv.compute = a->compute;
     set_desc(d, &conv, x->shape, w->shape, true);
     d->src_type = x->type, d->weight_type = w->type, d->dst_type = g->edges[n->out[0]].type;
-    d->epilogue = (conv2d_epilogue){.has_bias = infer_in(g, n, BIAS) != NULL, .has_scale = infer_in(g, n, LINEAR_SCALE) != NULL,
-        .act = a->act, .alpha = a->alpha, .beta = a->beta};
+    d->epilogue = (conv2d_epilogue){.has_bias = infer_in(g, n, BIAS) != NULL,
+        .has_scale = infer_in(g, n, LINEAR_SCALE) != NULL,
+        .act = a->act,
+        .alpha = a->alpha,
+        .beta = a->beta};
     b->in[CONV2D_SRC] = n->in[X];
     b->in[CONV2D_WEIGHT] = n->in[WEIGHT];
     b->in[CONV2D_BIAS] = n->in[BIAS];
@@ -358,7 +403,20 @@ static status linear_gradient(autodiff *a, const node *n, const edge_id *dout)
     return gradient_products(a, n, &grad, ddst);
 }
 
-const op op_linear = {.name = "linear", .attr_bytes = sizeof(linear_attr), .fields = linear_fields, .in_min = 2, .in_max = 4, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_WEIGHT, .quant = QUANT_CONV, .inplace_in = -1, .narrow_in = 1 << X | 1 << WEIGHT, .infer = linear_infer,
-    .describe = linear_describe, .gradient = linear_gradient, .lower = lower, .macs = linear_macs,
+const op op_linear = {.name = "linear",
+    .attr_bytes = sizeof(linear_attr),
+    .fields = linear_fields,
+    .in_min = 2,
+    .in_max = 4,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_WEIGHT,
+    .quant = QUANT_CONV,
+    .inplace_in = -1,
+    .narrow_in = 1 << X | 1 << WEIGHT,
+    .infer = linear_infer,
+    .describe = linear_describe,
+    .gradient = linear_gradient,
+    .lower = lower,
+    .macs = linear_macs,
     .onnx = &linear_onnx};

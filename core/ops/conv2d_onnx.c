@@ -13,7 +13,8 @@ static status turn_weight(onnx_call *c, const float *from, shape s, float **to)
     TRY_ALLOC(*to, ARENA_ARRAY(c->memory, float, count));
     for (int64_t o = 0; o < s.dim[0]; o++)
         for (int64_t p = 0; p < pixels; p++)
-            for (int64_t i = 0; i < channels; i++) (*to)[(o * pixels + p) * channels + i] = from[(o * channels + i) * pixels + p];
+            for (int64_t i = 0; i < channels; i++)
+                (*to)[(o * pixels + p) * channels + i] = from[(o * channels + i) * pixels + p];
     return OK;
 }
 
@@ -29,13 +30,15 @@ static status read_conv(onnx_call *c)
     TRY(onnx_need(c, 0, &v));
     TRY(onnx_need(c, 1, &weight));
     TRY(onnx_floats(c, 1, &values, &s));
-    if (s.rank != 4) return onnx_fail(c, "its weight has %d dimensions: only images (4 dimensions) are supported", s.rank);
+    if (s.rank != 4)
+        return onnx_fail(c, "its weight has %d dimensions: only images (4 dimensions) are supported", s.rank);
     TRY(onnx_image(c, v, &in[0]));
     TRY(onnx_read_window(c, v, (int32_t[]){(int32_t)s.dim[2], (int32_t)s.dim[3]}, &w));
     TRY(onnx_int(c, "group", 1, &groups));
     if (groups < 1 || groups > INT32_MAX) return onnx_fail(c, "group = %" PRId64, groups);
     TRY(turn_weight(c, values, s, &turned));
-    TRY(onnx_param(c, weight->name, "weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(s.dim[0], s.dim[2], s.dim[3], s.dim[1]), turned, &in[1]));
+    TRY(onnx_param(c, weight->name, "weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(s.dim[0], s.dim[2], s.dim[3], s.dim[1]),
+        turned, &in[1]));
     if (onnx_has(c, 2)) TRY(onnx_vector(c, 2, "bias", EDGE_PARAM, s.dim[0], &in[2]));
     conv2d_attr a = {.groups = (int32_t)groups};
     memcpy(a.stride, w.stride, sizeof a.stride);
@@ -46,9 +49,11 @@ static status read_conv(onnx_call *c)
 }
 
 /* Rows of the weight as a linear layer has them; b is [features, oc], or [oc, features] when turned. */
-static status linear_weight(onnx_call *c, const onnx_value *v, const float *b, int64_t oc, int64_t features, bool turned, float alpha, edge_id *e)
+static status linear_weight(onnx_call *c, const onnx_value *v, const float *b, int64_t oc, int64_t features,
+    bool turned, float alpha, edge_id *e)
 {
-    int64_t ch = v->chw[0] > 0 ? v->chw[0] : features, height = v->chw[0] > 0 ? v->chw[1] : 1, width = v->chw[0] > 0 ? v->chw[2] : 1, at = 0;
+    int64_t ch = v->chw[0] > 0 ? v->chw[0] : features, height = v->chw[0] > 0 ? v->chw[1] : 1,
+            width = v->chw[0] > 0 ? v->chw[2] : 1, at = 0;
     float *rows;
     TRY_ALLOC(rows, ARENA_ARRAY(c->memory, float, oc *features));
     for (int64_t o = 0; o < oc; o++)
@@ -73,7 +78,8 @@ static status linear_bias(onnx_call *c, int32_t i, int64_t oc, float beta, edge_
     float *bias;
     TRY_ALLOC(bias, ARENA_ARRAY(c->memory, float, oc));
     for (int64_t k = 0; k < oc; k++) bias[k] = beta * values[count == 1 ? 0 : k];
-    return onnx_param(c, count == oc && beta == 1 ? c->in[i]->name : NULL, "bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(oc), bias, e);
+    return onnx_param(
+        c, count == oc && beta == 1 ? c->in[i]->name : NULL, "bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(oc), bias, e);
 }
 
 /* The flattened image stays in our order: the weight is turned instead. */
@@ -86,7 +92,8 @@ static status linear_input(onnx_call *c, onnx_value *v, bool turned, edge_id *e)
 
 static status check_product(const onnx_call *c, const onnx_value *v, int64_t features, shape b, int64_t b_features)
 {
-    if (v->shape.rank != 2 || b.rank != 2) return onnx_fail(c, "factors of %d and %d dimensions, expected 2", v->shape.rank, b.rank);
+    if (v->shape.rank != 2 || b.rank != 2)
+        return onnx_fail(c, "factors of %d and %d dimensions, expected 2", v->shape.rank, b.rank);
     if (features != b_features || shape_count(b) < 1)
         return onnx_fail(c, "the weight takes %" PRId64 " features, the input has %" PRId64, b_features, features);
     return OK;
@@ -227,7 +234,8 @@ static status conv_weight(onnx_sink *s, layer *l)
     for (int64_t o = 0; o < w->shape.dim[0]; o++)
         for (int64_t i = 0; i < channels; i++)
             for (int64_t p = 0; p < pixels; p++) {
-                int64_t from = (o * pixels + p) * channels + i, to = (o * channels + (reversed ? channels - 1 - i : i)) * pixels + p;
+                int64_t from = (o * pixels + p) * channels + i,
+                        to = (o * channels + (reversed ? channels - 1 - i : i)) * pixels + p;
                 if (w->type == DTYPE_I8) values[to] = ((const char *)w->data)[from];
                 else ((float *)(void *)values)[to] = ((const float *)w->data)[from] * (inside ? s->input_scale[i] : 1);
             }
@@ -320,4 +328,5 @@ static status write_linear(onnx_sink *s, const node *n)
 }
 
 const op_onnx conv2d_onnx = {.read = {{"Conv", read_conv}, {NULL, NULL}}, .write = write_conv};
-const op_onnx linear_onnx = {.read = {{"Gemm", read_gemm}, {"MatMul", read_matmul}, {NULL, NULL}}, .write = write_linear};
+const op_onnx linear_onnx = {
+    .read = {{"Gemm", read_gemm}, {"MatMul", read_matmul}, {NULL, NULL}}, .write = write_linear};

@@ -59,10 +59,29 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_dropout = {.name = "dropout", .attr_bytes = sizeof(dropout_attr), .fields = fields, .in_min = 2, .in_max = 2, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_dropout = {.name = "dropout",
+    .attr_bytes = sizeof(dropout_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &dropout_onnx};
-const op op_dropout_backward = {.name = "dropout_backward", .attr_bytes = sizeof(dropout_grad_attr), .in_min = 2, .in_max = 2,
-    .out_min = 1, .out_count = 1, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer,
+const op op_dropout_backward = {.name = "dropout_backward",
+    .attr_bytes = sizeof(dropout_grad_attr),
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer,
     .describe = describe_backward};

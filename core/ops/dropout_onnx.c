@@ -30,7 +30,8 @@ static status read_dropout(onnx_call *c)
     if (!(given > 0 && given < 1) || v->shape.rank < 1) return onnx_put_value(c, v);
     TRY(onnx_edge(c, v, &in[0]));
     in[1] = graph_find_edge(c->g, "sample_keys");
-    if (in[1] == EDGE_NONE) in[1] = graph_input(c->g, "sample_keys", DTYPE_I64, shape_1(c->g->edges[in[0]].shape.dim[0]));
+    if (in[1] == EDGE_NONE)
+        in[1] = graph_input(c->g, "sample_keys", DTYPE_I64, shape_1(c->g->edges[in[0]].shape.dim[0]));
     if (in[1] == EDGE_NONE) return onnx_fail(c, "%s", status_message());
     TRY(onnx_node(c, &op_dropout, NULL, &(dropout_attr){.probability = (float)given}, in, 2, &y));
     return onnx_put_same(c, y, v);
@@ -46,4 +47,5 @@ static status write(onnx_sink *s, const node *n)
     return onnx_raw_name(s, n->in[0], &s->name[n->out[0]]);
 }
 
-const op_onnx dropout_onnx = {.read = {{"Dropout", read_dropout}, {"Identity", read_identity}, {NULL, NULL}}, .write = write};
+const op_onnx dropout_onnx = {
+    .read = {{"Dropout", read_dropout}, {"Identity", read_identity}, {NULL, NULL}}, .write = write};

@@ -31,7 +31,10 @@ static void set_desc(const graph *g, const node *n, int32_t x, int64_t rows, ker
 {
     const fake_quant_attr *a = n->attr;
     const edge *e = infer_in(g, n, x);
-    b->desc.fake_quant = (fake_quant_desc){.rows = rows, .count = shape_count(e->shape) / rows, .type = e->type, .momentum = a->momentum,
+    b->desc.fake_quant = (fake_quant_desc){.rows = rows,
+        .count = shape_count(e->shape) / rows,
+        .type = e->type,
+        .momentum = a->momentum,
         .narrow = a->narrow};
 }
 
@@ -59,11 +62,13 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     edge_id out[] = {EDGE_NEW};
     if (!autodiff_wants(a, n->in[X])) return OK;
-    TRY(autodiff_node(a, n, &op_fake_quant_backward, "dsrc", n->attr, (edge_id[]){dout[0], n->in[X], n->in[RANGE]}, 3, out));
+    TRY(autodiff_node(
+        a, n, &op_fake_quant_backward, "dsrc", n->attr, (edge_id[]){dout[0], n->in[X], n->in[RANGE]}, 3, out));
     return autodiff_add(a, n->in[X], out[0]);
 }
 
-static status add_range(graph *g, const node *n, const char *suffix, const fake_quant_attr *attr, edge_id x, edge_id *range)
+static status add_range(
+    graph *g, const node *n, const char *suffix, const fake_quant_attr *attr, edge_id x, edge_id *range)
 {
     char *name = arena_printf(&g->memory, "%s/%s", n->name, suffix);
     return name ? graph_add_to(g, &op_fake_quant_range, name, attr, &x, 1, n->block, range) : E_MEMORY;
@@ -81,9 +86,20 @@ static status lower(graph_builder *b, const node *n)
     return builder_copy(b, n);
 }
 
-const op op_fake_quant = {.name = "fake_quant", .attr_bytes = sizeof(fake_quant_attr), .fields = fields, .in_min = 2, .in_max = 2,
-    .out_min = 1, .out_count = 1, .straight_through = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer,
-    .describe = describe, .gradient = gradient, .lower = lower};
+const op op_fake_quant = {.name = "fake_quant",
+    .attr_bytes = sizeof(fake_quant_attr),
+    .fields = fields,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .straight_through = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer,
+    .describe = describe,
+    .gradient = gradient,
+    .lower = lower};
 
 /* ---------------------------------------------------------------------------------------------------- weights */
 
@@ -151,9 +167,27 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_fake_quant_range = {.name = "fake_quant_range", .attr_bytes = sizeof(fake_quant_attr), .fields = fields, .in_min = 1, .in_max = 1,
-    .out_min = 1, .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_range,
+const op op_fake_quant_range = {.name = "fake_quant_range",
+    .attr_bytes = sizeof(fake_quant_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = -1,
+    .infer = infer_range,
     .describe = describe_range};
-const op op_fake_quant_backward = {.name = "fake_quant_backward", .attr_bytes = sizeof(fake_quant_attr), .fields = fields, .in_min = 3,
-    .in_max = 3, .out_min = 1, .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = 0, .infer = infer_backward,
+const op op_fake_quant_backward = {.name = "fake_quant_backward",
+    .attr_bytes = sizeof(fake_quant_attr),
+    .fields = fields,
+    .in_min = 3,
+    .in_max = 3,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = 0,
+    .infer = infer_backward,
     .describe = describe_backward};

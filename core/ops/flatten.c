@@ -19,6 +19,16 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return op_reshape.gradient(a, n, dout);
 }
 
-const op op_flatten = {.name = "flatten", .in_min = 1, .in_max = 1, .out_min = 1, .out_count = 1, .alias = true,
-    .coupling = COUPLE_FLATTEN, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .gradient = gradient,
+const op op_flatten = {.name = "flatten",
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .alias = true,
+    .coupling = COUPLE_FLATTEN,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .gradient = gradient,
     .onnx = &flatten_onnx};

@@ -38,7 +38,8 @@ status infer_out(graph *g, const node *n, int32_t slot, dtype type, shape s)
     char have[128], want[128];
     shape_text(e->shape, have);
     shape_text(s, want);
-    return infer_fail(n, "updates '%s', which is %s %s, expected %s %s", e->name, dtype_name(e->type), have, dtype_name(type), want);
+    return infer_fail(
+        n, "updates '%s', which is %s %s, expected %s %s", e->name, dtype_name(e->type), have, dtype_name(type), want);
 }
 
 status infer_out_scale(graph *g, const node *n, int32_t slot, float scale)
@@ -72,7 +73,8 @@ status infer_is(const graph *g, const node *n, int32_t i, dtype type, shape s)
     char have[128], want[128];
     shape_text(e->shape, have);
     shape_text(s, want);
-    return infer_fail(n, "input %d, '%s', is %s %s, expected %s %s", i, e->name, dtype_name(e->type), have, dtype_name(type), want);
+    return infer_fail(
+        n, "input %d, '%s', is %s %s, expected %s %s", i, e->name, dtype_name(e->type), have, dtype_name(type), want);
 }
 
 status infer_is_vector(const graph *g, const node *n, int32_t i, dtype type, int64_t count)
@@ -107,5 +109,6 @@ void shape_split(shape s, int64_t *n, int64_t *pixels, int64_t *channels)
 
 bool activation_recoverable(activation act, float alpha)
 {
-    return act == ACT_NONE || act == ACT_RELU || act == ACT_RELU6 || (act == ACT_LEAKY && alpha >= 0.0f) || act == ACT_CLIP;
+    return act == ACT_NONE || act == ACT_RELU || act == ACT_RELU6 || (act == ACT_LEAKY && alpha >= 0.0f) ||
+           act == ACT_CLIP;
 }

@@ -33,7 +33,10 @@ status loss_describe(const graph *g, const node *n, kernel_op o, kernel_binding 
     const loss_attr *a = n->attr;
     const edge *x = infer_in(g, n, LOGITS);
     b->op = o;
-    b->desc.loss = (loss_desc){.rows = x->shape.dim[0], .classes = x->shape.dim[1], .type = x->type, .smoothing = a->smoothing,
+    b->desc.loss = (loss_desc){.rows = x->shape.dim[0],
+        .classes = x->shape.dim[1],
+        .type = x->type,
+        .smoothing = a->smoothing,
         .grad_scale = a->grad_scale};
     for (int32_t i = 0; i < n->in_count; i++) b->in[i] = n->in[i];
     for (int32_t i = 0; i < n->out_count; i++) b->out[i] = n->out[i];
@@ -43,9 +46,12 @@ status loss_describe(const graph *g, const node *n, kernel_op o, kernel_binding 
 status loss_gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     if (dout[LOSS] != a->seed || dout[ROW_LOSS] != EDGE_NONE)
-        return FAIL(E_INTERNAL, "node '%s' (%s): its gradient is computed with the loss: nothing but sums may follow it", n->name, n->op->name);
+        return FAIL(E_INTERNAL,
+            "node '%s' (%s): its gradient is computed with the loss: nothing but sums may follow it", n->name,
+            n->op->name);
     for (int32_t i = TARGETS; i < n->in_count; i++)
-        if (autodiff_wants(a, n->in[i])) return FAIL(E_INTERNAL, "node '%s' (%s): no gradient by input %d", n->name, n->op->name, i);
+        if (autodiff_wants(a, n->in[i]))
+            return FAIL(E_INTERNAL, "node '%s' (%s): no gradient by input %d", n->name, n->op->name, i);
     if (!autodiff_wants(a, n->in[LOGITS])) return OK;
     edge_id dsrc;
     TRY(graph_want_output(a->g, a->g->edges[n->out[LOSS]].producer, DSRC, &dsrc));

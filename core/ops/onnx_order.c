@@ -21,10 +21,12 @@ void onnx_order_last(int32_t rank, int32_t last, int32_t *axis)
     if (rank > 0) axis[at] = last;
 }
 
-status onnx_node(onnx_call *c, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count, edge_id *e)
+status onnx_node(
+    onnx_call *c, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count, edge_id *e)
 {
     const char *base = suffix ? arena_printf(c->memory, "%s/%s", c->name, suffix) : c->name, *name = base;
-    for (int32_t copy = 2; name && graph_find_node(c->g, name) != NODE_NONE; copy++) name = arena_printf(c->memory, "%s.%d", base, copy);
+    for (int32_t copy = 2; name && graph_find_node(c->g, name) != NODE_NONE; copy++)
+        name = arena_printf(c->memory, "%s.%d", base, copy);
     if (!name) return E_MEMORY;
     return graph_add(c->g, o, name, attr, in, in_count, 0, e);
 }
@@ -72,7 +74,8 @@ static status constant_edge(onnx_call *c, onnx_value *v)
 {
     const onnx_tensor *t = v->constant;
     int64_t count = shape_count(t->shape);
-    if (!dtype_is_float(t->type)) return onnx_fail(c, "'%s' is a constant of %s, expected floats", v->name, dtype_name(t->type));
+    if (!dtype_is_float(t->type))
+        return onnx_fail(c, "'%s' is a constant of %s, expected floats", v->name, dtype_name(t->type));
     float *values;
     TRY_ALLOC(values, ARENA_ARRAY(c->memory, float, count));
     for (int64_t i = 0; i < count; i++) values[i] = (float)dtype_load(t->data, t->type, i);
@@ -137,7 +140,8 @@ status onnx_plain(onnx_call *c, onnx_value *v, edge_id *e)
 status onnx_image(onnx_call *c, onnx_value *v, edge_id *e)
 {
     int32_t axis[SHAPE_MAX_RANK];
-    if (v->shape.rank != 4) return onnx_fail(c, "'%s' has %d dimensions: only images (4 dimensions) are supported", v->name, v->shape.rank);
+    if (v->shape.rank != 4)
+        return onnx_fail(c, "'%s' has %d dimensions: only images (4 dimensions) are supported", v->name, v->shape.rank);
     onnx_order_last(4, 1, axis);
     return onnx_arrange(c, v, axis, e);
 }
@@ -237,8 +241,9 @@ status onnx_per_channel(onnx_call *c, const onnx_value *v, int32_t i, onnx_chann
         if (ahead + d > 0 && s.dim[d] == count && v->shape.dim[ahead + d] == count)
             *k = (onnx_channels){.axis = ahead + d, .count = count};
     if (k->axis < 0)
-        return onnx_fail(c, "a constant of %" PRId64 " values (input %d), expected one, or one for each entry of a dimension",
-            count, i);
+        return onnx_fail(c,
+            "a constant of %" PRId64 " values (input %d), expected one, or one for each entry of a dimension", count,
+            i);
     TRY(onnx_repeat(c, from[0], k->count, values));
     for (int64_t j = 0; count > 1 && j < count; j++) (*values)[j] = from[j];
     return OK;
@@ -250,7 +255,8 @@ status onnx_affine(onnx_call *c, onnx_value *v, onnx_channels k, const float *sc
     edge_id in[3], y;
     int32_t axis[SHAPE_MAX_RANK];
     int64_t channels = k.count;
-    if (channels > INT32_MAX || v->shape.rank < 1) return onnx_fail(c, "%" PRId64 " channels of %d dimensions", channels, v->shape.rank);
+    if (channels > INT32_MAX || v->shape.rank < 1)
+        return onnx_fail(c, "%" PRId64 " channels of %d dimensions", channels, v->shape.rank);
     onnx_order_last(v->shape.rank, k.axis, axis);
     TRY(onnx_arrange(c, v, axis, &in[0]));
     shape s = c->g->edges[in[0]].shape;
@@ -341,7 +347,8 @@ static status window_ints(onnx_call *c, const char *name, int64_t most, int64_t 
 static status same_pads(const onnx_call *c, onnx_window *w, const onnx_value *v, bool more_before)
 {
     for (int32_t i = 0; i < 2; i++) {
-        int64_t size = v->shape.dim[2 + i], stride = w->stride[i], span = (int64_t)(w->kernel[i] - 1) * w->dilation[i] + 1;
+        int64_t size = v->shape.dim[2 + i], stride = w->stride[i],
+                span = (int64_t)(w->kernel[i] - 1) * w->dilation[i] + 1;
         int64_t total = ((size + stride - 1) / stride - 1) * stride + span - size;
         if (total < -1)
             return onnx_fail(c, "auto_pad with a stride of %d and windows of %d: say pads, programs disagree about it",
@@ -359,7 +366,8 @@ status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides,
 {
     const char *auto_pad;
     *w = (onnx_window){.stride = {1, 1}, .dilation = {1, 1}};
-    if (v->shape.rank != 4) return onnx_fail(c, "'%s' has %d dimensions: only images (4 dimensions) are supported", v->name, v->shape.rank);
+    if (v->shape.rank != 4)
+        return onnx_fail(c, "'%s' has %d dimensions: only images (4 dimensions) are supported", v->name, v->shape.rank);
     TRY(window_ints(c, "kernel_shape", SIZE_LIMIT, 2, w->kernel));
     if (sides && w->kernel[0] && (w->kernel[0] != sides[0] || w->kernel[1] != sides[1]))
         return onnx_fail(c, "kernel_shape is %dx%d, the weight %dx%d", w->kernel[0], w->kernel[1], sides[0], sides[1]);
@@ -368,7 +376,8 @@ status onnx_read_window(onnx_call *c, const onnx_value *v, const int32_t *sides,
     TRY(window_ints(c, "strides", SIZE_LIMIT, 2, w->stride));
     TRY(window_ints(c, "dilations", SIZE_LIMIT, 2, w->dilation));
     TRY(window_ints(c, "pads", SIZE_LIMIT, 4, w->pad));
-    if (w->stride[0] < 1 || w->stride[1] < 1 || w->dilation[0] < 1 || w->dilation[1] < 1) return onnx_fail(c, "a stride or dilation of 0");
+    if (w->stride[0] < 1 || w->stride[1] < 1 || w->dilation[0] < 1 || w->dilation[1] < 1)
+        return onnx_fail(c, "a stride or dilation of 0");
     TRY(onnx_text(c, "auto_pad", "NOTSET", &auto_pad));
     if (strcmp(auto_pad, "SAME_UPPER") == 0) return same_pads(c, w, v, false);
     if (strcmp(auto_pad, "SAME_LOWER") == 0) return same_pads(c, w, v, true);

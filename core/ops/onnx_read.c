@@ -30,7 +30,8 @@ const onnx_attribute *onnx_find(onnx_call *c, const char *name)
 
 static status find_kind(onnx_call *c, const char *name, onnx_attribute_kind kind, const onnx_attribute **found)
 {
-    static const char *const kind_names[] = {"an integer", "a float", "a text", "integers", "floats", "a tensor", "of another kind"};
+    static const char *const kind_names[] = {
+        "an integer", "a float", "a text", "integers", "floats", "a tensor", "of another kind"};
     *found = onnx_find(c, name);
     if (!*found || (*found)->kind == kind) return OK;
     return onnx_fail(c, "attribute %s is %s, expected %s", name, kind_names[(*found)->kind], kind_names[kind]);
@@ -105,12 +106,14 @@ status onnx_const_ints(onnx_call *c, int32_t i, int64_t most, const int64_t **va
     const onnx_tensor *t;
     TRY(need_constant(c, i, &t));
     *count = shape_count(t->shape);
-    if (t->type != DTYPE_I64 && t->type != DTYPE_I32) return onnx_fail(c, "input %d is %s, expected integers", i, dtype_name(t->type));
+    if (t->type != DTYPE_I64 && t->type != DTYPE_I32)
+        return onnx_fail(c, "input %d is %s, expected integers", i, dtype_name(t->type));
     if (*count > most)
         return onnx_fail(c, "input %d has %" PRId64 " values, expected at most %" PRId64, i, *count, most);
     int64_t *copy;
     TRY_ALLOC(copy, ARENA_ARRAY(c->memory, int64_t, *count));
-    for (int64_t k = 0; k < *count; k++) copy[k] = t->type == DTYPE_I64 ? ((const int64_t *)t->data)[k] : ((const int32_t *)t->data)[k];
+    for (int64_t k = 0; k < *count; k++)
+        copy[k] = t->type == DTYPE_I64 ? ((const int64_t *)t->data)[k] : ((const int32_t *)t->data)[k];
     *values = copy;
     return OK;
 }
@@ -154,7 +157,8 @@ status onnx_floats(onnx_call *c, int32_t i, const float **values, shape *s)
 /* Values are equal: the same parameter, read twice. */
 static bool same_values(const edge *e, edge_kind kind, param_layout layout, shape s, const float *values)
 {
-    return e->kind == kind && e->layout == layout && shape_equal(e->shape, s) && memcmp(e->data, values, (size_t)shape_count(s) * 4) == 0;
+    return e->kind == kind && e->layout == layout && shape_equal(e->shape, s) &&
+           memcmp(e->data, values, (size_t)shape_count(s) * 4) == 0;
 }
 
 static bool fits_as_name(const char *name)
@@ -165,7 +169,8 @@ static bool fits_as_name(const char *name)
     return length > 0 && length < 200;
 }
 
-status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind kind, param_layout layout, shape s, const float *values, edge_id *e)
+status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind kind, param_layout layout, shape s,
+    const float *values, edge_id *e)
 {
     int64_t count;
     if (!shape_count_checked(s, &count) || count < 1) return onnx_fail(c, "%s is empty", suffix);

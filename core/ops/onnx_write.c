@@ -36,7 +36,8 @@ status onnx_name(onnx_sink *s, const char *base, const char *part, const char **
     return *name ? OK : E_MEMORY;
 }
 
-status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name)
+status onnx_const_out(
+    onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name)
 {
     TRY(onnx_name(s, base, part, name));
     TRY(array_reserve((void **)&s->tensors, &s->tensor_capacity, s->tensor_count + 1, sizeof *s->tensors));
@@ -48,12 +49,14 @@ status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype ty
     return OK;
 }
 
-status onnx_ints_out(onnx_sink *s, const char *base, const char *part, const int64_t *values, int64_t count, const char **name)
+status onnx_ints_out(
+    onnx_sink *s, const char *base, const char *part, const int64_t *values, int64_t count, const char **name)
 {
     return onnx_const_out(s, base, part, DTYPE_I64, shape_1(count), values, name);
 }
 
-status onnx_node_out(onnx_sink *s, const char *type, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n)
+status onnx_node_out(
+    onnx_sink *s, const char *type, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n)
 {
     TRY(array_reserve((void **)&s->nodes, &s->node_capacity, s->node_count + 1, sizeof *s->nodes));
     *n = &s->nodes[s->node_count++];
@@ -72,9 +75,15 @@ static onnx_attribute *next_attribute(onnx_out_node *n, const char *name, onnx_a
 
 void onnx_attr_int(onnx_out_node *n, const char *name, int64_t value) { next_attribute(n, name, ONNX_INT)->i = value; }
 
-void onnx_attr_float(onnx_out_node *n, const char *name, float value) { next_attribute(n, name, ONNX_FLOAT)->f = value; }
+void onnx_attr_float(onnx_out_node *n, const char *name, float value)
+{
+    next_attribute(n, name, ONNX_FLOAT)->f = value;
+}
 
-void onnx_attr_text(onnx_out_node *n, const char *name, const char *value) { next_attribute(n, name, ONNX_TEXT)->text = value; }
+void onnx_attr_text(onnx_out_node *n, const char *name, const char *value)
+{
+    next_attribute(n, name, ONNX_TEXT)->text = value;
+}
 
 /* count 0 after a failed allocation: what is written then fails its check. */
 void onnx_attr_ints(onnx_sink *s, onnx_out_node *n, const char *name, const int64_t *values, int64_t count)
@@ -112,7 +121,8 @@ static status convert(onnx_sink *s, edge_id e)
     const edge *d = &s->g->edges[e];
     const char *scale, *zero, *quantised, *result, *raw = s->name[e];
     onnx_out_node *n;
-    if (d->type != DTYPE_I8) return FAIL(E_MODEL, "'%s' is %s: only symmetric int8 can be written as ONNX", d->name, dtype_name(d->type));
+    if (d->type != DTYPE_I8)
+        return FAIL(E_MODEL, "'%s' is %s: only symmetric int8 can be written as ONNX", d->name, dtype_name(d->type));
     TRY(onnx_const_out(s, raw, "scale", DTYPE_F32, (shape){0}, &d->scale, &scale));
     TRY(onnx_const_out(s, raw, "zero_point", DTYPE_I8, (shape){0}, &(int8_t){0}, &zero));
     TRY(onnx_name(s, raw, "quantised", &quantised));

@@ -39,7 +39,8 @@ status op_check_attr(const op *o, const void *attr, const char *node_name)
         for (int32_t i = 0; i < f->count; i++) {
             double value = field_value(f, attr, i);
             if (!(value >= low && value <= high))
-                return FAIL(E_MODEL, "node '%s' (%s): %s = %g, expected %g to %g", node_name, o->name, f->name, value, low, high);
+                return FAIL(E_MODEL, "node '%s' (%s): %s = %g, expected %g to %g", node_name, o->name, f->name, value,
+                    low, high);
         }
     }
     return OK;

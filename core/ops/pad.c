@@ -18,7 +18,8 @@ static status infer(graph *g, node *n)
     shape s = x->shape;
     float scale = x->scale;
     for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) {
-        if (i >= s.rank && (a->before[i] != 0 || a->after[i] != 0)) return infer_fail(n, "pads dimension %d of %d", i, s.rank);
+        if (i >= s.rank && (a->before[i] != 0 || a->after[i] != 0))
+            return infer_fail(n, "pads dimension %d of %d", i, s.rank);
         if (i >= s.rank) continue;
         int64_t size = s.dim[i] + a->before[i] + a->after[i]; /* all within 32 bits */
         if (size < 1)
@@ -62,7 +63,18 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return autodiff_add(a, n->in[0], out[0]);
 }
 
-const op op_pad = {.name = "pad", .attr_bytes = sizeof(pad_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_pad = {.name = "pad",
+    .attr_bytes = sizeof(pad_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &pad_onnx};

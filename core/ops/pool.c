@@ -53,10 +53,11 @@ static status check_window(const node *n, const pool_attr *a)
 {
     for (int32_t i = 0; i < 2; i++) {
         if (a->kernel[i] < 1 || a->stride[i] < 1)
-            return infer_fail(n, "kernel %dx%d, stride %dx%d: expected 1 or more", a->kernel[0], a->kernel[1], a->stride[0], a->stride[1]);
+            return infer_fail(n, "kernel %dx%d, stride %dx%d: expected 1 or more", a->kernel[0], a->kernel[1],
+                a->stride[0], a->stride[1]);
         if (a->pad[i] >= a->kernel[i] || a->pad[2 + i] >= a->kernel[i])
-            return infer_fail(n, "pads %d %d %d %d, expected less than the kernel, %dx%d", a->pad[0], a->pad[1], a->pad[2], a->pad[3],
-                a->kernel[0], a->kernel[1]);
+            return infer_fail(n, "pads %d %d %d %d, expected less than the kernel, %dx%d", a->pad[0], a->pad[1],
+                a->pad[2], a->pad[3], a->kernel[0], a->kernel[1]);
     }
     return OK;
 }
@@ -70,7 +71,8 @@ static status infer(graph *g, node *n)
     float scale = x->scale;
     bool integer = type == DTYPE_I8 || type == DTYPE_U8;
     if (!integer) TRY(infer_is_float(g, n, 0));
-    if ((a->adaptive[0] > 0) != (a->adaptive[1] > 0)) return infer_fail(n, "adaptive %dx%d", a->adaptive[0], a->adaptive[1]);
+    if ((a->adaptive[0] > 0) != (a->adaptive[1] > 0))
+        return infer_fail(n, "adaptive %dx%d", a->adaptive[0], a->adaptive[1]);
     if (a->adaptive[0] > 0 && a->global) return infer_fail(n, "both global and adaptive");
     if (a->adaptive[0] == 0 && !a->global) TRY(check_window(n, a));
     pool_desc d;
@@ -132,10 +134,29 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
 }
 
 /* Averages keep the scale of what they average: integers pass through both kinds. */
-const op op_pool = {.name = "pool", .attr_bytes = sizeof(pool_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 2, .coupling = COUPLE_SAME, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_pool = {.name = "pool",
+    .attr_bytes = sizeof(pool_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 2,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &pool_onnx};
-const op op_pool_backward = {.name = "pool_backward", .attr_bytes = sizeof(pool_grad_attr), .in_min = 1, .in_max = 2, .out_min = 1,
-    .out_count = 1, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer_backward,
+const op op_pool_backward = {.name = "pool_backward",
+    .attr_bytes = sizeof(pool_grad_attr),
+    .in_min = 1,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer_backward,
     .describe = describe_backward};

@@ -24,8 +24,10 @@ static status read_pool(onnx_call *c)
     TRY(onnx_int(c, "ceil_mode", 0, &ceil_mode));
     TRY(onnx_int(c, "count_include_pad", 0, &include));
     TRY(onnx_int(c, "storage_order", 0, &order)); /* of the positions, which nobody may read */
-    if (w.dilation[0] != 1 || w.dilation[1] != 1) return onnx_fail(c, "dilations %d %d, expected 1", w.dilation[0], w.dilation[1]);
-    pool_attr a = {.kind = max ? POOL_MAX : POOL_AVERAGE, .ceil_mode = ceil_mode != 0, .count_include_pad = include != 0};
+    if (w.dilation[0] != 1 || w.dilation[1] != 1)
+        return onnx_fail(c, "dilations %d %d, expected 1", w.dilation[0], w.dilation[1]);
+    pool_attr a = {
+        .kind = max ? POOL_MAX : POOL_AVERAGE, .ceil_mode = ceil_mode != 0, .count_include_pad = include != 0};
     memcpy(a.kernel, w.kernel, sizeof a.kernel);
     memcpy(a.stride, w.stride, sizeof a.stride);
     memcpy(a.pad, w.pad, sizeof a.pad);
@@ -116,7 +118,8 @@ static status write_window(onnx_sink *s, const node *n, const pool_attr *a, onnx
     int64_t pads[4] = {a->pad[0], a->pad[1], a->pad[2], a->pad[3]};
     bool ceil_mode = a->ceil_mode;
     for (int32_t i = 0; i < 2; i++)
-        ceil_mode = ceil_mode && ceil_size(in.dim[1 + i], pads[i] + pads[2 + i], a->kernel[i], a->stride[i]) == out.dim[1 + i];
+        ceil_mode =
+            ceil_mode && ceil_size(in.dim[1 + i], pads[i] + pads[2 + i], a->kernel[i], a->stride[i]) == out.dim[1 + i];
     if (a->ceil_mode && !ceil_mode && a->kind == POOL_AVERAGE && a->count_include_pad)
         return onnx_write_fail(n, "ceil_mode and count_include_pad with a last window in the padding");
     for (int32_t i = 0; a->ceil_mode && !ceil_mode && i < 2; i++) /* pads that say the same */
@@ -193,6 +196,7 @@ static status write(onnx_sink *s, const node *n)
     return OK;
 }
 
-const op_onnx pool_onnx = {.read = {{"MaxPool", read_pool}, {"AveragePool", read_pool}, {"GlobalAveragePool", read_global_average},
-    {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce}, {"ReduceMax", read_reduce}, {NULL, NULL}},
-        .write = write};
+const op_onnx pool_onnx = {
+    .read = {{"MaxPool", read_pool}, {"AveragePool", read_pool}, {"GlobalAveragePool", read_global_average},
+        {"GlobalMaxPool", read_global_max}, {"ReduceMean", read_reduce}, {"ReduceMax", read_reduce}, {NULL, NULL}},
+    .write = write};

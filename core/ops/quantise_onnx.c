@@ -74,4 +74,5 @@ static status write_dequantise(onnx_sink *s, const node *n)
 }
 
 const op_onnx quantise_onnx = {.read = {{"QuantizeLinear", read_quantise}, {NULL, NULL}}, .write = write_quantise};
-const op_onnx dequantise_onnx = {.read = {{"DequantizeLinear", read_dequantise}, {NULL, NULL}}, .write = write_dequantise};
+const op_onnx dequantise_onnx = {
+    .read = {{"DequantizeLinear", read_dequantise}, {NULL, NULL}}, .write = write_dequantise};

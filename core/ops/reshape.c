@@ -45,6 +45,18 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     return autodiff_add(a, n->in[0], out[0]);
 }
 
-const op op_reshape = {.name = "reshape", .attr_bytes = sizeof(reshape_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .alias = true, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .gradient = gradient,
+const op op_reshape = {.name = "reshape",
+    .attr_bytes = sizeof(reshape_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .alias = true,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .gradient = gradient,
     .onnx = &reshape_onnx};

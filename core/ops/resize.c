@@ -13,7 +13,12 @@ static const op_field fields[] = {
 
 static void set_desc(resize_desc *d, const resize_attr *a, shape s, dtype type)
 {
-    *d = (resize_desc){.n = s.dim[0], .ih = s.dim[1], .iw = s.dim[2], .c = s.dim[3], .type = type, .bilinear = a->bilinear,
+    *d = (resize_desc){.n = s.dim[0],
+        .ih = s.dim[1],
+        .iw = s.dim[2],
+        .c = s.dim[3],
+        .type = type,
+        .bilinear = a->bilinear,
         .align_corners = a->align_corners};
     d->oh = a->height > 0 ? a->height : d->ih * a->factor;
     d->ow = a->width > 0 ? a->width : d->iw * a->factor;
@@ -27,7 +32,8 @@ static status infer(graph *g, node *n)
     resize_desc d;
     TRY(infer_is_float(g, n, 0));
     TRY(infer_rank(g, n, 0, 4, 4));
-    if (a->factor == 0 && (a->height == 0 || a->width == 0)) return infer_fail(n, "neither an output size nor a factor is given");
+    if (a->factor == 0 && (a->height == 0 || a->width == 0))
+        return infer_fail(n, "neither an output size nor a factor is given");
     if (a->align_corners && !a->bilinear) return infer_fail(n, "align_corners needs bilinear");
     const edge *x = infer_in(g, n, 0);
     set_desc(&d, a, x->shape, x->type);
@@ -77,10 +83,29 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_resize = {.name = "resize", .attr_bytes = sizeof(resize_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_SAME, .quant = QUANT_FLOAT, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_resize = {.name = "resize",
+    .attr_bytes = sizeof(resize_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_SAME,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &resize_onnx};
-const op op_resize_backward = {.name = "resize_backward", .attr_bytes = sizeof(resize_grad_attr), .in_min = 1, .in_max = 1,
-    .out_min = 1, .out_count = 1, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1, .infer = infer_backward,
+const op op_resize_backward = {.name = "resize_backward",
+    .attr_bytes = sizeof(resize_grad_attr),
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_SAME,
+    .inplace_in = -1,
+    .infer = infer_backward,
     .describe = describe_backward};

@@ -159,7 +159,8 @@ static status read_rule(onnx_call *c, axis_rule *r, bool *bilinear)
     TRY(onnx_text(c, "mode", "nearest", &mode));
     *bilinear = strcmp(mode, "linear") == 0 || strcmp(mode, "bilinear") == 0;
     if (!*bilinear && strcmp(mode, "nearest") != 0) return onnx_fail(c, "mode = %s, expected nearest or linear", mode);
-    TRY(read_name(c, "coordinate_transformation_mode", coordinate_names, old ? ASYMMETRIC : HALF_PIXEL, &r->coordinates));
+    TRY(read_name(
+        c, "coordinate_transformation_mode", coordinate_names, old ? ASYMMETRIC : HALF_PIXEL, &r->coordinates));
     TRY(read_name(c, "nearest_mode", nearest_names, old ? FLOOR : PREFER_FLOOR, &r->nearest));
     (void)onnx_find(c, "cubic_coeff_a"); /* of modes that are refused */
     (void)onnx_find(c, "extrapolation_value");
@@ -186,12 +187,12 @@ static status read_resize(onnx_call *c)
         rule[i].coordinates = rule[0].coordinates, rule[i].nearest = rule[0].nearest;
         if (antialias && bilinear && rule[i].scale < 1)
             return onnx_fail(c, "antialias = 1 where dimension %d shrinks", i);
-        if (i < 2 && rule[i].out != rule[i].in) return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
+        if (i < 2 && rule[i].out != rule[i].in)
+            return onnx_fail(c, "dimension %d is resized: only height and width can be", i);
         if (i >= 2 && !same_as_ours(&rule[i], bilinear, corners))
             return onnx_fail(c, "%s with %s%s%s from %" PRId64 " to %" PRId64 " reads other pixels than ours",
-                bilinear ? "linear" : "nearest",
-                coordinate_names[rule[i].coordinates], bilinear ? "" : ", ", bilinear ? "" : nearest_names[rule[i].nearest],
-                rule[i].in, rule[i].out);
+                bilinear ? "linear" : "nearest", coordinate_names[rule[i].coordinates], bilinear ? "" : ", ",
+                bilinear ? "" : nearest_names[rule[i].nearest], rule[i].in, rule[i].out);
     }
     resize_attr a = {.bilinear = bilinear, .align_corners = corners};
     int64_t factor = rule[2].out / rule[2].in;
@@ -224,10 +225,14 @@ static status write(onnx_sink *s, const node *n)
     TRY(onnx_const_out(s, n->name, "scales", DTYPE_F32, shape_1(4), scales, &factors));
     TRY(onnx_node_out(s, "Resize", (const char *[]){x, "", factors}, 3, s->g->edges[n->out[0]].name, &o));
     onnx_attr_text(o, "mode", a->bilinear ? "linear" : "nearest");
-    onnx_attr_text(o, "coordinate_transformation_mode", !a->bilinear ? "asymmetric" : a->align_corners ? "align_corners" : "half_pixel");
+    onnx_attr_text(o, "coordinate_transformation_mode",
+        !a->bilinear       ? "asymmetric"
+        : a->align_corners ? "align_corners"
+                           : "half_pixel");
     if (!a->bilinear) onnx_attr_text(o, "nearest_mode", "floor");
     onnx_made(s, n);
     return OK;
 }
 
-const op_onnx resize_onnx = {.read = {{"Resize", read_resize}, {"Upsample", read_resize}, {NULL, NULL}}, .write = write};
+const op_onnx resize_onnx = {
+    .read = {{"Resize", read_resize}, {"Upsample", read_resize}, {NULL, NULL}}, .write = write};

@@ -22,7 +22,8 @@ static status out_shape(const node *n, const slice_attr *a, shape *s)
 {
     for (int32_t i = 0; i < SHAPE_MAX_RANK; i++) {
         if (i >= s->rank) {
-            if (a->begin[i] != 0 || a->size[i] != 0 || a->step[i] > 1) return infer_fail(n, "slices dimension %d of %d", i, s->rank);
+            if (a->begin[i] != 0 || a->size[i] != 0 || a->step[i] > 1)
+                return infer_fail(n, "slices dimension %d of %d", i, s->rank);
             continue;
         }
         int64_t step = step_of(a, i), size = a->size[i] ? a->size[i] : (s->dim[i] - a->begin[i] + step - 1) / step;
@@ -98,10 +99,29 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_slice = {.name = "slice", .attr_bytes = sizeof(slice_attr), .fields = fields, .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .coupling = COUPLE_FIXED, .quant = QUANT_PASS, .inplace_in = -1, .narrow_in = 1, .infer = infer, .describe = describe,
+const op op_slice = {.name = "slice",
+    .attr_bytes = sizeof(slice_attr),
+    .fields = fields,
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_PASS,
+    .inplace_in = -1,
+    .narrow_in = 1,
+    .infer = infer,
+    .describe = describe,
     .gradient = gradient,
     .onnx = &slice_onnx};
-const op op_slice_backward = {.name = "slice_backward", .attr_bytes = sizeof(slice_grad_attr), .in_min = 1, .in_max = 1, .out_min = 1,
-    .out_count = 1, .internal = true, .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_backward,
+const op op_slice_backward = {.name = "slice_backward",
+    .attr_bytes = sizeof(slice_grad_attr),
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = -1,
+    .infer = infer_backward,
     .describe = describe_backward};

@@ -8,7 +8,10 @@ typedef struct range {
     int64_t begin, size, step; /* size -1: everything */
 } range;
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
 
 /* ranges: by ONNX's axis. Into output 0. */
 static status add_slice(onnx_call *c, onnx_value *v, const range *r, const char *suffix)
@@ -26,7 +29,8 @@ static status add_slice(onnx_call *c, onnx_value *v, const range *r, const char 
 }
 
 /* start, end, step of one axis as ONNX has them. */
-static status cut_axis(const onnx_call *c, const onnx_value *v, int32_t axis, int64_t start, int64_t end, int64_t step, range *r)
+static status cut_axis(
+    const onnx_call *c, const onnx_value *v, int32_t axis, int64_t start, int64_t end, int64_t step, range *r)
 {
     int64_t size = v->shape.dim[axis];
     if (step < 1 || step > INT32_MAX) return onnx_fail(c, "a step of %" PRId64 ", expected 1 or more", step);

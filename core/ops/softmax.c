@@ -49,8 +49,25 @@ static status describe_backward(const graph *g, const node *n, kernel_binding *b
     return OK;
 }
 
-const op op_softmax = {.name = "softmax", .in_min = 1, .in_max = 1, .out_min = 1, .out_count = 1, .coupling = COUPLE_FIXED,
-    .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe, .gradient = gradient,
+const op op_softmax = {.name = "softmax",
+    .in_min = 1,
+    .in_max = 1,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .infer = infer,
+    .describe = describe,
+    .gradient = gradient,
     .onnx = &softmax_onnx};
-const op op_softmax_backward = {.name = "softmax_backward", .in_min = 2, .in_max = 2, .out_min = 1, .out_count = 1, .internal = true,
-    .coupling = COUPLE_FIXED, .inplace_in = -1, .infer = infer_backward, .describe = describe_backward};
+const op op_softmax_backward = {.name = "softmax_backward",
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .internal = true,
+    .coupling = COUPLE_FIXED,
+    .inplace_in = -1,
+    .infer = infer_backward,
+    .describe = describe_backward};

@@ -22,5 +22,14 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     return OK;
 }
 
-const op op_top1 = {.name = "top1", .internal = true, .in_min = 2, .in_max = 2, .out_min = 1, .out_count = 1, .coupling = COUPLE_FIXED,
-    .quant = QUANT_FLOAT, .inplace_in = -1, .infer = infer, .describe = describe};
+const op op_top1 = {.name = "top1",
+    .internal = true,
+    .in_min = 2,
+    .in_max = 2,
+    .out_min = 1,
+    .out_count = 1,
+    .coupling = COUPLE_FIXED,
+    .quant = QUANT_FLOAT,
+    .inplace_in = -1,
+    .infer = infer,
+    .describe = describe};

@@ -32,7 +32,8 @@ static void draw_object(image *im, const found_object *f, const char *name, doub
 
 void draw_objects(image *im, const prediction *p, const char *const *class_name, double scale)
 {
-    for (int64_t i = p->count - 1; i >= 0; i--) draw_object(im, &p->object[i], class_name[p->object[i].class_index], scale);
+    for (int64_t i = p->count - 1; i >= 0; i--)
+        draw_object(im, &p->object[i], class_name[p->object[i].class_index], scale);
 }
 
 void draw_labels(image *im, const sample *s, double scale)
@@ -41,6 +42,7 @@ void draw_labels(image *im, const sample *s, double scale)
     for (int64_t i = 0; i < s->box_count; i++) {
         const label_box *b = &s->box[i];
         if (b->ignore) continue;
-        image_draw_rect(im, pixel(b->x0, scale), pixel(b->y0, scale), pixel(b->x1, scale), pixel(b->y1, scale), white, line_width(im));
+        image_draw_rect(im, pixel(b->x0, scale), pixel(b->y0, scale), pixel(b->x1, scale), pixel(b->y1, scale), white,
+            line_width(im));
     }
 }

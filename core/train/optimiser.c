@@ -29,12 +29,20 @@ static void describe_update(optimiser_desc *d, const spec *s, const param_store 
 {
     const spec_optimizer *o = &s->optimizer;
     double w = s->train.regularizer_weight;
-    *d = (optimiser_desc){.count = param_store_count(store), .segments = param_store_segments(store), .rule = rule_of(o->type),
-        .momentum = (float)o->momentum, .beta1 = (float)o->beta1, .beta2 = (float)o->beta2, .rho = (float)o->rho,
-        .epsilon = (float)o->epsilon, .weight_decay = (float)o->weight_decay, .clip_norm = (float)s->train.clip_norm,
+    *d = (optimiser_desc){.count = param_store_count(store),
+        .segments = param_store_segments(store),
+        .rule = rule_of(o->type),
+        .momentum = (float)o->momentum,
+        .beta1 = (float)o->beta1,
+        .beta2 = (float)o->beta2,
+        .rho = (float)o->rho,
+        .epsilon = (float)o->epsilon,
+        .weight_decay = (float)o->weight_decay,
+        .clip_norm = (float)s->train.clip_norm,
         .l1_weight = s->train.regularizer == REGULARIZER_L1 ? (float)w : 0,
         .l2_weight = s->train.regularizer == REGULARIZER_L2 ? (float)w : 0,
-        .ema_decay = (float)s->train.ema_decay, .nesterov = o->nesterov};
+        .ema_decay = (float)s->train.ema_decay,
+        .nesterov = o->nesterov};
 }
 
 static status upload_segments(optimiser *o, const spec *s, const float *rates)
@@ -46,7 +54,11 @@ static status upload_segments(optimiser *o, const spec *s, const float *rates)
         const param_info *info = param_store_info(o->store, i);
         /* Vectors are batch-norm parameters and biases. */
         bool vector = info->shape.rank <= 1;
-        table[i] = (param_segment){.offset = info->offset, .count = info->count, .rate_factor = info->frozen ? 0 : rates ? rates[i] : 1,
+        table[i] = (param_segment){.offset = info->offset,
+            .count = info->count,
+            .rate_factor = info->frozen ? 0
+                           : rates      ? rates[i]
+                                        : 1,
             .decay_factor = vector && !s->train.regularize_bn_bias ? 0 : 1};
     }
     size_t bytes = (size_t)count * sizeof *table;
@@ -78,8 +90,8 @@ static status init_buffers(optimiser *o, const spec *s, const float *rates)
     return states ? dev->api->copy(dev, o->ema_state.data, state, state_bytes, dev->stream) : OK;
 }
 
-static status pick(const optimiser *o, const kernel **k, void **state, kernel_op op, const void *desc, const state_list *variants,
-    int32_t index, size_t *scratch)
+static status pick(const optimiser *o, const kernel **k, void **state, kernel_op op, const void *desc,
+    const state_list *variants, int32_t index, size_t *scratch)
 {
     const char *prefer = variants && index < variants->count ? variants->item[index] : NULL;
     TRY(kernel_select(k, op, o->dev->api->kernels, desc, prefer, NULL));
@@ -98,13 +110,15 @@ static status init_kernels(optimiser *o, const spec *s, const state_list *varian
     param_store_state(o->store, &states);
     if (s->train.ema_decay > 0 && states > 0) {
         float decay = (float)s->train.ema_decay;
-        o->mix_desc = (binary_desc){.n = 1, .pixels = 1, .channels = states, .type = DTYPE_F32, .a_scale = decay, .b_scale = 1 - decay};
+        o->mix_desc = (binary_desc){
+            .n = 1, .pixels = 1, .channels = states, .type = DTYPE_F32, .a_scale = decay, .b_scale = 1 - decay};
         TRY(pick(o, &o->mix, &o->mix_state, OP_ADD, &o->mix_desc, variants, 2, &scratch));
     }
     return buffer_init(&o->scratch, o->dev, scratch, "scratch of the optimiser");
 }
 
-status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates)
+status optimiser_init(
+    optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates)
 {
     *o = (optimiser){.dev = dev, .store = store, .loss_scale = 1};
     replay_init(&o->update_all, dev);
@@ -123,8 +137,8 @@ void optimiser_free(optimiser *o)
     if (o->check && o->check->destroy) o->check->destroy(o->check_state);
     if (o->update && o->update->destroy) o->update->destroy(o->update_state);
     if (o->mix && o->mix->destroy) o->mix->destroy(o->mix_state);
-    buffer *all[] = {&o->segments, &o->state, &o->moment1, &o->moment2, &o->ema, &o->ema_state, &o->spare, &o->kept_state,
-        &o->scratch};
+    buffer *all[] = {&o->segments, &o->state, &o->moment1, &o->moment2, &o->ema, &o->ema_state, &o->spare,
+        &o->kept_state, &o->scratch};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) buffer_free(all[i]);
     *o = (optimiser){0};
 }
@@ -161,8 +175,12 @@ static status check_and_update(void *optimiser_)
     float *grad = param_store_gradients(o->store), *weight = param_store_weights(o->store);
     TRY(dev->api->copy_in(dev, o->state.data, o->sent, sizeof *o->sent, dev->stream));
 
-    kernel_call check = {.desc = &o->desc, .in = {grad, o->segments.data}, .out = {o->state.data}, .scratch = o->scratch.data,
-        .state = o->check_state, .stream = dev->stream};
+    kernel_call check = {.desc = &o->desc,
+        .in = {grad, o->segments.data},
+        .out = {o->state.data},
+        .scratch = o->scratch.data,
+        .state = o->check_state,
+        .stream = dev->stream};
     TRY(o->check->run(&check));
 
     kernel_call update = {.desc = &o->desc, .in = {grad, o->segments.data}, .scratch = o->scratch.data,
@@ -180,8 +198,13 @@ static status check_and_update(void *optimiser_)
 status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied)
 {
     device *dev = o->dev;
-    if (c->world > 1) TRY(comm_all_reduce_sum(c, param_store_gradients(o->store), o->desc.count, DTYPE_F32, dev->stream));
-    *o->sent = (step_state){.learning_rate = (float)rate, .loss_scale = o->loss_scale, .clip_factor = 1, .step = applied, .finite = 1,
+    if (c->world > 1)
+        TRY(comm_all_reduce_sum(c, param_store_gradients(o->store), o->desc.count, DTYPE_F32, dev->stream));
+    *o->sent = (step_state){.learning_rate = (float)rate,
+        .loss_scale = o->loss_scale,
+        .clip_factor = 1,
+        .step = applied,
+        .finite = 1,
         .bad_segment = -1};
     device_range_push(dev, "update");
     status result = replay_run(&o->update_all, check_and_update, o);
@@ -195,7 +218,8 @@ status optimiser_result(optimiser *o, step_state *result)
     TRY(device_sync(o->dev));
     *result = *o->received;
     if (result->finite) return OK;
-    TRY(o->dev->api->zero(o->dev, param_store_gradients(o->store), (size_t)o->desc.count * sizeof(float), o->dev->stream));
+    TRY(o->dev->api->zero(
+        o->dev, param_store_gradients(o->store), (size_t)o->desc.count * sizeof(float), o->dev->stream));
     return optimiser_restore_state(o);
 }
 
@@ -204,8 +228,12 @@ status optimiser_average_state(optimiser *o)
     if (!o->mix) return OK;
     int64_t count;
     float *state = param_store_state(o->store, &count);
-    kernel_call call = {.desc = &o->mix_desc, .in = {o->ema_state.data, state}, .out = {o->ema_state.data}, .scratch = o->scratch.data,
-        .state = o->mix_state, .stream = o->dev->stream};
+    kernel_call call = {.desc = &o->mix_desc,
+        .in = {o->ema_state.data, state},
+        .out = {o->ema_state.data},
+        .scratch = o->scratch.data,
+        .state = o->mix_state,
+        .stream = o->dev->stream};
     return o->mix->run(&call);
 }
 
@@ -238,7 +266,8 @@ int64_t optimiser_bytes(const spec *s, int64_t count, int64_t state_count)
 }
 
 /* Device memory behind block i of a state file. */
-static int32_t list_blocks(const optimiser *o, state_block blocks[STATE_MAX_BLOCKS], void *device_data[STATE_MAX_BLOCKS])
+static int32_t list_blocks(
+    const optimiser *o, state_block blocks[STATE_MAX_BLOCKS], void *device_data[STATE_MAX_BLOCKS])
 {
     size_t bytes = (size_t)o->desc.count * sizeof(float);
     int32_t count = 0;
@@ -266,7 +295,8 @@ status optimiser_download(optimiser *o, const state_block *blocks, int32_t count
     state_block known[STATE_MAX_BLOCKS];
     void *device_data[STATE_MAX_BLOCKS];
     if (o->swapped || list_blocks(o, known, device_data) != count) BUG("optimiser_download out of order");
-    for (int32_t i = 0; i < count; i++) TRY(device_download(o->dev, (void *)blocks[i].data, device_data[i], blocks[i].bytes));
+    for (int32_t i = 0; i < count; i++)
+        TRY(device_download(o->dev, (void *)blocks[i].data, device_data[i], blocks[i].bytes));
     return OK;
 }
 
@@ -278,7 +308,8 @@ status optimiser_upload(optimiser *o, const train_state *s)
     for (int32_t i = 0; i < count; i++) {
         const state_block *b = state_find(s, known[i].name);
         if (!b || b->bytes != known[i].bytes)
-            return FAIL(E_MODEL, "the state file has no block \"%s\" of %zu bytes: it is of another network or optimiser", known[i].name,
+            return FAIL(E_MODEL,
+                "the state file has no block \"%s\" of %zu bytes: it is of another network or optimiser", known[i].name,
                 known[i].bytes);
         TRY(device_upload(o->dev, device_data[i], b->data, b->bytes));
     }

@@ -48,9 +48,17 @@ static status init_overlap(step_io *io, const trainable *g)
 static status init_warp(step_io *io, const preprocess *p)
 {
     device *dev = io->dev;
-    if (!io->overlapped) return FAIL(E_USAGE, "data.gpu_augment = true needs a GPU: set it to false, or run with device = cuda where there is one");
-    io->warp_desc = (image_warp_desc){.n = io->n, .height = p->height, .width = p->width, .bytes = (int64_t)io->bytes[0],
-        .channels = p->channels, .dst_channels = p->channels, .type = DTYPE_F32, .bgr = p->bgr};
+    if (!io->overlapped)
+        return FAIL(E_USAGE,
+            "data.gpu_augment = true needs a GPU: set it to false, or run with device = cuda where there is one");
+    io->warp_desc = (image_warp_desc){.n = io->n,
+        .height = p->height,
+        .width = p->width,
+        .bytes = (int64_t)io->bytes[0],
+        .channels = p->channels,
+        .dst_channels = p->channels,
+        .type = DTYPE_F32,
+        .bgr = p->bgr};
     for (int32_t c = 0; c < 3; c++) {
         io->warp_desc.mean[c] = p->mean[c];
         io->warp_desc.std[c] = c < p->channels ? p->std[c] : 1;
@@ -101,8 +109,13 @@ static void fill_table(step_io *io, const batch *b)
     for (int64_t i = 0; i < io->n; i++) {
         const picture *p = &b->pictures[i];
         image_source *s = &io->table[i];
-        *s = (image_source){.offset = i * (io->warp_desc.bytes / io->n), .width = p->width, .height = p->height, .radius_x = p->radius[0],
-            .radius_y = p->radius[1], .fill = (float)p->fill, .has_color = p->has_color};
+        *s = (image_source){.offset = i * (io->warp_desc.bytes / io->n),
+            .width = p->width,
+            .height = p->height,
+            .radius_x = p->radius[0],
+            .radius_y = p->radius[1],
+            .fill = (float)p->fill,
+            .has_color = p->has_color};
         memcpy(s->inverse, p->inverse, sizeof s->inverse);
         memcpy(s->color, p->color, sizeof s->color);
     }
@@ -133,7 +146,8 @@ static status unstage(step_io *io, plan *p)
         if (!io->bytes[i]) continue;
         void *to = plan_edge_data(p, io->input[i]);
         if (i == 0 && io->warp)
-            TRY(io->warp->run(&(kernel_call){.desc = &io->warp_desc, .out = {to}, .in = {from, table}, .stream = dev->stream}));
+            TRY(io->warp->run(
+                &(kernel_call){.desc = &io->warp_desc, .out = {to}, .in = {from, table}, .stream = dev->stream}));
         else TRY(dev->api->copy(dev, to, from, io->bytes[i], dev->stream));
         from += padded(io->bytes[i]);
     }
@@ -206,7 +220,8 @@ status step_io_send(step_io *io)
     step_slot *s = &io->slot[io->sent % STEP_SLOTS];
     if (io->sent - io->received >= STEP_SLOTS || io->sent >= io->fed) BUG("step_io_send out of order");
     for (int32_t i = 0; i < io->terms.count; i++)
-        TRY(dev->api->copy_out(dev, &s->term[i], plan_edge_data(io->plan, io->terms.item[i].edge), sizeof *s->term, dev->stream));
+        TRY(dev->api->copy_out(
+            dev, &s->term[i], plan_edge_data(io->plan, io->terms.item[i].edge), sizeof *s->term, dev->stream));
     TRY(dev->api->event_record(dev, s->event, dev->stream));
     io->sent++;
     return OK;

@@ -42,7 +42,9 @@ static status freeze_block(graph *g, const char *text)
         freeze_node(g, n);
         found = true;
     }
-    if (!found) return FAIL(E_USAGE, "model.freeze_blocks: no block %s; this network has 0 to %d", text, (int)graph_last_block(g));
+    if (!found)
+        return FAIL(
+            E_USAGE, "model.freeze_blocks: no block %s; this network has 0 to %d", text, (int)graph_last_block(g));
     return OK;
 }
 
@@ -90,7 +92,8 @@ static status reduce_precision(graph *g, spec_precision precision)
     graph next = {0};
     if (precision == PRECISION_F32) return OK;
     dtype type = precision == PRECISION_F16 ? DTYPE_F16 : precision == PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    return graph_replace(g, &next, pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
+    return graph_replace(
+        g, &next, pass_precision(&next, g, type, precision == PRECISION_TF32 ? COMPUTE_TF32 : COMPUTE_F32));
 }
 
 /* Inputs by name; the terms are the last outputs. */
@@ -100,8 +103,10 @@ static void find_edges(trainable *t)
     t->image = graph_find_edge(g, "image");
     t->sample_keys = graph_find_edge(g, "sample_keys");
     t->loss_scale = graph_find_edge(g, "loss_scale");
-    for (int32_t k = 0; k < LABEL_MAX; k++) t->label[k] = t->label_name[k] ? graph_find_edge(g, t->label_name[k]) : EDGE_NONE;
-    for (int32_t i = 0; i < t->terms.count; i++) t->terms.item[i].edge = g->outputs[g->output_count - t->terms.count + i];
+    for (int32_t k = 0; k < LABEL_MAX; k++)
+        t->label[k] = t->label_name[k] ? graph_find_edge(g, t->label_name[k]) : EDGE_NONE;
+    for (int32_t i = 0; i < t->terms.count; i++)
+        t->terms.item[i].edge = g->outputs[g->output_count - t->terms.count + i];
 }
 
 static status add_loss(trainable *t, const task_setting *setting, double grad_scale)
@@ -118,7 +123,8 @@ static status add_loss(trainable *t, const task_setting *setting, double grad_sc
     return graph_apply(g, pass_remove_dead); /* what only inference computes */
 }
 
-static status build_training(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale, pass_fn *lower)
+static status build_training(
+    trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale, pass_fn *lower)
 {
     const spec *s = setting->spec;
     label_source labels;
@@ -151,7 +157,8 @@ static status build_evaluation(trainable *t, const graph *source, int64_t rows, 
     return OK;
 }
 
-status train_graph_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale)
+status train_graph_build(
+    trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale)
 {
     *t = (trainable){0};
     status result = build_training(t, source, setting, rows, grad_scale, pass_lower_training);
@@ -191,7 +198,9 @@ static const double MOST_PRODUCTS = 576;
 status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, fused_traffic *saved)
 {
     graph *g = &t->graph, summed = {0}, fused = {0};
-    double most = on_read == NORMALISE_ON_READ_NEVER ? 0 : on_read == NORMALISE_ON_READ_ALWAYS ? INFINITY : MOST_PRODUCTS;
+    double most = on_read == NORMALISE_ON_READ_NEVER    ? 0
+                  : on_read == NORMALISE_ON_READ_ALWAYS ? INFINITY
+                                                        : MOST_PRODUCTS;
     *saved = (fused_traffic){0};
     TRY(graph_replace(g, &summed, pass_fuse_statistics(&summed, g, b, saved)));
     TRY(graph_replace(g, &fused, pass_fuse_transforms(&fused, g, b, most, saved)));

@@ -76,7 +76,8 @@ void trainer_summary_write(const trainer_summary *s, json_writer *w)
     for (int32_t k = 0; k < s->terms.count; k++)
         if (s->terms.item[k].tag) put_tagged(w, "train_", s->terms.item[k].tag, s->term[k]);
     for (int32_t k = 0; k < s->figure_count; k++) put_tagged(w, "", s->figure[s->order[k]].tag, s->value[s->order[k]]);
-    if (s->figure_count > 0) put_tagged(w, "best_", s->figure[0].tag + strcspn(s->figure[0].tag, "/") + 1, s->best_criterion);
+    if (s->figure_count > 0)
+        put_tagged(w, "best_", s->figure[0].tag + strcspn(s->figure[0].tag, "/") + 1, s->best_criterion);
     put_int(w, "best_step", s->best_step);
     json_key(w, "stopped_early");
     json_put_bool(w, s->stopped_early);

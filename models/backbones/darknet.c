@@ -35,8 +35,10 @@ static status residual(net *n, edge_id *x, const char *prefix)
 {
     int64_t channels = n->g->edges[*x].shape.dim[3];
     edge_id skip = *x;
-    TRY(net_unit(n, x, net_name(n, prefix, "conv1"), names, (conv_shape){.out_channels = channels / 2, .kernel = 1}, ACT_LEAKY));
-    TRY(net_unit(n, x, net_name(n, prefix, "conv2"), names, (conv_shape){.out_channels = channels, .kernel = 3, .pad = 1}, ACT_LEAKY));
+    TRY(net_unit(
+        n, x, net_name(n, prefix, "conv1"), names, (conv_shape){.out_channels = channels / 2, .kernel = 1}, ACT_LEAKY));
+    TRY(net_unit(n, x, net_name(n, prefix, "conv2"), names,
+        (conv_shape){.out_channels = channels, .kernel = 3, .pad = 1}, ACT_LEAKY));
     return net_add(n, x, skip, net_name(n, prefix, "add"));
 }
 
@@ -49,7 +51,8 @@ status darknet53_build(net *n, edge_id x, const model_entry *entry, int64_t clas
         n->block = stage + 1;
         conv_shape down = {.out_channels = net_channels(n, widths[stage]), .kernel = 3, .stride = 2, .pad = 1};
         TRY(net_unit(n, &x, net_prefix(n, "stages.%d.conv_down", stage), names, down, ACT_LEAKY));
-        for (int32_t i = 0; i < entry->stages[stage]; i++) TRY(residual(n, &x, net_prefix(n, "stages.%d.blocks.%d", stage, i)));
+        for (int32_t i = 0; i < entry->stages[stage]; i++)
+            TRY(residual(n, &x, net_prefix(n, "stages.%d.blocks.%d", stage, i)));
         TRY(net_stage(n, x));
     }
     if (classes == 0) return OK;

@@ -37,7 +37,8 @@ static status inception(net *n, edge_id *x, const inception_row *r)
     TRY(conv(n, &part[1], net_name(n, r->name, "branch2.1"), r->three, 3, 1));
     TRY(conv(n, &part[2], net_name(n, r->name, "branch3.0"), r->five_reduce, 1, 1));
     TRY(conv(n, &part[2], net_name(n, r->name, "branch3.1"), r->five, 3, 1));
-    TRY(net_max_pool(n, &part[3], net_name(n, r->name, "branch4.0"), (pool_shape){.side = 3, .stride = 1, .pad = 1, .ceil_mode = true}));
+    TRY(net_max_pool(n, &part[3], net_name(n, r->name, "branch4.0"),
+        (pool_shape){.side = 3, .stride = 1, .pad = 1, .ceil_mode = true}));
     TRY(conv(n, &part[3], net_name(n, r->name, "branch4.1"), r->pool, 1, 1));
     return net_concat(n, x, net_name(n, r->name, "concat"), part, 4);
 }

@@ -18,14 +18,17 @@ static status build_unit(net *n, edge_id *x, const char *prefix, const stage_row
     edge_id skip = *x;
     int32_t at = 0;
     if (row->expansion != 1)
-        TRY(net_unit(n, x, net_prefix(n, "%s.conv.%d", prefix, at++), sequential, (conv_shape){.out_channels = wide, .kernel = 1}, ACT_RELU6));
+        TRY(net_unit(n, x, net_prefix(n, "%s.conv.%d", prefix, at++), sequential,
+            (conv_shape){.out_channels = wide, .kernel = 1}, ACT_RELU6));
     conv_shape depthwise = {.out_channels = wide, .kernel = 3, .stride = stride, .pad = 1, .groups = (int32_t)wide};
     TRY(net_unit(n, x, net_prefix(n, "%s.conv.%d", prefix, at++), sequential, depthwise, ACT_RELU6));
     unit_names bare = {net_prefix(n, "%d", at), net_prefix(n, "%d", at + 1), ""};
-    TRY(net_unit(n, x, net_name(n, prefix, "conv"), bare, (conv_shape){.out_channels = channels, .kernel = 1}, ACT_NONE));
+    TRY(net_unit(
+        n, x, net_name(n, prefix, "conv"), bare, (conv_shape){.out_channels = channels, .kernel = 1}, ACT_NONE));
     if (stride != 1 || in_channels != channels) return OK;
     if (n->options->all_projections)
-        TRY(net_unit(n, &skip, net_name(n, prefix, "shortcut"), sequential, (conv_shape){.out_channels = channels, .kernel = 1}, ACT_NONE));
+        TRY(net_unit(n, &skip, net_name(n, prefix, "shortcut"), sequential,
+            (conv_shape){.out_channels = channels, .kernel = 1}, ACT_NONE));
     return net_add(n, x, skip, net_name(n, prefix, "add"));
 }
 
@@ -37,8 +40,8 @@ status mobilenet_v2_build(net *n, edge_id x, const model_entry *entry, int64_t c
     for (int32_t stage = 0; entry->stages[stage]; stage++) {
         for (int32_t i = 0; i < entry->stages[stage]; i++, index++) {
             n->block = index;
-            TRY(build_unit(n, &x, net_prefix(n, "features.%d", index), &rows[stage], net_channels(n, rows[stage].channels),
-                i == 0 ? rows[stage].stride : 1));
+            TRY(build_unit(n, &x, net_prefix(n, "features.%d", index), &rows[stage],
+                net_channels(n, rows[stage].channels), i == 0 ? rows[stage].stride : 1));
         }
         TRY(net_stage(n, x));
     }

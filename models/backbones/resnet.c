@@ -10,7 +10,8 @@ typedef struct unit {
     bool projection, bottleneck;
 } unit;
 
-static const unit_names first = {"conv1", "bn1", "relu1"}, second = {"conv2", "bn2", "relu2"}, third = {"conv3", "bn3", "relu3"};
+static const unit_names first = {"conv1", "bn1", "relu1"}, second = {"conv2", "bn2", "relu2"},
+                        third = {"conv3", "bn3", "relu3"};
 
 static status build_unit(net *n, edge_id *x, const unit *u)
 {
@@ -25,7 +26,8 @@ static status build_unit(net *n, edge_id *x, const unit *u)
     } else {
         conv_shape strided = {.out_channels = u->width, .kernel = 3, .pad = 1, .stride = u->stride};
         TRY(net_unit(n, x, u->prefix, first, strided, ACT_RELU));
-        TRY(net_unit(n, x, u->prefix, second, (conv_shape){.out_channels = u->out_channels, .kernel = 3, .pad = 1}, ACT_NONE));
+        TRY(net_unit(
+            n, x, u->prefix, second, (conv_shape){.out_channels = u->out_channels, .kernel = 3, .pad = 1}, ACT_NONE));
     }
     conv_shape shortcut = {.out_channels = u->out_channels, .kernel = 1, .stride = u->stride};
     if (u->projection)
@@ -38,9 +40,11 @@ static status build_stem(net *n, edge_id *x)
 {
     const spec_model *o = n->options;
     bool small = o->stem == STEM_SMALL;
-    conv_shape conv = {.out_channels = net_channels(n, 64), .kernel = small ? 3 : 7, .stride = small ? 1 : 2, .pad = small ? 1 : 3};
+    conv_shape conv = {
+        .out_channels = net_channels(n, 64), .kernel = small ? 3 : 7, .stride = small ? 1 : 2, .pad = small ? 1 : 3};
     TRY(net_unit(n, x, "", (unit_names){"conv1", "bn1", "relu"}, conv, ACT_RELU));
-    return !small && o->use_pooling ? net_max_pool(n, x, "maxpool", (pool_shape){.side = 3, .stride = 2, .pad = 1}) : OK;
+    return !small && o->use_pooling ? net_max_pool(n, x, "maxpool", (pool_shape){.side = 3, .stride = 2, .pad = 1})
+                                    : OK;
 }
 
 /* Stage strides: 1 2 2 2 behind a stem that has pooled (or a small one); TLT's form without pooling, 2 2 2 1, ends at stride 16. */
@@ -61,7 +65,8 @@ status resnet_build(net *n, edge_id x, const model_entry *entry, int64_t classes
             unit u = {.width = net_channels(n, widths[stage]), .bottleneck = bottleneck,
                 .stride = i == 0 ? stage_stride(n->options, stage) : 1};
             u.out_channels = u.width * (bottleneck ? 4 : 1);
-            u.projection = n->options->all_projections || u.stride != 1 || n->g->edges[x].shape.dim[3] != u.out_channels;
+            u.projection =
+                n->options->all_projections || u.stride != 1 || n->g->edges[x].shape.dim[3] != u.out_channels;
             u.prefix = net_prefix(n, "layer%d.%d", stage + 1, i);
             TRY(build_unit(n, &x, &u));
         }

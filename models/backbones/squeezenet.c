@@ -3,7 +3,8 @@
 #include "models/parts/layers.h"
 
 /* Channels of the squeeze and of each expand, per fire module. */
-static const int64_t fires[][2] = {{16, 64}, {16, 64}, {32, 128}, {32, 128}, {48, 192}, {48, 192}, {64, 256}, {64, 256}};
+static const int64_t fires[][2] = {
+    {16, 64}, {16, 64}, {32, 128}, {32, 128}, {48, 192}, {48, 192}, {64, 256}, {64, 256}};
 static const pool_shape pool = {.side = 3, .stride = 2, .ceil_mode = true};
 
 static status conv_relu(net *n, edge_id *x, const char *name, conv_shape conv)
@@ -18,7 +19,8 @@ static status fire(net *n, edge_id *x, const char *prefix, int64_t squeeze, int6
     TRY(conv_relu(n, x, net_name(n, prefix, "squeeze"), (conv_shape){.out_channels = squeeze, .kernel = 1}));
     edge_id part[2] = {*x, *x};
     TRY(conv_relu(n, &part[0], net_name(n, prefix, "expand1x1"), (conv_shape){.out_channels = expand, .kernel = 1}));
-    TRY(conv_relu(n, &part[1], net_name(n, prefix, "expand3x3"), (conv_shape){.out_channels = expand, .kernel = 3, .pad = 1}));
+    TRY(conv_relu(
+        n, &part[1], net_name(n, prefix, "expand3x3"), (conv_shape){.out_channels = expand, .kernel = 3, .pad = 1}));
     return net_concat(n, x, net_name(n, prefix, "concat"), part, 2);
 }
 
@@ -43,7 +45,8 @@ status squeezenet_build(net *n, edge_id x, const model_entry *entry, int64_t cla
         TRY(net_max_pool(n, &x, net_prefix(n, "features.%d", index++), pool));
         for (int32_t i = 0; i < entry->stages[stage]; i++) {
             const int64_t *channels = fires[n->block++];
-            TRY(fire(n, &x, net_prefix(n, "features.%d", index++), net_channels(n, channels[0]), net_channels(n, channels[1])));
+            TRY(fire(n, &x, net_prefix(n, "features.%d", index++), net_channels(n, channels[0]),
+                net_channels(n, channels[1])));
         }
         TRY(net_stage(n, x));
     }

@@ -30,7 +30,8 @@ status vgg_build(net *n, edge_id x, const model_entry *entry, int64_t classes)
         for (int32_t i = 0; i < entry->stages[block]; i++, index += layers) {
             conv_shape conv = {.out_channels = net_channels(n, widths[block]), .kernel = 3, .pad = 1,
                 .stride = !pooling && i == 0 && block > 0 ? 2 : 1};
-            unit_names names = {net_prefix(n, "%d", index), net_prefix(n, "%d", index + 1), net_prefix(n, "%d", index + layers - 1)};
+            unit_names names = {
+                net_prefix(n, "%d", index), net_prefix(n, "%d", index + 1), net_prefix(n, "%d", index + layers - 1)};
             TRY(net_unit(n, &x, "features", names, conv, ACT_RELU));
         }
         TRY(net_stage(n, x));

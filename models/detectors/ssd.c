@@ -39,7 +39,8 @@ static float *put_anchors(float *rows, shape map, const spec *s, int32_t k)
 {
     anchor_shape shapes[RATIOS_MAX + 1];
     int32_t count = anchor_shapes(shapes, s, k);
-    double step_x = (double)s->model.input_width / (double)map.dim[2], step_y = (double)s->model.input_height / (double)map.dim[1];
+    double step_x = (double)s->model.input_width / (double)map.dim[2],
+           step_y = (double)s->model.input_height / (double)map.dim[1];
     for (int64_t y = 0; y < map.dim[1]; y++)
         for (int64_t x = 0; x < map.dim[2]; x++)
             for (int32_t i = 0; i < count; i++, rows += 4)
@@ -51,13 +52,16 @@ static status check_options(const spec *s)
 {
     const spec_ssd *o = &s->ssd;
     if (o->scales.count != MAPS + 1)
-        return FAIL(E_USAGE, "ssd.scales has %d values: expected %d, one per map and one for the greatest square", (int)o->scales.count,
-            MAPS + 1);
+        return FAIL(E_USAGE, "ssd.scales has %d values: expected %d, one per map and one for the greatest square",
+            (int)o->scales.count, MAPS + 1);
     for (int32_t k = 0; k < MAPS; k++)
-        if (o->scales.value[k] >= o->scales.value[k + 1]) return FAIL(E_USAGE, "ssd.scales: expected ascending numbers");
+        if (o->scales.value[k] >= o->scales.value[k + 1])
+            return FAIL(E_USAGE, "ssd.scales: expected ascending numbers");
     if (o->aspect_ratios.count < 1 || o->aspect_ratios.count > RATIOS_MAX)
-        return FAIL(E_USAGE, "ssd.aspect_ratios has %d values: expected 1 to %d", (int)o->aspect_ratios.count, RATIOS_MAX);
-    if (o->variances.count != 4) return FAIL(E_USAGE, "ssd.variances has %d values: expected 4", (int)o->variances.count);
+        return FAIL(
+            E_USAGE, "ssd.aspect_ratios has %d values: expected 1 to %d", (int)o->aspect_ratios.count, RATIOS_MAX);
+    if (o->variances.count != 4)
+        return FAIL(E_USAGE, "ssd.variances has %d values: expected 4", (int)o->variances.count);
     return OK;
 }
 
@@ -88,7 +92,8 @@ static status find_maps(net *n, const model_stages *stages, const spec *s, edge_
     int32_t count = 0;
     for (int32_t i = 0; i < stages->count && count < MAPS; i++)
         if (stages->stage[i].stride >= FIRST_STRIDE) map[count++] = stages->stage[i].edge;
-    if (count == 0) return FAIL(E_USAGE, "model.arch = %s: it has no map of stride %d or more", s->model.arch, FIRST_STRIDE);
+    if (count == 0)
+        return FAIL(E_USAGE, "model.arch = %s: it has no map of stride %d or more", s->model.arch, FIRST_STRIDE);
     n->block = last_block(n->g) + 1;
     for (edge_id x = map[count - 1]; count < MAPS; count++) {
         TRY(add_map(n, &x, count, s->ssd.extra_channels));
@@ -107,15 +112,18 @@ static status reshape_to(net *n, edge_id *x, const char *name, shape s)
 }
 
 /* [n, anchors, each] of all maps behind one another. */
-static status predict(net *n, const edge_id map[MAPS], const int32_t anchors[MAPS], const char *what, int64_t each, edge_id *all)
+static status predict(
+    net *n, const edge_id map[MAPS], const int32_t anchors[MAPS], const char *what, int64_t each, edge_id *all)
 {
     edge_id part[MAPS];
     for (int32_t k = 0; k < MAPS; k++) {
         const char *name = net_prefix(n, "ssd.%s.%d", what, k);
         shape s = n->g->edges[map[k]].shape;
         part[k] = map[k];
-        TRY(net_conv(n, &part[k], name, (conv_shape){.out_channels = anchors[k] * each, .kernel = 3, .pad = 1, .bias = true}));
-        TRY(reshape_to(n, &part[k], net_prefix(n, "%s.rows", name), shape_2(1, s.dim[1] * s.dim[2] * anchors[k] * each)));
+        TRY(net_conv(
+            n, &part[k], name, (conv_shape){.out_channels = anchors[k] * each, .kernel = 3, .pad = 1, .bias = true}));
+        TRY(reshape_to(
+            n, &part[k], net_prefix(n, "%s.rows", name), shape_2(1, s.dim[1] * s.dim[2] * anchors[k] * each)));
     }
     TRY(net_concat(n, all, net_prefix(n, "ssd.%s.all", what), part, MAPS));
     int64_t count = n->g->edges[*all].shape.dim[1] / each;
@@ -137,10 +145,17 @@ status ssd_build(net *n, const model_stages *stages, const spec *s, int64_t clas
     edge_id map[MAPS], in[3];
     int32_t anchors[MAPS];
     anchor_shape shapes[RATIOS_MAX + 1];
-    ssd_head_attr attr = {.classes = classes, .capacity = o->max_detections, .top_k = o->nms_candidates,
-        .threshold = (float)o->score_threshold, .iou = (float)o->nms_iou, .width = (int32_t)s->model.input_width,
-        .height = (int32_t)s->model.input_height, .positive = (float)o->positive_iou, .negative = (float)o->negative_iou,
-        .neg_pos_ratio = (float)o->neg_pos_ratio, .location_weight = (float)o->location_weight};
+    ssd_head_attr attr = {.classes = classes,
+        .capacity = o->max_detections,
+        .top_k = o->nms_candidates,
+        .threshold = (float)o->score_threshold,
+        .iou = (float)o->nms_iou,
+        .width = (int32_t)s->model.input_width,
+        .height = (int32_t)s->model.input_height,
+        .positive = (float)o->positive_iou,
+        .negative = (float)o->negative_iou,
+        .neg_pos_ratio = (float)o->neg_pos_ratio,
+        .location_weight = (float)o->location_weight};
     TRY(check_options(s));
     for (int i = 0; i < 4; i++) attr.variance[i] = (float)o->variances.value[i];
     TRY(find_maps(n, stages, s, map));

@@ -22,7 +22,8 @@ static void squeeze(char *line)
 static status add_section(darknet_cfg *cfg, char *line, int32_t number)
 {
     size_t length = strlen(line);
-    if (line[length - 1] != ']' || length < 3) return FAIL(E_MODEL, "%s:%d: %s: expected [section]", cfg->what, number, line);
+    if (line[length - 1] != ']' || length < 3)
+        return FAIL(E_MODEL, "%s:%d: %s: expected [section]", cfg->what, number, line);
     TRY(array_reserve((void **)&cfg->sections, &cfg->capacity, cfg->count + 1, sizeof *cfg->sections));
     darknet_section *s = &cfg->sections[cfg->count++];
     *s = (darknet_section){.name = arena_strndup(&cfg->memory, line + 1, length - 2), .line = number};
@@ -32,12 +33,14 @@ static status add_section(darknet_cfg *cfg, char *line, int32_t number)
 static status add_pair(darknet_cfg *cfg, char *line, int32_t number)
 {
     char *equals = strchr(line, '=');
-    if (!equals || equals == line) return FAIL(E_MODEL, "%s:%d: %s: expected key=value or [section]", cfg->what, number, line);
+    if (!equals || equals == line)
+        return FAIL(E_MODEL, "%s:%d: %s: expected key=value or [section]", cfg->what, number, line);
     if (cfg->count == 0) return FAIL(E_MODEL, "%s:%d: %s stands before the first [section]", cfg->what, number, line);
     darknet_section *s = &cfg->sections[cfg->count - 1];
     TRY(array_reserve((void **)&s->pairs, &s->capacity, s->count + 1, sizeof *s->pairs));
     darknet_pair *p = &s->pairs[s->count++];
-    *p = (darknet_pair){arena_strndup(&cfg->memory, line, (size_t)(equals - line)), arena_strdup(&cfg->memory, equals + 1), number};
+    *p = (darknet_pair){
+        arena_strndup(&cfg->memory, line, (size_t)(equals - line)), arena_strdup(&cfg->memory, equals + 1), number};
     return p->key && p->value ? OK : FAIL_MEMORY(strlen(line));
 }
 
@@ -61,7 +64,8 @@ static status read_net(darknet_cfg *cfg)
     if (cfg->count < 2) return FAIL(E_MODEL, "%s: no layers", cfg->what);
     const char *name = cfg->sections[0].name;
     if (strcmp(name, "net") != 0 && strcmp(name, "network") != 0)
-        return FAIL(E_MODEL, "%s:%d: the first section is [%s], expected [net]", cfg->what, cfg->sections[0].line, name);
+        return FAIL(
+            E_MODEL, "%s:%d: the first section is [%s], expected [net]", cfg->what, cfg->sections[0].line, name);
     cfg->channels = 3;
     TRY(read_side(cfg, "width", 1, MAX_SIDE, &cfg->width));
     TRY(read_side(cfg, "height", 1, MAX_SIDE, &cfg->height));

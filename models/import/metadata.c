@@ -36,7 +36,8 @@ static status adopt_crop(const adopter *a, const char *key, const char *value)
 static status adopt_fraction(const adopter *a, const char *key, const char *value)
 {
     double fraction;
-    if (!text_to_number(value, &fraction) || !(fraction > 0 && fraction <= 1)) return bad(a, key, value, "a part of the side");
+    if (!text_to_number(value, &fraction) || !(fraction > 0 && fraction <= 1))
+        return bad(a, key, value, "a part of the side");
     return set(a, "data", "crop_fraction", value);
 }
 
@@ -73,7 +74,8 @@ static const struct entry {
     status (*adopt)(const adopter *a, const char *key, const char *value);
     bool frames; /* says how a classifier frames its pictures, which nothing else follows */
 } entries[] = {{"crop", adopt_crop, true}, {"crop_pct", adopt_fraction, true}, {"crop_size", adopt_crop_size, true},
-    {"interpolation", adopt_interpolation, false}, {"channels", adopt_channels, false}, {"padding", adopt_padding, false}};
+    {"interpolation", adopt_interpolation, false}, {"channels", adopt_channels, false},
+    {"padding", adopt_padding, false}};
 
 /* "0.485,0.456,0.406", of pixels 0 to 1. */
 static status read_three(const adopter *a, const char *key, const char *text, double value[3])
@@ -119,7 +121,9 @@ static status adopt_mean_and_std(const adopter *a)
     for (int i = 0; i < 3; i++)
         if (!(value[1][i] > 0)) return bad(a, "std", deviation, "numbers above 0");
     if (bgr && is_near(value, caffe)) return set(a, "data", "preprocess", "caffe");
-    if (bgr) return bad(a, "mean", mean, "of a BGR network the mean and deviation of data.preprocess = caffe; no other is known here");
+    if (bgr)
+        return bad(a, "mean", mean,
+            "of a BGR network the mean and deviation of data.preprocess = caffe; no other is known here");
     if (a->c->spec.model.channels != 1 && is_near(value, torch)) return set(a, "data", "preprocess", "torch");
     TRY(set(a, "data", "preprocess", "custom"));
     TRY(set_list(a, "mean", value[0]));
@@ -226,7 +230,8 @@ status weights_adopt_metadata(const weights *w, config *c)
     if (own) return adopt_own(w, c, own);
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         const char *value = safetensors_meta(&w->st, entries[i].key);
-        if (value && (!entries[i].frames || !*models_task(&c->spec.model))) TRY(entries[i].adopt(&a, entries[i].key, value));
+        if (value && (!entries[i].frames || !*models_task(&c->spec.model)))
+            TRY(entries[i].adopt(&a, entries[i].key, value));
     }
     return adopt_mean_and_std(&a);
 }
@@ -234,5 +239,6 @@ status weights_adopt_metadata(const weights *w, config *c)
 void weights_list_adopted(const config *c, logger *log)
 {
     for (int32_t i = 0; i < option_count; i++)
-        if (strcmp(c->origin[i], origin) == 0) log_info(log, "    %s.%s = %s (%s)", option_table[i].section, option_table[i].key, c->text[i], origin);
+        if (strcmp(c->origin[i], origin) == 0)
+            log_info(log, "    %s.%s = %s (%s)", option_table[i].section, option_table[i].key, c->text[i], origin);
 }

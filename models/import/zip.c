@@ -8,8 +8,8 @@ enum {
     END_BYTES = 22, LOCATOR_BYTES = 20, END64_BYTES = 56, CENTRAL_BYTES = 46, LOCAL_BYTES = 30, MAX_COMMENT = 65535,
     EXTRA_ZIP64 = 1, FLAG_ENCRYPTED = 1
 };
-static const uint32_t END_MARK = 0x06054b50, END64_MARK = 0x06064b50, LOCATOR_MARK = 0x07064b50, CENTRAL_MARK = 0x02014b50,
-                      LOCAL_MARK = 0x04034b50, IN_ZIP64 = 0xffffffff;
+static const uint32_t END_MARK = 0x06054b50, END64_MARK = 0x06064b50, LOCATOR_MARK = 0x07064b50,
+                      CENTRAL_MARK = 0x02014b50, LOCAL_MARK = 0x04034b50, IN_ZIP64 = 0xffffffff;
 
 typedef struct reader {
     const uint8_t *bytes;
@@ -28,7 +28,10 @@ static uint64_t number(const uint8_t *at, int bytes)
 static uint32_t u32(const uint8_t *at) { return (uint32_t)number(at, 4); }
 
 /* Do `bytes` bytes from `offset` on lie in the file? */
-static bool inside(const reader *r, uint64_t offset, uint64_t bytes) { return offset <= r->count && bytes <= r->count - offset; }
+static bool inside(const reader *r, uint64_t offset, uint64_t bytes)
+{
+    return offset <= r->count && bytes <= r->count - offset;
+}
 
 bool zip_is_zip(const uint8_t *bytes, size_t count) { return count >= END_BYTES && u32(bytes) == LOCAL_MARK; }
 
@@ -50,7 +53,8 @@ static status find_directory(const reader *r, directory *d)
     if (at >= LOCATOR_BYTES && u32(end - LOCATOR_BYTES) == LOCATOR_MARK) {
         uint64_t offset = number(end - LOCATOR_BYTES + 8, 8);
         if (!inside(r, offset, END64_BYTES) || u32(r->bytes + offset) != END64_MARK)
-            return FAIL(E_MODEL, "%s: the ZIP64 end record is not where the file says: it is cut off or damaged", r->what);
+            return FAIL(
+                E_MODEL, "%s: the ZIP64 end record is not where the file says: it is cut off or damaged", r->what);
         const uint8_t *end64 = r->bytes + offset;
         *d = (directory){number(end64 + 32, 8), number(end64 + 40, 8), number(end64 + 48, 8)};
         disks = number(end64 + 16, 4) | number(end64 + 20, 4);
@@ -97,7 +101,8 @@ static status find_data(const reader *r, const entry *e, zip_member *m)
         return FAIL(E_MODEL, "%s: %s is not where the list says: the archive is damaged", r->what, m->name);
     const uint8_t *local = r->bytes + e->offset;
     uint64_t begin = e->offset + LOCAL_BYTES + number(local + 26, 2) + number(local + 28, 2);
-    if (!inside(r, begin, e->bytes)) return FAIL(E_MODEL, "%s: %s reaches beyond the end of the file: it is cut off", r->what, m->name);
+    if (!inside(r, begin, e->bytes))
+        return FAIL(E_MODEL, "%s: %s reaches beyond the end of the file: it is cut off", r->what, m->name);
     m->data = r->bytes + begin;
     m->bytes = (size_t)e->bytes;
     if (crc32_z(0, m->data, m->bytes) != e->crc)
@@ -109,13 +114,17 @@ static status read_member(const reader *r, const uint8_t *central, size_t room, 
 {
     if (room < CENTRAL_BYTES || u32(central) != CENTRAL_MARK)
         return FAIL(E_MODEL, "%s: its list of members is damaged", r->what);
-    size_t name = (size_t)number(central + 28, 2), extra = (size_t)number(central + 30, 2), comment = (size_t)number(central + 32, 2);
-    if (name + extra + comment > room - CENTRAL_BYTES) return FAIL(E_MODEL, "%s: its list of members is damaged", r->what);
+    size_t name = (size_t)number(central + 28, 2), extra = (size_t)number(central + 30, 2),
+           comment = (size_t)number(central + 32, 2);
+    if (name + extra + comment > room - CENTRAL_BYTES)
+        return FAIL(E_MODEL, "%s: its list of members is damaged", r->what);
     *used = CENTRAL_BYTES + name + extra + comment;
-    if (memchr(central + CENTRAL_BYTES, 0, name)) return FAIL(E_MODEL, "%s: the name of a member holds a 0 byte", r->what);
+    if (memchr(central + CENTRAL_BYTES, 0, name))
+        return FAIL(E_MODEL, "%s: the name of a member holds a 0 byte", r->what);
     m->name = arena_strndup(r->memory, (const char *)central + CENTRAL_BYTES, name);
     if (!m->name) return FAIL_MEMORY(name);
-    entry e = {.crc = u32(central + 16), .packed = u32(central + 20), .bytes = u32(central + 24), .offset = u32(central + 42)};
+    entry e = {
+        .crc = u32(central + 16), .packed = u32(central + 20), .bytes = u32(central + 24), .offset = u32(central + 42)};
     TRY(read_zip64(r, &e, m->name, central + CENTRAL_BYTES + name, extra));
     if (number(central + 8, 2) & FLAG_ENCRYPTED) return FAIL(E_MODEL, "%s: %s is encrypted", r->what, m->name);
     m->compressed = number(central + 10, 2) != 0 || e.packed != e.bytes;
@@ -123,7 +132,10 @@ static status read_member(const reader *r, const uint8_t *central, size_t room, 
     return m->compressed ? OK : find_data(r, &e, m);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const zip_member *)a)->name, ((const zip_member *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const zip_member *)a)->name, ((const zip_member *)b)->name);
+}
 
 status zip_open(zip_archive *z, arena *a, const uint8_t *bytes, size_t count, const char *what)
 {
@@ -138,7 +150,8 @@ status zip_open(zip_archive *z, arena *a, const uint8_t *bytes, size_t count, co
     for (size_t room = (size_t)d.bytes, used = 0; (uint64_t)z->count < d.members; room -= used, next += used) {
         TRY(read_member(&r, next, room, &z->members[z->count], &used));
         total += z->members[z->count++].bytes;
-        if (total > count) return FAIL(E_MODEL, "%s: its members overlap", what); /* else checking them could take for ever */
+        if (total > count)
+            return FAIL(E_MODEL, "%s: its members overlap", what); /* else checking them could take for ever */
     }
     if (z->count) qsort(z->members, (size_t)z->count, sizeof *z->members, by_name);
     for (int64_t i = 1; i < z->count; i++)

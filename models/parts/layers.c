@@ -33,7 +33,8 @@ const char *net_prefix(net *n, const char *fmt, ...)
     return name ? name : "";
 }
 
-static status param(net *n, edge_id *e, const char *layer, const char *suffix, edge_kind kind, shape s, param_layout layout)
+static status param(
+    net *n, edge_id *e, const char *layer, const char *suffix, edge_kind kind, shape s, param_layout layout)
 {
     char *name = arena_printf(&n->g->memory, "%s.%s", layer, suffix);
     if (!name) return FAIL_MEMORY(64);
@@ -69,7 +70,9 @@ status net_conv(net *n, edge_id *x, const char *name, conv_shape c)
     shape weight = shape_4(c.out_channels, c.kernel, c.kernel, in_channels / groups), s = shape_of(n, *x);
     TRY(param(n, &in[1], name, "weight", EDGE_PARAM, weight, LAYOUT_OIHW));
     if (c.bias) TRY(param(n, &in[2], name, "bias", EDGE_PARAM, shape_1(c.out_channels), LAYOUT_PLAIN));
-    conv2d_attr attr = {.stride = {stride, stride}, .pad = {c.pad, c.pad, c.pad, c.pad}, .dilation = {dilation, dilation},
+    conv2d_attr attr = {.stride = {stride, stride},
+        .pad = {c.pad, c.pad, c.pad, c.pad},
+        .dilation = {dilation, dilation},
         .groups = groups};
     for (int32_t axis = 0; n->options->padding == PADDING_SAME && axis < 2; axis++)
         same_pads(&attr.pad[axis], &attr.pad[axis + 2], s.dim[1 + axis], (c.kernel - 1) * dilation + 1, stride);
@@ -105,7 +108,10 @@ status net_unit(net *n, edge_id *x, const char *prefix, unit_names names, conv_s
 
 status net_max_pool(net *n, edge_id *x, const char *name, pool_shape s)
 {
-    pool_attr attr = {.kind = POOL_MAX, .kernel = {s.side, s.side}, .stride = {s.stride, s.stride}, .pad = {s.pad, s.pad, s.pad, s.pad},
+    pool_attr attr = {.kind = POOL_MAX,
+        .kernel = {s.side, s.side},
+        .stride = {s.stride, s.stride},
+        .pad = {s.pad, s.pad, s.pad, s.pad},
         .ceil_mode = s.ceil_mode};
     return graph_add(n->g, &op_pool, name, &attr, x, 1, n->block, x);
 }

@@ -61,7 +61,8 @@ static status read_quoted(csv_reader *r)
     r->text = close + 1;
     skip_blanks(r);
     if (r->text < r->end && *r->text != ',' && *r->text != '\n' && *r->text != '\r')
-        return FAIL(E_DATA, "%s:%d: text behind a closing quote; expected a comma or the end of the line", r->name, r->line);
+        return FAIL(
+            E_DATA, "%s:%d: text behind a closing quote; expected a comma or the end of the line", r->name, r->line);
     return OK;
 }
 
@@ -120,7 +121,8 @@ static bool is_one_of(const char *text, const char *const *words)
 /* Columns by the names in the first row, or the first two. */
 static bool find_columns(const csv_row *first, int32_t *file, int32_t *class_column)
 {
-    static const char *const file_words[] = {"file", "filename", "file_name", "path", "filepath", "image", "image_path", "img", NULL};
+    static const char *const file_words[] = {
+        "file", "filename", "file_name", "path", "filepath", "image", "image_path", "img", NULL};
     static const char *const class_words[] = {"class", "label", "category", "class_name", "target", NULL};
     bool header = false, named = false;
     *file = 0;
@@ -146,7 +148,10 @@ static bool probe(const char *path, dataset_part part)
     return found;
 }
 
-static int compare_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static status number_classes(dataset *ds, arena *memory, const csv_row *rows, int64_t count, int32_t column)
 {

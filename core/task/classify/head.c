@@ -55,7 +55,8 @@ static bool ends_here(const graph *g, const node *n, head_info *h)
     shape in = g->edges[n->in[0]].shape;
     bool added = n->in_count > 3 && n->in[3] != EDGE_NONE;
     bool single = in.dim[1] == 1 && in.dim[2] == 1;
-    h->plain = h->plain && is_unit_conv(g, n) && (h->pooled || single) && !added && ((const conv2d_attr *)n->attr)->act == ACT_NONE;
+    h->plain = h->plain && is_unit_conv(g, n) && (h->pooled || single) && !added &&
+               ((const conv2d_attr *)n->attr)->act == ACT_NONE;
     return true;
 }
 
@@ -104,7 +105,8 @@ bool classify_is_head(const graph *g, int32_t output, const char *name)
     head_info h;
     head_find(&h, g, output);
     if (h.layer == NODE_NONE) return false;
-    return strcmp(g->edges[h.weight].name, name) == 0 || (h.bias != EDGE_NONE && strcmp(g->edges[h.bias].name, name) == 0);
+    return strcmp(g->edges[h.weight].name, name) == 0 ||
+           (h.bias != EDGE_NONE && strcmp(g->edges[h.bias].name, name) == 0);
 }
 
 status classify_order_head(graph *g, const int64_t *place)

@@ -28,7 +28,9 @@ static void warn_of_empty_classes(const dataset *ds, logger *log)
     for (int64_t k = 0; k < ds->class_count; k++) {
         bool any = false;
         for (int64_t i = 0; i < ds->count && !any; i++) any = ds->samples[i].class_index == k;
-        if (!any) log_warn(log, "%s: class \"%s\" has no training images: the network cannot learn it", ds->path, ds->class_name[k]);
+        if (!any)
+            log_warn(log, "%s: class \"%s\" has no training images: the network cannot learn it", ds->path,
+                ds->class_name[k]);
     }
 }
 
@@ -45,7 +47,11 @@ status classify_check_data(const task_setting *t, logger *log)
 
 status classify_labels(label_source *l, const task_setting *t)
 {
-    *l = (label_source){.field = {{"targets", DTYPE_F32, shape_1(t->class_count)}}, .field_count = 1, .classes = t->class_count,
-        .refuse = refuse, .write = write, .mix = mix};
+    *l = (label_source){.field = {{"targets", DTYPE_F32, shape_1(t->class_count)}},
+        .field_count = 1,
+        .classes = t->class_count,
+        .refuse = refuse,
+        .write = write,
+        .mix = mix};
     return OK;
 }

@@ -87,7 +87,8 @@ static void remember(search *s, const double *x)
 }
 
 /* A point along the direction whose value is low enough; *found false when there is none. */
-static status line_search(search *s, const double *x, double *value, lbfgs_fn *function, void *context, lbfgs_result *r, bool *found)
+static status line_search(
+    search *s, const double *x, double *value, lbfgs_fn *function, void *context, lbfgs_result *r, bool *found)
 {
     double slope = dot(s->gradient, s->direction, s->n), next_value;
     double rate = s->kept > 0 ? 1 : 1 / sqrt(dot(s->gradient, s->gradient, s->n));

@@ -52,7 +52,8 @@ static double sigmoid_loss(const float *x, int64_t classes, int32_t label)
     return sum / (double)classes;
 }
 
-double metrics_row(const float *logits, int64_t classes, int32_t label, spec_loss loss, int32_t *predicted, int64_t *rank)
+double metrics_row(
+    const float *logits, int64_t classes, int32_t label, spec_loss loss, int32_t *predicted, int64_t *rank)
 {
     int64_t best = -1, before = 0;
     double own = logits[label];
@@ -133,7 +134,8 @@ static class_metrics mean(const metrics *m, bool weighted)
         sum.support += one.support;
         weights += weight;
     }
-    return (class_metrics){ratio(sum.precision, weights), ratio(sum.recall, weights), ratio(sum.f1, weights), sum.support};
+    return (class_metrics){
+        ratio(sum.precision, weights), ratio(sum.recall, weights), ratio(sum.f1, weights), sum.support};
 }
 
 class_metrics metrics_macro(const metrics *m)

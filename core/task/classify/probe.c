@@ -52,7 +52,8 @@ static status choose_scales(fit *f, spec_probe_scale kind)
     for (int64_t k = 0; k < width; k++) squares += f->scale[k] * f->scale[k];
     double common = sqrt(squares / (double)width);
     if (!(common > 0) || !isfinite(common))
-        return FAIL(E_DIVERGED, "the pretrained network gives the same features, or NaN, for all images: there is nothing to learn from");
+        return FAIL(E_DIVERGED,
+            "the pretrained network gives the same features, or NaN, for all images: there is nothing to learn from");
     for (int64_t k = 0; k < width; k++)
         if (kind == PROBE_SCALE_COMMON || f->scale[k] < 1e-6 * common) f->scale[k] = common;
     return OK;
@@ -82,7 +83,8 @@ static status build(fit *f, const spec *s)
     in[0] = graph_input(g, "features", DTYPE_F32, shape_2(d->rows, d->features_each));
     in[1] = graph_edge(g, "weight", EDGE_PARAM, DTYPE_F32, shape_4(d->classes, 1, 1, d->features_each));
     in[2] = graph_edge(g, "bias", EDGE_PARAM, DTYPE_F32, shape_1(d->classes));
-    if (in[0] == EDGE_NONE || in[1] == EDGE_NONE || in[2] == EDGE_NONE) return FAIL_MEMORY(d->rows * d->features_each * 4);
+    if (in[0] == EDGE_NONE || in[1] == EDGE_NONE || in[2] == EDGE_NONE)
+        return FAIL_MEMORY(d->rows * d->features_each * 4);
     TRY(graph_add(g, &op_linear, "probe", &(linear_attr){0}, in, 3, -1, &logits));
     TRY(graph_output(g, logits));
     const task_setting t = {.spec = s, .class_count = d->classes};
@@ -99,8 +101,10 @@ static status prepare(fit *f)
     TRY(param_store_create(&f->store, &f->graph, f->dev, true));
     TRY(plan_create(&f->plan, &f->graph, f->dev, &(plan_options){.store = f->store}));
     size_t cell = sizeof(float);
-    TRY(plan_set_input(f->plan, graph_find_edge(&f->graph, "features"), d->features, (size_t)(d->rows * d->features_each) * cell));
-    TRY(plan_set_input(f->plan, graph_find_edge(&f->graph, "targets"), d->targets, (size_t)(d->rows * d->classes) * cell));
+    TRY(plan_set_input(
+        f->plan, graph_find_edge(&f->graph, "features"), d->features, (size_t)(d->rows * d->features_each) * cell));
+    TRY(plan_set_input(
+        f->plan, graph_find_edge(&f->graph, "targets"), d->targets, (size_t)(d->rows * d->classes) * cell));
     f->weights = ARENA_ARRAY(&f->memory, float, param_store_count(f->store));
     if (!f->weights) return FAIL_MEMORY(param_store_count(f->store) * sizeof(float));
     for (int32_t i = 0; i < param_store_segments(f->store); i++) {

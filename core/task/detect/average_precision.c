@@ -26,7 +26,8 @@ double average_precision(const ranked_detection *d, int64_t count, int64_t objec
     if (objects < 1) return NAN;
     for (int64_t i = 0; i < count; i++) hits += d[i].hit;
     for (int64_t i = count - 1; i >= 0; i--) {
-        for (; sample && step >= 0 && step * objects > hits * STEPS; step--) sum += envelope; /* recalls above this one's */
+        for (; sample && step >= 0 && step * objects > hits * STEPS; step--)
+            sum += envelope; /* recalls above this one's */
         envelope = fmax(envelope, (double)hits / (double)(i + 1));
         if (!d[i].hit) continue;
         if (!sample) sum += envelope;

@@ -34,14 +34,17 @@ typedef status node_fn(graph *g, node_id n, int64_t each, const void *context);
 static status visit_behind(graph *g, edge_id e, int64_t each, node_fn *visit, const void *context)
 {
     node_id id = g->edges[e].producer;
-    if (id == NODE_NONE) return FAIL(E_MODEL, "the network's scores are not made by layers: its classes cannot be changed");
+    if (id == NODE_NONE)
+        return FAIL(E_MODEL, "the network's scores are not made by layers: its classes cannot be changed");
     const op *o = g->nodes[id].op;
     bool layer = o == &op_conv2d || o == &op_linear;
     if (!layer && o != &op_reshape && o != &op_concat && o != &op_activation)
-        return FAIL(E_MODEL, "node '%s' (%s) stands between the network's layers and its scores: its classes cannot be changed",
+        return FAIL(E_MODEL,
+            "node '%s' (%s) stands between the network's layers and its scores: its classes cannot be changed",
             g->nodes[id].name, o->name);
     TRY(visit(g, id, each, context));
-    for (int32_t i = 0; !layer && i < g->nodes[id].in_count; i++) TRY(visit_behind(g, g->nodes[id].in[i], each, visit, context));
+    for (int32_t i = 0; !layer && i < g->nodes[id].in_count; i++)
+        TRY(visit_behind(g, g->nodes[id].in[i], each, visit, context));
     return OK;
 }
 
@@ -122,7 +125,8 @@ status detect_fresh_head(graph *g, int64_t classes, uint64_t seed)
     node_id head = detect_head(g, 0);
     int64_t *had = head == NODE_NONE ? NULL : detect_attr_int64(&g->nodes[head], "classes");
     edge_id scores = had ? find_scores(&g->nodes[head]) : EDGE_NONE, pixels = graph_find_edge(g, "image");
-    if (scores == EDGE_NONE || pixels == EDGE_NONE) return FAIL(E_MODEL, "the network ends in no head whose classes can be changed");
+    if (scores == EDGE_NONE || pixels == EDGE_NONE)
+        return FAIL(E_MODEL, "the network ends in no head whose classes can be changed");
     shape s = g->edges[scores].shape;
     TRY(visit_scores(g, 0, change_each, &(class_change){s.dim[s.rank - 1] - *had + classes, seed}));
     *had = classes;

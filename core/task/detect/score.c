@@ -68,7 +68,10 @@ typedef struct judged_image {
     int64_t truth_count, object_count;
 } judged_image;
 
-static double box_area(const float b[4]) { return fmax((double)b[2] - (double)b[0], 0) * fmax((double)b[3] - (double)b[1], 0); }
+static double box_area(const float b[4])
+{
+    return fmax((double)b[2] - (double)b[0], 0) * fmax((double)b[3] - (double)b[1], 0);
+}
 
 static double overlap(const float a[4], const label_box *b)
 {
@@ -166,7 +169,8 @@ static status add_image(detect_score *s, const batch *b, int64_t i, const task_o
     const image_frame frame = {b->size[i][0], b->size[i][1], b->to_input + 9 * i};
     im.sample = &s->setting->data->samples[im.index];
     TRY_ALLOC(im.object, ARENA_ARRAY(a, found_object, most));
-    im.object_count = detect_objects(output->value + i * output->each, most, 0, s->setting->class_count, &frame, im.object);
+    im.object_count =
+        detect_objects(output->value + i * output->each, most, 0, s->setting->class_count, &frame, im.object);
     TRY(take_truth(&im, frame.width, frame.height, a));
     TRY(judge(s, &im, &mistakes));
     s->images++;
@@ -215,7 +219,8 @@ static status gather(detect_score *s, comm *c, const double *counts, double tota
     ranked_detection *ranked = malloc(((size_t)all + 1) * sizeof *ranked);
     status result = numbers && ranked ? OK : FAIL_MEMORY(all * sizeof *ranked);
     for (int32_t r = 0; r < c->rank; r++) before += (int64_t)counts[r];
-    for (int64_t i = 0; i < s->ranked_count && result == OK; i++) write_numbers(numbers + (before + i) * NUMBERS, &s->ranked[i]);
+    for (int64_t i = 0; i < s->ranked_count && result == OK; i++)
+        write_numbers(numbers + (before + i) * NUMBERS, &s->ranked[i]);
     if (result == OK) result = share(c, numbers, all * NUMBERS);
     for (int64_t i = 0; i < all && result == OK; i++) ranked[i] = read_numbers(numbers + i * NUMBERS);
     free(numbers);
