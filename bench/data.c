@@ -2,8 +2,8 @@
  *
  *     build/bench-data FOLDER [THREADS [SECONDS]]      FOLDER: class folders of JPEG files, or with train/ in it
  *
- * Prints one line: images per second of processor time (all threads together), after one epoch that fills the page cache, so
- * that other programs on the machine matter little. */
+ * Prints one line: images per second of processor time (all threads together), after one epoch that fills the page
+ * cache, so that other programs on the machine matter little. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -1,8 +1,9 @@
 /* engine: times a network's f32 and INT8 engines on the CPU.
  *   bench/engine ARCH BATCH [--profile] [--threads N] [--seconds S] [--processor]
- * --processor: seconds of processor time, of all threads, instead of the clock's: what else the machine does matters little.
- * Weights and images are random: time depends on shapes alone. Prints the network's size, then one line per precision: the median run, images/s of it and of the
- * shortest run (on a machine that others use too, what the network would reach alone). */
+ * --processor: seconds of processor time, of all threads, instead of the clock's: what else the machine does
+ * matters little. Weights and images are random: time depends on shapes alone. Prints the network's size, then one
+ * line per precision: the median run, images/s of it and of the shortest run (on a machine that others use too,
+ * what the network would reach alone). */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-/* One training step of a network on random images: forward, loss, backward, update. Prints milliseconds and images per second; with
- * --profile the kernels by time; with --plan only what the kernels are called with, "OP DESCRIPTOR -> KERNEL" (bench/shapes is made of it).
+/* One training step of a network on random images: forward, loss, backward, update. Prints milliseconds and images per
+ * second; with --profile the kernels by time; with --plan only what the kernels are called with, "OP DESCRIPTOR ->
+ * KERNEL" (bench/shapes is made of it).
  *
  *     bench-train NETWORK SIDE BATCH SECONDS [--profile | --plan] [section.key=value...] */
 #include <inttypes.h>

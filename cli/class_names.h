@@ -4,8 +4,9 @@
  *     int64_t count;
  *     TRY(class_names_read(&c->memory, "classes.csv:wnid", &names, &count));
  *
- * Either a text with one name a line (darknet's .labels and .names, torchvision's lists), or a CSV table whose first row names the columns: the
- * column behind a last `:`, else the one called name, class, class_name, label or wnid. Order is that of the rows. */
+ * Either a text with one name a line (darknet's .labels and .names, torchvision's lists), or a CSV table whose
+ * first row names the columns: the column behind a last `:`, else the one called name, class, class_name, label or
+ * wnid. Order is that of the rows. */
 #ifndef GRAFT_CLI_CLASS_NAMES_H
 #define GRAFT_CLI_CLASS_NAMES_H
 

@@ -1,6 +1,6 @@
-/* cli.h: the command line. A command is one file that defines one `cli_command`, and one row in commands.c; its option rows
- * drive parsing, --help, completion and the man page. Options that set something of the spec name it as their target, so
- * most commands read nothing but c->config.spec.
+/* cli.h: the command line. A command is one file that defines one `cli_command`, and one row in commands.c; its option
+ * rows drive parsing, --help, completion and the man page. Options that set something of the spec name it as their
+ * target, so most commands read nothing but c->config.spec.
  *
  *     static const cli_option options[] = {
  *         CLI_SPEC_OPTION,
@@ -98,7 +98,8 @@ extern const cli_option cli_spec_options[];     /* of every command with a spec 
 const cli_command *cli_command_find(const char *name);
 
 bool cli_is_given(const cli_context *c, const char *name);        /* "--dry-run" */
-const char *cli_value(const cli_context *c, const char *name);    /* NULL if not given; the last one; many: joined by blanks */
+/* NULL if not given; the last one; many: joined by blanks */
+const char *cli_value(const cli_context *c, const char *name);
 int64_t cli_override_count(const cli_context *c);                 /* section.key=value words */
 
 /* E_USAGE when the file exists, unless --force (CLI_FORCE_OPTION) was given. Before the work, not after it. */

@@ -7,8 +7,8 @@
 
 #include "core/graph/graph.h"
 
-/* The ending says what is written: .dot needs nothing; .svg, .png and .pdf need Graphviz's `dot` on the PATH. E_USAGE: another ending, or
- * no `dot`; E_IO: `dot` failed. */
+/* The ending says what is written: .dot needs nothing; .svg, .png and .pdf need Graphviz's `dot` on the PATH. E_USAGE:
+ * another ending, or no `dot`; E_IO: `dot` failed. */
 status draw_graph(const graph *g, const char *title, const char *path);
 
 #endif

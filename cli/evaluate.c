@@ -39,7 +39,8 @@ static int asked_to_stop(void *context)
     return (int)*((const cli_context *)context)->stop;
 }
 
-/* What the network has fixed is not chosen here. A value that the user gave and that differs is named, not passed over. */
+/* What the network has fixed is not chosen here. A value that the user gave and that
+ * differs is named, not passed over. */
 static status warn_of_preprocess(cli_context *c, const preprocess *own, const bool asked[5])
 {
     preprocess wanted;

@@ -1,7 +1,7 @@
 /* found_writer.h: what a network found in an image, as a line of a table, an object of JSON and rows of CSV.
  *
- * With boxes every found object is a row of its own in the CSV, and its pixels stand beside its class; without, the classes of an image
- * stand in one row, best first.
+ * With boxes every found object is a row of its own in the CSV, and its pixels stand beside its class; without, the
+ * classes of an image stand in one row, best first.
  *
  *     found_writer w;
  *     TRY(found_writer_init(&w, c, &setting, most));

@@ -103,7 +103,7 @@ static status check_classes(job *j)
     return OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ tensors with names */
+/* ----------------------------------------------------------------------------------------------- tensors with names */
 
 static bool is_head(const char *const *head, const char *line)
 {

@@ -23,7 +23,8 @@ static status set_int(cli_context *c, const char *section, const char *key, int6
     return set(c, section, key, text);
 }
 
-/* Darknet scales pixels to 0 .. 1, the shorter side to the network's (two taps, no antialiasing), and takes the middle. */
+/* Darknet scales pixels to 0 .. 1, the shorter side to the network's (two taps, no
+ * antialiasing), and takes the middle. */
 static status set_preprocess(cli_context *c, int32_t channels)
 {
     if (!config_is_set(&c->config, "data", "preprocess")) {

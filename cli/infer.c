@@ -68,7 +68,8 @@ static const char *true_class(const job *j, const sample *s)
     return class_by_name(j->net.class_name, j->net.class_count, j->ds->class_name[s->class_index]);
 }
 
-/* The picture with its boxes, numbered in the order of the arguments, since files of several folders may have one name. */
+/* The picture with its boxes, numbered in the order of the arguments, since files of
+ * several folders may have one name. */
 static status draw_boxes(job *j, image *im, int64_t i, const sample *s, const prediction *p)
 {
     const char *base = path_base(s->name), *dot = strrchr(base, '.');

@@ -105,7 +105,8 @@ void inspect_preprocess(cli_context *c, const preprocess *p)
     preprocess_write(p, &c->result);
 }
 
-/* What a plan for one image takes. An engine runs as it is; of anything else the fused network is measured, as `graft infer` runs it. */
+/* What a plan for one image takes. An engine runs as it is; of anything else the fused network is
+ * measured, as `graft infer` runs it. */
 static status print_memory(cli_context *c, const graph *g, bool is_engine)
 {
     device *dev = NULL;

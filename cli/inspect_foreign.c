@@ -9,7 +9,7 @@
 #include "models/import/match.h"
 #include "models/models.h"
 
-/* ------------------------------------------------------------------------------------------------ tensors with names */
+/* ----------------------------------------------------------------------------------------------- tensors with names */
 
 static void list_tensors(cli_context *c, const weights *w)
 {

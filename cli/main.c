@@ -135,8 +135,8 @@ static void put_errors(json_writer *w, const cli_context *c, const char *message
     json_end_array(w);
 }
 
-/* Closes the object that the command has added its members to. A command that failed inside a list left it open: then its
- * members are dropped. */
+/* Closes the object that the command has added its members to. A command that failed inside a list left it
+ * open: then its members are dropped. */
 static status print_json(cli_context *c, status code, const char *message)
 {
     json_writer *w = &c->result;
@@ -187,8 +187,8 @@ static status report(cli_context *c, status code)
     return code;
 }
 
-/* A stream that was closed is given to nobody: or else the next file opened would be taken for it, and get the messages. Writing to
- * a stream opened here fails, as it would have. */
+/* A stream that was closed is given to nobody: or else the next file opened would be taken for it, and get the
+ * messages. Writing to a stream opened here fails, as it would have. */
 static bool keep_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)

@@ -74,7 +74,8 @@ status network_check_source(const network *n, const char *engine_path, const cha
     return engine_check_source(&n->engine, hash, model_path, engine_path);
 }
 
-/* Integer weights are constants of an engine's graph, not parameters: there, what its layers read as weight and bias counts. */
+/* Integer weights are constants of an engine's graph, not parameters: there, what its layers
+ * read as weight and bias counts. */
 int64_t network_parameters(const network *n)
 {
     if (!n->is_engine) return graph_param_count(&n->model.graph);
@@ -95,7 +96,7 @@ status network_predict(void *context, const batch *b, float *const *output)
     return runner_run(n->runner, output, b->images, b->n);
 }
 
-/* ------------------------------------------------------------------------------------------------ what it was trained with */
+/* ----------------------------------------------------------------------------------------- what it was trained with */
 
 /* Where the data set is, and what it looks like. */
 static bool is_place(const option *o)

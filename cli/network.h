@@ -28,7 +28,8 @@ typedef struct network {
     hash128 file_hash;
 } network;
 
-/* n is initialised by the call. limits: of what is found, as task.set_limits; NULL: the network's own. E_MODEL, E_IO. */
+/* n is initialised by the call. limits: of what is found, as task.set_limits; NULL:
+ * the network's own. E_MODEL, E_IO. */
 status network_open(network *n, const char *path, const spec_infer *limits, device *dev, int64_t max_batch);
 void network_close(network *n); /* accepts a zeroed one */
 

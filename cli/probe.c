@@ -9,7 +9,8 @@
 #include "core/base/cpu.h"
 #include "core/base/thread.h"
 
-/* A function of a library as a pointer of type `fn`: ISO C has no cast from an object pointer, POSIX says that this works. */
+/* A function of a library as a pointer of type `fn`: ISO C has no cast from an object
+ * pointer, POSIX says that this works. */
 static bool load(void *library, const char *name, void *fn)
 {
     void *symbol = dlsym(library, name);

@@ -1,5 +1,5 @@
-/* probe.h: what this machine has, asked at run time. Nothing here is needed to build: libraries are found by the dynamic
- * linker, so that one program runs with and without them.
+/* probe.h: what this machine has, asked at run time. Nothing here is needed to build: libraries are found by the
+ * dynamic linker, so that one program runs with and without them.
  *
  *     probe p;
  *     probe_machine(&p);                 // never fails: what is not there is said by an empty text or 0

@@ -342,7 +342,8 @@ static status cut(job *j, graph *small, prune_options *o)
                        .batches = (j->options->images + BATCH - 1) / BATCH, .log = &j->c->log};
     bool by_images = o->score == SCORE_OBS || o->reconstruct;
     if (!by_images || !j->has_images) return prune_graph(small, &j->report, &j->model.graph, o);
-    /* No label can become wrong, so crops may be small: the more different things the network is seen to do, the better. */
+    /* No label can become wrong, so crops may be small: the more different things the
+     * network is seen to do, the better. */
     spec_augment augment = j->c->config.spec.augment;
     static double crop_area[] = {0.35, 1};
     augment.random_resized_crop = true;

@@ -87,7 +87,8 @@ static status adopt_network(cli_context *c, const weights *w)
         c->config.spec.model.pretrained);
 }
 
-/* What the weights' file says about its images counts where the user said nothing: else they would see other images than they know. */
+/* What the weights' file says about its images counts where the user said nothing: else they would
+ * see other images than they know. */
 static status adopt_metadata(cli_context *c)
 {
     const char *path = c->config.spec.model.pretrained;

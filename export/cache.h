@@ -4,9 +4,9 @@
  *     image: 3c010a14
  *     layer1.0.conv1: 3d5b2f80
  *
- * Line 1 is TRT-<version>-<algorithm>. Every other line is a tensor's name, ": " and the bits of its float32 scale (clip / 127) as hex,
- * most significant digit first. Written: 8 lower-case digits, LF. Read: 1 to 8 digits of either case, CRLF, a missing final
- * newline, empty lines, names that contain ": " (the last one counts).
+ * Line 1 is TRT-<version>-<algorithm>. Every other line is a tensor's name, ": " and the bits of its float32 scale
+ * (clip / 127) as hex, most significant digit first. Written: 8 lower-case digits, LF. Read: 1 to 8 digits of either
+ * case, CRLF, a missing final newline, empty lines, names that contain ": " (the last one counts).
  *
  *     calibration_cache c;
  *     TRY_OUT(cache_read(&c, "model.cal"));
@@ -35,8 +35,8 @@ typedef struct calibration_cache {
     int64_t count;
 } calibration_cache;
 
-/* c is initialised by the call. E_MODEL naming `what`, line and reason: no header, no colon, digits that are none, a scale that is not
- * positive and finite, a name twice. */
+/* c is initialised by the call. E_MODEL naming `what`, line and reason: no header, no colon, digits that are none, a
+ * scale that is not positive and finite, a name twice. */
 status cache_parse(calibration_cache *c, const char *text, size_t bytes, const char *what);
 status cache_read(calibration_cache *c, const char *path); /* files up to 16 MiB */
 void cache_free(calibration_cache *c);                     /* accepts a zeroed one */

@@ -1,9 +1,10 @@
 /* calibrate.h: the ranges of activations, from images.
  *
- * Two passes over the same images: the first finds the greatest magnitude of every tensor that may become an integer, the
- * second counts magnitudes in 2048 equal bins up to it. Images go through the network one at a time, and only maxima and
- * integer counts are kept, so that the result depends on the set of images alone: not on their order, not on the size of
- * the batches they come in. A method then turns each histogram into a clipping point; the scale is clip / 127.
+ * Two passes over the same images: the first finds the greatest magnitude of every tensor that may become an
+ * integer, the second counts magnitudes in 2048 equal bins up to it. Images go through the network one at a time,
+ * and only maxima and integer counts are kept, so that the result depends on the set of images alone: not on
+ * their order, not on the size of the batches they come in. A method then turns each histogram into a clipping
+ * point; the scale is clip / 127.
  *
  *     calibration c;
  *     TRY_OUT(calibration_run(&c, &g, dev, &data));
@@ -23,7 +24,8 @@ enum { CALIBRATION_BINS = 2048 };
 typedef struct tensor_range {
     float amax;    /* greatest |x|; 0 when everything is zero                                                */
     int64_t count; /* values seen                                                                            */
-    int64_t *bin;  /* [CALIBRATION_BINS]: |x| in [i, i + 1) * amax / CALIBRATION_BINS, amax in the last one; NULL: not wanted */
+    /* [CALIBRATION_BINS]: |x| in [i, i + 1) * amax / CALIBRATION_BINS, amax in the last one; NULL: not wanted */
+    int64_t *bin;
 } tensor_range;
 
 /* Where preprocessed images come from; the same ones after every rewind, in any order. */
@@ -41,8 +43,8 @@ typedef struct calibration {
     int64_t images;      /* seen in each pass                  */
 } calibration;
 
-/* g: fused, in float (export_float_graph), batch 1. c is initialised by the call. E_DATA: no images, or other images in the second
- * pass. E_MODEL: a tensor holds NaN or infinity, by name. */
+/* g: fused, in float (export_float_graph), batch 1. c is initialised by the call. E_DATA: no images, or other images in
+ * the second pass. E_MODEL: a tensor holds NaN or infinity, by name. */
 status calibration_run(calibration *c, const graph *g, device *dev, const calibration_data *data);
 void calibration_free(calibration *c); /* accepts a zeroed one */
 
@@ -54,7 +56,8 @@ void calibration_free(calibration *c); /* accepts a zeroed one */
  *   mse         least mean square error of the bins' centres */
 float range_clip(const tensor_range *r, spec_calibrator method, double percentile);
 
-/* What part of its range the tensor keeps that is clipped hardest by these scales: 1 where none is clipped, and then *e is EDGE_NONE. */
+/* What part of its range the tensor keeps that is clipped hardest by these scales: 1 where none is
+ * clipped, and then *e is EDGE_NONE. */
 double calibration_least_kept(const calibration *c, const float *scale, edge_id *e);
 
 /* scale[edge] = clip / 127, and 0 where no range was wanted. A tensor that is always zero gets 1. */

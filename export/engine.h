@@ -22,8 +22,8 @@
  *     WEIGHTS  the values of every PARAM, STATE and CONST edge, in the order of GRAPH's edges, each at a multiple of 64 with zero padding
  *              behind: the layout in memory, so that the file's bytes are used where they were read
  *
- * Every byte is covered by a checksum or must be zero: every truncation and every flipped byte is found on loading. Sizes are compared
- * with the file's length before anything is allocated.
+ * Every byte is covered by a checksum or must be zero: every truncation and every flipped byte is found on loading.
+ * Sizes are compared with the file's length before anything is allocated.
  *
  *     engine e;
  *     TRY(engine_load(&e, "model.engine"));
@@ -73,9 +73,11 @@ typedef struct engine {
 } engine;
 
 status engine_save(engine *e, const char *path); /* atomic; sets file_hash */
-/* E_MODEL saying what is wrong: no engine, version, length, checksum by section, content. e is initialised by the call. */
+/* E_MODEL saying what is wrong: no engine, version, length, checksum by section,
+ * content. e is initialised by the call. */
 status engine_load(engine *e, const char *path);
-/* The same from memory, which must be aligned to 64 bytes and outlive e. trust_checksums: false is for fuzzing alone. */
+/* The same from memory, which must be aligned to 64 bytes and outlive e.
+ * trust_checksums: false is for fuzzing alone. */
 status engine_parse(engine *e, const uint8_t *bytes, size_t count, const char *what, bool check_checksums);
 void engine_free(engine *e); /* accepts a zeroed one */
 

@@ -1,8 +1,8 @@
 /* export.h: from a model to an engine.
  *
- * Float: drop what only training needs, fold batch normalisation into the convolutions, fuse residual and activation, fold constants.
- * INT8 on top of it: calibrate, quantise, measure; while the drop on images that were not used to calibrate is beyond
- * max_drop, the layers that lose most go back to float.
+ * Float: drop what only training needs, fold batch normalisation into the convolutions, fuse residual and activation,
+ * fold constants. INT8 on top of it: calibrate, quantise, measure; while the drop on images that were not used to
+ * calibrate is beyond max_drop, the layers that lose most go back to float.
  *
  *     export_options o = {.calibrator = CALIBRATOR_ENTROPY, .max_drop = 1, .data = &data, .dev = dev, ...};
  *     TRY_OUT(export_calibrate(&scales, &m, &o));          // or export_read_scales: a TensorRT calibration cache
@@ -48,19 +48,20 @@ typedef struct export_scales {
     int64_t images;         /* 0: unknown                */
 } export_scales;
 
-/* The graph that both precisions start from, and the fastest way to run a model as it is. dst is initialised by the call. */
+/* The graph that both precisions start from, and the fastest way to run a model as it is.
+ * dst is initialised by the call. */
 status export_float_graph(graph *dst, const graph *model_graph);
 
-/* Calibrates; auto tries all methods and keeps the one with the best score, of equals the one with the least noise in the result.
- * s is initialised by the call. version: of the cache's first line. */
+/* Calibrates; auto tries all methods and keeps the one with the best score, of equals the one with the least noise in
+ * the result. s is initialised by the call. version: of the cache's first line. */
 status export_calibrate(export_scales *s, const model *m, const export_options *o, int64_t version);
 /* From a calibration cache. E_MODEL lists the tensors that it lacks; tensors that the model lacks are warned about. */
 status export_read_scales(export_scales *s, const model *m, const char *path, logger *log);
 status export_write_scales(const export_scales *s, const char *path);
 void export_scales_free(export_scales *s); /* accepts a zeroed one */
 
-/* e is initialised by the calls. E_USAGE: a float layer that does not exist. E_GATE: max_drop cannot be held with min_integer of the
- * products in INT8. */
+/* e is initialised by the calls. E_USAGE: a float layer that does not exist. E_GATE: max_drop cannot be held with
+ * min_integer of the products in INT8. */
 status export_float(engine *e, const model *m, const export_options *o);
 status export_int8(engine *e, const model *m, const export_scales *s, const export_options *o);
 

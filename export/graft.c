@@ -14,7 +14,8 @@
 
 enum { DEFAULT_BATCH = 16, MAX_BATCH = 4096, MAX_SIDE = 65535 };
 
-/* The number of threads of OpenMP is the calling thread's setting: ours while we compute, the program's again afterwards. */
+/* The number of threads of OpenMP is the calling thread's setting: ours while we compute,
+ * the program's again afterwards. */
 #ifdef _OPENMP
 #include <omp.h>
 static int swap_threads(int count)

@@ -14,11 +14,12 @@
  *     int32_t found;
  *     graft_find(engine, object, 100, &found, &image);
  *
- * An engine file is data, never code, and is checked completely before it is used. It is read once, by graft_open: what happens to the
- * file afterwards changes nothing. Memory or threads that cannot be had (limits of the process, of the user, of a container) give
- * GRAFT_E_MEMORY before they would end the program: each call first asks for 32 MB beside what it needs and for its threads. Nothing here keeps global state, exits, prints
- * or changes the locale. Handles are independent of each other; calls on one handle from several threads take turns. Every function
- * that can fail returns 0 or a code above 0 (GRAFT_E_*) and leaves a text for graft_error.
+ * An engine file is data, never code, and is checked completely before it is used. It is read once, by graft_open: what
+ * happens to the file afterwards changes nothing. Memory or threads that cannot be had (limits of the process, of the
+ * user, of a container) give GRAFT_E_MEMORY before they would end the program: each call first asks for 32 MB beside
+ * what it needs and for its threads. Nothing here keeps global state, exits, prints or changes the locale. Handles are
+ * independent of each other; calls on one handle from several threads take turns. Every function that can fail returns
+ * 0 or a code above 0 (GRAFT_E_*) and leaves a text for graft_error.
  */
 #ifndef GRAFT_H
 #define GRAFT_H
@@ -72,7 +73,8 @@ typedef struct graft_object {
     int32_t mask_width, mask_height;
 } graft_object;
 
-/* Interleaved pixels, grey (channels 1) or red, green, blue (3), of any size: they are resized and normalised as in training. */
+/* Interleaved pixels, grey (channels 1) or red, green, blue (3), of any size: they are resized
+ * and normalised as in training. */
 typedef struct graft_image {
     const uint8_t *pixels;
     int32_t width, height, channels;
@@ -84,14 +86,16 @@ int graft_open(graft_engine **engine, const char *path, const graft_options *opt
 void graft_close(graft_engine *engine); /* accepts NULL */
 int graft_describe(const graft_engine *engine, graft_info *info);
 
-/* What is in one image, best first: at most `capacity` objects, *count of them written. A detector gives what its own limits let through
- * (ssd.score_threshold ...): compare `score` with the threshold that you want. GRAFT_E_USAGE, GRAFT_E_MEMORY, GRAFT_E_DEVICE. */
+/* What is in one image, best first: at most `capacity` objects, *count of them written. A detector gives what its own
+ * limits let through (ssd.score_threshold ...): compare `score` with the threshold that you want. GRAFT_E_USAGE,
+ * GRAFT_E_MEMORY, GRAFT_E_DEVICE. */
 int graft_find(graft_engine *engine, graft_object *object, int32_t capacity, int32_t *count, const graft_image *image);
 
 /* probability: [count, class_count]. GRAFT_E_USAGE: the engine is no classifier; as for graft_run_tensor. */
 int graft_run_images(graft_engine *engine, float *probability, const graft_image *images, int64_t count);
 
-/* tensor: [count, height, width, channels] f32, preprocessed by the caller; score: [count, class_count], before softmax or sigmoid. */
+/* tensor: [count, height, width, channels] f32, preprocessed by the caller; score: [count,
+ * class_count], before softmax or sigmoid. */
 int graft_run_tensor(graft_engine *engine, float *score, const float *tensor, int64_t count);
 
 /* What went wrong in this thread's last failed call; "" if none did. Valid until its next failed call. */

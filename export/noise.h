@@ -6,7 +6,8 @@
 
 enum { NOISE_IMAGES = 32 }; /* enough for tenths of a dB */
 
-/* db[node of g]: of every layer alone, its input and weights quantised and nothing else. 0 for other nodes. g: float, batch 1. */
+/* db[node of g]: of every layer alone, its input and weights quantised and nothing else. 0 for
+ * other nodes. g: float, batch 1. */
 status noise_layers(double *db, const graph *g, const float *scale, device *dev, const calibration_data *data);
 
 /* Of the whole network: output 0 of `quantised` against that of `g`. Both batch 1. */

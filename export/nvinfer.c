@@ -33,7 +33,8 @@ static status fold_into(graph *g, const node *n, bool image_is_x, const float *f
     return scale_weights(weight, factor);
 }
 
-/* The readers of the image, each weight once; through fake quantisation, whose range grows with the channel that grows most. */
+/* The readers of the image, each weight once; through fake quantisation, whose range grows
+ * with the channel that grows most. */
 static status fold(graph *g, edge_id image, const float *factor, float growth)
 {
     for (node_id i = 0; i < g->node_count; i++) {

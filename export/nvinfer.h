@@ -1,13 +1,15 @@
-/* nvinfer.h: a network as DeepStream's nvinfer plug-in takes it: ONNX, a configuration file, a file of labels and, for INT8, a calibration cache.
+/* nvinfer.h: a network as DeepStream's nvinfer plug-in takes it: ONNX, a configuration file, a file of labels and,
+ * for INT8, a calibration cache.
  *
- * nvinfer computes y = net-scale-factor * (x - offsets[c]) with one factor for all channels. A deviation per channel goes into the weights that
- * read the image: with s one deviation for all,
+ * nvinfer computes y = net-scale-factor * (x - offsets[c]) with one factor for all channels. A deviation per channel
+ * goes into the weights that read the image: with s one deviation for all,
  *
  *     (x - mean[c]) / std[c] = (s / std[c]) * (x - mean[c]) / s,      weight'[o, y, x, c] = weight[o, y, x, c] * s / std[c]
  *
- * s is the geometric mean of std, so that the weights keep their size. Zeros of padding stay zeros. The mean is not folded: as a bias it
- * would be wrong where the border is padded. A range from quantisation-aware training is widened by the greatest std[c] / s: nothing is cut
- * off that was not before, and with the usual deviations the image's steps are 3 % wider than in training.
+ * s is the geometric mean of std, so that the weights keep their size. Zeros of padding stay zeros. The mean is not
+ * folded: as a bias it would be wrong where the border is padded. A range from quantisation-aware training is widened
+ * by the greatest std[c] / s: nothing is cut off that was not before, and with the usual deviations the image's steps
+ * are 3 % wider than in training.
  *
  *     TRY(nvinfer_one_scale(&m));                       // before anything is calibrated
  *     TRY(nvinfer_write_config(&config, "model.txt"));
@@ -17,7 +19,8 @@
 
 #include "core/graph/model.h"
 
-/* Gives m one deviation for all channels. E_MODEL: the image is read by something else than a float convolution over all its channels. */
+/* Gives m one deviation for all channels. E_MODEL: the image is read by something else than a float
+ * convolution over all its channels. */
 status nvinfer_one_scale(model *m);
 
 /* Output 0 of a float graph becomes probabilities, which nvinfer's classifier compares with its threshold. */

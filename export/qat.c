@@ -14,8 +14,8 @@ static activation fused_activation(const node *n)
     return n->op == &op_linear ? ((const linear_attr *)n->attr)->act : ACT_NONE;
 }
 
-/* The edge of g that holds what node `fused` makes in the fused graph: the layer of that name, then the batch normalisation, addition and
- * activation that went into it. */
+/* The edge of g that holds what node `fused` makes in the fused graph: the layer of that name, then the batch
+ * normalisation, addition and activation that went into it. */
 static edge_id result_of(const graph *g, const edge_uses *uses, const node *fused)
 {
     node_id at = graph_find_node(g, fused->name);
@@ -39,7 +39,8 @@ static edge_id result_of(const graph *g, const edge_uses *uses, const node *fuse
     return e;
 }
 
-/* name[e], for every edge of g that an engine keeps as integers with a scale of its own: its name in the fused graph, in `a`. */
+/* name[e], for every edge of g that an engine keeps as integers with a scale of its own: its
+ * name in the fused graph, in `a`. */
 static status find_points(const graph *g, arena *a, const char **name)
 {
     graph fused = {0};

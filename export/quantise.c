@@ -10,8 +10,8 @@
 enum { WEIGHT_MAX = 127, INPUT_MAX = 127, FLOAT_DIGITS = 24 };
 static const double BIAS_MAX = 1 << 30; /* a sum of products fits an int32 beside it */
 
-/* Steps between scales that are powers of two: their binary digits, where the search begins below the finest that saturates nothing, and how
- * many are tried. SHORT_BIAS_MAX units still fit f32. */
+/* Steps between scales that are powers of two: their binary digits, where the search begins below the finest that
+ * saturates nothing, and how many are tried. SHORT_BIAS_MAX units still fit f32. */
 enum { SHORT_DIGITS = 6, SHORT_TRIES = 16 };
 static const double SHORT_STEP_LEAST = 0.95, SHORT_BIAS_MAX = 1 << (FLOAT_DIGITS - SHORT_DIGITS);
 
@@ -99,7 +99,8 @@ static bool result_is_integer(const quantiser *q, node_id n)
     return !quantise_is_layer(q->src, n) || stores_integers(p);
 }
 
-/* Back to front: how every tensor is read. A node that could compute with integers does so if its result is read as integers. */
+/* Back to front: how every tensor is read. A node that could compute with integers does so if
+ * its result is read as integers. */
 static void find_uses(quantiser *q)
 {
     const graph *g = q->src;
@@ -203,8 +204,8 @@ static double step_error(const float *filter, int64_t count, double bias, double
     return sum * in_scale * in_scale * (INPUT_MAX / 4.0) * (INPUT_MAX / 4.0) + of_bias * of_bias;
 }
 
-/* The best step of few binary digits: sums of products, which are whole multiples of it and of a power of two, are then exact in f32 up to
- * 2^18 units. */
+/* The best step of few binary digits: sums of products, which are whole multiples of it and of a power of two, are then
+ * exact in f32 up to 2^18 units. */
 static double short_step(const float *filter, int64_t count, double bias, double in_scale)
 {
     int exponent;
@@ -228,10 +229,11 @@ typedef struct layer_consts {
     edge_id weight, bias, scale;
 } layer_consts;
 
-/* Weights as integers, bias in units of the accumulator, and the factor from accumulator to result. Weights that are nothing beside their
- * bias get coarser steps: else the bias would be more of them than an int32 holds. It becomes a whole number of units where that moves the
- * result by at most 1/64 of its own step; where it moves it by more (batch-norm of a channel that hardly varies), who rounds it does harm.
- * Between scales that are powers of two steps are short, biases are whole, and the factor is exact: other programs get the same integers in
+/* Weights as integers, bias in units of the accumulator, and the factor from accumulator to result. Weights that
+ * are nothing beside their bias get coarser steps: else the bias would be more of them than an int32 holds. It
+ * becomes a whole number of units where that moves the result by at most 1/64 of its own step; where it moves it
+ * by more (batch-norm of a channel that hardly varies), who rounds it does harm. Between scales that are powers
+ * of two steps are short, biases are whole, and the factor is exact: other programs get the same integers in
  * whatever order they add floats. */
 static status make_consts(
     quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)

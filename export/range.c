@@ -17,8 +17,9 @@ static int64_t level_of(int64_t i, int64_t kept)
     return i * LEVELS / kept;
 }
 
-/* sum p log(p / q) of the first `kept` bins, what lies beyond counted into the last one, against its quantisation: every
- * level spreads its count evenly over its bins that hold anything. Infinite when the clipped mass meets an empty bin. */
+/* sum p log(p / q) of the first `kept` bins, what lies beyond counted into the last one, against its
+ * quantisation: every level spreads its count evenly over its bins that hold anything. Infinite when the
+ * clipped mass meets an empty bin. */
 static double divergence(const double *bin, const double *behind, int64_t kept)
 {
     double mass[LEVELS] = {0}, q_total = 0, p_total = 0, sum = 0;

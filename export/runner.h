@@ -1,7 +1,7 @@
 /* runner.h: runs a graph "image in, tensors out" on any number of images.
  *
- * Plans of the last two batch sizes are kept. A call is cut into batches of at most max_batch, on the CPU the front of the network into
- * smaller ones (slices.h). One thread at a time.
+ * Plans of the last two batch sizes are kept. A call is cut into batches of at most max_batch, on the CPU the front of
+ * the network into smaller ones (slices.h). One thread at a time.
  *
  *     runner *r;
  *     TRY(runner_create(&r, &g, dev, 16));
@@ -16,8 +16,9 @@
 
 typedef struct runner runner;
 
-/* g stays the caller's, who does not touch it meanwhile: the runner changes its batch. Input 0 is f32 [1, h, w, c], every output is f32 and
- * has the batch in front; E_MODEL otherwise. A graph with 16-bit floats runs in f32 where the device is slow in these. */
+/* g stays the caller's, who does not touch it meanwhile: the runner changes its batch. Input 0 is f32 [1, h, w,
+ * c], every output is f32 and has the batch in front; E_MODEL otherwise. A graph with 16-bit floats runs in f32
+ * where the device is slow in these. */
 status runner_create(runner **r, graph *g, device *dev, int64_t max_batch);
 void runner_destroy(runner *r); /* accepts NULL */
 
@@ -29,7 +30,8 @@ int32_t runner_outputs(const runner *r);
 shape runner_output(const runner *r, int32_t k); /* [1, ...] */
 int64_t runner_max_batch(const runner *r);
 
-/* A plan of the whole graph, made if need be, beside those that run; for its choice of kernels. Valid until the next call for another batch. */
+/* A plan of the whole graph, made if need be, beside those that run; for its choice of kernels. Valid until
+ * the next call for another batch. */
 status runner_plan(runner *r, int64_t batch, plan **p);
 
 #endif

@@ -35,7 +35,8 @@ static bool keeps_images(const graph *g, const node *n, int64_t batch)
     return true;
 }
 
-/* crossing[k]: the only activation of nodes before k that k or a later one reads, through views or not; EDGE_NONE: none or several. */
+/* crossing[k]: the only activation of nodes before k that k or a later one reads, through views or
+ * not; EDGE_NONE: none or several. */
 static status find_crossings(edge_id *crossing, const graph *g)
 {
     node_id *last = malloc(((size_t)g->edge_count + 1) * sizeof *last); /* that reads the edge */

@@ -87,8 +87,8 @@ static void unite_inputs(channel_map *m, const node *n, int32_t from)
     }
 }
 
-/* Output channels are rows of the weight, input channels its columns; every tap of an input channel is in that channel's class.
- * One row per input channel is a depthwise convolution. */
+/* Output channels are rows of the weight, input channels its columns; every tap of an input channel is in that
+ * channel's class. One row per input channel is a depthwise convolution. */
 static void couple_weight(channel_map *m, const node *n)
 {
     edge_id src = n->in[0], weight = n->in[1], out = n->out[0];
@@ -177,7 +177,8 @@ static status pin_excluded(channel_map *m, const char *const *excluded, int64_t 
     return OK;
 }
 
-/* Classes with the same member layers are one group. Each class gets a signature, folded from its layers' numbers in order. */
+/* Classes with the same member layers are one group. Each class gets a signature, folded
+ * from its layers' numbers in order. */
 static status number_groups(channel_map *m)
 {
     uint64_t *signature = ARENA_ARRAY(&m->memory, uint64_t, m->element_count);

@@ -42,11 +42,13 @@ status choose_kept(channel_map *m, const double *score, double threshold, const 
 status cut_channels(graph *dst, channel_map *m, const bool *keep);
 /* kept[count]: channels of the node's first output that stay. */
 status kept_channels(int64_t *kept, int64_t count, channel_map *m, const bool *keep, const char *node_name);
-/* Weights, biases and running means of that graph for the least error against the whole one (reconstruct.c). error: mean over layers of the
- * square error as part of the variance, before and after each layer's fit. */
-status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
-/* Gradient descent on all weights of that graph towards what the whole one computes (imitate.c). error: mean over what is compared
- * of the square error as part of the variance, before and after; never more after. */
-status imitate(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images, double *error);
+/* Weights, biases and running means of that graph for the least error against the whole one (reconstruct.c). error:
+ * mean over layers of the square error as part of the variance, before and after each layer's fit. */
+status reconstruct(graph *cut, channel_map *m, const bool *keep, const prune_options *options,
+    const prune_images *images, double *error);
+/* Gradient descent on all weights of that graph towards what the whole one computes (imitate.c). error: mean over what
+ * is compared of the square error as part of the variance, before and after; never more after. */
+status imitate(graph *cut, channel_map *m, const bool *keep, const prune_options *options, const prune_images *images,
+    double *error);
 
 #endif

@@ -71,7 +71,8 @@ void walk_free(walk *w)
     *w = (walk){0};
 }
 
-/* Edges that nodes behind `until` read: those that the leg makes, and those that stay stored. false: too many to be outputs, or too large. */
+/* Edges that nodes behind `until` read: those that the leg makes, and those that stay stored. false: too
+ * many to be outputs, or too large. */
 static bool find_alive(walk *w)
 {
     const graph *g = &w->g;

@@ -1,7 +1,8 @@
 /* images.h: training images in memory, and a network that is run over all of them layer by layer. Private to prune/.
  *
- * A walk stands in front of node `at`. What the nodes before it made and later ones read is stored for every image (if the memory that it may
- * take allows), so that going on costs each node one run. A leg is the part from there to a node, with the edges one wants to see:
+ * A walk stands in front of node `at`. What the nodes before it made and later ones read is stored for every image (if
+ * the memory that it may take allows), so that going on costs each node one run. A leg is the part from there to a
+ * node, with the edges one wants to see:
  *
  *     TRY_OUT(walk_leg(&w, until, wanted, wanted_count));
  *     for (int64_t b = 0; b < images->batches; b++) {
@@ -57,13 +58,14 @@ status walk_run(walk *w, int64_t b);
 status walk_get(walk *w, int32_t k, float *values); /* wanted[k] of the last batch */
 status walk_arrive(walk *w);
 
-/* Pixels of each image that are looked at, of `area`: enough for rows_per_input rows of data for every input of a layer, 4 to 49. */
+/* Pixels of each image that are looked at, of `area`: enough for rows_per_input rows of data for
+ * every input of a layer, 4 to 49. */
 int64_t prune_pixels(const prune_images *x, int64_t batch, int64_t inputs, int64_t area, int64_t rows_per_input);
 
 /* What the layer reads whose scores are the output; the output itself if no layer with weights comes first. */
 edge_id features_behind(const graph *g, edge_id output);
-/* passes[count] ([edge_count], caller's): inputs of layers that nothing else passes by, front to back: all that comes behind is computed from
- * each of them. */
+/* passes[count] ([edge_count], caller's): inputs of layers that nothing else passes by, front to back: all that comes
+ * behind is computed from each of them. */
 status find_passes(const graph *g, edge_id *passes, int32_t *count);
 /* Parameters and state of `from`, by name; those that dst does not have are passed over. */
 void take_values(graph *dst, const graph *from);

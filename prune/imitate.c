@@ -1,10 +1,10 @@
-/* The pruned network as a whole learns to compute what the unpruned one does: the outputs, the features in front of the last layer, and what
- * passes some layers between, where one tensor is all that the layers behind it know. No labels: a few hundred of them say little, while every
- * image shows hundreds of features (Romero and others, FitNets, ICLR 2015; Li and others, Few sample knowledge distillation, CVPR 2020).
- * Every step sees other views of the training images and asks the
- * unpruned network about them: a function is matched, not a list of values (Beyer and others, Knowledge distillation: a good teacher is patient
- * and consistent, CVPR 2022). Adam (Kingma and Ba, ICLR 2015), whose steps do not depend on a network's scales; statistics of batch
- * normalisation stay. */
+/* The pruned network as a whole learns to compute what the unpruned one does: the outputs, the features in front of the
+ * last layer, and what passes some layers between, where one tensor is all that the layers behind it know. No labels: a
+ * few hundred of them say little, while every image shows hundreds of features (Romero and others, FitNets, ICLR 2015;
+ * Li and others, Few sample knowledge distillation, CVPR 2020). Every step sees other views of the training images and
+ * asks the unpruned network about them: a function is matched, not a list of values (Beyer and others, Knowledge
+ * distillation: a good teacher is patient and consistent, CVPR 2022). Adam (Kingma and Ba, ICLR 2015), whose steps do
+ * not depend on a network's scales; statistics of batch normalisation stay. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -316,7 +316,8 @@ static status learn(job *j, double rate)
     return OK;
 }
 
-/* The rate that suits most is too high for some: then a third of it, from the start again. Whatever comes, nothing is kept that is worse. */
+/* The rate that suits most is too high for some: then a third of it, from the start again. Whatever comes,
+ * nothing is kept that is worse. */
 static status learn_safely(job *j, double *error)
 {
     size_t bytes = (size_t)param_store_count(j->store) * sizeof(float);

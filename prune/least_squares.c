@@ -122,7 +122,8 @@ static void centre(least_squares *l, bool about_means)
     }
 }
 
-/* residual [inputs, outputs] = X'Y - X'X W'; returns sum over outputs of W X'X W' - 2 W X'Y, W's part of the squared error. */
+/* residual [inputs, outputs] = X'Y - X'X W'; returns sum over outputs of W X'X W' - 2 W X'Y,
+ * W's part of the squared error. */
 static double find_residual(const least_squares *l, const float *weight, double *residual)
 {
     int64_t in = l->inputs, out = l->outputs;

@@ -37,8 +37,8 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The scores that occur are the thresholds that matter; what is kept only falls as they rise. Of the two neighbours of the target the
- * nearer wins. */
+/* The scores that occur are the thresholds that matter; what is kept only falls as they rise. Of the two neighbours
+ * of the target the nearer wins. */
 static status bisect(double *threshold, work *w, const double *level, int64_t count)
 {
     const prune_options *o = w->options;

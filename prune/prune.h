@@ -1,10 +1,12 @@
-/* prune.h: structural pruning of any graph. Filters go, the network becomes smaller; no layer type and no network is special here.
+/* prune.h: structural pruning of any graph. Filters go, the network becomes smaller; no layer type
+ * and no network is special here.
  *
- * Channels of all edges and rows and columns of all parameters are elements of one union-find. What an op couples (op.h, `coupling`) is
- * united, so a class of elements is a set of channels that live or die together through residual adds, depthwise convolutions,
- * concatenations, flattening and batch normalisation. Classes with the same member layers form a group; a group is pruned by one
- * keep rule. Semantics and defaults are those of TLT's tlt-prune (threshold on normalised norms, equalisation, granularity,
- * min_filters), and beyond it a target fraction of parameters or multiply-adds.
+ * Channels of all edges and rows and columns of all parameters are elements of one union-find. What an op couples
+ * (op.h, `coupling`) is united, so a class of elements is a set of channels that live or die together through
+ * residual adds, depthwise convolutions, concatenations, flattening and batch normalisation. Classes with the same
+ * member layers form a group; a group is pruned by one keep rule. Semantics and defaults are those of TLT's
+ * tlt-prune (threshold on normalised norms, equalisation, granularity, min_filters), and beyond it a target fraction
+ * of parameters or multiply-adds.
  *
  *     prune_report report;
  *     graph small;
@@ -49,8 +51,10 @@ typedef struct prune_options {
     prune_target target;              /* not NONE: the threshold is found by bisection              */
     double target_fraction;           /* of params or macs to keep, in (0, 1)                       */
     const prune_data *data;           /* NULL: none                                                 */
-    bool reconstruct;                 /* weights of what is left are fitted to the outputs of src (reconstruct.c), needs data */
-    int64_t imitate_epochs;           /* then all weights learn to compute what src does (imitate.c): passes over the images, needs data */
+    /* weights of what is left are fitted to the outputs of src (reconstruct.c), needs data */
+    bool reconstruct;
+    /* then all weights learn to compute what src does (imitate.c): passes over the images, needs data */
+    int64_t imitate_epochs;
     double ridge;                     /* of that fit, as part of the inputs' mean square; above 0   */
 } prune_options;
 
@@ -66,17 +70,20 @@ typedef struct prune_report {
     prune_layer *layers; /* [layer_count], graph order: every node with filters of its own */
     int64_t layer_count;
     double threshold;    /* used, or found */
-    double error_before, error_after; /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
-    double imitation_before, imitation_after; /* imitation: of features, outputs and layers between, on images that it has not seen */
+    /* reconstruction: mean over layers of the square error as part of the variance, before and after its fit */
+    double error_before, error_after;
+    /* imitation: of features, outputs and layers between, on images that it has not seen */
+    double imitation_before, imitation_after;
     int64_t params_before, params_after, macs_before, macs_after;
 } prune_report;
 
-/* Initialises dst and report. E_USAGE: an excluded name that matches no layer; a target that can't be reached (naming the least). */
+/* Initialises dst and report. E_USAGE: an excluded name that matches no layer; a target that can't
+ * be reached (naming the least). */
 status prune_graph(graph *dst, prune_report *report, const graph *src, const prune_options *options);
 void prune_report_free(prune_report *report);
 
-/* New running statistics for every batch normalisation: the mean of the batch statistics over `batches` batches, forward in training mode;
- * nothing else changes. g's batch must be what next_batch delivers (graph_resize). */
+/* New running statistics for every batch normalisation: the mean of the batch statistics over `batches` batches,
+ * forward in training mode; nothing else changes. g's batch must be what next_batch delivers (graph_resize). */
 status prune_reestimate(graph *g, device *dev, prune_next_batch *next_batch, void *context, int64_t batches);
 
 #endif

@@ -1,8 +1,9 @@
-/* After the surgery every layer behind a cut reads fewer or changed channels. In graph order each gets the weights, and its bias or the mean
- * of the batch norm behind it, with which it comes nearest to the outputs of the layer that it was cut from, on training images; its
- * inputs are those of the pruned network, whose layers in front have been fitted already (He and others, Channel pruning for accelerating
- * very deep neural networks, ICCV 2017, eq. 5 and 4.1.3). Where the output meets another branch in an addition, what that branch lacks is
- * asked of it too (He: eq. 6 and 4.2). */
+/* After the surgery every layer behind a cut reads fewer or changed channels. In graph order each gets the
+ * weights, and its bias or the mean of the batch norm behind it, with which it comes nearest to the outputs of
+ * the layer that it was cut from, on training images; its inputs are those of the pruned network, whose layers in
+ * front have been fitted already (He and others, Channel pruning for accelerating very deep neural networks, ICCV
+ * 2017, eq. 5 and 4.1.3). Where the output meets another branch in an addition, what that branch lacks is asked
+ * of it too (He: eq. 6 and 4.2). */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 #include "prune/images.h"
 #include "prune/least_squares.h"
 
-/* Rows that a fit sees for each unknown of one output, and from one image at most: neighbouring pixels say much the same. */
+/* Rows that a fit sees for each unknown of one output, and from one image at most:
+ * neighbouring pixels say much the same. */
 enum { ROWS_PER_INPUT = 40 };
 static const int64_t BUDGET_BYTES = (int64_t)1 << 30; /* of stored activations, for each of the two networks */
 

@@ -1,5 +1,5 @@
-/* The statistics of one batch are read off the running statistics of a copy whose momentum is 1; their mean over the batches is the new
- * estimate. */
+/* The statistics of one batch are read off the running statistics of a copy whose momentum is 1; their mean over
+ * the batches is the new estimate. */
 #include <stdlib.h>
 
 #include "core/graph/transform.h"

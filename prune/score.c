@@ -3,7 +3,8 @@
 
 #include "prune/channels.h"
 
-/* Norm of each filter of a layer, divided by the layer's normaliser (TLT: the largest, or the l2 norm over the count). */
+/* Norm of each filter of a layer, divided by the layer's normaliser (TLT: the largest,
+ * or the l2 norm over the count). */
 static void score_layer(double *row_score, const edge *weight, int64_t rows, const prune_options *o)
 {
     const float *w = weight->data;

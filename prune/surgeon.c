@@ -1,17 +1,19 @@
-/* Which channels the others can best stand in for: the optimal brain surgeon for whole channels (Hassibi and Stork, Second order derivatives
- * for network pruning, NIPS 1992; layer by layer, with inputs' covariance as Hessian: Frantar and Alistarh, Optimal brain compression, NeurIPS
- * 2022, eq. 3 to 5).
+/* Which channels the others can best stand in for: the optimal brain surgeon for whole channels (Hassibi and Stork,
+ * Second order derivatives for network pruning, NIPS 1992; layer by layer, with inputs' covariance as Hessian: Frantar
+ * and Alistarh, Optimal brain compression, NeurIPS 2022, eq. 3 to 5).
  *
- * A layer computes W x. Without channel c, whose part the other channels of x take over as well as they can (least squares), its outputs
- * change by
+ * A layer computes W x. Without channel c, whose part the other channels of x take over as well as they can (least
+ * squares), its outputs change by
  *
  *     |W_c|^2 / [C^-1]_cc     C: covariance of x over images and pixels, of the channels that are left
  *
- * as mean square, W_c over outputs and taps (neighbouring pixels taken as independent), outputs as batch normalisation scales them. Then
- * W and C^-1 become those without c, and so on. Only P = W'W is needed of W. Changes are parts of the outputs' variance, summed over the
- * layers that read a channel; the features in front of the last layer are read by everything behind.
+ * as mean square, W_c over outputs and taps (neighbouring pixels taken as independent), outputs as batch
+ * normalisation scales them. Then W and C^-1 become those without c, and so on. Only P = W'W is needed of W. Changes
+ * are parts of the outputs' variance, summed over the layers that read a channel; the features in front of the last
+ * layer are read by everything behind.
  *
- * The channel whose change is smallest for the root of what it saves goes next, in the whole network: with the root no layer pays for all. */
+ * The channel whose change is smallest for the root of what it saves goes next, in the whole network: with
+ * the root no layer pays for all. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,7 +116,7 @@ static status index_uses(job *j)
     return OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ what images say of a reader's inputs */
+/* ----------------------------------------------------------------------------- what images say of a reader's inputs */
 
 /* Pixels of an image that are looked at. */
 static int64_t pixels_of(const job *j, const reader *r)
@@ -258,9 +260,10 @@ static status open_reader(job *j, reader *r)
     return r->stands_in ? open_mixed(j, r) : open_diagonal(j, r);
 }
 
-/* ------------------------------------------------------------------------------------------------ one channel after the other */
+/* -------------------------------------------------------------------------------------- one channel after the other */
 
-/* Change of the layers that read the class, for the root of what it saves. Inputs that never change (precision 0: there is none) count nothing. */
+/* Change of the layers that read the class, for the root of what it saves. Inputs that never change (precision
+ * 0: there is none) count nothing. */
 static double cost_of(const job *j, int64_t root)
 {
     double sum = 0;
@@ -272,7 +275,8 @@ static double cost_of(const job *j, int64_t root)
     return sum / sqrt(fmax(j->saved[root], 1));
 }
 
-/* The others take over what channel x did: W_k += W_x s_k with s_k = -C^-1_xk / C^-1_xx, and C^-1 loses a row and a column. */
+/* The others take over what channel x did: W_k += W_x s_k with s_k = -C^-1_xk / C^-1_xx, and
+ * C^-1 loses a row and a column. */
 static void take_out(job *j, reader *r, int64_t x)
 {
     int64_t n = r->inputs;

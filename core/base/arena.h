@@ -60,8 +60,8 @@ char *heap_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * *capacity 0; release with free(). */
 status array_reserve(void **items, int64_t *capacity, int64_t needed, size_t item_bytes);
 
-/* For programs, at their start: freed blocks up to 32 MiB stay with the process. Decoding allocates and frees an image after the other, and handing
- * each back to the system costs more page faults than the decoding itself costs time. */
+/* For programs, at their start: freed blocks up to 32 MiB stay with the process. Decoding allocates and frees an image
+ * after the other, and handing each back to the system costs more page faults than the decoding itself costs time. */
 void memory_keep_freed(void);
 
 #endif

@@ -1,7 +1,8 @@
 /* cpu.h: which instructions of this CPU the program may use.
  *
- * The widest set is that of the CPU, unless GRAFT_CPU_ISA=base|avx2|avx512 in the environment names a narrower one: for checking what another
- * machine would compute, and for results that must not change with the machine. oneDNN is limited alike (kernels/cpu/dnnl_conv2d.h).
+ * The widest set is that of the CPU, unless GRAFT_CPU_ISA=base|avx2|avx512 in the environment names a narrower one: for
+ * checking what another machine would compute, and for results that must not change with the machine. oneDNN is limited
+ * alike (kernels/cpu/dnnl_conv2d.h).
  *
  *     cpu_isa limit;
  *     TRY(cpu_isa_limit(&limit));            // refuses a word that is no set

@@ -133,7 +133,8 @@ out:
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
-/* Opens for reading; folders are refused here because open() accepts them. `blocking` false: a pipe without a writer opens at once. */
+/* Opens for reading; folders are refused here because open() accepts them. `blocking` false: a pipe
+ * without a writer opens at once. */
 static status open_input(const char *path, bool blocking, int *fd, struct stat *info)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (blocking ? 0 : O_NONBLOCK));
@@ -223,7 +224,8 @@ static status not_regular(const char *path)
     return FAIL(E_DATA, "%s: a pipe, socket or device instead of a file", path);
 }
 
-/* Looked at before it is opened, because opening a device may do something, and after, because it may have been replaced. */
+/* Looked at before it is opened, because opening a device may do something, and after,
+ * because it may have been replaced. */
 static status open_regular(const char *path, int *fd, struct stat *info)
 {
     if (file_is_stream(path)) return not_regular(path);
@@ -475,7 +477,8 @@ status file_free_bytes(const char *folder, int64_t *bytes)
     return OK;
 }
 
-/* The process that NAME.tmp.PID.RANDOM belongs to (NAME.tmp.PID: so earlier versions named them); 0: another kind of name. */
+/* The process that NAME.tmp.PID.RANDOM belongs to (NAME.tmp.PID: so earlier versions named
+ * them); 0: another kind of name. */
 static int64_t owner_of(const char *name)
 {
     const char *mark = strstr(name, ".tmp.");

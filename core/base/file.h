@@ -1,8 +1,8 @@
 /* file.h: files that are never half written, and reads that check sizes first.
  *
  * A file_writer writes NAME.tmp.PID.RANDOM in the same directory; commit = flush, fsync, rename over NAME, fsync the
- * directory. Until commit the old NAME is untouched; abort removes the temporary file. Nobody can guess its name, and it is made
- * anew and through no link: who may write to the folder cannot have the data written elsewhere.
+ * directory. Until commit the old NAME is untouched; abort removes the temporary file. Nobody can guess its name, and
+ * it is made anew and through no link: who may write to the folder cannot have the data written elsewhere.
  *
  *     file_writer w;
  *     TRY(file_writer_open(&w, path));
@@ -45,27 +45,30 @@ status file_open_stream(const char *path, int flags, const char *mode, FILE **st
 
 /* Whole file into memory of `a`, with a 0 byte behind it. Larger than max_bytes is an error (E_DATA). */
 status file_read_all(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes);
-/* The same of data, where a pipe would never end and a device may hold anything: both are E_DATA, and never waited for. */
+/* The same of data, where a pipe would never end and a device may hold anything: both
+ * are E_DATA, and never waited for. */
 status file_read_regular(arena *a, const char *path, int64_t max_bytes, void **data, size_t *bytes);
 
-/* A regular file that is read in pieces and never mapped: when it is cut off under its reader, that is an error instead of a
- * signal. May be read from many threads at once. */
+/* A regular file that is read in pieces and never mapped: when it is cut off under its reader, that is an error instead
+ * of a signal. May be read from many threads at once. */
 typedef struct file_input {
     int fd;
     int64_t bytes, mtime_ns; /* when it was opened */
     char *path;              /* NULL: not open     */
 } file_input;
 status file_input_open(file_input *f, const char *path); /* E_DATA: a pipe, socket or device; E_IO */
-status file_input_read(const file_input *f, int64_t offset, void *data, size_t bytes); /* all bytes, or E_DATA (cut off), E_IO */
+/* all bytes, or E_DATA (cut off), E_IO */
+status file_input_read(const file_input *f, int64_t offset, void *data, size_t bytes);
 /* A file that another file names, and that must not lead anywhere else: `name` is a plain name in `folder`, and stands
  * for a regular file that is no symbolic link and has no other name (hard link). E_IO; the message says which of these
  * it is, and begins with `name`. */
 status file_input_open_beside(file_input *f, const char *folder, const char *name);
 void file_input_close(file_input *f);                    /* accepts a zeroed one */
 
-/* A regular file's bytes, read-only, in memory of this process: a copy, not a view of the file. What was checked is therefore what is used
- * however the file changes afterwards, and a file that is cut off cannot stop the process with SIGBUS. data is aligned to a page; an empty
- * file gives data = NULL, bytes = 0. E_IO if the file is shortened while it is read, E_MEMORY if there is no room for it. */
+/* A regular file's bytes, read-only, in memory of this process: a copy, not a view of the file. What was checked is
+ * therefore what is used however the file changes afterwards, and a file that is cut off cannot stop the process with
+ * SIGBUS. data is aligned to a page; an empty file gives data = NULL, bytes = 0. E_IO if the file is shortened while it
+ * is read, E_MEMORY if there is no room for it. */
 typedef struct file_map {
     const uint8_t *data;
     size_t bytes;
@@ -80,7 +83,8 @@ bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 bool file_is_stream(const char *path);                          /* a pipe, socket or device             */
 status file_info(const char *path, int64_t *bytes, int64_t *mtime_ns);
-/* Removes the folder's temporary files that processes left which are no more. What cannot be removed stays, without a word. */
+/* Removes the folder's temporary files that processes left which are no more. What cannot be
+ * removed stays, without a word. */
 void dir_sweep(const char *path);
 status dir_make(const char *path);                             /* with parents; fine if it exists      */
 status dir_list(arena *a, const char *path, char ***names, int64_t *count); /* byte-wise sorted, no . or .. */

@@ -63,7 +63,8 @@ static status refuse(const char *folder, const owner *o, const char *advice, con
         o->pid, o->machine.host, o->since, advice, more);
 }
 
-/* Whether the process that wrote the lock may still be there, although nobody is seen to hold it. `locks`: flock() works here. */
+/* Whether the process that wrote the lock may still be there, although nobody is seen to hold
+ * it. `locks`: flock() works here. */
 static bool may_live(const owner *old, const owner *me, bool locks)
 {
     process_info info;

@@ -1,8 +1,9 @@
 /* folder_lock.h: one run per output folder.
  *
- * The file FOLDER/graft.lock says who has the folder: docs/FORMATS.md. Its owner holds flock() on it, which the system ends with the
- * process however that ends; so the lock of a dead owner is taken over. Where another machine's name stands in it and the file system may
- * not carry flock() between machines, nobody can tell, and the lock stays until it is removed by hand.
+ * The file FOLDER/graft.lock says who has the folder: docs/FORMATS.md. Its owner holds flock() on it, which the
+ * system ends with the process however that ends; so the lock of a dead owner is taken over. Where another
+ * machine's name stands in it and the file system may not carry flock() between machines, nobody can tell, and the
+ * lock stays until it is removed by hand.
  *
  *     folder_lock lock = {0};
  *     TRY_OUT(folder_lock_take(&lock, folder, "choose another folder with train.output=...", log));

@@ -13,7 +13,8 @@
 
 status limits_check_memory(size_t bytes, const char *what)
 {
-    /* Writable and private: what RLIMIT_DATA counts too. Not reserved: a machine that commits no more than it has still counts it. */
+    /* Writable and private: what RLIMIT_DATA counts too. Not reserved: a machine that commits no
+     * more than it has still counts it. */
     void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED)
         return FAIL(E_MEMORY, "out of memory: %s needs room for %zu bytes (ulimit -v, ulimit -d): %s", what, bytes,

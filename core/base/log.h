@@ -1,9 +1,9 @@
 /* log.h: what a run says while it works, and the progress line.
  *
- * Only rank 0 speaks; warnings of other ranks carry their rank. Lines go to stderr (stdout is for results). On a terminal
- * the progress line is redrawn in place; elsewhere one plain line every `period_seconds`. Thread-safe.
- * A line stays one line and printable, whatever text of files is in it (text_make_printable), of at most 16383 bytes.
- * (The type is no `log`: that is a function of math.h.)
+ * Only rank 0 speaks; warnings of other ranks carry their rank. Lines go to stderr (stdout is for results). On a
+ * terminal the progress line is redrawn in place; elsewhere one plain line every `period_seconds`. Thread-safe. A line
+ * stays one line and printable, whatever text of files is in it (text_make_printable), of at most 16383 bytes. (The
+ * type is no `log`: that is a function of math.h.)
  */
 #ifndef GRAFT_BASE_LOG_H
 #define GRAFT_BASE_LOG_H

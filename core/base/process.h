@@ -14,7 +14,8 @@ typedef struct process_info {
 /* false: there is no such process, or it cannot be seen. */
 bool process_look(pid_t pid, process_info *info);
 
-/* The machine's name, and the id of its present run (empty when the system does not tell). Bytes that are not plain text become '?'. */
+/* The machine's name, and the id of its present run (empty when the system does not tell). Bytes that
+ * are not plain text become '?'. */
 typedef struct machine_identity {
     char host[256], boot[64];
 } machine_identity;

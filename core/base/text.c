@@ -59,8 +59,8 @@ void number_text(double value, char text[32])
         if (!strchr("0123456789+-e", *c)) *c = '.';
 }
 
-/* Bytes of the character at s that must not be shown, 0 when it may be; *whole: bytes of the character. A byte that begins none is shown
- * unless a terminal that reads single bytes takes it for a control character. */
+/* Bytes of the character at s that must not be shown, 0 when it may be; *whole: bytes of the character. A byte that
+ * begins none is shown unless a terminal that reads single bytes takes it for a control character. */
 static size_t hidden_bytes(const char *s, size_t *whole)
 {
     uint32_t character;

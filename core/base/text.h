@@ -44,7 +44,8 @@ const char *text_nearest(const char *word, const char *const *words, int64_t cou
 /* Is `word`, which is not empty, one of the words with one blank between them? */
 bool text_has_word(const char *words, const char *word);
 
-/* Length of the first line of text when it is broken at blanks and newlines to at most `columns` bytes; a longer word stays whole.
+/* Length of the first line of text when it is broken at blanks and newlines to at most `columns`
+ * bytes; a longer word stays whole.
  *
  *     for (; *text; text += strspn(text, " \n")) {
  *         size_t length = text_fold(text, 80);

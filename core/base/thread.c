@@ -35,8 +35,8 @@ static void record_failure(thread_pool *pool, int64_t index, status code)
     pool->failure_text = heap_printf("%s", status_message());
 }
 
-/* Takes items until none is left. Called and left with the lock held. Items are handed out in order, so every item below
- * a failed one has run, and the lowest failure does not depend on timing. */
+/* Takes items until none is left. Called and left with the lock held. Items are handed out in order, so every item
+ * below a failed one has run, and the lowest failure does not depend on timing. */
 static void work(thread_pool *pool)
 {
     while (pool->next < pool->count && pool->failure == OK) {

@@ -57,8 +57,8 @@ static bool any_from_command_line(const config *c, const char *names)
     return false;
 }
 
-/* A complete spec repeats all defaults: those say nothing. Where the command line makes a line of the file meaningless, that is meant: the
- * option stands at its default again, so that the resolved spec reads back. */
+/* A complete spec repeats all defaults: those say nothing. Where the command line makes a line of the file meaningless,
+ * that is meant: the option stands at its default again, so that the resolved spec reads back. */
 static status check_read(config *c)
 {
     for (int i = 0; i < READ_RULES; i++) {

@@ -1,10 +1,11 @@
 /* config.h: from INI text and overrides to a checked spec.
  *
- * Sources, later ones win: the defaults of spec.def, the spec file, `section.key=value` words of the command line. Every
- * value remembers its origin. All mistakes of all sources are collected before anything fails: unknown section or key
- * (with the nearest one), value that does not parse, value out of range, key given twice, name longer than inih can hold,
- * values that contradict each other, values that others make meaningless (read_if.def; a line of a file that the command line makes so goes back
- * to its default). Reading and overriding fail only for lack of memory or when a file cannot be read.
+ * Sources, later ones win: the defaults of spec.def, the spec file, `section.key=value` words of the command line.
+ * Every value remembers its origin. All mistakes of all sources are collected before anything fails: unknown section
+ * or key (with the nearest one), value that does not parse, value out of range, key given twice, name longer than
+ * inih can hold, values that contradict each other, values that others make meaningless (read_if.def; a line of a
+ * file that the command line makes so goes back to its default). Reading and overriding fail only for lack of memory
+ * or when a file cannot be read.
  *
  * The files. UTF-8, at most 1 MiB, lines of any length. `[section]`, `key = value` or `key: value`; a line that starts
  * with ; or # is a comment, and so is the rest of a line from a ; or # that follows a blank. A value in double quotes
@@ -97,8 +98,8 @@ status config_override(config *c, const char *assignment);    /* "section.key=va
 status config_set(config *c, const char *section, const char *key, const char *value, const char *origin);
 /* Checks what options mean together, then fails with all errors at once. */
 status config_finish(config *c);
-/* Adds a mistake that the caller found, e.g. an unknown network, to those that config_finish reports; before it. The place
- * is where the option's value came from. */
+/* Adds a mistake that the caller found, e.g. an unknown network, to those that config_finish reports; before it. The
+ * place is where the option's value came from. */
 status config_complain(config *c, const char *section, const char *key, const char *nearest, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 /* True if the option was set by a file or the command line. */

@@ -1,8 +1,8 @@
-/* Spec files through inih. inih as Debian builds it gives no line numbers, cuts lines at 200 characters and names at 49,
- * takes an indented line for a continuation, and passes over text behind `]` and all errors but the first. So the reader
- * given to it works on whole lines: it counts them, checks them, takes off comments and quotes, and hands over "[name]" or
- * "name=value" in pieces that fit. Further pieces are indented, so that inih reports them under the same name, and the
- * handler joins them. Bytes of the value that mean something to inih travel in disguise. */
+/* Spec files through inih. inih as Debian builds it gives no line numbers, cuts lines at 200 characters and names at
+ * 49, takes an indented line for a continuation, and passes over text behind `]` and all errors but the first. So the
+ * reader given to it works on whole lines: it counts them, checks them, takes off comments and quotes, and hands over
+ * "[name]" or "name=value" in pieces that fit. Further pieces are indented, so that inih reports them under the same
+ * name, and the handler joins them. Bytes of the value that mean something to inih travel in disguise. */
 #include <ctype.h>
 #include <ini.h>
 #include <stdio.h>

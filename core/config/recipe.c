@@ -17,8 +17,8 @@ bool transfer_is_on(const spec *s)
     return s->transfer.enable == TRANSFER_TRUE || !s->model.load_graph;
 }
 
-/* A complete spec repeats the defaults: a line of a file that says the same says nothing. The command line means what it says.
- * What nobody would read stays as it is. */
+/* A complete spec repeats the defaults: a line of a file that says the same says nothing. The command line means what
+ * it says. What nobody would read stays as it is. */
 static status may_be_set(const config *c, const option *o, bool *may)
 {
     bool given = config_is_set(c, o->section, o->key) && c->origin_line[o - option_table] == 0;

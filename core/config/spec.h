@@ -24,8 +24,16 @@ typedef enum spec_average_precision { AVERAGE_PRECISION_INTEGRATE, AVERAGE_PRECI
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
 typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;
-typedef enum spec_data_format { FORMAT_AUTO, FORMAT_FOLDER, FORMAT_IDX, FORMAT_CIFAR, FORMAT_CSV, FORMAT_PACKED, FORMAT_KITTI, FORMAT_VOC }
-    spec_data_format;
+typedef enum spec_data_format {
+    FORMAT_AUTO,
+    FORMAT_FOLDER,
+    FORMAT_IDX,
+    FORMAT_CIFAR,
+    FORMAT_CSV,
+    FORMAT_PACKED,
+    FORMAT_KITTI,
+    FORMAT_VOC
+} spec_data_format;
 typedef enum spec_preprocess { PREPROCESS_TORCH, PREPROCESS_CAFFE, PREPROCESS_TF, PREPROCESS_CUSTOM } spec_preprocess;
 typedef enum spec_interpolation {
     INTERPOLATION_BILINEAR, INTERPOLATION_BICUBIC, INTERPOLATION_NEAREST, INTERPOLATION_LINEAR
@@ -34,7 +42,11 @@ typedef enum spec_resize { RESIZE_CROP, RESIZE_STRETCH, RESIZE_LETTERBOX } spec_
 typedef enum spec_exif { EXIF_APPLY, EXIF_IGNORE, EXIF_ERROR } spec_exif;
 typedef enum spec_sampling { SAMPLING_SHUFFLE, SAMPLING_WEIGHTED, SAMPLING_BALANCED } spec_sampling;
 typedef enum spec_device { SPEC_DEVICE_AUTO, SPEC_DEVICE_CPU, SPEC_DEVICE_CUDA } spec_device;
-typedef enum spec_normalise_on_read { NORMALISE_ON_READ_AUTO, NORMALISE_ON_READ_ALWAYS, NORMALISE_ON_READ_NEVER } spec_normalise_on_read;
+typedef enum spec_normalise_on_read {
+    NORMALISE_ON_READ_AUTO,
+    NORMALISE_ON_READ_ALWAYS,
+    NORMALISE_ON_READ_NEVER
+} spec_normalise_on_read;
 typedef enum spec_precision { PRECISION_F32, PRECISION_TF32, PRECISION_BF16, PRECISION_F16 } spec_precision;
 typedef enum spec_loss { LOSS_SOFTMAX, LOSS_SIGMOID } spec_loss;
 typedef enum spec_regularizer { REGULARIZER_NONE, REGULARIZER_L1, REGULARIZER_L2 } spec_regularizer;
@@ -47,7 +59,11 @@ typedef enum spec_schedule_type {
     SCHEDULE_SOFT_ANNEAL
 } spec_schedule_type;
 typedef enum spec_prune_score { PRUNE_SCORE_L2, PRUNE_SCORE_L1, PRUNE_SCORE_OBS, PRUNE_SCORE_AUTO } spec_prune_score;
-typedef enum spec_prune_reconstruct { PRUNE_RECONSTRUCT_AUTO, PRUNE_RECONSTRUCT_TRUE, PRUNE_RECONSTRUCT_FALSE } spec_prune_reconstruct;
+typedef enum spec_prune_reconstruct {
+    PRUNE_RECONSTRUCT_AUTO,
+    PRUNE_RECONSTRUCT_TRUE,
+    PRUNE_RECONSTRUCT_FALSE
+} spec_prune_reconstruct;
 typedef enum spec_prune_normalizer { PRUNE_NORMALIZER_MAX, PRUNE_NORMALIZER_L2, PRUNE_NORMALIZER_OFF }
     spec_prune_normalizer;
 typedef enum spec_prune_equalization {
@@ -55,7 +71,14 @@ typedef enum spec_prune_equalization {
 } spec_prune_equalization;
 typedef enum spec_engine_precision { ENGINE_F32, ENGINE_F16, ENGINE_INT8 } spec_engine_precision;
 typedef enum spec_export_format {
-    FORMAT_ENGINE, FORMAT_ONNX, FORMAT_SAFETENSORS, FORMAT_DARKNET, FORMAT_LABELS, FORMAT_NVINFER, FORMAT_TRTCACHE, FORMAT_NCNN
+    FORMAT_ENGINE,
+    FORMAT_ONNX,
+    FORMAT_SAFETENSORS,
+    FORMAT_DARKNET,
+    FORMAT_LABELS,
+    FORMAT_NVINFER,
+    FORMAT_TRTCACHE,
+    FORMAT_NCNN
 } spec_export_format;
 typedef enum spec_calibrator {
     CALIBRATOR_ENTROPY, CALIBRATOR_MINMAX, CALIBRATOR_PERCENTILE, CALIBRATOR_MSE, CALIBRATOR_AUTO
@@ -90,7 +113,8 @@ typedef struct spec {
     spec_infer infer;
 } spec;
 
-/* The texts of enum options, as spec.def has them: files that hold a choice spell it the same way. section.key must be an enum option.
+/* The texts of enum options, as spec.def has them: files that hold a choice spell it the same way.
+ * section.key must be an enum option.
  *
  *     option_choice("data", "resize", RESIZE_CROP)                 // "crop"
  */

@@ -125,8 +125,8 @@ static void draw_color(augment_params *p, const spec_augment *s, rng *r)
         p->color_shift[c] = brightness + draw_cut(r, 2 * s->color_shift_stddev);
 }
 
-/* A crop of random area and aspect (Szegedy and others, "Going deeper with convolutions", section 6), as torchvision draws it:
- * ten tries, then the centre with the nearest allowed aspect. */
+/* A crop of random area and aspect (Szegedy and others, "Going deeper with convolutions", section 6), as torchvision
+ * draws it: ten tries, then the centre with the nearest allowed aspect. */
 static void draw_crop(augment_params *p, const spec_augment *s, double w, double h, rng *r)
 {
     double area_low = 0.08, area_high = 1, low = 0.75, high = 4.0 / 3.0;

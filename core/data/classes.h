@@ -27,8 +27,8 @@ bool class_number(const char *name, int64_t *number);
  * the model has none. */
 const char *class_by_name(const char *const *names, int64_t count, const char *name);
 
-/* place[i] = the model's class that class i of a data set is, for all of them: by name, or by number in a model of numbers. NULL: found;
- * else a class that the model has not. */
+/* place[i] = the model's class that class i of a data set is, for all of them: by name, or by number in a model of
+ * numbers. NULL: found; else a class that the model has not. */
 const char *class_places(
     int64_t *place, const char *const *theirs, int64_t their_count, const char *const *names, int64_t count);
 

@@ -1,8 +1,8 @@
 /* dataset.h: images with labels, whatever the files look like.
  *
- * A format is one reader (readers/x.c) and one row of dataset_readers[] (layout.c). A dataset is one part (train, val or test),
- * immutable after opening, and may be read from many threads at once. Samples keep their index for ever: index order is
- * the reader's sorted order.
+ * A format is one reader (readers/x.c) and one row of dataset_readers[] (layout.c). A dataset is one part (train, val
+ * or test), immutable after opening, and may be read from many threads at once. Samples keep their index for ever:
+ * index order is the reader's sorted order.
  *
  *     dataset train, val;
  *     TRY(dataset_open_parts(&spec.data, seed, log, &train, &val, NULL));
@@ -66,15 +66,17 @@ typedef struct dataset_reader {
     const char *name; /* "folder" */
     /* Does this path hold that part in this format? Looks at names and first bytes only. */
     bool (*probe)(const char *path, dataset_part part);
-    /* Fills class names and samples of one part. E_DATA naming the path when it is not there or not valid. On failure the
-     * caller closes. options may be NULL. */
+    /* Fills class names and samples of one part. E_DATA naming the path when it is not there or not valid. On failure
+     * the caller closes. options may be NULL. */
     status (*open)(dataset *ds, const char *path, dataset_part part, const spec_data *options);
-    /* The image file that sample `index` is, in memory of `a` or of the data set. NULL: samples are raw pixels. Thread-safe. */
+    /* The image file that sample `index` is, in memory of `a` or of the data set. NULL:
+     * samples are raw pixels. Thread-safe. */
     status (*encoded)(const dataset *ds, int64_t index, arena *a, const uint8_t **bytes, size_t *count);
     /* Raw pixels as an image with options->channels channels. NULL: samples are files. Thread-safe. */
     status (*raw)(const dataset *ds, int64_t index, const decode_options *options, image *im);
     void (*close)(dataset *ds); /* may be NULL; called on half-opened data sets too */
-    /* One file with checksums: when `encoded` gives E_DATA the file is damaged as a whole, and nothing takes the sample's place. */
+    /* One file with checksums: when `encoded` gives E_DATA the file is damaged as a whole, and
+     * nothing takes the sample's place. */
     bool sealed;
 } dataset_reader;
 
@@ -84,7 +86,8 @@ extern const dataset_reader *const dataset_readers[]; /* NULL-terminated, in the
  * data.val_fraction (RNG_SPLIT, class by class). A missing test part leaves test->count = 0, and so does a missing
  * validation part where there is no training part and train is NULL; else a missing training part is E_DATA. Classes of
  * val and test must be those of train; a difference is E_DATA with the names. Where parts are looked for: layout.h. */
-status dataset_open_parts(const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
+status dataset_open_parts(
+    const spec_data *options, uint64_t seed, logger *l, dataset *train, dataset *val, dataset *test);
 
 /* Is there something to train on? False: other parts alone. */
 status dataset_has_train(const spec_data *options, bool *has);
@@ -107,14 +110,15 @@ status dataset_open_part(dataset *ds, const spec_data *options, uint64_t seed, d
 /* dataset_open_images, and what of the path that is. */
 status dataset_open_path(dataset *ds, const char *path, dataset_share *share);
 
-/* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else val,
- * else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
+/* One path as it is, no split: for evaluate and infer. Any format's part ("PATH#test" names one; without it test, else
+ * val, else train, is taken of what holds several); a plain folder of images, or one image, gives class_index -1. */
 status dataset_open_images(dataset *ds, const char *path);
 /* Warns of images that lie where they belong to no class. dataset_open_parts does where it has a logger. */
 void dataset_warn_of_strays(const dataset *parts, int count, logger *l);
 void dataset_close(dataset *ds); /* accepts a zeroed one */
 
-/* What the spec says about decoding, for a network of `channels` channels; full size. options may be NULL (defaults). */
+/* What the spec says about decoding, for a network of `channels` channels; full size.
+ * options may be NULL (defaults). */
 decode_options dataset_decode_options(const spec_data *options, int32_t channels);
 
 /* E_DATA (or E_IO) with the sample's name in the message. */
@@ -136,8 +140,8 @@ status dataset_refuse_boxes(const dataset *ds);
 /* Classes "0" to "greatest", or the lines of the first of `files` (NULL-terminated) that exists in `folder`. */
 status dataset_name_classes(dataset *ds, const char *folder, const char *const *files, int64_t greatest);
 
-/* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and time; NULL:
- * no cache. reason[i] = why sample i is bad, or NULL. */
+/* Reads every sample once (data.threads threads), with verdicts cached in a file of cache_folder by path, size and
+ * time; NULL: no cache. reason[i] = why sample i is bad, or NULL. */
 typedef struct box_problem {
     int64_t index; /* of the sample */
     int32_t line;  /* of its label_file */
@@ -155,8 +159,10 @@ typedef struct lint_report {
     int64_t count, bad_count, cached_count;
     int64_t damaged_count; /* of the bad ones: samples of a sealed file that do not fit their checksums */
 } lint_report;
-status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
-/* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are bad or a sealed file is damaged. */
+status dataset_lint(
+    const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report);
+/* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are
+ * bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
 /* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how
  * many there are. "": none. */
@@ -165,8 +171,9 @@ void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t mos
 void lint_report_kinds(const lint_report *report, char *text, size_t room);
 void lint_report_free(lint_report *report);
 
-/* Writes a packed data set (a folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that the `packed` reader opens: encoded bytes are copied as they are
- * (raw pixels of IDX and CIFAR as PNG), classes and labels beside them. Parts may be NULL. */
+/* Writes a packed data set (a folder; docs/FORMATS.md; an older one at the same path is replaced at the very end) that
+ * the `packed` reader opens: encoded bytes are copied as they are (raw pixels of IDX and CIFAR as PNG), classes and
+ * labels beside them. Parts may be NULL. */
 status dataset_pack(const char *path, const dataset *train, const dataset *val, const dataset *test, logger *l);
 
 #endif

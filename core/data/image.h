@@ -26,7 +26,8 @@ typedef struct decode_options {
     int32_t channels;             /* 1, 3, or 0: as the file has them (alpha dropped, palette and CMYK to RGB) */
     int64_t max_pixels;
     spec_exif exif;
-    int32_t min_width, min_height; /* JPEG may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least this; 0: full size */
+    /* JPEG may be decoded at 1/2, 1/4, 1/8 as long as both sides stay at least this; 0: full size */
+    int32_t min_width, min_height;
 } decode_options;
 
 /* JPEG, PNG, BMP, binary PGM and PPM, and, where the build had their libraries: the first frame of GIF and WebP, the
@@ -49,16 +50,16 @@ void image_formats_text(char *text, size_t room, bool built_in, bool versions);
 status image_resize(image *dst, const image *src, const float box[4], int32_t width, int32_t height,
     spec_interpolation filter);
 
-/* dst pixel centre (x + 0.5, y + 0.5, 1) * inverse (row-vector 3x3) = src position; bilinear; a position outside the source gives
- * `fill`. Where inverse shrinks, the source is prefiltered by image_resize's `filter`; without rotation and shear the whole map
- * is one such resize. color: row-vector 4x4 on [r g b 1] in 0..1, result clipped (grey: r = g = b, red is kept); NULL: none.
- * dst has its size set by the caller and is allocated, with src's channels. */
-status image_warp(image *dst, const image *src, const float inverse[9], const float color[16], spec_interpolation filter,
-    uint8_t fill);
+/* dst pixel centre (x + 0.5, y + 0.5, 1) * inverse (row-vector 3x3) = src position; bilinear; a position outside the
+ * source gives `fill`. Where inverse shrinks, the source is prefiltered by image_resize's `filter`; without rotation
+ * and shear the whole map is one such resize. color: row-vector 4x4 on [r g b 1] in 0..1, result clipped (grey: r = g =
+ * b, red is kept); NULL: none. dst has its size set by the caller and is allocated, with src's channels. */
+status image_warp(image *dst, const image *src, const float inverse[9], const float color[16],
+    spec_interpolation filter, uint8_t fill);
 
-/* Which part of a source goes where in the network's input under p->resize. crop: as torchvision's Resize (to crop_size /
- * crop_fraction, longer side cut to an integer) and CenterCrop, and the crop's scaling to the input if it has another size, in one
- * resampling; letterbox: centred. */
+/* Which part of a source goes where in the network's input under p->resize. crop: as torchvision's Resize (to crop_size
+ * / crop_fraction, longer side cut to an integer) and CenterCrop, and the crop's scaling to the input if it has another
+ * size, in one resampling; letterbox: centred. */
 typedef struct image_placement {
     float box[4];                /* of the source: x0 y0 x1 y1                  */
     int32_t x, y, width, height; /* of the input, the rest is IMAGE_BORDER grey */

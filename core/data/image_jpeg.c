@@ -41,8 +41,8 @@ static void on_error(j_common_ptr info)
     longjmp(job->jump, 1);
 }
 
-/* libjpeg goes on after a premature end and leaves the rest grey; for us the file is bad. Other warnings (stray bytes between
- * markers, odd versions) do no harm to the pixels. */
+/* libjpeg goes on after a premature end and leaves the rest grey; for us the file is bad. Other warnings (stray bytes
+ * between markers, odd versions) do no harm to the pixels. */
 static void on_message(j_common_ptr info, int level)
 {
     jpeg_job *job = info->client_data;

@@ -1,5 +1,5 @@
-/* Binary PGM (P5) and PPM (P6). Not by stb_image, which takes 16-bit samples in the wrong byte order, ignores the greatest value,
- * and accepts files that end early. */
+/* Binary PGM (P5) and PPM (P6). Not by stb_image, which takes 16-bit samples in the wrong byte order, ignores the
+ * greatest value, and accepts files that end early. */
 #include <inttypes.h>
 #include <ctype.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* image_resample.h: separable resampling along the two axes. Private to core/data.
  *
- * An axis says, for each output position, which input positions it is made of and with what weight. Both image_resize and the
- * upright case of image_warp (crops, flips, zooms, shifts) are two axes and one call of image_resample.
+ * An axis says, for each output position, which input positions it is made of and with what weight. Both image_resize
+ * and the upright case of image_warp (crops, flips, zooms, shifts) are two axes and one call of image_resample.
  */
 #ifndef GRAFT_DATA_IMAGE_RESAMPLE_H
 #define GRAFT_DATA_IMAGE_RESAMPLE_H
@@ -19,9 +19,9 @@ typedef struct axis {
     int32_t low, high; /* input positions that are used: [low, high)                */
 } axis;
 
-/* Output centre x + 0.5 lies at (x + 0.5) * scale + offset of an input of `length` positions; scale may be negative (a flip).
- * Weights follow Pillow: the filter is stretched by |scale| when that exceeds 1 and cut at the borders. A centre outside
- * [0, length] has no input at all. */
+/* Output centre x + 0.5 lies at (x + 0.5) * scale + offset of an input of `length` positions; scale may be negative (a
+ * flip). Weights follow Pillow: the filter is stretched by |scale| when that exceeds 1 and cut at the borders. A centre
+ * outside [0, length] has no input at all. */
 status axis_make(axis *a, arena *memory, int32_t count, int32_t length, double scale, double offset,
     spec_interpolation filter);
 

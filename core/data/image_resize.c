@@ -1,5 +1,6 @@
-/* Pillow's resampling (box-limited separable convolution, horizontal first, 8 bits in between), with 14-bit weights so that one
- * SSE2 multiply-add takes two taps. The rounding of the weights is carried from tap to tap, which keeps every sum exact. */
+/* Pillow's resampling (box-limited separable convolution, horizontal first, 8 bits in between), with 14-bit
+ * weights so that one SSE2 multiply-add takes two taps. The rounding of the weights is carried from tap to
+ * tap, which keeps every sum exact. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>

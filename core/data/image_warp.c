@@ -53,7 +53,8 @@ static void visible_box(float box[4], const image *dst, const image *src, const 
     box[3] = (float)fmax(fmin(ceil(high_y) + 2, src->height), box[1] + 1);
 }
 
-/* What warp_any reads: the source, or a reduced copy of the visible part, and the whole source's extent in its coordinates. */
+/* What warp_any reads: the source, or a reduced copy of the visible part, and the whole
+ * source's extent in its coordinates. */
 typedef struct warp_source {
     image reduced; /* no pixels: the source itself */
     point low, high;

@@ -1,5 +1,5 @@
-/* labels.h: what a batch holds beside its images. A task says which tensors these are and fills them (core/task/task.h); the loader knows
- * no task, only how much memory a row takes and whom to call.
+/* labels.h: what a batch holds beside its images. A task says which tensors these are and fills them
+ * (core/task/task.h); the loader knows no task, only how much memory a row takes and whom to call.
  *
  *     static void write(const label_source *l, const label_view *v, void *const row[LABEL_MAX]) { ... }
  *     label_source l = {.field = {{"targets", DTYPE_F32, {1, {10}}}}, .field_count = 1, .classes = 10, .write = write};
@@ -30,7 +30,8 @@ typedef struct label_field {
 typedef struct label_view {
     const sample *sample;
     int32_t width, height;   /* of the source image */
-    const float *to_input;   /* [9], row vectors: [x y 1] * to_input moves a pixel position of the source into the network's input */
+    /* [9], row vectors: [x y 1] * to_input moves a pixel position of the source into the network's input */
+    const float *to_input;
     const preprocess *input; /* its size */
 } label_view;
 
@@ -44,7 +45,8 @@ typedef struct label_source {
     const char *(*refuse)(const struct label_source *l, const sample *s);
     /* Fills one image's rows; row[k]: field k, [field[k].each]. */
     void (*write)(const struct label_source *l, const label_view *v, void *const row[LABEL_MAX]);
-    /* Mixes the rows of a batch as its images were mixed (mixup.h); all[k]: field k, [n, field[k].each]. NULL: they cannot be mixed. */
+    /* Mixes the rows of a batch as its images were mixed (mixup.h); all[k]: field k, [n,
+     * field[k].each]. NULL: they cannot be mixed. */
     void (*mix)(const struct label_source *l, void *const all[LABEL_MAX], int64_t n, double lambda);
 } label_source;
 

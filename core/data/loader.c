@@ -1,5 +1,5 @@
-/* A ring of batches. Under one lock, positions are handed out as (batch, item) in order; workers fill items without it. What an
- * item becomes is fixed when its batch is opened, so threads and timing cannot change content. */
+/* A ring of batches. Under one lock, positions are handed out as (batch, item) in order; workers fill items without it.
+ * What an item becomes is fixed when its batch is opened, so threads and timing cannot change content. */
 #include "core/data/loader.h"
 
 #include <inttypes.h>
@@ -39,7 +39,8 @@ struct loader {
 
     pthread_mutex_t lock;
     pthread_cond_t work, ready;
-    /* Batches are numbered from 0; batch k lies in ring[k % slots]. The caller holds head - 1, workers fill head to tail - 1. */
+    /* Batches are numbered from 0; batch k lies in ring[k % slots]. The caller holds head - 1,
+     * workers fill head to tail - 1. */
     int64_t head, tail, current;   /* current: whose items are being handed out */
     int64_t next_epoch, next_step; /* of batch `tail`                           */
     int64_t end_epoch;             /* evaluation stops in front of it           */
@@ -96,8 +97,8 @@ static decode_options base_options(const loader *l)
     return dataset_decode_options(l->o.data_options, l->o.preprocess.channels);
 }
 
-/* Where JPEG can be decoded smaller, as long as no detail that the network sees is lost: twice the size that the resize needs for
- * evaluation, which shall agree with full decoding, once for training. */
+/* Where JPEG can be decoded smaller, as long as no detail that the network sees is lost: twice the size that the resize
+ * needs for evaluation, which shall agree with full decoding, once for training. */
 static void least_size_for_evaluation(decode_options *o, const preprocess *p, int32_t width, int32_t height)
 {
     image_placement place = image_place(width, height, p);
@@ -193,8 +194,8 @@ out:
 
 static bool is_bad(const loader *l, int64_t index) { return l->o.bad && l->o.bad[index]; }
 
-/* The k-th candidate behind `index`: first those of its class, then all others, each in index order around the end. Returns -1
- * when there is none left. *state walks from 0. */
+/* The k-th candidate behind `index`: first those of its class, then all others, each in index order around the end.
+ * Returns -1 when there is none left. *state walks from 0. */
 static int64_t next_candidate(const loader *l, int64_t index, int64_t *state)
 {
     const dataset *ds = l->o.data;
@@ -269,7 +270,8 @@ static void mix_batch(const loader *l, batch *b)
 
 /* ------------------------------------------------------------------------------------------------ threads */
 
-/* The slot whose next item is to be done, opening batches as there is room; NULL when there is nothing to do. Lock held. */
+/* The slot whose next item is to be done, opening batches as there is room; NULL when
+ * there is nothing to do. Lock held. */
 static slot *find_work(loader *l)
 {
     while (!l->paused) {

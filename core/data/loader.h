@@ -1,13 +1,14 @@
 /* loader.h: batches, prepared ahead by threads, whose content depends on (seed, epoch, position) only.
  *
- * Training order: epoch e is a permutation (or a weighted draw) made with (seed, RNG_SHUFFLE, e); rank r of w takes positions
- * r, r + w, ... of it, batch after batch. Every training batch is full: the last one is completed from the start of the
- * epoch's order. Evaluation goes through the indices in order; its last batch is padded by repeating sample 0 and `count`
- * says how many are real (0 for a rank that has none left; every rank makes the same number of steps). An unreadable sample is
- * replaced by the next readable index (same class if there is one), always the same one.
+ * Training order: epoch e is a permutation (or a weighted draw) made with (seed, RNG_SHUFFLE, e); rank r of w
+ * takes positions r, r + w, ... of it, batch after batch. Every training batch is full: the last one is
+ * completed from the start of the epoch's order. Evaluation goes through the indices in order; its last batch is
+ * padded by repeating sample 0 and `count` says how many are real (0 for a rank that has none left; every rank
+ * makes the same number of steps). An unreadable sample is replaced by the next readable index (same class if
+ * there is one), always the same one.
  *
- * mixup: each image becomes lambda * itself + (1 - lambda) * the image at the mirrored place of the batch, labels likewise (label_source.mix);
- * lambda = max(b, 1 - b), b drawn from Beta(alpha, alpha) by (seed, RNG_MIX, global step).
+ * mixup: each image becomes lambda * itself + (1 - lambda) * the image at the mirrored place of the batch, labels
+ * likewise (label_source.mix); lambda = max(b, 1 - b), b drawn from Beta(alpha, alpha) by (seed, RNG_MIX, global step).
  *
  *     loader *l;
  *     loader_options options = loader_options_from_spec(&spec, &data, &model.preprocess, 32, log);
@@ -26,7 +27,8 @@
 
 typedef struct batch {
     float *images;          /* [n, height, width, channels], normalised           */
-    picture *pictures;      /* [n], or NULL: raw loaders, where image i is u8 pixels in the place that its floats would have */
+    /* [n], or NULL: raw loaders, where image i is u8 pixels in the place that its floats would have */
+    picture *pictures;
     void *label[LABEL_MAX]; /* field k of the labels: [n, field[k].each]           */
     float *to_input;        /* [n, 9]: source pixels to network input, as label_view.to_input */
     int32_t (*size)[2];     /* [n], width and height of the source as decoded, whole */
@@ -35,7 +37,8 @@ typedef struct batch {
     int64_t *sample_index;  /* [n], index in the data set (after replacement)      */
     int64_t n;              /* batch size                                          */
     int64_t count;          /* real samples; the rest is padding                   */
-    int64_t replaced;       /* of them: images in the place of others that could not be read and are not among loader_options.bad */
+    /* of them: images in the place of others that could not be read and are not among loader_options.bad */
+    int64_t replaced;
     int64_t epoch, step;    /* position of this batch                              */
 } batch;
 
@@ -51,7 +54,8 @@ typedef struct loader_options {
     int32_t rank, world;
     uint64_t seed;
     double mixup;
-    bool raw;                     /* training, without mixup: images are neither warped nor normalised, see batch.pictures */
+    /* training, without mixup: images are neither warped nor normalised, see batch.pictures */
+    bool raw;
     logger *log;
     /* Memory for images, labels and sample_keys, from where a device copies them (pinned); NULL: ordinary memory. */
     status (*allocate)(void *context, size_t bytes, void **data);
@@ -60,7 +64,8 @@ typedef struct loader_options {
 } loader_options;
 
 /* What a spec says of loading, for evaluation by one process: no augmentation, no labels. */
-loader_options loader_options_from_spec(const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log);
+loader_options loader_options_from_spec(
+    const spec *s, const dataset *data, const preprocess *p, int64_t batch_size, logger *log);
 
 typedef struct loader loader;
 

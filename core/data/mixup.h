@@ -1,4 +1,5 @@
-/* mixup.h: convex combinations of a batch with its mirror (Zhang and others, "mixup: beyond empirical risk minimization", 2018). */
+/* mixup.h: convex combinations of a batch with its mirror (Zhang and others, "mixup: beyond
+ * empirical risk minimization", 2018). */
 #ifndef GRAFT_DATA_MIXUP_H
 #define GRAFT_DATA_MIXUP_H
 

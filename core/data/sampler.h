@@ -24,13 +24,14 @@ typedef struct sampler {
     arena memory;
 } sampler;
 
-/* E_USAGE when data.class_weights does not fit the classes; E_DATA when a sample has no class. options NULL: shuffle. */
+/* E_USAGE when data.class_weights does not fit the classes; E_DATA when a sample has
+ * no class. options NULL: shuffle. */
 status sampler_init(sampler *s, const dataset *ds, const spec_data *options, uint64_t seed);
 void sampler_free(sampler *s);
 
-/* shuffle: a permutation. weighted: each draw takes a class with a chance proportional to its weight times its number of images,
- * then the class's next image in a shuffled deck of them. balanced: rounds of one image from every class, classes in random
- * order. Not thread-safe (scratch). */
+/* shuffle: a permutation. weighted: each draw takes a class with a chance proportional to its weight times its number
+ * of images, then the class's next image in a shuffled deck of them. balanced: rounds of one image from every class,
+ * classes in random order. Not thread-safe (scratch). */
 void sampler_order(sampler *s, int64_t epoch, int64_t *order);
 
 /* Whether an epoch may show a sample more than once. */

@@ -58,7 +58,8 @@ status device_ready(device *dev)
     return dev->api->ready ? dev->api->ready(dev) : OK;
 }
 
-/* Jetsons' machine code runs on nothing else, and they run no other (CUDA programming guide, "binary compatibility"). */
+/* Jetsons' machine code runs on nothing else, and they run no other (CUDA programming
+ * guide, "binary compatibility"). */
 static bool is_jetson(int64_t sm)
 {
     return sm == 72 || sm == 87 || sm == 101 || sm == 110;

@@ -1,5 +1,5 @@
-/* device.h: memory, copies, streams and events of the machine that computes. A backend is a file (device_cpu.c, device_cuda.c;
- * an absent one is device_cuda_absent.c): nothing above this header knows which one runs.
+/* device.h: memory, copies, streams and events of the machine that computes. A backend is a file (device_cpu.c,
+ * device_cuda.c; an absent one is device_cuda_absent.c): nothing above this header knows which one runs.
  *
  *     device *dev;
  *     TRY(device_open(&dev, SPEC_DEVICE_AUTO, 0, threads, log));
@@ -33,9 +33,10 @@ typedef struct device_api {
     int64_t cache_bytes;            /* of its last cache, what a run can count on; 0: batches are not cut to fit it */
     status (*open)(device *dev, int32_t index, int32_t threads);
     void (*close)(device *dev);
-    void (*enter)(device *dev);     /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */
-    /* E_MEMORY unless what runs next would get its threads and what libraries take beside our buffers: those end the process otherwise. NULL
-     * where nothing does. */
+    /* makes the calling thread ready to create and run kernels: its OpenMP threads, its current GPU */
+    void (*enter)(device *dev);
+    /* E_MEMORY unless what runs next would get its threads and what libraries take beside our buffers: those end the
+     * process otherwise. NULL where nothing does. */
     status (*ready)(device *dev);
     status (*alloc)(device *dev, size_t bytes, void **data); /* 256-byte aligned, zeroed */
     void (*release)(device *dev, void *data);
@@ -56,8 +57,8 @@ typedef struct device_api {
     void (*host_release)(device *dev, void *data);
     status (*memory)(device *dev, int64_t *free_bytes, int64_t *total_bytes);
     void (*describe)(device *dev, char *text, size_t capacity);   /* "AMD EPYC, 2 threads, AVX-512 VNNI" */
-    /* What is enqueued between begin and end becomes one replayable unit; captured NULL in end drops it. All NULL where there is no such
-     * thing. */
+    /* What is enqueued between begin and end becomes one replayable unit; captured NULL in end drops it. All
+     * NULL where there is no such thing. */
     status (*capture_begin)(device *dev, void *stream);
     status (*capture_end)(device *dev, void *stream, void **captured);
     status (*capture_run)(device *dev, void *captured, void *stream);
@@ -76,8 +77,8 @@ struct device {
     struct tuning *tuned; /* a GPU's: variants to prefer, core/device/tuning.h; NULL: none */
 };
 
-/* auto: CUDA when a usable GPU is found, else the CPU. threads: CPU compute threads, 0 = one per processor. E_DEVICE says what
- * was found and what to do. */
+/* auto: CUDA when a usable GPU is found, else the CPU. threads: CPU compute threads, 0 = one per processor. E_DEVICE
+ * says what was found and what to do. */
 status device_open(device **dev, spec_device kind, int32_t index, int32_t threads, logger *l);
 void device_close(device *dev); /* accepts NULL */
 

@@ -59,9 +59,9 @@ static void cpu_enter(device *dev)
 }
 
 #ifdef _OPENMP
-/* Whether `count` threads can start. SPARE more must be free: the host's other threads may start some between this answer and OpenMP's start,
- * about 50 us later, and OpenMP would end the process. Threads of an idle team of this one end soon after they are let go, and then count no
- * more. */
+/* Whether `count` threads can start. SPARE more must be free: the host's other threads may start some between this
+ * answer and OpenMP's start, about 50 us later, and OpenMP would end the process. Threads of an idle team of this one
+ * end soon after they are let go, and then count no more. */
 static status check_threads(int32_t count)
 {
     enum { TRIES = 20, SPARE = 4 };
@@ -76,8 +76,8 @@ static status check_threads(int32_t count)
     return result;
 }
 
-/* OpenMP keeps a team of threads for every thread that computes, and exits where it cannot start one: asked before, then started at once,
- * one caller after the other, so that none takes what another has just been promised. */
+/* OpenMP keeps a team of threads for every thread that computes, and exits where it cannot start one: asked before,
+ * then started at once, one caller after the other, so that none takes what another has just been promised. */
 static status ready_threads(device *dev)
 {
     static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
@@ -215,7 +215,8 @@ static status cpu_memory(device *dev, int64_t *free_bytes, int64_t *total_bytes)
     } else {
         return FAIL(E_DEVICE, "neither /proc/meminfo nor sysinfo tells how much memory is free");
     }
-    /* In a container the limit is the control group's. File cache counts as used there but is given back under pressure. */
+    /* In a container the limit is the control group's. File cache counts as used there
+     * but is given back under pressure. */
     int64_t limit = read_number("/sys/fs/cgroup/memory.max", ""),
             used = read_number("/sys/fs/cgroup/memory.current", "");
     int64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file");

@@ -1,5 +1,6 @@
-/* A GPU as a device, on the CUDA runtime API. The runtime is linked statically and finds the driver by itself, so that the same
- * program runs on machines without one; libcuda is never linked. Under kernels/simt the same file drives an imaginary GPU.
+/* A GPU as a device, on the CUDA runtime API. The runtime is linked statically and finds the driver by
+ * itself, so that the same program runs on machines without one; libcuda is never linked. Under kernels/simt
+ * the same file drives an imaginary GPU.
  *
  * GRAFT_CUDA_ARCHS comes from the Makefile: what the kernels were compiled for, "75 80 90a +90" (+: PTX); "": any. */
 #include "core/device/device.h"

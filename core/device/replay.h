@@ -1,5 +1,6 @@
-/* replay.h: work that is enqueued again and again with the same arguments: captured once (a CUDA graph) and launched as one from then
- * on, where the device can. Elsewhere, and with GRAFT_NO_GRAPH=1 in the environment, it is enqueued every time.
+/* replay.h: work that is enqueued again and again with the same arguments: captured once (a CUDA graph) and
+ * launched as one from then on, where the device can. Elsewhere, and with GRAFT_NO_GRAPH=1 in the
+ * environment, it is enqueued every time.
  *
  *     status work(void *context);                      // enqueues on dev->stream; allocates nothing, waits for nothing
  *     replay r;

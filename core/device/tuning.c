@@ -78,7 +78,7 @@ const char *tuning_find(const tuning *t, kernel_op op, const void *desc)
     return i < t->count ? t->rows[i].variant : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ reading and writing */
+/* ---------------------------------------------------------------------------------------------- reading and writing */
 
 /* false: the line is none of ours. */
 static bool read_row(tuning *t, const char *line, status *result)

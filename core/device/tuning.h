@@ -1,6 +1,7 @@
-/* tuning.h: which kernel variant was timed as the fastest for a descriptor on this GPU: a table in a file per GPU, written by
- * `graft bench --tune`, read when a plan is made. What is not in the table, or refuses, is chosen as ever: best first. A checkpoint keeps the
- * names of the variants it was trained with, so that resuming does not depend on the file.
+/* tuning.h: which kernel variant was timed as the fastest for a descriptor on this GPU: a table in a file per
+ * GPU, written by `graft bench --tune`, read when a plan is made. What is not in the table, or refuses, is
+ * chosen as ever: best first. A checkpoint keeps the names of the variants it was trained with, so that
+ * resuming does not depend on the file.
  *
  *     graft-tuning 1 KERNELS GPU         KERNELS: hash of all variants' names; a file of other kernels counts as empty
  *     OP DESCRIPTOR VARIANT MICROSECONDS
@@ -37,8 +38,8 @@ const char *tuning_find(const tuning *t, kernel_op op, const void *desc);
 status tuning_set(tuning *t, kernel_op op, const void *desc, const kernel *k, double seconds);
 status tuning_save(const tuning *t); /* E_IO; E_USAGE without a place for the file */
 
-/* Times every variant that accepts a convolution on the device, each on the same data: a few calls to warm up, then the median of `samples`
- * batches. fastest may be the default, the one that kernel_select takes. E_MEMORY, E_DEVICE. */
+/* Times every variant that accepts a convolution on the device, each on the same data: a few calls to warm up, then the
+ * median of `samples` batches. fastest may be the default, the one that kernel_select takes. E_MEMORY, E_DEVICE. */
 typedef struct tuning_result {
     const kernel *fastest, *chosen;
     double fastest_seconds, chosen_seconds;

@@ -7,8 +7,8 @@
 #include "core/dist/comm_shm.h"
 #include "core/dist/comm_single.h"
 
-/* What mpirun (Open MPI, MPICH), srun and torchrun tell their processes. srun sets SLURM_NTASKS for a lone `graft` inside an
- * allocation too, so it counts only with the step's own variable. */
+/* What mpirun (Open MPI, MPICH), srun and torchrun tell their processes. srun sets SLURM_NTASKS for a lone `graft`
+ * inside an allocation too, so it counts only with the step's own variable. */
 static status launched_world(int64_t *world)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "WORLD_SIZE"};

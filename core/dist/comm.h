@@ -1,7 +1,8 @@
-/* comm.h: several processes that train one model. One process is world = 1 and the same code (comm_single.c); processes of one machine share
- * memory (comm_shm.c); NCCL and MPI are other files.
+/* comm.h: several processes that train one model. One process is world = 1 and the same code (comm_single.c); processes
+ * of one machine share memory (comm_shm.c); NCCL and MPI are other files.
  *
- * Every rank calls the same collectives in the same order. Sums are taken in rank order, so results depend on the world size only. */
+ * Every rank calls the same collectives in the same order. Sums are taken in rank order, so results
+ * depend on the world size only. */
 #ifndef GRAFT_DIST_COMM_H
 #define GRAFT_DIST_COMM_H
 
@@ -18,7 +19,8 @@ typedef struct comm {
 
 typedef struct comm_api {
     bool captures; /* collectives on a stream may be captured with the kernels around them */
-    status (*all_reduce_sum)(comm *c, void *data, int64_t count, dtype type, void *stream); /* in place, device memory; f32, f64 */
+    /* in place, device memory; f32, f64 */
+    status (*all_reduce_sum)(comm *c, void *data, int64_t count, dtype type, void *stream);
     status (*broadcast)(comm *c, void *data, int64_t bytes, int32_t root, void *stream);    /* device memory */
     status (*all_reduce_host)(comm *c, double *values, int64_t count);                      /* metrics: sum */
     status (*barrier)(comm *c);

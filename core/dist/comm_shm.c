@@ -19,8 +19,8 @@
 /* "FD:RANK:WORLD" in the environment says where a process belongs. */
 static const char variable[] = "GRAFT_SHM_RANK";
 enum { SLOT_BYTES = 1 << 20, PATIENCE_MS = 100, NAP_MS = 10 };
-/* A rank that others have seen stopped (SIGSTOP, a terminal's ^Z for it alone) so often, once per PATIENCE_MS, is given up: after 20 s. Who is
- * stopped together with it sees nothing. */
+/* A rank that others have seen stopped (SIGSTOP, a terminal's ^Z for it alone) so often, once per PATIENCE_MS, is given
+ * up: after 20 s. Who is stopped together with it sees nothing. */
 enum { STOPPED_LOOKS = 200 };
 enum { RANK_ABSENT, RANK_JOINED, RANK_LEFT };
 
@@ -98,7 +98,8 @@ static void look_for_the_stopped(shm_state *s, int32_t rank)
     kill(pid, SIGCONT);
 }
 
-/* A process that has ended leaves its mutex to whoever asks first. One that has left will not come to the barrier either. */
+/* A process that has ended leaves its mutex to whoever asks first. One that has left will
+ * not come to the barrier either. */
 static void look_for_the_dead(const comm *c)
 {
     shm_state *s = c->state;
@@ -353,7 +354,8 @@ status comm_shm_launch(int32_t world, int32_t *rank)
     return result;
 }
 
-/* Stopped children would be waited for without end: this rank is done, so nothing but their exit codes is left of them. */
+/* Stopped children would be waited for without end: this rank is done, so nothing but
+ * their exit codes is left of them. */
 static void end_the_stopped(const shm_region *r, int32_t looks[COMM_SHM_MAX_RANKS])
 {
     for (int32_t i = 1; i < COMM_SHM_MAX_RANKS; i++) {

@@ -7,7 +7,8 @@
  *     linear     the last: uniform in +-1 / sqrt(fan in), weight and bias; those before it: normal, sigma = 0.01, bias 0
  *     batchnorm  gamma 1, beta 0, running mean 0, running variance 1
  *
- * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same whatever else the network has.
+ * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same
+ * whatever else the network has.
  */
 #ifndef GRAFT_GRAPH_INIT_H
 #define GRAFT_GRAPH_INIT_H

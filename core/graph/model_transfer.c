@@ -33,7 +33,8 @@ static status add_text(const char **list, int64_t *count, const char *text)
     return OK;
 }
 
-/* A linear layer's weight may stand as the convolution that it equals, [out, c, h, w]: the same numbers in the same order. */
+/* A linear layer's weight may stand as the convolution that it equals, [out, c, h, w]: the
+ * same numbers in the same order. */
 static bool fits(const edge *e, const safetensor *t)
 {
     shape expected = layout_file_shape(e);

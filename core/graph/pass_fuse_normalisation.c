@@ -1,5 +1,6 @@
-/* What a step of a normalised network moves most is activations that are read again only to be summed or normalised (transform.h). Both passes
- * apply where the kernel that the convolution gets anyway can do the extra work in passing. */
+/* What a step of a normalised network moves most is activations that are read again only to be summed
+ * or normalised (transform.h). Both passes apply where the kernel that the convolution gets anyway
+ * can do the extra work in passing. */
 #include "core/graph/transform.h"
 
 #include <math.h>
@@ -155,7 +156,8 @@ static bool reader_can(const graph *g, const node *reader, const node *apply, ba
     return same_kernel(b, &plain, &with);
 }
 
-/* Whether all who read what bn_apply `id` makes can do without, a convolution among them. Bytes that are then not moved. */
+/* Whether all who read what bn_apply `id` makes can do without, a convolution among them.
+ * Bytes that are then not moved. */
 static bool can_go(const graph *g, const edge_uses *u, node_id id, backend b, double most_products, int64_t *bytes)
 {
     const node *apply = &g->nodes[id];

@@ -3,7 +3,8 @@
 #include "core/graph/transform.h"
 #include "core/ops/infer.h"
 
-/* Each tensor in up to two forms: as its node makes it (builder.map), and cast to the other type, made where it is first read. */
+/* Each tensor in up to two forms: as its node makes it (builder.map), and cast to the other
+ * type, made where it is first read. */
 typedef struct caster {
     graph_builder b;
     dtype type;

@@ -1,6 +1,7 @@
-/* Batch normalisation over the batches of all ranks: Ioffe and Szegedy 2015, algorithm 1, with sums that cover every rank's values. What ranks add
- * is what one rank would have summed, so that their results are those of one rank with the whole batch but for rounding; the ranks' batches
- * may differ in size. Gradients of gamma and beta are this rank's part: like every parameter's, ranks add them later. */
+/* Batch normalisation over the batches of all ranks: Ioffe and Szegedy 2015, algorithm 1, with sums that cover every
+ * rank's values. What ranks add is what one rank would have summed, so that their results are those of one rank with
+ * the whole batch but for rounding; the ranks' batches may differ in size. Gradients of gamma and beta are this rank's
+ * part: like every parameter's, ranks add them later. */
 #include "core/graph/transform.h"
 
 #include <inttypes.h>

@@ -59,7 +59,8 @@ typedef struct plan_step {
     double seconds;
 } plan_step;
 
-/* Trained weights as 16-bit products read them: one cast for all, into a block of the layout of the store's, whenever they have changed. */
+/* Trained weights as 16-bit products read them: one cast for all, into a block of the layout of the
+ * store's, whenever they have changed. */
 typedef struct plan_narrow {
     int64_t first, count;  /* elements of the store's weights; count 0: no weight is cast */
     dtype type;

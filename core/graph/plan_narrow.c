@@ -17,7 +17,8 @@ static const store_entry *cast_weight(const graph *g, const store_layout *l, con
     return e;
 }
 
-/* From the first to the last of them: what lies between is cast too, and is little. Frozen weights, which need no cast, are mostly in front. */
+/* From the first to the last of them: what lies between is cast too, and is little. Frozen weights, which
+ * need no cast, are mostly in front. */
 status plan_narrow_find(plan *p, const store_layout *l, const plan_options *o)
 {
     const graph *g = &p->graph;

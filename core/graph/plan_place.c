@@ -53,8 +53,8 @@ static int32_t new_block(plan *p, int64_t bytes, int32_t first, int32_t last)
     return (int32_t)p->block_count++;
 }
 
-/* Inputs keep their values from run to run, so their memory is nobody else's. Where the plan begins in mid-graph, what it reads of earlier
- * nodes is an input too. */
+/* Inputs keep their values from run to run, so their memory is nobody else's. Where the plan begins in mid-graph, what
+ * it reads of earlier nodes is an input too. */
 static void place_inputs(plan *p)
 {
     const graph *g = &p->graph;

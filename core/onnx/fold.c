@@ -1,5 +1,5 @@
-/* What follows from constants alone: the shape arithmetic that exporters leave in front of Reshape and Resize, and weights stored as
- * integers behind DequantizeLinear. */
+/* What follows from constants alone: the shape arithmetic that exporters leave in front of Reshape and Resize, and
+ * weights stored as integers behind DequantizeLinear. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -16,7 +16,8 @@ static onnx_value *find_value(const onnx_import_state *s, const char *name)
     return bsearch(&(onnx_value){.name = name}, s->values, (size_t)s->value_count, sizeof *s->values, compare_values);
 }
 
-/* Every name that the file defines, once. An input that is also an initialiser (IR versions below 4) is the initialiser. */
+/* Every name that the file defines, once. An input that is also an initialiser (IR
+ * versions below 4) is the initialiser. */
 static status collect_names(onnx_import_state *s)
 {
     const onnx_file *f = s->f;

@@ -103,7 +103,7 @@ static void number_blocks(graph *g)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------- what lies beside the graph */
+/* --------------------------------------------------------------------------------------- what lies beside the graph */
 
 static const char *find_meta(const onnx_file *f, const char *key)
 {

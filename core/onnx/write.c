@@ -12,7 +12,7 @@ typedef struct writer {
     float scale[3];      /* folded into the weights  */
 } writer;
 
-/* ---------------------------------------------------------------------------------------------------- preprocessing inside */
+/* --------------------------------------------------------------------------------------------- preprocessing inside */
 
 /* Whether every reader of the image is a float convolution that sums over its channels. */
 static bool can_fold(const graph *g, edge_id image)
@@ -29,7 +29,8 @@ static bool can_fold(const graph *g, edge_id image)
     return true;
 }
 
-/* The channels of the file's input, red first, as the network counts them: a convolution of ones and zeros, which every reader knows. */
+/* The channels of the file's input, red first, as the network counts them: a convolution of ones and
+ * zeros, which every reader knows. */
 static status reverse_node(writer *w, const char **name)
 {
     static const float turn[] = {0, 0, 1, 0, 1, 0, 1, 0, 0};

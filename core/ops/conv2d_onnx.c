@@ -174,7 +174,8 @@ static double unit_of(const onnx_sink *s, const layer *l, int64_t o)
     return (double)((const float *)s->g->edges[l->scale].data)[o] * (double)l->out_unit;
 }
 
-/* values: elements of the weight's type in ONNX's order and shape. Integers stand behind DequantizeLinear, one scale per output channel. */
+/* values: elements of the weight's type in ONNX's order and shape. Integers stand behind
+ * DequantizeLinear, one scale per output channel. */
 static status weight_out(onnx_sink *s, layer *l, shape sh, const void *values)
 {
     const edge *w = &s->g->edges[l->n->in[WEIGHT]];
@@ -223,7 +224,8 @@ static status open_layer(onnx_sink *s, layer *l, int32_t scale_input)
     return OK;
 }
 
-/* [oc, kh, kw, ic] to [oc, ic, kh, kw]; of the layer at the network's input with the deviation and the order of channels inside. */
+/* [oc, kh, kw, ic] to [oc, ic, kh, kw]; of the layer at the network's input with the deviation
+ * and the order of channels inside. */
 static status conv_weight(onnx_sink *s, layer *l)
 {
     const edge *w = &s->g->edges[l->n->in[WEIGHT]];
@@ -252,7 +254,8 @@ static void conv_attributes(onnx_sink *s, onnx_out_node *o, const conv2d_attr *a
     onnx_attr_int(o, "group", a->groups);
 }
 
-/* Convolution, then the addition, then the activation; the sum is taken before anything is rounded, as the engine does. */
+/* Convolution, then the addition, then the activation; the sum is taken before anything
+ * is rounded, as the engine does. */
 static status write_conv(onnx_sink *s, const node *n)
 {
     const conv2d_attr *a = n->attr;

@@ -1,5 +1,6 @@
-/* fake_quant: an engine's integers in training. A range belongs to the tensor and is a state like running statistics; convolutions and
- * linear layers that read a fake-quantised tensor have their weights fake-quantised in lowering (quantised_weight). */
+/* fake_quant: an engine's integers in training. A range belongs to the tensor and is a state like running
+ * statistics; convolutions and linear layers that read a fake-quantised tensor have their weights fake-quantised
+ * in lowering (quantised_weight). */
 #include "core/graph/transform.h"
 
 #include <inttypes.h>

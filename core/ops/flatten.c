@@ -1,8 +1,8 @@
 #include "core/graph/transform.h"
 #include "core/ops/infer.h"
 
-/* [n, h, w, c] to [n, h * w * c] in our order. Files hold the linear layer behind it in CHW order (LAYOUT_LINEAR): permuting its
- * weight once on reading and writing costs nothing here. */
+/* [n, h, w, c] to [n, h * w * c] in our order. Files hold the linear layer behind it in CHW order (LAYOUT_LINEAR):
+ * permuting its weight once on reading and writing costs nothing here. */
 static status infer(graph *g, node *n)
 {
     TRY(infer_rank(g, n, 0, 2, SHAPE_MAX_RANK));

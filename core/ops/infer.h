@@ -10,9 +10,11 @@ const edge *infer_in(const graph *g, const node *n, int32_t i);
 /* E_MODEL "node 'NAME' (OP): ..." */
 status infer_fail(const node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Gives output `slot` its type and shape; an edge that is updated in place must have them already. Absent outputs are fine. */
+/* Gives output `slot` its type and shape; an edge that is updated in place must have them
+ * already. Absent outputs are fine. */
 status infer_out(graph *g, const node *n, int32_t slot, dtype type, shape s);
-status infer_out_scale(graph *g, const node *n, int32_t slot, float scale); /* of an integer output; E_MODEL unless positive */
+/* of an integer output; E_MODEL unless positive */
+status infer_out_scale(graph *g, const node *n, int32_t slot, float scale);
 
 /* Checks of one input; an absent one (optional) passes. */
 status infer_is_float(const graph *g, const node *n, int32_t i);            /* f32, f16, bf16, f64 */
@@ -20,7 +22,8 @@ status infer_is(const graph *g, const node *n, int32_t i, dtype type, shape s);
 status infer_is_vector(const graph *g, const node *n, int32_t i, dtype type, int64_t count);
 status infer_rank(const graph *g, const node *n, int32_t i, int32_t low, int32_t high);
 
-status infer_is_detector(const graph *g, const node *n); /* in 0 .. 2: location, confidence of one class at least, priors (multibox_loss.c) */
+/* in 0 .. 2: location, confidence of one class at least, priors (multibox_loss.c) */
+status infer_is_detector(const graph *g, const node *n);
 
 dtype param_type(dtype activation_type);       /* of biases and coefficients: f32, for f64 tensors f64 */
 int64_t macs_product(const int64_t *factors, int32_t count); /* INT64_MAX instead of an overflow */

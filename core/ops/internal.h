@@ -1,5 +1,6 @@
-/* internal.h: ops that lowering and autodiff make. They stand beside their forward op and are never in a model file; what
- * distinguishes them is written here, descriptors.def has the arithmetic. Gradient ops hold the shapes that they were made for. */
+/* internal.h: ops that lowering and autodiff make. They stand beside their forward op and are never in a model
+ * file; what distinguishes them is written here, descriptors.def has the arithmetic. Gradient ops hold the
+ * shapes that they were made for. */
 #ifndef GRAFT_OPS_INTERNAL_H
 #define GRAFT_OPS_INTERNAL_H
 
@@ -7,11 +8,12 @@
 
 /* in: ddst, weight; out: gradient by x. */
 extern const op op_conv2d_dsrc;
-/* in: x, ddst, transform coefficients [2, ic] or none; out: weight's GRAD edge (or, bias_only, the bias's: x is a plane of ones), bias's GRAD
- * edge. */
+/* in: x, ddst, transform coefficients [2, ic] or none; out: weight's GRAD edge (or, bias_only, the bias's: x is a
+ * plane of ones), bias's GRAD edge. */
 extern const op op_conv2d_dweight;
 typedef struct conv2d_grad_attr {
-    conv2d_attr conv;     /* linear: a 1x1 convolution over [n, 1, 1, features]; its transform belongs to in 2 of dweight */
+    /* linear: a 1x1 convolution over [n, 1, 1, features]; its transform belongs to in 2 of dweight */
+    conv2d_attr conv;
     shape src, weight;    /* as the forward node has them                       */
     bool linear;
 } conv2d_grad_attr;
@@ -23,7 +25,8 @@ extern const op op_bn_coef;          /* in: gamma, beta, running mean, running v
 extern const op op_bn_apply;         /* in: x, coef, add or none; out: dst                                      */
 /* The gradients' dst: none without activation, or where coef is there to make it from x. */
 extern const op op_bn_grad_stats;    /* in: ddst, x, dst, coef or none; out: stats f64 [2, c]                   */
-extern const op op_bn_grad_finalise; /* in: saved, gamma, stats (none: frozen, nothing trained); out: grad_coef [3, c], dgamma, dbeta */
+/* in: saved, gamma, stats (none: frozen, nothing trained); out: grad_coef [3, c], dgamma, dbeta */
+extern const op op_bn_grad_finalise;
 extern const op op_bn_grad_apply;    /* in: ddst, x, grad_coef, dst, coef or none; out: dx, dadd                */
 typedef struct bn_step_attr {
     batchnorm_attr bn;
@@ -32,13 +35,15 @@ typedef struct bn_step_attr {
 } bn_step_attr;
 
 extern const op op_top1;             /* in: scores [n, classes], targets f32 [n, classes]; out: correct rows, f64 [1] */
-extern const op op_match_boxes;      /* in: priors [priors, 4], boxes [n, capacity, 4], box_class [n, capacity]; out: match [n, priors] */
+/* in: priors [priors, 4], boxes [n, capacity, 4], box_class [n, capacity]; out: match [n, priors] */
+extern const op op_match_boxes;
 typedef struct match_boxes_attr {
     float positive, negative;
     bool bipartite;
 } match_boxes_attr;
-/* in: location [n, priors, 4], confidence [n, priors, classes + 1], priors, boxes, box_class, match, loss scale f32 [1] or none; out: total,
- * box, class, positives, f64 [1], and, once autodiff wants them, the gradients of total * grad_scale * loss scale by in 0 and in 1. */
+/* in: location [n, priors, 4], confidence [n, priors, classes + 1], priors, boxes, box_class, match, loss scale f32 [1]
+ * or none; out: total, box, class, positives, f64 [1], and, once autodiff wants them, the gradients of total *
+ * grad_scale * loss scale by in 0 and in 1. */
 extern const op op_multibox_loss;
 typedef struct multibox_loss_attr {
     float neg_pos_ratio, location_weight, variance[4], grad_scale;

@@ -1,8 +1,9 @@
 /* onnx.h: how an op meets ONNX. Plain structures: the file format itself (protobuf) is core/onnx's business.
  *
- * An op says in its row (op.onnx) which ONNX operators become it (`read`, may make several nodes) and how its nodes are written
- * (`write`). ONNX counts image dimensions as NCHW, we store NHWC: a value carries which of ONNX's axes each dimension of its edge is, so that
- * a Transpose costs nothing and a real transposition appears only where an op needs another order than it gets.
+ * An op says in its row (op.onnx) which ONNX operators become it (`read`, may make several nodes) and how its nodes
+ * are written (`write`). ONNX counts image dimensions as NCHW, we store NHWC: a value carries which of ONNX's axes
+ * each dimension of its edge is, so that a Transpose costs nothing and a real transposition appears only where an op
+ * needs another order than it gets.
  *
  *     static status read_relu(onnx_call *c)
  *     {
@@ -28,7 +29,15 @@ typedef struct onnx_tensor {
     void *data;       /* aligned; shape_count elements */
 } onnx_tensor;
 
-typedef enum onnx_attribute_kind { ONNX_INT, ONNX_FLOAT, ONNX_TEXT, ONNX_INTS, ONNX_FLOATS, ONNX_TENSOR, ONNX_OTHER } onnx_attribute_kind;
+typedef enum onnx_attribute_kind {
+    ONNX_INT,
+    ONNX_FLOAT,
+    ONNX_TEXT,
+    ONNX_INTS,
+    ONNX_FLOATS,
+    ONNX_TENSOR,
+    ONNX_OTHER
+} onnx_attribute_kind;
 typedef struct onnx_attribute {
     const char *name;
     onnx_attribute_kind kind;
@@ -96,7 +105,8 @@ bool onnx_has(onnx_call *c, int32_t i);                     /* whether an option
 status onnx_axis(const onnx_call *c, int64_t given, int32_t rank, int32_t *axis); /* negative counts from the end */
 /* Input i as constant integers (i64 or i32), at most `most` of them: shapes, axes, pads. *values lives in c->memory. */
 status onnx_const_ints(onnx_call *c, int32_t i, int64_t most, const int64_t **values, int64_t *count);
-/* Slice's, from attributes (before opset 10) or constant inputs: [count] each, all of one length. axes and steps NULL: the first ones, 1. */
+/* Slice's, from attributes (before opset 10) or constant inputs: [count] each, all of one length. axes and
+ * steps NULL: the first ones, 1. */
 typedef struct onnx_slice {
     const int64_t *start, *end, *axes, *step;
     int64_t count;
@@ -106,7 +116,8 @@ status onnx_const_scalar(onnx_call *c, int32_t i, double *value); /* one element
 /* Axes from attribute `name` (older opsets) or constant input i; count 0 when neither is there. */
 status onnx_axes(onnx_call *c, const char *name, int32_t i, const int64_t **values, int64_t *count);
 
-/* The edge of a computed value with its dimensions in this order of ONNX's axes; transposed if need be. A constant becomes an edge. */
+/* The edge of a computed value with its dimensions in this order of ONNX's axes; transposed if need
+ * be. A constant becomes an edge. */
 status onnx_arrange(onnx_call *c, onnx_value *v, const int32_t *axis, edge_id *e);
 status onnx_plain(onnx_call *c, onnx_value *v, edge_id *e); /* in ONNX's order */
 status onnx_image(onnx_call *c, onnx_value *v, edge_id *e); /* rank 4, channels last; E_MODEL for other ranks */
@@ -118,9 +129,10 @@ void onnx_order_last(int32_t rank, int32_t last, int32_t *axis); /* `last` behin
 /* The edge as it lies. A constant becomes an edge. */
 status onnx_edge(onnx_call *c, onnx_value *v, edge_id *e);
 
-/* A parameter (PARAM, STATE or CONST) of type f32 named after the constant, or NAME.suffix when the constant has no name or was used
- * differently before. values: [shape_count(s)] in our order. */
-status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind kind, param_layout layout, shape s, const float *values, edge_id *e);
+/* A parameter (PARAM, STATE or CONST) of type f32 named after the constant, or NAME.suffix when the constant has no
+ * name or was used differently before. values: [shape_count(s)] in our order. */
+status onnx_param(onnx_call *c, const char *name, const char *suffix, edge_kind kind, param_layout layout, shape s,
+    const float *values, edge_id *e);
 /* The values of a constant as floats, in ONNX's order; E_MODEL when input i is none. */
 status onnx_floats(onnx_call *c, int32_t i, const float **values, shape *s);
 void onnx_number(int32_t i, char text[32]);
@@ -128,7 +140,8 @@ void onnx_number(int32_t i, char text[32]);
 status onnx_vector(onnx_call *c, int32_t i, const char *suffix, edge_kind kind, int64_t count, edge_id *e);
 
 /* Appends a node: for the last one of a call suffix is NULL, helpers before it get NAME/suffix. */
-status onnx_node(onnx_call *c, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count, edge_id *e);
+status onnx_node(
+    onnx_call *c, const op *o, const char *suffix, const void *attr, const edge_id *in, int32_t in_count, edge_id *e);
 /* Output 0 is this edge. onnx_put: with dimensions in that order of ONNX's axes. */
 status onnx_put(onnx_call *c, edge_id e, const int32_t *axis);
 status onnx_put_image(onnx_call *c, edge_id e);
@@ -159,7 +172,8 @@ onnx_call *onnx_only_reader(const onnx_call *c, const char *type);
 /* `second` has been computed with c: its output 0 is c's. */
 void onnx_merge(onnx_call *c, onnx_call *second);
 
-/* Windows of Conv and pools: strides, pads (auto_pad, pads), dilations, kernel_shape from attributes. Only two spatial dimensions. */
+/* Windows of Conv and pools: strides, pads (auto_pad, pads), dilations, kernel_shape from
+ * attributes. Only two spatial dimensions. */
 typedef struct onnx_window {
     int32_t kernel[2], stride[2], pad[4], dilation[2]; /* pad: top left bottom right */
 } onnx_window;
@@ -182,20 +196,24 @@ typedef struct onnx_out_node {
 typedef struct onnx_sink {
     const graph *g;
     arena memory;
-    const char **name;        /* [edge_count]: of the float tensor that is the edge, or becomes it by quantising; NULL: not made yet */
-    const char **dequantised; /* [edge_count]: of an integer edge behind QuantizeLinear and DequantizeLinear                       */
-    shape *flat;              /* [edge_count]: rank 4: the edge is that image flattened, and the tensor has ONNX's order (c, h, w)  */
+    /* [edge_count]: of the float tensor that is the edge, or becomes it by quantising; NULL: not made yet */
+    const char **name;
+    /* [edge_count]: of an integer edge behind QuantizeLinear and DequantizeLinear                       */
+    const char **dequantised;
+    /* [edge_count]: rank 4: the edge is that image flattened, and the tensor has ONNX's order (c, h, w)  */
+    shape *flat;
     onnx_out_node *nodes;
     int64_t node_count, node_capacity;
     onnx_tensor *tensors;
     int64_t tensor_count, tensor_capacity;
-    /* Preprocessing inside: what convolutions read from input 0 is, per channel of the network, the tensor times scale; reversed: the tensor's
-     * channels are in the other order. NULL and false: the tensor is the input. */
+    /* Preprocessing inside: what convolutions read from input 0 is, per channel of the network, the tensor times scale;
+     * reversed: the tensor's channels are in the other order. NULL and false: the tensor is the input. */
     const float *input_scale;
     bool input_reversed;
 } onnx_sink;
 
-/* Tensor to read e as floats: integer edges through QuantizeLinear and DequantizeLinear, which are made on first use. */
+/* Tensor to read e as floats: integer edges through QuantizeLinear and
+ * DequantizeLinear, which are made on first use. */
 status onnx_read_name(onnx_sink *s, edge_id e, const char **name);
 /* The same before quantising: for ops that pass integers through. */
 status onnx_raw_name(onnx_sink *s, edge_id e, const char **name);
@@ -204,11 +222,14 @@ status onnx_ordered_name(onnx_sink *s, edge_id e, const char **name);
 /* "BASE/part", or "BASE.part" when the part begins with a dot as parameters do, in the sink's memory. */
 status onnx_name(onnx_sink *s, const char *base, const char *part, const char **name);
 /* A constant "BASE/part"; data is copied. */
-status onnx_const_out(onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name);
-status onnx_ints_out(onnx_sink *s, const char *base, const char *part, const int64_t *values, int64_t count, const char **name);
-/* Appends a node with these inputs ("": absent) and output; attributes are added to *n, which is valid until the next call. The node is named after
- * its output. */
-status onnx_node_out(onnx_sink *s, const char *type, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n);
+status onnx_const_out(
+    onnx_sink *s, const char *base, const char *part, dtype type, shape sh, const void *data, const char **name);
+status onnx_ints_out(
+    onnx_sink *s, const char *base, const char *part, const int64_t *values, int64_t count, const char **name);
+/* Appends a node with these inputs ("": absent) and output; attributes are added to *n, which is valid until the next
+ * call. The node is named after its output. */
+status onnx_node_out(
+    onnx_sink *s, const char *type, const char *const *in, int32_t in_count, const char *out, onnx_out_node **n);
 void onnx_attr_int(onnx_out_node *n, const char *name, int64_t value);
 void onnx_attr_float(onnx_out_node *n, const char *name, float value);
 void onnx_attr_text(onnx_out_node *n, const char *name, const char *value);

@@ -1,7 +1,7 @@
 /* op.h: every fact about an operation in one row.
  *
- * ops.def lists the ops; core/ops/x.c has one `const op op_x`; docs/ADDING_AN_OP.md has the rest. Attributes are a plain struct per
- * op, described by a field table so that model files can hold them.
+ * ops.def lists the ops; core/ops/x.c has one `const op op_x`; docs/ADDING_AN_OP.md has the rest. Attributes are a
+ * plain struct per op, described by a field table so that model files can hold them.
  */
 #ifndef GRAFT_OPS_OP_H
 #define GRAFT_OPS_OP_H
@@ -58,19 +58,23 @@ typedef struct op {
     int32_t out_min, out_count;  /* outputs from out_min on are optional            */
     bool alias;                  /* out 0 is in 0 under another shape: no kernel runs          */
     bool internal;               /* made by autodiff or lowering: never in a model file        */
-    bool over_ranks;             /* a sum over the ranks of a training, in 0 to out 0, same shape: no kernel, describe is NULL */
+    /* a sum over the ranks of a training, in 0 to out 0, same shape: no kernel, describe is NULL */
+    bool over_ranks;
     bool straight_through;       /* out 0 stands for in 0: a parameter read through it gets its gradient unchanged */
-    uint32_t head_in;            /* bits: inputs that are the network's raw predictions (graph_heads); 0: it is no head */
-    uint32_t class_in;           /* bit: of these, the scores, whose last dimension counts the classes, perhaps behind a background */
+    /* bits: inputs that are the network's raw predictions (graph_heads); 0: it is no head */
+    uint32_t head_in;
+    /* bit: of these, the scores, whose last dimension counts the classes, perhaps behind a background */
+    uint32_t class_in;
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
-    int32_t narrow_in;           /* bits: inputs that may be 16-bit floats, all of them together; float outputs follow. 0: runs in f32 only */
+    /* bits: inputs that may be 16-bit floats, all of them together; float outputs follow. 0: runs in f32 only */
+    int32_t narrow_in;
 
     /* Shapes and types of the outputs. Checks everything that a file could get wrong. */
     status (*infer)(graph *g, node *n);
-    /* The kernel call. The caller has set every in/out of the binding to EDGE_NONE and weight_in to -1. NULL: an alias, or a
-     * node that must be lowered first. */
+    /* The kernel call. The caller has set every in/out of the binding to EDGE_NONE and weight_in to -1. NULL: an alias,
+     * or a node that must be lowered first. */
     status (*describe)(const graph *g, const node *n, kernel_binding *binding);
     /* Appends gradient nodes. dout[i]: gradient of output i, or EDGE_NONE. Calls autodiff_add for every input that
      * autodiff_wants. NULL: not differentiable. */
@@ -80,8 +84,9 @@ typedef struct op {
     int64_t (*macs)(const graph *g, const node *n); /* NULL: 0 */
     /* Attributes that count channels, after pruning gave in[1] this shape (depthwise groups). NULL: there are none. */
     void (*cut)(void *attr, shape weight);
-    /* Training: appends what this node is trained by, from inputs for labels that it makes, and its terms; its own forward is for inference
-     * alone. grad_scale and loss_scale as of a task's add_loss (core/task/task.h). NULL: nothing. */
+    /* Training: appends what this node is trained by, from inputs for labels that it makes, and its terms; its
+     * own forward is for inference alone. grad_scale and loss_scale as of a task's add_loss
+     * (core/task/task.h). NULL: nothing. */
     status (*add_loss)(graph *g, const node *n, double grad_scale, edge_id loss_scale, struct loss_terms *terms);
     const struct op_onnx *onnx; /* onnx.h; NULL: ONNX has no such operator */
 } op;
@@ -94,14 +99,16 @@ const op *op_find(const char *name); /* in op_table; NULL if unknown */
 #include "core/ops/ops.def"
 
 bool dtype_is_float(dtype type); /* f32, f16, bf16, f64 */
-/* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip. Others are never fused in training. */
+/* Whether act'(x) follows from act(x): none, relu, relu6, leaky (alpha >= 0), clip.
+ * Others are never fused in training. */
 bool activation_recoverable(activation act, float alpha);
 
 /* Ranges of attributes are op.fields' business: graph_add refuses what lies outside before infer sees it. */
 status op_check_attr(const op *o, const void *attr, const char *node_name); /* E_MODEL: node, field, value, range */
 
 /* Attributes. A zero activation is none. */
-typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none,
+typedef struct
+    conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none,
                                 transform coefficients [2, ic] or none */
     int32_t stride[2], pad[4] /* top left bottom right */, dilation[2], groups;
     activation act;
@@ -112,7 +119,8 @@ typedef struct conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [o
     float add_scale;          /* integer products: what `add` is multiplied with; float: 1 */
     float out_scale;          /* i8, u8 out: its edge.scale */
 } conv2d_attr;
-typedef struct linear_attr { /* in: x [n, features] or [n, h, w, c], weight [oc, h, w, c], bias or none, scale or none */
+/* in: x [n, features] or [n, h, w, c], weight [oc, h, w, c], bias or none, scale or none */
+typedef struct linear_attr {
     activation act;
     float alpha, beta;
     dtype out_type;           /* as conv2d */
@@ -167,12 +175,14 @@ typedef struct resize_attr {
     int32_t factor;
     bool bilinear, align_corners;
 } resize_attr;
-typedef struct loss_attr {    /* in: logits, targets, class weights or none, valid count or none, loss scale f32 [1] or none; out: loss
+typedef struct
+    loss_attr { /* in: logits, targets, class weights or none, valid count or none, loss scale f32 [1] or none; out: loss
                                  f64 [1], row losses f32 [rows], and, once autodiff wants it, the gradient of grad_scale * loss scale *
                                  loss by the logits */
     float smoothing, grad_scale;
 } loss_attr;
-typedef struct ssd_head_attr { /* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32
+typedef struct
+    ssd_head_attr { /* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32
                                   [priors, 4] (x0 y0 x1 y1, pixels of the network's input); out: detections f32 [n, capacity, 6], as of
                                   OP_DETECT_BOXES. In training it is a loss of inputs boxes [n, label_capacity, 4] and box_class */
     int64_t classes, capacity, label_capacity /* 0: not known yet */, top_k;

@@ -10,8 +10,8 @@
 
 struct prediction;
 
-/* Each object's box in the colour of its class, with the class's name and the score in per cent; the best on top. scale: from pixels of the
- * boxes to those of the picture. Grey pictures get grey boxes. */
+/* Each object's box in the colour of its class, with the class's name and the score in per cent; the best on top.
+ * scale: from pixels of the boxes to those of the picture. Grey pictures get grey boxes. */
 void draw_objects(image *im, const struct prediction *p, const char *const *class_name, double scale);
 
 /* The boxes that a sample's labels name, white, without words; those to be ignored are left out. */

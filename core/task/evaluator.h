@@ -1,5 +1,5 @@
-/* evaluator.h: a validation pass. Who predicts is a callback, so that a model in training, a model file and an engine are judged by the
- * same code, and what a judgement is belongs to the task.
+/* evaluator.h: a validation pass. Who predicts is a callback, so that a model in training, a model file and an engine
+ * are judged by the same code, and what a judgement is belongs to the task.
  *
  *     evaluation e;
  *     TRY(evaluation_init(&e, &setting, &graph, worst));
@@ -7,8 +7,8 @@
  *     printf("%g\n", e.value[0]);
  *     evaluation_free(&e);
  *
- * The last batch is padded by the loader; only its real samples count. Samples are judged in data-set order whatever the batch size, so the
- * sums have the same bits for every batch size that gives the same outputs.
+ * The last batch is padded by the loader; only its real samples count. Samples are judged in data-set order whatever
+ * the batch size, so the sums have the same bits for every batch size that gives the same outputs.
  */
 #ifndef GRAFT_TASK_EVALUATOR_H
 #define GRAFT_TASK_EVALUATOR_H
@@ -35,12 +35,14 @@ typedef struct evaluation {
     int32_t output_count;
 } evaluation;
 
-/* g: the network whose outputs are judged, at any batch size; it may go afterwards. worst: how many of the worst mistakes are kept. */
+/* g: the network whose outputs are judged, at any batch size; it may go afterwards. worst: how many
+ * of the worst mistakes are kept. */
 status evaluation_init(evaluation *e, const task_setting *t, const graph *g, int64_t worst);
 void evaluation_free(evaluation *e); /* accepts a zeroed one */
 
-/* Resets e and goes once through `l`, an evaluation loader over setting.data, from its start. stop: returns non-zero to break off with
- * E_INTERRUPTED, or NULL. what: for the progress line, e.g. "val". comm: judged over all ranks; NULL: alone. */
+/* Resets e and goes once through `l`, an evaluation loader over setting.data, from its start. stop:
+ * returns non-zero to break off with E_INTERRUPTED, or NULL. what: for the progress line, e.g. "val".
+ * comm: judged over all ranks; NULL: alone. */
 typedef struct evaluation_options {
     evaluator_run_fn *run;
     void *context;
@@ -53,8 +55,8 @@ typedef struct evaluation_options {
 } evaluation_options;
 status evaluation_run(evaluation *e, loader *l, const evaluation_options *options);
 
-/* Goes once through e->setting.data, in order; loader options from the spec. o.total is set. E_DATA when a sample cannot be judged or there
- * is none. */
+/* Goes once through e->setting.data, in order; loader options from the spec. o.total is set. E_DATA when a sample
+ * cannot be judged or there is none. */
 status evaluate_dataset(evaluation *e, int64_t batch_size, evaluation_options o);
 
 /* An evaluator_run_fn; context: a plan of a graph in evaluation mode, whose input "image" has the batch's size. */

@@ -19,6 +19,7 @@ void page_percent(page *p, double part);     /* a table cell: 100 * part with tw
 /* The sample as a small picture, inline; nothing when it cannot be decoded: a report never fails for it. */
 void page_thumbnail(page *p, const dataset *data, int64_t index);
 /* The same, larger, with its labels' boxes and those of what was found drawn. */
-void page_objects(page *p, const struct task_setting *t, int64_t index, const struct found_object *object, int64_t count);
+void page_objects(
+    page *p, const struct task_setting *t, int64_t index, const struct found_object *object, int64_t count);
 
 #endif

@@ -8,7 +8,8 @@
 
 #include "core/graph/graph.h"
 
-/* The parameter gets so many rows, all zeros. The shapes behind it are the caller's to infer again. E_MODEL: too large. */
+/* The parameter gets so many rows, all zeros. The shapes behind it are the caller's to
+ * infer again. E_MODEL: too large. */
 status rows_resize(graph *g, edge_id e, int64_t rows);
 
 /* Row i of the parameter becomes what was row place[i]. */

@@ -1,7 +1,8 @@
-/* task.h: what a network is for, as a row of functions. Training, evaluation, pruning and the commands ask a task and never which one it is.
+/* task.h: what a network is for, as a row of functions. Training, evaluation, pruning and the commands ask a
+ * task and never which one it is.
  *
- * A task knows which labels a batch holds (labels.h), what is minimised, how outputs are judged, and how a judgement is printed. Its files
- * stand in a folder of its own (core/task/classify), with the same names in each.
+ * A task knows which labels a batch holds (labels.h), what is minimised, how outputs are judged, and how a judgement is
+ * printed. Its files stand in a folder of its own (core/task/classify), with the same names in each.
  *
  *     task_setting t = {.task = &task_classification, .spec = &spec, .class_name = names, .class_count = 10, .preprocess = &p};
  *     label_source labels;
@@ -98,34 +99,41 @@ typedef struct task {
     /* Which labels a batch holds. */
     status (*labels)(label_source *l, const task_setting *t);
 
-    /* loss.c: appends the loss and what else is reported to a training graph, from the labels' inputs, which it makes. grad_scale multiplies
-     * gradients, as does the value of edge loss_scale (EDGE_NONE: none). The terms become outputs by the caller. */
+    /* loss.c: appends the loss and what else is reported to a training graph, from the labels' inputs, which
+     * it makes. grad_scale multiplies gradients, as does the value of edge loss_scale (EDGE_NONE: none). The
+     * terms become outputs by the caller. */
     status (*add_loss)(graph *g, const task_setting *t, double grad_scale, edge_id loss_scale, loss_terms *terms);
 
     /* head.c: the layer whose rows are the classes. */
-    status (*fresh_head)(graph *g, int64_t classes, uint64_t seed); /* other rows, freshly initialised; E_MODEL when there is no such layer */
-    bool (*is_head)(const graph *g, int32_t output, const char *name); /* whether a parameter belongs to that layer of an output */
+    /* other rows, freshly initialised; E_MODEL when there is no such layer */
+    status (*fresh_head)(graph *g, int64_t classes, uint64_t seed);
+    /* whether a parameter belongs to that layer of an output */
+    bool (*is_head)(const graph *g, int32_t output, const char *name);
     /* Class i of the network becomes the one that was class place[i]. */
     status (*order_head)(graph *g, const int64_t *place);
-    /* fit.c: fits it to features of the training images. *fitted false: it keeps its values, and the log says why. NULL: never. */
+    /* fit.c: fits it to features of the training images. *fitted false: it keeps its values, and
+     * the log says why. NULL: never. */
     status (*fit_head)(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 
     /* outputs.c: E_MODEL, with `what`, unless the outputs of a network in evaluation mode are this task's. */
     status (*check)(const graph *g, int64_t class_count, const char *what);
-    /* Gives the nodes that decide what is found the limits of the spec, where these are stricter than the network's own or replace them.
-     * Before a plan is made. NULL: there are none. */
+    /* Gives the nodes that decide what is found the limits of the spec, where these are stricter than the network's own
+     * or replace them. Before a plan is made. NULL: there are none. */
     status (*set_limits)(graph *g, const spec_infer *limits);
     /* What was found in image i of the outputs, in memory of `a`: of classes the most probable infer.top_k. */
-    status (*predict)(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
+    status (*predict)(
+        const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 
     /* score.c: judging. */
     int32_t (*figures)(const task_setting *t, figure f[FIGURE_MAX]); /* how many */
-    status (*score_create)(task_score **s, const task_setting *t, int64_t worst); /* worst: how many of the worst mistakes are kept */
+    /* worst: how many of the worst mistakes are kept */
+    status (*score_create)(task_score **s, const task_setting *t, int64_t worst);
     void (*score_destroy)(task_score *s);                                         /* accepts NULL */
     void (*score_reset)(task_score *s);
     /* The batch's real images; output[k]: output k of the network. Ground truth is t->data's. */
     status (*score_add)(task_score *s, const batch *b, const task_output *output);
-    status (*score_merge)(task_score *s, comm *c);                                /* over the ranks, when all have added theirs */
+    /* over the ranks, when all have added theirs */
+    status (*score_merge)(task_score *s, comm *c);
     void (*score_values)(const task_score *s, double value[FIGURE_MAX]);          /* NaN: nothing was there to judge */
 
     /* text.c: tables for a terminal, rows of classes folded above max_rows; members of an open JSON object. */

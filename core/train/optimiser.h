@@ -1,8 +1,8 @@
 /* optimiser.h: one update of all parameters, on the device.
  *
- * Weights, gradients and moments are flat blocks of one layout (param_store); a table of segments on the device says which
- * tensors are frozen and which take no decay. What changes from step to step (rate, step, loss scale, what the check
- * found) is one step_state block on the device, so that the two kernel calls never change their arguments.
+ * Weights, gradients and moments are flat blocks of one layout (param_store); a table of segments on the device says
+ * which tensors are frozen and which take no decay. What changes from step to step (rate, step, loss scale, what the
+ * check found) is one step_state block on the device, so that the two kernel calls never change their arguments.
  *
  *     optimiser o;
  *     TRY_OUT(optimiser_init(&o, dev, store, &spec, NULL, NULL));
@@ -43,15 +43,17 @@ typedef struct optimiser {
     bool swapped;
 } optimiser;
 
-/* variants: kernel names of a checkpoint in the order of optimiser_variants, or NULL. rates: factors of the learning rate, one a segment, or
- * NULL: 1. E_MEMORY. */
-status optimiser_init(optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates);
+/* variants: kernel names of a checkpoint in the order of optimiser_variants, or NULL. rates: factors of the learning
+ * rate, one a segment, or NULL: 1. E_MEMORY. */
+status optimiser_init(
+    optimiser *o, device *dev, param_store *store, const spec *s, const state_list *variants, const float *rates);
 void optimiser_free(optimiser *o); /* accepts a zeroed struct */
 int32_t optimiser_variants(const optimiser *o, const char *names[3]);
 
 /* Before the first forward pass of a step: keeps the running statistics, so that a refused step can give them back. */
 status optimiser_begin(optimiser *o);
-/* Sums the gradients over ranks, checks and updates; does not wait. `applied`: 1 for the first update (Adam's t). Then optimiser_result. */
+/* Sums the gradients over ranks, checks and updates; does not wait. `applied`: 1 for the first update
+ * (Adam's t). Then optimiser_result. */
 status optimiser_step(optimiser *o, comm *c, double rate, int64_t applied);
 /* What the last step found; waits for the device. When it was refused, running statistics are put back. */
 status optimiser_result(optimiser *o, step_state *result);
@@ -59,14 +61,16 @@ status optimiser_result(optimiser *o, step_state *result);
 status optimiser_average_state(optimiser *o);
 status optimiser_restore_state(optimiser *o);
 
-/* Exchanges weights and running statistics with their averages: before and after evaluating and saving. Nothing without EMA. */
+/* Exchanges weights and running statistics with their averages: before and after evaluating
+ * and saving. Nothing without EMA. */
 status optimiser_swap_ema(optimiser *o);
 
 /* Bytes on the device beside weights and gradients, for `count` weights and `state_count` statistics. */
 int64_t optimiser_bytes(const spec *s, int64_t count, int64_t state_count);
 
-/* Blocks for a state file: their names and sizes, and the copies to and from host memory (blocks[i].data, 64-byte aligned).
- * Call optimiser_blocks, allocate, then download. With EMA the blocks hold the raw weights, the model file the averages. */
+/* Blocks for a state file: their names and sizes, and the copies to and from host memory (blocks[i].data,
+ * 64-byte aligned). Call optimiser_blocks, allocate, then download. With EMA the blocks hold the raw
+ * weights, the model file the averages. */
 int32_t optimiser_blocks(const optimiser *o, state_block blocks[STATE_MAX_BLOCKS]);
 status optimiser_download(optimiser *o, const state_block *blocks, int32_t count); /* not while swapped */
 status optimiser_upload(optimiser *o, const train_state *s);                       /* E_MODEL when a block is missing */

@@ -5,8 +5,8 @@
 #include "core/graph/plan.h"
 #include "core/task/task.h"
 
-/* rate[i] for segment i of the store: 1 behind the blocks, transfer.front_rate at the first one that is trained, geometric in between; for
- * the last layer transfer.head_rate if it was fitted, else 1. */
+/* rate[i] for segment i of the store: 1 behind the blocks, transfer.front_rate at the first one that is trained,
+ * geometric in between; for the last layer transfer.head_rate if it was fitted, else 1. */
 void transfer_rates(float *rate, const param_store *store, const graph *g, const task_setting *t, bool fitted);
 
 #endif

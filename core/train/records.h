@@ -1,8 +1,9 @@
 /* records.h: the numbers of a run, once: rows in memory, appended to a CSV file and a TensorBoard event file.
  *
- * A row belongs to a step (updates done so far). Rows are written as they come and flushed. On resume, rows behind the step
- * that is resumed from (written before a kill, after the last checkpoint) and a torn last line are dropped, so that no step
- * stands twice. An absent value is NaN: empty in the CSV. What the columns are follows from the task: its terms and its figures.
+ * A row belongs to a step (updates done so far). Rows are written as they come and flushed. On resume, rows behind
+ * the step that is resumed from (written before a kill, after the last checkpoint) and a torn last line are dropped,
+ * so that no step stands twice. An absent value is NaN: empty in the CSV. What the columns are follows from the
+ * task: its terms and its figures.
  *
  *     record_columns c;
  *     record_columns_init(&c, &trainable.terms, &evaluation);
@@ -32,7 +33,8 @@ typedef struct record_columns {
     int32_t penalty, grad_norm;
     int32_t figure[FIGURE_MAX];   /* of each figure, in evaluation.order               */
     int32_t rate, images_per_second, data_wait;
-    int32_t replaced;             /* images, since the row before, whose place others took; earlier builds' runs lack it */
+    /* images, since the row before, whose place others took; earlier builds' runs lack it */
+    int32_t replaced;
 } record_columns;
 
 void record_columns_init(record_columns *c, const loss_terms *terms, const evaluation *e);
@@ -55,8 +57,8 @@ typedef struct records {
 
 void records_clear(double value[RECORD_MAX]); /* all absent */
 
-/* folder/log.csv and folder/events/. resume_step -1: starts new files (an old log.csv is replaced); else keeps the rows up to
- * that step. E_IO; E_DATA when the CSV has other columns. */
+/* folder/log.csv and folder/events/. resume_step -1: starts new files (an old log.csv is replaced); else keeps the rows
+ * up to that step. E_IO; E_DATA when the CSV has other columns. */
 status records_open(records *r, const char *folder, const record_columns *columns, int64_t resume_step);
 status records_add(records *r, int64_t step, double epoch, double seconds, const double value[RECORD_MAX]);
 void records_close(records *r); /* accepts a zeroed struct */

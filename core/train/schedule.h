@@ -1,7 +1,7 @@
 /* schedule.h: the learning rate as a function of the step. No state: resume needs nothing but the step.
  *
- * Progress p = step / total, steps counted from 0; the rate is that of the update which follows. With r = learning_rate,
- * m = min_learning_rate, w = warmup, q = max(0, p - w) / (1 - w):
+ * Progress p = step / total, steps counted from 0; the rate is that of the update which follows. With r =
+ * learning_rate, m = min_learning_rate, w = warmup, q = max(0, p - w) / (1 - w):
  *     constant     r
  *     step         r * gamma^(p / (step_size / 100)), a continuous exponent
  *     multistep    r * gamma^(milestones with p >= milestone)

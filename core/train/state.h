@@ -27,7 +27,8 @@
 #include "core/base/status.h"
 #include "core/ops/terms.h"
 
-/* Sums since the last row of the log: part of the state, so that a resumed run writes the rows of an uninterrupted one. */
+/* Sums since the last row of the log: part of the state, so that a resumed run writes
+ * the rows of an uninterrupted one. */
 typedef struct train_window {
     double term[TERM_MAX];        /* sums over batches, as trainable.terms         */
     double penalty_sum, norm_sum; /* of the updates that counted                   */
@@ -53,7 +54,8 @@ typedef struct train_progress {
     train_window window;
     double loss_scale;          /* f16: the present one; else 1 (0: not set yet)      */
     int64_t scale_good;         /* f16: good updates since it changed                 */
-    int64_t replaced;           /* images that could not be read although they could at the start, and others took their place */
+    /* images that could not be read although they could at the start, and others took their place */
+    int64_t replaced;
 } train_progress;
 
 enum { STATE_MAX_BLOCKS = 8, STATE_MAX_LISTS = 4 };
@@ -83,7 +85,8 @@ typedef struct train_state {
 } train_state;
 
 status state_write(const train_state *s, const char *path); /* atomic; E_IO */
-status state_read(train_state *s, const char *path);        /* E_MODEL with what is wrong; E_IO; s is initialised by the call */
+/* E_MODEL with what is wrong; E_IO; s is initialised by the call */
+status state_read(train_state *s, const char *path);
 void state_free(train_state *s);                            /* after state_read; accepts a zeroed struct */
 const state_block *state_find(const train_state *s, const char *name); /* NULL if absent */
 const state_list *state_find_list(const train_state *s, const char *name);

@@ -1,8 +1,9 @@
 /* step_io.h: what goes into a training step and what comes out of it, without holding up the device.
  *
- * Where copies overlap with computing (a GPU), the next batch travels on a stream of its own into a second set of inputs while the step
- * runs, and results are read from pinned memory when they have arrived. On the CPU a batch is copied when it is fed; prefetching only waits
- * until it is there, so that data that have gone are noticed between two steps.
+ * Where copies overlap with computing (a GPU), the next batch travels on a stream of its own into a second
+ * set of inputs while the step runs, and results are read from pinned memory when they have arrived. On the
+ * CPU a batch is copied when it is fed; prefetching only waits until it is there, so that data that have gone
+ * are noticed between two steps.
  *
  *     step_io io;
  *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader, NULL));
@@ -60,14 +61,16 @@ typedef struct step_io {
     image_source *table;          /* [n], pinned; read by the copy stream until `arrived` */
 } step_io;
 
-/* raw: how the loader's raw pictures become the network's input; NULL: they are finished. Raw needs a device where copies overlap (E_USAGE). */
+/* raw: how the loader's raw pictures become the network's input; NULL: they are finished. Raw needs a device
+ * where copies overlap (E_USAGE). */
 status step_io_init(step_io *io, device *dev, plan *p, const trainable *g, loader *l, const preprocess *raw);
 void step_io_free(step_io *io); /* accepts a zeroed struct */
 status step_io_feed(step_io *io);
 status step_io_send(step_io *io);
 status step_io_prefetch(step_io *io);
 status step_io_receive(step_io *io, step_result *r);
-/* Makes a batch of the loader the input of another plan of the same inputs, and waits. Not while one is fetched ahead. */
+/* Makes a batch of the loader the input of another plan of the same inputs, and waits.
+ * Not while one is fetched ahead. */
 status step_io_set_inputs(step_io *io, plan *p, const batch *b);
 /* Forgets the batch that was fetched ahead: before the loader is sent elsewhere. */
 status step_io_drop(step_io *io);

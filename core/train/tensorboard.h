@@ -1,9 +1,10 @@
 /* tensorboard.h: scalars as a TensorBoard event file.
  *
- * File `events.out.tfevents.<seconds>.<host>.<pid>.<n>`. Record: u64 length, u32 masked CRC32C of the length, data, u32 masked
- * CRC32C of the data, little-endian; mask(c) = ((c >> 15) | (c << 17)) + 0xa282ead8. Data: protobuf Event { 1 wall_time double,
- * 2 step int64, 3 file_version string, 5 summary { repeated 1 value { 1 tag string, 2 simple_value float } } }. The first
- * record is file_version "brain.Event:2". Every record is flushed; a resumed run opens a new file, which TensorBoard merges.
+ * File `events.out.tfevents.<seconds>.<host>.<pid>.<n>`. Record: u64 length, u32 masked CRC32C of the length, data, u32
+ * masked CRC32C of the data, little-endian; mask(c) = ((c >> 15) | (c << 17)) + 0xa282ead8. Data: protobuf Event { 1
+ * wall_time double, 2 step int64, 3 file_version string, 5 summary { repeated 1 value { 1 tag string, 2 simple_value
+ * float } } }. The first record is file_version "brain.Event:2". Every record is flushed; a resumed run opens a new
+ * file, which TensorBoard merges.
  *
  *     tensorboard tb;
  *     TRY(tensorboard_open(&tb, "runs/a/events", 1700000000.0));
@@ -29,12 +30,12 @@ status tensorboard_open(tensorboard *tb, const char *folder, double wall_time);
 void tensorboard_close(tensorboard *tb); /* accepts a zeroed struct */
 
 /* One event with all the values; NaN values are left out. Does nothing on a zeroed struct. */
-status tensorboard_scalars(tensorboard *tb, double wall_time, int64_t step, const char *const *tags, const double *values,
-    int32_t count);
+status tensorboard_scalars(
+    tensorboard *tb, double wall_time, int64_t step, const char *const *tags, const double *values, int32_t count);
 
 /* The bytes of one record, for tests: returns the length, or 0 when capacity is too small. */
 size_t tensorboard_version_record(uint8_t *bytes, size_t capacity, double wall_time);
-size_t tensorboard_scalar_record(uint8_t *bytes, size_t capacity, double wall_time, int64_t step, const char *const *tags,
-    const double *values, int32_t count);
+size_t tensorboard_scalar_record(uint8_t *bytes, size_t capacity, double wall_time, int64_t step,
+    const char *const *tags, const double *values, int32_t count);
 
 #endif

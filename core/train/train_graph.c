@@ -190,9 +190,10 @@ status trainable_sync(trainable *t, int64_t here, int64_t everywhere)
     return OK;
 }
 
-/* Computed, not yet measured: with a transform a tensor-core kernel loads through registers, perhaps 1.7 times as long as by asynchronous copies;
- * at 200 TFLOP/s and 1.7 TB/s (an A100), what forward and weight gradient lose equals the four 16-bit accesses per element saved at about 580
- * products per element. Wide 3x3 convolutions are above, 1x1 ones mostly below. */
+/* Computed, not yet measured: with a transform a tensor-core kernel loads through registers, perhaps 1.7 times
+ * as long as by asynchronous copies; at 200 TFLOP/s and 1.7 TB/s (an A100), what forward and weight gradient
+ * lose equals the four 16-bit accesses per element saved at about 580 products per element. Wide 3x3
+ * convolutions are above, 1x1 ones mostly below. */
 static const double MOST_PRODUCTS = 576;
 
 status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, fused_traffic *saved)

@@ -23,9 +23,10 @@ typedef struct trainable {
     loss_terms terms;           /* none without a loss                                       */
 } trainable;
 
-/* Forward with batch statistics, what the task minimises, and gradients of all that is not frozen, in the precision of the spec. grad_scale
- * multiplies gradients: 1 / (accumulated batches * devices). */
-status train_graph_build(trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale);
+/* Forward with batch statistics, what the task minimises, and gradients of all that is not frozen, in the precision of
+ * the spec. grad_scale multiplies gradients: 1 / (accumulated batches * devices). */
+status train_graph_build(
+    trainable *t, const graph *source, const task_setting *setting, int64_t rows, double grad_scale);
 
 /* Loss and gradients of the network in evaluation mode: running statistics, no auxiliary heads, every parameter still
  * trained. For checks. */
@@ -36,10 +37,12 @@ status eval_graph_build(trainable *t, const graph *source, int64_t rows, spec_pr
 
 size_t trainable_bytes(const trainable *t, edge_id e); /* of a tensor; EDGE_NONE: 0 */
 
-/* Batch statistics are those of all ranks' images, of which this one has `here` (pass_sync_batchnorm). Before trainable_fuse. */
+/* Batch statistics are those of all ranks' images, of which this one has `here`
+ * (pass_sync_batchnorm). Before trainable_fuse. */
 status trainable_sync(trainable *t, int64_t here, int64_t everywhere);
 
-/* Normalisation moves into the convolutions where kernels of backend b do it in passing (transform.h). *saved is set. */
+/* Normalisation moves into the convolutions where kernels of backend b do it in
+ * passing (transform.h). *saved is set. */
 status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, fused_traffic *saved);
 
 void trainable_free(trainable *t); /* accepts a zeroed struct */
@@ -50,9 +53,9 @@ int32_t graph_last_block(const graph *g);
 /* Blocks below it are transfer.frozen_part of all; 0 without transfer. */
 int32_t transfer_first_block(const graph *g, const spec *s);
 
-/* Marks what model.freeze_blocks, freeze_layers, freeze_bn and transfer.frozen_part name as frozen: parameters are not trained, and a frozen
- * batch normalisation works with its running statistics, which stay. E_USAGE when a name or block matches nothing, or nothing
- * is left to train. */
+/* Marks what model.freeze_blocks, freeze_layers, freeze_bn and transfer.frozen_part name as frozen: parameters are not
+ * trained, and a frozen batch normalisation works with its running statistics, which stay. E_USAGE when a name or block
+ * matches nothing, or nothing is left to train. */
 status freeze_apply(graph *g, const spec *s);
 
 /* name == pattern, or pattern ends with '*' and name begins with the rest. */

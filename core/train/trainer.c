@@ -141,8 +141,8 @@ static bool checkpoint_is_due(const trainer *t, bool epoch_end)
     return period > 0 ? step % period == 0 : epoch_end;
 }
 
-/* Evaluation, log and checkpoint that belong to the update just done. A signal may end it before anything was recorded: then it is done
- * after resuming, because `closed` is still false. */
+/* Evaluation, log and checkpoint that belong to the update just done. A signal may end it before anything was recorded:
+ * then it is done after resuming, because `closed` is still false. */
 static status close_update(trainer *t)
 {
     bool end = epoch_ends(t), due = evaluation_is_due(t), better = false;

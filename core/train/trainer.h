@@ -1,16 +1,17 @@
 /* trainer.h: a training run from its spec to the last checkpoint and the report.
  *
- * In the folder train.output: last, last-1 and best (.safetensors and .state), log.csv, events/, report.html. A run is a
- * sequence of updates of train.accumulate batches each; it depends on the spec and the data only, never on when it was
- * stopped: everything that a later update depends on is in the checkpoint, and the order of the data, augmentation,
+ * In the folder train.output: last, last-1 and best (.safetensors and .state), log.csv, events/, report.html. A run is
+ * a sequence of updates of train.accumulate batches each; it depends on the spec and the data only, never on when it
+ * was stopped: everything that a later update depends on is in the checkpoint, and the order of the data, augmentation,
  * dropout and the rate are functions of the step.
  *
  *     trainer_summary done;
  *     TRY(trainer_run(&(trainer_options){.spec = &c.spec, .spec_text = text, .build = models_build, .log = log}, &done));
  *
  * E_USAGE for what the spec asks and cannot be had; E_DATA; E_MEMORY with the largest batch that fits; E_DIVERGED after
- * train.max_bad_steps refused updates in a row; E_TEMPORARY when more than data.max_bad_fraction of an epoch's images have gone while the
- * run went on, after a checkpoint has been saved, or when another rank was lost; E_INTERRUPTED or E_TERMINATED after a signal, when a checkpoint has been saved.
+ * train.max_bad_steps refused updates in a row; E_TEMPORARY when more than data.max_bad_fraction of an epoch's images
+ * have gone while the run went on, after a checkpoint has been saved, or when another rank was lost; E_INTERRUPTED or
+ * E_TERMINATED after a signal, when a checkpoint has been saved.
  */
 #ifndef GRAFT_TRAIN_TRAINER_H
 #define GRAFT_TRAIN_TRAINER_H

@@ -84,8 +84,8 @@ static status look_at(trainer *t, plan *p, const batch *b, finding *f)
     return result;
 }
 
-/* Runs the update's batches again without reusing memory, so that the first bad tensor can be read. The weights are those of the
- * first run, because the update was refused. */
+/* Runs the update's batches again without reusing memory, so that the first bad tensor can be read. The weights are
+ * those of the first run, because the update was refused. */
 static status run_again(trainer *t, finding *f)
 {
     status result = OK;

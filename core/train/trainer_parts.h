@@ -89,7 +89,8 @@ void trainer_count_replaced(trainer *t, int64_t replaced, int64_t *sum, const da
 bool trainer_data_have_gone(const trainer *t, status failed, const loader *l);
 
 /* saying */
-double trainer_term_value(const trainer *t, const train_window *w, int32_t i); /* as it is logged: a mean over batches, or a part of images */
+/* as it is logged: a mean over batches, or a part of images */
+double trainer_term_value(const trainer *t, const train_window *w, int32_t i);
 void trainer_show_progress(const trainer *t);
 void trainer_say_epoch(const trainer *t, bool evaluated, bool better);
 status trainer_write_report(trainer *t);

@@ -8,7 +8,8 @@
 
 /* ------------------------------------------------------------------------------------------------ resuming */
 
-/* An option's value in a checkpoint's spec, also one that this version does not take; NULL if the spec does not name the option. */
+/* An option's value in a checkpoint's spec, also one that this version does not take; NULL if the
+ * spec does not name the option. */
 static status old_value(const config *old, arena *a, const option *o, const char **value)
 {
     *value = NULL;

@@ -266,7 +266,8 @@ static status open_records(trainer *t)
     return t->comm.rank == 0 ? records_open(&t->records, t->folder, &columns, t->resuming ? t->progress.step : -1) : OK;
 }
 
-/* Nobody else writes to the folder from here on. The other ranks wait, so that a run that is refused leaves no trace in it. */
+/* Nobody else writes to the folder from here on. The other ranks wait, so that a run that is
+ * refused leaves no trace in it. */
 static status take_folder(trainer *t)
 {
     TRY(dir_make(t->folder));

@@ -16,8 +16,8 @@ static status receive_batch(trainer *t, train_window *w)
     return OK;
 }
 
-/* Forward and backward of train.accumulate batches. What batch i gave is read while batch i + 1 is computed, that of the last one
- * (finish_batches) while the weights are updated. */
+/* Forward and backward of train.accumulate batches. What batch i gave is read while batch i + 1 is computed, that of
+ * the last one (finish_batches) while the weights are updated. */
 static status run_batches(trainer *t, train_window *w)
 {
     int64_t count = t->spec.train.accumulate;
@@ -143,8 +143,8 @@ void trainer_count_replaced(trainer *t, int64_t replaced, int64_t *sum, const da
         *sum, data->count, what, 100 * allowed);
 }
 
-/* A batch that cannot be made within an update: what the update has done so far is undone. Ranks in their collectives cannot be told
- * but by leaving. */
+/* A batch that cannot be made within an update: what the update has done so far is undone. Ranks in their collectives
+ * cannot be told but by leaving. */
 static status give_up_update(trainer *t, status failed)
 {
     if (!trainer_data_have_gone(t, failed, t->loader)) return failed;

@@ -4,7 +4,8 @@
 
 #include "models/models.h"
 
-/* He and others 2016, "Deep residual learning"; torchvision's v1.5 form (a bottleneck strides in its 3x3) unless options say otherwise. */
+/* He and others 2016, "Deep residual learning"; torchvision's v1.5 form (a bottleneck strides in its
+ * 3x3) unless options say otherwise. */
 enum { RESNET_BASIC, RESNET_BOTTLENECK };
 status resnet_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
 
@@ -20,7 +21,8 @@ status mobilenet_v1_build(struct net *n, edge_id x, const model_entry *entry, in
 /* Sandler and others 2018, "MobileNetV2: inverted residuals and linear bottlenecks", table 2. */
 status mobilenet_v2_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
 
-/* Iandola and others 2016, "SqueezeNet", table 1, and the authors' 1.1, which pools earlier; torchvision's pools (rounded up). */
+/* Iandola and others 2016, "SqueezeNet", table 1, and the authors' 1.1, which pools earlier;
+ * torchvision's pools (rounded up). */
 enum { SQUEEZENET_1_0, SQUEEZENET_1_1 };
 status squeezenet_build(struct net *n, edge_id x, const model_entry *entry, int64_t classes);
 

@@ -1,12 +1,12 @@
-/* DarkNet-19 and 53: leaky ReLU of slope 0.1, batch normalisation everywhere. DarkNet-53 has timm's names, DarkNet-19 (which timm lacks)
- * the like: stages.S.I. Weights stand in a darknet file in the order of the convolutions here. */
+/* DarkNet-19 and 53: leaky ReLU of slope 0.1, batch normalisation everywhere. DarkNet-53 has timm's names, DarkNet-19
+ * (which timm lacks) the like: stages.S.I. Weights stand in a darknet file in the order of the convolutions here. */
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 
 static const unit_names names = {"conv", "bn", "act"};
 
-/* 3x3 convolutions with 1x1 bottlenecks of half the channels between them; a pool (darknet's, rounded up) in front of every stage but the
- * first. The head is a 1x1 convolution, then the average. */
+/* 3x3 convolutions with 1x1 bottlenecks of half the channels between them; a pool (darknet's, rounded up) in front of
+ * every stage but the first. The head is a 1x1 convolution, then the average. */
 status darknet19_build(net *n, edge_id x, const model_entry *entry, int64_t classes)
 {
     static const int64_t widths[] = {32, 64, 128, 256, 512, 1024};

@@ -1,5 +1,6 @@
-/* GoogLeNet: inception modules of four branches side by side, every convolution with batch normalisation, two auxiliary heads in training.
- * Names and form are torchvision's: the branch of the paper's 5x5 convolutions has 3x3 ones, pools round up. */
+/* GoogLeNet: inception modules of four branches side by side, every convolution with batch normalisation,
+ * two auxiliary heads in training. Names and form are torchvision's: the branch of the paper's 5x5
+ * convolutions has 3x3 ones, pools round up. */
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 

@@ -11,7 +11,8 @@ typedef struct stage_row {
 static const stage_row rows[] = {{1, 16, 1}, {6, 24, 2}, {6, 32, 2}, {6, 64, 2}, {6, 96, 1}, {6, 160, 2}, {6, 320, 1}};
 static const unit_names sequential = {"0", "1", "2"};
 
-/* torchvision counts the layers of a unit: ConvBNReLU blocks "conv.0", "conv.1", then the bare "conv.K" and its norm "conv.K+1". */
+/* torchvision counts the layers of a unit: ConvBNReLU blocks "conv.0", "conv.1", then the bare
+ * "conv.K" and its norm "conv.K+1". */
 static status build_unit(net *n, edge_id *x, const char *prefix, const stage_row *row, int64_t channels, int32_t stride)
 {
     int64_t in_channels = n->g->edges[*x].shape.dim[3], wide = in_channels * row->expansion;

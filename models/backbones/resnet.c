@@ -1,4 +1,5 @@
-/* ResNet: stem, four stages of basic blocks or bottlenecks, global average pool, linear layer. Names are torchvision's. */
+/* ResNet: stem, four stages of basic blocks or bottlenecks, global average pool, linear
+ * layer. Names are torchvision's. */
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 
@@ -47,7 +48,8 @@ static status build_stem(net *n, edge_id *x)
                                     : OK;
 }
 
-/* Stage strides: 1 2 2 2 behind a stem that has pooled (or a small one); TLT's form without pooling, 2 2 2 1, ends at stride 16. */
+/* Stage strides: 1 2 2 2 behind a stem that has pooled (or a small one); TLT's form without
+ * pooling, 2 2 2 1, ends at stride 16. */
 static int32_t stage_stride(const spec_model *o, int32_t stage)
 {
     if (o->use_pooling || o->stem == STEM_SMALL) return stage == 0 ? 1 : 2;

@@ -1,4 +1,5 @@
-/* SqueezeNet: fire modules (1x1 squeeze, then 1x1 and 3x3 expand side by side), no batch normalisation. Names are torchvision's. */
+/* SqueezeNet: fire modules (1x1 squeeze, then 1x1 and 3x3 expand side by side), no batch
+ * normalisation. Names are torchvision's. */
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 

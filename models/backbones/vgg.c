@@ -1,5 +1,6 @@
-/* VGG: blocks of 3x3 convolutions, a max pool behind each, three linear layers. Names are torchvision's (vgg16_bn's, or with
- * model.use_batch_norm = false vgg16's). Without pooling (TLT's detectors) the first convolution of blocks 2 to 5 strides instead. */
+/* VGG: blocks of 3x3 convolutions, a max pool behind each, three linear layers. Names are torchvision's
+ * (vgg16_bn's, or with model.use_batch_norm = false vgg16's). Without pooling (TLT's detectors) the first
+ * convolution of blocks 2 to 5 strides instead. */
 #include "models/backbones/backbones.h"
 #include "models/parts/layers.h"
 

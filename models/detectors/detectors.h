@@ -13,18 +13,20 @@ struct net;
 typedef struct detector_entry {
     const char *name;     /* of model.head: "ssd" */
     const char *task;     /* "detection" (core/task/task.h) */
-    status (*build)(struct net *n, const model_stages *stages, const spec *s, int64_t classes); /* up to the graph's output */
+    /* up to the graph's output */
+    status (*build)(struct net *n, const model_stages *stages, const spec *s, int64_t classes);
     const char *defaults; /* "section.key=value ...": what differs from spec.def's */
     const char *summary;  /* one line */
 } detector_entry;
 
 const detector_entry *detectors_find(const spec_model *options); /* NULL: model.head = none */
 
-/* Liu and others 2016, "SSD: Single Shot MultiBox Detector". The first maps are the backbone's of stride 8 and more; each further one is a
- * 1x1 and a 3x3 convolution of stride 2 behind the one before, until there are six. Two 3x3 convolutions predict from each map, for every
- * anchor of every cell, the offsets of a box and a score for the background and each class. Anchors (section 2.2): of scale s_k of the
- * input's smaller side, width s_k sqrt(a) and height s_k / sqrt(a) for each aspect ratio a, and a square of scale sqrt(s_k s_(k+1));
- * their centres are those of the cells. */
+/* Liu and others 2016, "SSD: Single Shot MultiBox Detector". The first maps are the backbone's of stride 8 and
+ * more; each further one is a 1x1 and a 3x3 convolution of stride 2 behind the one before, until there are six.
+ * Two 3x3 convolutions predict from each map, for every anchor of every cell, the offsets of a box and a score
+ * for the background and each class. Anchors (section 2.2): of scale s_k of the input's smaller side, width s_k
+ * sqrt(a) and height s_k / sqrt(a) for each aspect ratio a, and a square of scale sqrt(s_k s_(k+1)); their
+ * centres are those of the cells. */
 status ssd_build(struct net *n, const model_stages *stages, const spec *s, int64_t classes);
 
 #endif

@@ -12,7 +12,7 @@ enum { VERSION_BYTES = 12, TRANSPOSED = 1000 };
 #define SMALLEST_EPSILON 1e-12
 #define CURRENT_EPSILON 1e-5
 
-/* ------------------------------------------------------------------------------------------------ layers with numbers */
+/* ---------------------------------------------------------------------------------------------- layers with numbers */
 
 /* A convolution or linear layer and the batch normalisation that reads it. */
 typedef struct numbers {

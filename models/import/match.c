@@ -21,7 +21,7 @@ static bool is_alike(const edge *e, const safetensor *t)
     return s.rank != 4 || (s.dim[2] == t->shape.dim[2] && s.dim[3] == t->shape.dim[3]);
 }
 
-/* ------------------------------------------------------------------------------------------------ building one candidate */
+/* ------------------------------------------------------------------------------------------- building one candidate */
 
 bool candidate_takes(const candidate *k, const char *key) { return strstr(k->entry->options, key) != NULL; }
 
@@ -251,7 +251,8 @@ static status note_others(const search *s, const candidate *k, arena *a, const c
     return *note ? OK : FAIL_MEMORY(64);
 }
 
-/* Rows of the file's head, if a row has the length that the network needs: what is allocated stays in proportion to the file. */
+/* Rows of the file's head, if a row has the length that the network needs: what is allocated
+ * stays in proportion to the file. */
 static status count_classes(const candidate *k, config *c, weights_match *m)
 {
     const char **names;
@@ -302,7 +303,7 @@ status weights_match_network(weights *w, config *c, weights_match *m)
     return result;
 }
 
-/* ------------------------------------------------------------------------------------------------ into a graph that is there */
+/* --------------------------------------------------------------------------------------- into a graph that is there */
 
 static int64_t count_shared(const graph *g, const name_set *set)
 {

@@ -32,8 +32,9 @@ typedef struct weights_match {
  * fits; names the nearest network, and a few names of both. Before config_finish. Texts live in w. */
 status weights_match_network(weights *w, config *c, weights_match *m);
 
-/* Entries of a safetensors file's metadata that speak of preprocessing: mean and std (of pixels 0 to 1), crop (pixels), crop_pct,
- * interpolation, channels (RGB, BGR), padding (same, symmetric); or graft.preprocess. E_MODEL naming the entry when its value makes no sense. */
+/* Entries of a safetensors file's metadata that speak of preprocessing: mean and std (of pixels 0 to 1), crop (pixels),
+ * crop_pct, interpolation, channels (RGB, BGR), padding (same, symmetric); or graft.preprocess. E_MODEL naming the
+ * entry when its value makes no sense. */
 status weights_adopt_metadata(const weights *w, config *c);
 
 /* The same of a preprocessing at hand. over: options that are set give way. */

@@ -1,8 +1,8 @@
 /* names.h: other projects' names of the same tensors. A project is one table of rules.
  *
- * A rule replaces the beginning of a name. `#` in `from` is any number; in `to`, $1 and $2 are these numbers and $n counts the units of all
- * stages: $n of stage s, unit i = first + units of the stages before s + i. The first rule that fits is applied; a name that none
- * fits stays as it is.
+ * A rule replaces the beginning of a name. `#` in `from` is any number; in `to`, $1 and $2 are these numbers and $n
+ * counts the units of all stages: $n of stage s, unit i = first + units of the stages before s + i. The first rule that
+ * fits is applied; a name that none fits stays as it is.
  *
  *     names_map(&name_maps[0], &a, "blocks.1.0.conv_pw.weight", &name);   // "features.2.conv.0.0.weight"
  */

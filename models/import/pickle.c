@@ -33,7 +33,7 @@ static status __attribute__((format(printf, 2, 3))) refuse(const machine *m, con
     return FAIL(E_MODEL, "%s: pickle, byte %" PRId64 ": %s", m->what, (m->next - m->begin), text);
 }
 
-/* ------------------------------------------------------------------------------------------------ bytes, stack, memo */
+/* ----------------------------------------------------------------------------------------------- bytes, stack, memo */
 
 static status take(machine *m, uint64_t bytes, const uint8_t **at)
 {
@@ -114,7 +114,7 @@ static status put_memo(machine *m, uint64_t index)
     return OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ the names that are known */
+/* ----------------------------------------------------------------------------------------- the names that are known */
 
 typedef enum meaning { MEANS_DICT, MEANS_TENSOR, MEANS_PARAMETER, MEANS_SIZE, MEANS_STORAGE } meaning;
 static const struct known {

@@ -1,8 +1,9 @@
-/* zip.h: the members of a ZIP archive that are stored as they are, as PyTorch writes them; ZIP64 too. APPNOTE.TXT 6.3.9, sections 4.3.7,
- * 4.3.12, 4.3.14 to 4.3.16 and 4.5.3.
+/* zip.h: the members of a ZIP archive that are stored as they are, as PyTorch writes them; ZIP64 too. APPNOTE.TXT
+ * 6.3.9, sections 4.3.7, 4.3.12, 4.3.14 to 4.3.16 and 4.5.3.
  *
- * Every offset and length is compared with the bytes that are there before it is used. An encrypted member, an archive of several disks, two
- * members of one name, members that overlap and one whose CRC-32 differs are refused (E_MODEL); compressed ones are listed without data.
+ * Every offset and length is compared with the bytes that are there before it is used. An encrypted member, an archive
+ * of several disks, two members of one name, members that overlap and one whose CRC-32 differs are refused (E_MODEL);
+ * compressed ones are listed without data.
  *
  *     zip_archive z;
  *     TRY(zip_open(&z, &memory, bytes, count, "model.pth"));

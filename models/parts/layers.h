@@ -40,21 +40,23 @@ typedef struct unit_names {
     const char *conv, *bn, *act; /* behind PREFIX. */
 } unit_names;
 
-/* "PREFIX.SUFFIX" (no dot behind an empty prefix) in the graph's memory; a failure shows in the layer that takes the name. */
+/* "PREFIX.SUFFIX" (no dot behind an empty prefix) in the graph's memory; a failure shows in
+ * the layer that takes the name. */
 const char *net_name(net *n, const char *prefix, const char *suffix);
 /* The same from a format, for prefixes: net_prefix(n, "layer%d.%d", stage, i). */
 const char *net_prefix(net *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The image input by the options: [1, input_height, input_width, channels]. */
 status net_input(net *n, edge_id *x);
-/* Parameters NAME.weight and, with bias, NAME.bias. With options.padding = same the pads are TensorFlow's whatever shape.pad is:
- * ceil(size / stride) outputs, of an odd number of pads the smaller half in front. */
+/* Parameters NAME.weight and, with bias, NAME.bias. With options.padding = same the pads are TensorFlow's whatever
+ * shape.pad is: ceil(size / stride) outputs, of an odd number of pads the smaller half in front. */
 status net_conv(net *n, edge_id *x, const char *name, conv_shape shape);
 /* Parameters NAME.weight, NAME.bias; state NAME.running_mean, NAME.running_var. */
 status net_batchnorm(net *n, edge_id *x, const char *name);
 status net_activation(net *n, edge_id *x, const char *name, activation act); /* leaky: slope 0.1, as darknet's */
-/* Convolution PREFIX.CONV, batch normalisation PREFIX.BN if options.use_batch_norm, activation PREFIX.ACT unless ACT_NONE. The convolution
- * has a bias when shape.bias or options.use_bias ask for it or no batch normalisation follows. */
+/* Convolution PREFIX.CONV, batch normalisation PREFIX.BN if options.use_batch_norm, activation
+ * PREFIX.ACT unless ACT_NONE. The convolution has a bias when shape.bias or options.use_bias ask for it
+ * or no batch normalisation follows. */
 status net_unit(net *n, edge_id *x, const char *prefix, unit_names names, conv_shape shape, activation act);
 status net_max_pool(net *n, edge_id *x, const char *name, pool_shape shape);
 status net_global_pool(net *n, edge_id *x, const char *name);
@@ -71,8 +73,8 @@ status net_flatten(net *n, edge_id *x, const char *name);
 /* Notes x as the last feature map (so far) of its stride, for n->stages. */
 status net_stage(net *n, edge_id x);
 
-/* options.width times channels, rounded to a multiple of 8, at least 8 and never below 0.9 of the product (MobileNet's rule); channels
- * itself at width 1. */
+/* options.width times channels, rounded to a multiple of 8, at least 8 and never below 0.9 of the product (MobileNet's
+ * rule); channels itself at width 1. */
 int64_t net_channels(const net *n, int64_t channels);
 int64_t net_channels_at(double width, int64_t channels);
 

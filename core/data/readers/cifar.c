@@ -1,5 +1,5 @@
-/* CIFAR's binary records: label byte (CIFAR-100: coarse, then fine label), then 32 x 32 red, green and blue planes. Any number of
- * records. CIFAR-10: data_batch_*.bin and test_batch.bin; CIFAR-100: train.bin and test.bin. */
+/* CIFAR's binary records: label byte (CIFAR-100: coarse, then fine label), then 32 x 32 red, green and blue planes. Any
+ * number of records. CIFAR-10: data_batch_*.bin and test_batch.bin; CIFAR-100: train.bin and test.bin. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,8 @@
-/* expat_random.c: what Debian's libexpat.a asks glibc 2.36 for, from an older one. Only the bundle of `make dist` holds it.
+/* expat_random.c: what Debian's libexpat.a asks glibc 2.36 for, from an older one. Only the
+ * bundle of `make dist` holds it.
  *
- * Expat takes a few bytes from here as the secret of its hash tables. getrandom (glibc 2.25) gives up to 256 bytes whole.
+ * Expat takes a few bytes from here as the secret of its hash tables. getrandom (glibc
+ * 2.25) gives up to 256 bytes whole.
  */
 #include <stddef.h>
 #include <stdlib.h>

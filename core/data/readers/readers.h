@@ -4,7 +4,8 @@
 
 #include "core/data/dataset.h"
 
-extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv, reader_packed, reader_kitti, reader_voc;
+extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv, reader_packed, reader_kitti,
+    reader_voc;
 
 /* Files larger than this are not pictures. */
 enum { MAX_IMAGE_FILE_BYTES = 1 << 30 };
@@ -31,8 +32,8 @@ typedef struct idx_array {
 /* E_DATA with `name` in the message: wrong magic, sizes that do not fit the data, truncated or broken gzip. */
 status idx_parse(arena *a, const uint8_t *bytes, size_t count, const char *name, idx_array *out);
 
-/* CSV as RFC 4180: commas, quoted fields with "" for a quote, LF or CRLF; empty lines are skipped. Otherwise than there,
- * blanks around a field count only inside quotes. */
+/* CSV as RFC 4180: commas, quoted fields with "" for a quote, LF or CRLF; empty lines are skipped. Otherwise than
+ * there, blanks around a field count only inside quotes. */
 typedef struct csv_row {
     int32_t line; /* 1-based, where the row starts */
     int32_t count;

@@ -40,7 +40,8 @@ status classify_order_head(graph *g, const int64_t *place);
 status classify_fit_head(model *m, const task_setting *t, const head_images *images, device *dev, bool *fitted);
 /* outputs.c */
 status classify_check(const graph *g, int64_t class_count, const char *what);
-status classify_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
+status classify_predict(
+    const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
 /* score.c */
 int32_t classify_figures(const task_setting *t, figure f[FIGURE_MAX]);
 status classify_score_create(task_score **s, const task_setting *t, int64_t worst);

@@ -11,7 +11,8 @@
 #include "core/task/classify/head.h"
 #include "core/task/classify/probe.h"
 
-/* The only output becomes what the last layer reads, averaged over the map if it is averaged behind it; or what the layer makes. */
+/* The only output becomes what the last layer reads, averaged over the map if it is averaged
+ * behind it; or what the layer makes. */
 static status cut_at_head(graph *g, bool before_relu)
 {
     head_info h;
@@ -80,7 +81,8 @@ static int64_t image_count(const spec *s, const head_images *in)
 
 static bool with_mirror(const spec *s) { return s->transfer.probe_mirror && s->augment.enable && s->augment.hflip > 0; }
 
-/* The view number i of an image: as it is validated, whole, then the crops. False where that is none, or has been seen. */
+/* The view number i of an image: as it is validated, whole, then the crops. False where
+ * that is none, or has been seen. */
 static bool choose_view(preprocess *view, const preprocess *validated, const spec *s, int64_t i)
 {
     *view = *validated;
@@ -235,7 +237,7 @@ out:
     return result;
 }
 
-/* ------------------------------------------------------------------------------------------------ the ReLU behind the layer */
+/* ---------------------------------------------------------------------------------------- the ReLU behind the layer */
 
 typedef struct lowest {
     int64_t width;

@@ -1,8 +1,9 @@
 /* head.h: the layer that turns features into one score per class.
  *
- * Two forms are known. A linear layer whose output is the network's (ResNet, MobileNet, VGG): its features are its input. And a 1x1
- * convolution with a bias whose map is averaged (SqueezeNet, DarkNet): the mean over the map of W x + b is W mean(x) + b, so its features
- * are the mean over its input map. A ReLU between the two breaks that only where it clips: see fit.h.
+ * Two forms are known. A linear layer whose output is the network's (ResNet, MobileNet, VGG): its features are
+ * its input. And a 1x1 convolution with a bias whose map is averaged (SqueezeNet, DarkNet): the mean over the map
+ * of W x + b is W mean(x) + b, so its features are the mean over its input map. A ReLU between the two breaks
+ * that only where it clips: see fit.h.
  *
  *     head_info h;
  *     head_find(&h, &g, 0);

@@ -3,7 +3,8 @@
 #include "core/data/mixup.h"
 #include "core/task/classify/classify.h"
 
-/* One field: "targets" f32 [classes], 1 at the image's class; mixed images have two classes, and rows still sum to 1. */
+/* One field: "targets" f32 [classes], 1 at the image's class; mixed images have two
+ * classes, and rows still sum to 1. */
 
 static const char *refuse(const label_source *l, const sample *s)
 {

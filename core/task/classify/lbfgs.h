@@ -1,5 +1,6 @@
-/* lbfgs.h: the minimum of a smooth function of many numbers, by L-BFGS (Nocedal, Updating quasi-Newton matrices with limited storage, 1980;
- * two-loop recursion) with a backtracking line search (Armijo's condition). Deterministic: the same function gives the same bits.
+/* lbfgs.h: the minimum of a smooth function of many numbers, by L-BFGS (Nocedal, Updating quasi-Newton matrices with
+ * limited storage, 1980; two-loop recursion) with a backtracking line search (Armijo's condition). Deterministic: the
+ * same function gives the same bits.
  *
  *     static status f(void *context, const double *x, double *value, double *gradient);
  *     lbfgs_result r;

@@ -1,17 +1,18 @@
-/* probe.h: a linear classifier on fixed features, to its optimum: what the new last layer of a pretrained network starts from.
+/* probe.h: a linear classifier on fixed features, to its optimum: what the new last layer of a
+ * pretrained network starts from.
  *
  * minimises  mean loss(W z + b) + l2 * |W|^2,  z = (x - mean) / scale
  *
- * mean is of each feature; scale is one number for all (the root of their mean variance): the penalty then means the same whatever the
- * features' unit, and a feature that hardly varies in a few hundred images is not blown up to the size of one that does
- * (transfer.probe_scale = each does that). W and b are given back for the features as they are: W / scale and b - W mean / scale, which is
- * exact.
+ * mean is of each feature; scale is one number for all (the root of their mean variance): the penalty then means the
+ * same whatever the features' unit, and a feature that hardly varies in a few hundred images is not blown up to the
+ * size of one that does (transfer.probe_scale = each does that). W and b are given back for the features as they are: W
+ * / scale and b - W mean / scale, which is exact.
  *
  *     probe_result r;
  *     TRY(probe_fit(weight, bias, &(probe_data){.features = x, .targets = t, .rows = n, .features_each = d, .classes = c}, &spec, dev, &r));
  *
- * The loss is the spec's (softmax or sigmoid, smoothing, class weights). The same kernels as everywhere compute it, all rows at once;
- * L-BFGS finds the minimum (lbfgs.h): it is convex, so there is nothing to tune and no seed.
+ * The loss is the spec's (softmax or sigmoid, smoothing, class weights). The same kernels as everywhere compute it, all
+ * rows at once; L-BFGS finds the minimum (lbfgs.h): it is convex, so there is nothing to tune and no seed.
  */
 #ifndef GRAFT_TASK_CLASSIFY_PROBE_H
 #define GRAFT_TASK_CLASSIFY_PROBE_H

@@ -17,7 +17,8 @@ void detections_rank(ranked_detection *d, int64_t count)
     if (count > 0) qsort(d, (size_t)count, sizeof *d, by_rank);
 }
 
-/* From the worst detection to the best the envelope only grows, and every recall is passed once: recall k / objects stands at hit k. */
+/* From the worst detection to the best the envelope only grows, and every recall is passed once:
+ * recall k / objects stands at hit k. */
 double average_precision(const ranked_detection *d, int64_t count, int64_t objects, bool sample)
 {
     enum { STEPS = 10 };

@@ -14,15 +14,18 @@
 typedef struct ranked_detection {
     float score;
     int32_t class_index;
-    int64_t sample, place; /* where it is from: its place among the image's detections; equal scores stand in this order */
-    bool hit;              /* it is the best detection of an object; else nothing of its class is there, or a better one has it */
+    /* where it is from: its place among the image's detections; equal scores stand in this order */
+    int64_t sample, place;
+    /* it is the best detection of an object; else nothing of its class is there, or a better one has it */
+    bool hit;
 } ranked_detection;
 
 /* By class, then the best first. */
 void detections_rank(ranked_detection *d, int64_t count);
 
-/* The average precision of one class's ranked detections for `objects` objects (Everingham and others 2010, "The Pascal VOC challenge",
- * section 4.2, and the development kits). With precision envelope p(r) = the greatest precision at any recall of at least r:
+/* The average precision of one class's ranked detections for `objects` objects (Everingham and others 2010, "The
+ * Pascal VOC challenge", section 4.2, and the development kits). With precision envelope p(r) = the greatest
+ * precision at any recall of at least r:
  *     integrate   sum over the recalls r_k that are reached of (r_k - r_(k-1)) p(r_k), VOC's since 2010
  *     sample      mean of p at the recalls 0, 0.1, ..., 1, VOC's of 2007
  * NaN without objects. */

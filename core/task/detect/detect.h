@@ -5,7 +5,8 @@
 #include "core/task/detect/average_precision.h"
 #include "core/task/task.h"
 
-/* A detection, a row of the network's output [capacity, 6]: x0 y0 x1 y1 score class. The list ends at a class below 0. */
+/* A detection, a row of the network's output [capacity, 6]: x0 y0 x1 y1 score class.
+ * The list ends at a class below 0. */
 enum { DETECTION_SIZE = 6, DETECTION_SCORE = 4, DETECTION_CLASS = 5 };
 
 /* What one class has come to. */
@@ -17,7 +18,8 @@ typedef struct class_average {
 
 /* An image with its mistakes, for the report. */
 typedef struct poor_image {
-    int64_t sample_index, mistakes; /* objects that nothing of infer.threshold has found, and false detections above it */
+    /* objects that nothing of infer.threshold has found, and false detections above it */
+    int64_t sample_index, mistakes;
     found_object *object;           /* [object_count] above infer.threshold, in pixels of the image */
     int64_t object_count;
 } poor_image;
@@ -55,8 +57,10 @@ float *detect_attr_float(const node *n, const char *name);
 /* outputs.c */
 status detect_check(const graph *g, int64_t class_count, const char *what);
 status detect_set_limits(graph *g, const spec_infer *limits);
-status detect_predict(const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
-/* Image i's detections of at least `threshold` that its frame can place, in pixels of the image: at most `most`; how many. */
+status detect_predict(
+    const task_setting *t, const task_output *output, int64_t i, const image_frame *frame, arena *a, prediction *p);
+/* Image i's detections of at least `threshold` that its frame can place, in pixels of the
+ * image: at most `most`; how many. */
 int64_t detect_objects(
     const float *rows, int64_t most, float threshold, int64_t classes, const image_frame *frame, found_object *object);
 /* score.c */

@@ -27,7 +27,8 @@ node_id detect_head(const graph *g, int32_t output)
 
 /* ------------------------------------------------------------------------------------------------ layers */
 
-/* Whatever is asked of the nodes behind the head's scores. each: values of a prediction, the classes and perhaps a background. */
+/* Whatever is asked of the nodes behind the head's scores. each: values of a prediction, the
+ * classes and perhaps a background. */
 typedef status node_fn(graph *g, node_id n, int64_t each, const void *context);
 
 /* The layers that make edge e, and the reshapes and joins behind them; these first. */
@@ -74,7 +75,7 @@ static void layer_params(const graph *g, node_id n, edge_id param[2])
     for (int32_t i = 0; i < 2; i++) param[i] = is_layer && i + 1 < layer->in_count ? layer->in[i + 1] : EDGE_NONE;
 }
 
-/* ------------------------------------------------------------------------------------------------ the row's functions */
+/* ---------------------------------------------------------------------------------------------- the row's functions */
 
 typedef struct name_search {
     const char *name;

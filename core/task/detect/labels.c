@@ -4,8 +4,8 @@
 #include "core/data/boxes.h"
 #include "core/task/detect/detect.h"
 
-/* Two fields: "boxes" f32 [capacity, 4], x0 y0 x1 y1 in pixels of the network's input, and "box_class" i32 [capacity]: a class,
- * BOX_IGNORE, or BOX_NONE from the end on. */
+/* Two fields: "boxes" f32 [capacity, 4], x0 y0 x1 y1 in pixels of the network's input, and "box_class" i32 [capacity]:
+ * a class, BOX_IGNORE, or BOX_NONE from the end on. */
 enum { BOXES, BOX_CLASS };
 
 /* An image without objects teaches the background. */

@@ -1,7 +1,8 @@
 #include "core/ops/op.h"
 #include "core/task/detect/detect.h"
 
-/* Every node that is trained by the boxes appends its losses; what it computes for inference is no output of the training graph. */
+/* Every node that is trained by the boxes appends its losses; what it computes for inference is
+ * no output of the training graph. */
 status detect_add_loss(graph *g, const task_setting *t, double grad_scale, edge_id loss_scale, loss_terms *terms)
 {
     label_source labels;

@@ -31,7 +31,8 @@ status detect_set_limits(graph *g, const spec_infer *limits)
     return OK;
 }
 
-/* The smallest upright box around the four corners, moved and clipped to the image; false where nothing of it is inside. */
+/* The smallest upright box around the four corners, moved and clipped to the image; false
+ * where nothing of it is inside. */
 static bool place_box(float to[4], const float box[4], const float from_input[9], const image_frame *frame)
 {
     const float limit[2] = {(float)frame->width, (float)frame->height};

@@ -110,8 +110,9 @@ static status keep_detection(detect_score *s, const judged_image *im, int64_t pl
     return OK;
 }
 
-/* The development kits' rule: of the detections on an object the best counts, others are false; one on an object that is to be ignored
- * (difficult) counts for nothing. *mistakes: false ones of at least infer.threshold, and objects that nothing of that score has found. */
+/* The development kits' rule: of the detections on an object the best counts, others are false; one on an object that
+ * is to be ignored (difficult) counts for nothing. *mistakes: false ones of at least infer.threshold, and objects that
+ * nothing of that score has found. */
 static status judge(detect_score *s, judged_image *im, int64_t *mistakes)
 {
     float threshold = (float)s->setting->spec->infer.threshold;
@@ -132,7 +133,8 @@ static status judge(detect_score *s, judged_image *im, int64_t *mistakes)
     return OK;
 }
 
-/* Labels outside the image, or of no class, are nothing to be found; boxes end at the image's edge, as detections do. */
+/* Labels outside the image, or of no class, are nothing to be found; boxes end at the
+ * image's edge, as detections do. */
 static status take_truth(judged_image *im, int32_t width, int32_t height, arena *a)
 {
     TRY_ALLOC(im->truth, ARENA_ARRAY(a, truth, im->sample->box_count + 1));
