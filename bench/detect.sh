@@ -38,7 +38,7 @@ run_job() { # NETWORK SET
     stage "$1" "$2" trained "$w/best.safetensors" "$graft" train model.arch="$1" $words data.root="$shared/data/$2" data.cache="$work" \
         train.output="$w" train.eval_period=5 --overwrite || return
     stage "$1" "$2" int8 "$w/int8.engine" "$graft" export "$w/best.safetensors" -p int8 -o "$w/int8.engine" export.max_drop=5
-    stage "$1" "$2" pruned "$w/pruned.safetensors" "$graft" prune "$w/best.safetensors" -f -o "$w/pruned.safetensors" --target flops:0.6 prune.imitate_epochs=6 || return
+    stage "$1" "$2" pruned "$w/pruned.safetensors" "$graft" prune "$w/best.safetensors" -f -o "$w/pruned.safetensors" --target flops:0.6 prune.images=256 prune.imitate_epochs=12 || return
     stage "$1" "$2" retrained "$w/retrained/best.safetensors" "$graft" train -e "$w/pruned.safetensors.retrain.ini" \
         train.output="$w/retrained" train.epochs=15 train.eval_period=5 --overwrite || return
     stage "$1" "$2" int8 "$w/retrained/int8.engine" "$graft" export "$w/retrained/best.safetensors" -p int8 -o "$w/retrained/int8.engine" export.max_drop=5

@@ -44,7 +44,8 @@ typedef struct cli_option {
 
 #define CLI_SPEC_OPTION {"--spec", "-e", "FILE", .target = "spec", .help = "spec file; later ones win"}
 
-#define CLI_DATA_OPTION {"--data", "-d", "PATH", .target = "data.root", .help = "data set, or PATH#PART; default: that of the training"}
+#define CLI_DATA_OPTION \
+    {"--data", "-d", "PATH", .target = "data.root", .help = "data set, or PATH#PART; default: that of the training"}
 
 #define CLI_FORCE_OPTION {"--force", "-f", NULL, .help = "overwrite the output"}
 

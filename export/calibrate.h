@@ -49,8 +49,9 @@ status calibration_run(calibration *c, const graph *g, device *dev, const calibr
 void calibration_free(calibration *c); /* accepts a zeroed one */
 
 /* The clipping point in [0, amax] that `method` (not auto) chooses.
- *   entropy     least Kullback-Leibler divergence between the clipped distribution and its 128-level quantisation, zeros left out: what
- *               TensorRT's entropy calibrator 2 does (Migacz, "8-bit inference with TensorRT", GTC 2017)
+ *   entropy     least Kullback-Leibler divergence between the clipped distribution and its 128-level quantisation,
+ *               zeros left out: what TensorRT's entropy calibrator 2 does (Migacz, "8-bit inference with TensorRT",
+ *               GTC 2017)
  *   minmax      amax
  *   percentile  least bin edge below which `percentile` per cent of the values lie
  *   mse         least mean square error of the bins' centres */

@@ -15,12 +15,14 @@
  *                     16   8  u64 bytes
  *                     24  16  XXH3-128 of the section (low, high)
  *                     40  24  zero
- *     The sections follow without gaps but zero padding to a multiple of 64; the file ends with the last section's padding.
+ *     The sections follow without gaps but zero padding to a multiple of 64; the file ends with the last section's
+ *     padding.
  *
- *     META     JSON object: precision, task (absent: classification), output, source, classes, preprocess, calibration, layers
+ *     META     JSON object: precision, task (absent: classification), output, source, classes, preprocess, calibration,
+ *              layers
  *     GRAPH    JSON as graph_write_json writes it (model.h)
- *     WEIGHTS  the values of every PARAM, STATE and CONST edge, in the order of GRAPH's edges, each at a multiple of 64 with zero padding
- *              behind: the layout in memory, so that the file's bytes are used where they were read
+ *     WEIGHTS  the values of every PARAM, STATE and CONST edge, in the order of GRAPH's edges, each at a multiple of 64
+ *              with zero padding behind: the layout in memory, so that the file's bytes are used where they were read
  *
  * Every byte is covered by a checksum or must be zero: every truncation and every flipped byte is found on loading.
  * Sizes are compared with the file's length before anything is allocated.

@@ -1,6 +1,7 @@
 /* ncnn.h: scales as ncnn's tools want them (ncnn2int8), one line a layer:
  *
- *     conv1_param_0 301.5 288.25 ...     weights: 127 / greatest magnitude, one per output channel (per group of a depthwise layer)
+ *     conv1_param_0 301.5 288.25 ...     weights: 127 / greatest magnitude, one per output channel (per group of a
+ *                                        depthwise layer)
  *     conv1 62.9                         input:   127 / clipping point
  *
  * ncnn multiplies by these to get integers; ours (and TensorRT's) are the reciprocals. A layer that

@@ -4,7 +4,8 @@
  * nvinfer computes y = net-scale-factor * (x - offsets[c]) with one factor for all channels. A deviation per channel
  * goes into the weights that read the image: with s one deviation for all,
  *
- *     (x - mean[c]) / std[c] = (s / std[c]) * (x - mean[c]) / s,      weight'[o, y, x, c] = weight[o, y, x, c] * s / std[c]
+ *     (x - mean[c]) / std[c] = (s / std[c]) * (x - mean[c]) / s
+ *     weight'[o, y, x, c] = weight[o, y, x, c] * s / std[c]
  *
  * s is the geometric mean of std, so that the weights keep their size. Zeros of padding stay zeros. The mean is not
  * folded: as a bias it would be wrong where the border is padded. A range from quantisation-aware training is widened

@@ -4,7 +4,8 @@
  * [-127, 127], bias in units of the accumulator, rounded as for the int32 of other programs, kept in f32. A convolution
  * or linear layer computes, in this order (kernels.h),
  *
- *     (acc + round(bias[oc] / (s_in s_w[oc]))) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation, half to even, saturate
+ *     (acc + round(bias[oc] / (s_in s_w[oc]))) * (s_in s_w[oc] / s_out), + add * (s_add / s_out), activation,
+ *     half to even, saturate
  *
  * (between scales that are powers of two, steps s_w of weights have 6 binary digits: all of it is
  * exact in f32 then, in any order)

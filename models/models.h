@@ -1,7 +1,7 @@
 /* models.h: networks as graph-building functions. A network is one file and one line of models.def.
  *
  *     graph g;
- *     TRY(models_set_defaults(&config));                    // what the network's authors chose, where the user said nothing
+ *     TRY(models_set_defaults(&config)); // what the network's authors chose, where the user said nothing
  *     TRY(models_build(&g, &spec, class_count));            // spec.model.arch says which
  *
  * The graph has one input, "image" [1, input_height, input_width, channels] f32, and one output: the logits [1,

@@ -9,8 +9,9 @@
  *     graft.spec       the resolved spec as INI text
  *     graft.task       what it is for; absent: classification
  *     graft.info       JSON object: provenance (parent's hash, metrics, epochs)
- *     graft.checksums  JSON object: "header": XXH3-128 of the file's bytes up to the first tensor with 32 zeros in place of this
- *                      value itself; then XXH3-128 of every tensor's bytes by name. Lower-case hexadecimal, the high half first.
+ *     graft.checksums  JSON object: "header": XXH3-128 of the file's bytes up to the first tensor with 32 zeros in
+ *                      place of this value itself; then XXH3-128 of every tensor's bytes by name. Lower-case
+ *                      hexadecimal, the high half first.
  *     format           "pt"
  * The header is padded with blanks to a multiple of 8 bytes. Every truncation and every flipped byte is detected on
  * loading. num_batches_tracked is written as an I64 scalar for every running_mean.
@@ -111,7 +112,8 @@ void transfer_report_free(transfer_report *report);
 
 /* A graph as JSON and back, for model and engine files: everything but the values. E_MODEL: a node
  * that autodiff or lowering made.
- *     {"edges":  [{"name","kind": input|param|state|const,"type","shape", "layout": plain|oihw|linear, "frozen", "scale"}, ...],
+ *     {"edges":  [{"name","kind": input|param|state|const,"type","shape", "layout": plain|oihw|linear, "frozen",
+ *                  "scale"}, ...],
  *      "nodes":  [{"op","name","block","in":[id or -1, ...],"out":[id or -1, ...],"attr":{...}}, ...],
  *      "inputs": [id, ...], "outputs": [id, ...], "auxiliary": how many of the last outputs only training uses}
  * Ids count the entries of "edges" from 0, then the nodes' outputs in order. layout, frozen, scale and auxiliary may be

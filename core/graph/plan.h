@@ -34,21 +34,21 @@ status param_store_create(param_store **s, const graph *g, device *dev, bool wit
 void param_store_destroy(param_store *s);
 /* edge.data to the device, by name; packed copies go stale */
 status param_store_upload(param_store *s, const graph *g);
-/* device to edge.data, by name: parameters and state       */
+/* device to edge.data, by name: parameters and state */
 status param_store_download(param_store *s, graph *g);
-/* device, [param_store_count]                              */
+/* device, [param_store_count] */
 float *param_store_weights(param_store *s);
-/* device, [param_store_count]                              */
+/* device, [param_store_count] */
 float *param_store_gradients(param_store *s);
-/* elements, padding included                               */
+/* elements, padding included */
 int64_t param_store_count(const param_store *s);
-/* tensors                                                  */
+/* tensors */
 int32_t param_store_segments(const param_store *s);
 const param_info *param_store_info(const param_store *s, int32_t i);
 /* Device: all STATE edges (running statistics) in one f32 block, graph order, so that a rejected step can be
  * undone and a checkpoint can keep it. */
 float *param_store_state(param_store *s, int64_t *count);
-/* weights were written: packed copies are stale            */
+/* weights were written: packed copies are stale */
 void param_store_changed(param_store *s);
 
 typedef struct plan plan;

@@ -38,34 +38,36 @@ typedef status pass_fn(graph *dst, const graph *src);
 status graph_apply(graph *g, pass_fn *pass); /* g becomes pass(g); after a failure it stays */
 
 /* The passes. Each initialises dst; on failure dst is empty. Their order (pruning: drop_auxiliary alone):
- *     training      [fuse_training] lower(true) [precision] graph_backward [sync_batchnorm] [fuse_statistics fuse_transforms]
+ *     training      [fuse_training] lower(true) [precision] graph_backward [sync_batchnorm]
+ *                   [fuse_statistics fuse_transforms]
  *     evaluation    inference [fuse_training] lower(false) [precision] [fuse_transforms]
- *     deployment    inference remove_fake_quant fold_batchnorm replace_batchnorm fuse_epilogues [precision] fold_constants remove_dead
+ *     deployment    inference remove_fake_quant fold_batchnorm replace_batchnorm fuse_epilogues [precision]
+ *                   fold_constants remove_dead
  */
-/* nodes that no output needs                              */
+/* nodes that no output needs */
 status pass_remove_dead(graph *dst, const graph *src);
-/* auxiliary outputs, and what only they need              */
+/* auxiliary outputs, and what only they need */
 status pass_drop_auxiliary(graph *dst, const graph *src);
-/* the same; drops dropout, and inputs only it reads       */
+/* the same; drops dropout, and inputs only it reads */
 status pass_inference(graph *dst, const graph *src);
-/* what quantisation-aware training put in                 */
+/* what quantisation-aware training put in */
 status pass_remove_fake_quant(graph *dst, const graph *src);
 bool graph_has_fake_quant(const graph *g);
-/* the same in place                                       */
+/* the same in place */
 status graph_remove_fake_quant(graph *g);
-/* batchnorm + add + activation into one node              */
+/* batchnorm + add + activation into one node */
 status pass_fuse_training(graph *dst, const graph *src);
-/* batchnorm into statistics, finalise, apply              */
+/* batchnorm into statistics, finalise, apply */
 status pass_lower(graph *dst, const graph *src, bool training);
-/* with batch statistics                                  */
+/* with batch statistics */
 status pass_lower_training(graph *dst, const graph *src);
-/* with running ones                                      */
+/* with running ones */
 status pass_lower_inference(graph *dst, const graph *src);
-/* into the conv2d or linear before it: new weights, bias  */
+/* into the conv2d or linear before it: new weights, bias */
 status pass_fold_batchnorm(graph *dst, const graph *src);
 /* one of an image that no layer took in: a depthwise 1x1 conv2d */
 status pass_replace_batchnorm(graph *dst, const graph *src);
-/* conv2d (+ add) (+ activation) into one node             */
+/* conv2d (+ add) (+ activation) into one node */
 status pass_fuse_epilogues(graph *dst, const graph *src);
 /* Activations, and weights as products read them, become `type` (f16, bf16; f32: as they are): casts stand where
  * tensors enter and leave, at the inputs of ops that run in f32 only, and behind parameters, whose values and

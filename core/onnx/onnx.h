@@ -26,7 +26,7 @@
 typedef struct onnx_options {
     /* of a file that does not carry ours; width, height and channels only where the network leaves them open */
     preprocess preprocess;
-    /* even of a file that does                                                                                */
+    /* even of a file that does */
     bool force;
     const char *folder;    /* onnx_import_bytes: where values in other files lie, NULL: they are refused             */
 } onnx_options;

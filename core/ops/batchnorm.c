@@ -347,7 +347,9 @@ static status describe_grad_apply(const graph *g, const node *n, kernel_binding 
     return OK;
 }
 
-#define STEP .attr_bytes = sizeof(bn_step_attr), .fields = step_fields, .internal = true, .coupling = COUPLE_SAME, .inplace_in = -1
+#define STEP \
+    .attr_bytes = sizeof(bn_step_attr), .fields = step_fields, .internal = true, \
+    .coupling = COUPLE_SAME, .inplace_in = -1
 const op op_bn_stats = {.name = "bn_stats",
     STEP,
     .narrow_in = 1,

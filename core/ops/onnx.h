@@ -198,9 +198,9 @@ typedef struct onnx_sink {
     arena memory;
     /* [edge_count]: of the float tensor that is the edge, or becomes it by quantising; NULL: not made yet */
     const char **name;
-    /* [edge_count]: of an integer edge behind QuantizeLinear and DequantizeLinear                       */
+    /* [edge_count]: of an integer edge behind QuantizeLinear and DequantizeLinear */
     const char **dequantised;
-    /* [edge_count]: rank 4: the edge is that image flattened, and the tensor has ONNX's order (c, h, w)  */
+    /* [edge_count]: rank 4: the edge is that image flattened, and the tensor has ONNX's order (c, h, w) */
     shape *flat;
     onnx_out_node *nodes;
     int64_t node_count, node_capacity;

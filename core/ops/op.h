@@ -107,9 +107,9 @@ bool activation_recoverable(activation act, float alpha);
 status op_check_attr(const op *o, const void *attr, const char *node_name); /* E_MODEL: node, field, value, range */
 
 /* Attributes. A zero activation is none. */
-typedef struct
-    conv2d_attr { /* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none,
-                                transform coefficients [2, ic] or none */
+/* in: x, weight [oc, kh, kw, ic / groups], bias [oc] or none, add or none, scale [oc] or none, transform coefficients
+ * [2, ic] or none */
+typedef struct conv2d_attr {
     int32_t stride[2], pad[4] /* top left bottom right */, dilation[2], groups;
     activation act;
     float alpha, beta;
@@ -175,16 +175,15 @@ typedef struct resize_attr {
     int32_t factor;
     bool bilinear, align_corners;
 } resize_attr;
-typedef struct
-    loss_attr { /* in: logits, targets, class weights or none, valid count or none, loss scale f32 [1] or none; out: loss
-                                 f64 [1], row losses f32 [rows], and, once autodiff wants it, the gradient of grad_scale * loss scale *
-                                 loss by the logits */
+/* in: logits, targets, class weights or none, valid count or none, loss scale f32 [1] or none; out: loss f64 [1], row
+ * losses f32 [rows], and, once autodiff wants it, the gradient of grad_scale * loss scale * loss by the logits */
+typedef struct loss_attr {
     float smoothing, grad_scale;
 } loss_attr;
-typedef struct
-    ssd_head_attr { /* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32
-                                  [priors, 4] (x0 y0 x1 y1, pixels of the network's input); out: detections f32 [n, capacity, 6], as of
-                                  OP_DETECT_BOXES. In training it is a loss of inputs boxes [n, label_capacity, 4] and box_class */
+/* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32 [priors, 4] (x0
+ * y0 x1 y1, pixels of the network's input); out: detections f32 [n, capacity, 6], as of OP_DETECT_BOXES. In training it
+ * is a loss of inputs boxes [n, label_capacity, 4] and box_class */
+typedef struct ssd_head_attr {
     int64_t classes, capacity, label_capacity /* 0: not known yet */, top_k;
     float threshold, iou, variance[4];
     int32_t width, height;    /* of the network's input */

@@ -3,7 +3,8 @@
  *
  *     evaluation e;
  *     TRY(evaluation_init(&e, &setting, &graph, worst));
- *     TRY(evaluation_run(&e, loader, &(evaluation_options){.run = plan_predict, .context = plan, .what = "val", .total = data.count}));
+ *     const evaluation_options o = {.run = plan_predict, .context = plan, .what = "val", .total = data.count};
+ *     TRY(evaluation_run(&e, loader, &o));
  *     printf("%g\n", e.value[0]);
  *     evaluation_free(&e);
  *

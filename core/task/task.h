@@ -4,7 +4,8 @@
  * A task knows which labels a batch holds (labels.h), what is minimised, how outputs are judged, and how a judgement is
  * printed. Its files stand in a folder of its own (core/task/classify), with the same names in each.
  *
- *     task_setting t = {.task = &task_classification, .spec = &spec, .class_name = names, .class_count = 10, .preprocess = &p};
+ *     task_setting t = {
+ *         .task = &task_classification, .spec = &spec, .class_name = names, .class_count = 10, .preprocess = &p};
  *     label_source labels;
  *     TRY(t.task->labels(&labels, &t));
  *     task_score *s;

@@ -156,15 +156,22 @@ static void put_plots(FILE *f, const report_data *d)
 static void put_head(page *out, const report_data *r)
 {
     FILE *f = out->stream;
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>Graft "
-          "run</title><style>\nbody{font:14px/1.4 "
-          "system-ui,sans-serif;margin:2em;max-width:1240px;color:#222;background:#fff}\nfigure{display:inline-block;margin:0 "
-          "1em 1em 0;vertical-align:top}figcaption{margin-bottom:4px}\nsvg{background:#fafafa}svg "
-          "text{font-size:10px;fill:#666}.g{stroke:#e3e3e3}\ntable{border-collapse:collapse}td,th{padding:2px "
-          "8px;text-align:right;font-weight:normal}th:first-child{text-align:left}\n.m td{min-width:2.5em}.w "
-          "figure{max-width:320px;min-width:160px}.w "
-          ""
-          "img{image-rendering:auto}small{color:#777;overflow-wrap:anywhere}\npre{background:#f6f6f6;padding:1em;overflow:auto}</style></head><body>\n<h1>",
+    fputs("<!DOCTYPE html>\n"
+          "<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>Graft run</title><style>\n"
+          "body{font:14px/1.4 system-ui,sans-serif;margin:2em;max-width:1240px;color:#222;background:#fff}\n"
+          "figure{display:inline-block;margin:0 1em 1em 0;vertical-align:top}"
+          "figcaption{margin-bottom:4px}\n"
+          "svg{background:#fafafa}"
+          "svg text{font-size:10px;fill:#666}"
+          ".g{stroke:#e3e3e3}\n"
+          "table{border-collapse:collapse}"
+          "td,th{padding:2px 8px;text-align:right;font-weight:normal}th:first-child{text-align:left}\n"
+          ".m td{min-width:2.5em}"
+          ".w figure{max-width:320px;min-width:160px}"
+          ".w img{image-rendering:auto}"
+          "small{color:#777;overflow-wrap:anywhere}\n"
+          "pre{background:#f6f6f6;padding:1em;overflow:auto}</style></head><body>\n"
+          "<h1>",
         f);
     page_text(out, r->spec->model.arch);
     fputs(" on ", f);

@@ -6,7 +6,8 @@
  * dropout and the rate are functions of the step.
  *
  *     trainer_summary done;
- *     TRY(trainer_run(&(trainer_options){.spec = &c.spec, .spec_text = text, .build = models_build, .log = log}, &done));
+ *     const trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .log = log};
+ *     TRY(trainer_run(&o, &done));
  *
  * E_USAGE for what the spec asks and cannot be had; E_DATA; E_MEMORY with the largest batch that fits; E_DIVERGED after
  * train.max_bad_steps refused updates in a row; E_TEMPORARY when more than data.max_bad_fraction of an epoch's images

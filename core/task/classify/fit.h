@@ -7,7 +7,8 @@
  * features that it is fed (Kumar and others, Fine-tuning can distort pretrained features and underperform
  * out-of-distribution, ICLR 2022: LP-FT).
  *
- *     TRY(classify_fit_head(&model, &setting, &(head_images){.data = &train, .batch_size = 32, .log = log}, dev, &fitted));
+ *     const head_images images = {.data = &train, .batch_size = 32, .log = log};
+ *     TRY(classify_fit_head(&model, &setting, &images, dev, &fitted));
  *
  * A 1x1 convolution under a ReLU and an average (SqueezeNet) is fitted as if the ReLU were not there; then its biases
  * are raised by one number, the same for all classes, so that no training image falls below zero anywhere, with a tenth

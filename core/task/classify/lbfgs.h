@@ -4,7 +4,8 @@
  *
  *     static status f(void *context, const double *x, double *value, double *gradient);
  *     lbfgs_result r;
- *     TRY(lbfgs_minimise(x, &(lbfgs_options){.n = n, .history = 10, .max_iterations = 200, .tolerance = 1e-5}, f, context, &r));
+ *     const lbfgs_options o = {.n = n, .history = 10, .max_iterations = 200, .tolerance = 1e-5};
+ *     TRY(lbfgs_minimise(x, &o, f, context, &r));
  */
 #ifndef GRAFT_TASK_CLASSIFY_LBFGS_H
 #define GRAFT_TASK_CLASSIFY_LBFGS_H

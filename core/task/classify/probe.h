@@ -9,7 +9,8 @@
  * / scale and b - W mean / scale, which is exact.
  *
  *     probe_result r;
- *     TRY(probe_fit(weight, bias, &(probe_data){.features = x, .targets = t, .rows = n, .features_each = d, .classes = c}, &spec, dev, &r));
+ *     const probe_data data = {.features = x, .targets = t, .rows = n, .features_each = d, .classes = c};
+ *     TRY(probe_fit(weight, bias, &data, &spec, dev, &r));
  *
  * The loss is the spec's (softmax or sigmoid, smoothing, class weights). The same kernels as everywhere compute it, all
  * rows at once; L-BFGS finds the minimum (lbfgs.h): it is convex, so there is nothing to tune and no seed.
