@@ -26,7 +26,7 @@ static int32_t find_column(const csv_row *header, const char *column)
     return -1;
 }
 
-static status take_column(arena *a, const csv_row *rows, int64_t row_count, int32_t column, const char *path,
+static status read_column(arena *a, const csv_row *rows, int64_t row_count, int32_t column, const char *path,
     const char ***names, int64_t *count)
 {
     *names = ARENA_ARRAY(a, const char *, row_count);
@@ -80,7 +80,7 @@ status class_names_read(arena *a, const char *file_and_column, const char ***nam
         if (at < 0)
             return FAIL(
                 E_DATA, "%s: no column called %s", path, column ? column : "name, class, class_name, label or wnid");
-        TRY(take_column(a, rows, row_count, at, path, names, count));
+        TRY(read_column(a, rows, row_count, at, path, names, count));
     }
     return check_names(a, *names, *count, path);
 }

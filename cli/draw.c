@@ -42,10 +42,10 @@ status draw_graph(const graph *g, const char *title, const char *path)
     if (strcmp(ending, "dot") == 0) return graph_write_dot(g, title, path);
     for (int i = 0; i < 3; i++) {
         if (strcmp(ending, kinds[i]) != 0) continue;
-        char plain[4096], *source;
-        if ((size_t)snprintf(plain, sizeof plain, "%s%s", path[0] == '-' ? "./" : "", path) >= sizeof plain)
+        char safe_path[4096], *source;
+        if ((size_t)snprintf(safe_path, sizeof safe_path, "%s%s", path[0] == '-' ? "./" : "", path) >= sizeof safe_path)
             return FAIL(E_USAGE, "%s: the name is too long", path);
-        TRY(file_temp_name(plain, &source));
+        TRY(file_temp_name(safe_path, &source));
         status result = graph_write_dot(g, title, source);
         if (result == OK) result = run_dot(kinds[i], source, path);
         unlink(source);

@@ -46,7 +46,7 @@ static status read_form(const cli_context *c, darknet_epsilon *form)
     return OK;
 }
 
-static status take_cfg(cli_context *c, const char *cfg_path, darknet_epsilon form, graph *g)
+static status import_cfg(cli_context *c, const char *cfg_path, darknet_epsilon form, graph *g)
 {
     darknet_cfg cfg;
     TRY(darknet_cfg_read(&cfg, cfg_path));
@@ -99,7 +99,7 @@ static status count_classes(const cli_context *c, const char *path, int64_t *cla
         path, bytes, s->model.arch);
 }
 
-static status take_arch(cli_context *c, const char *path, darknet_epsilon form, graph *g)
+static status import_arch(cli_context *c, const char *path, darknet_epsilon form, graph *g)
 {
     int64_t classes;
     char epsilon[32];
@@ -119,7 +119,7 @@ status darknet_import(cli_context *c, const char *path, model *m, int64_t *class
     darknet_epsilon form;
     const char *cfg = cli_value(c, "--cfg");
     TRY(read_form(c, &form));
-    TRY(cfg ? take_cfg(c, cfg, form, &m->graph) : take_arch(c, path, form, &m->graph));
+    TRY(cfg ? import_cfg(c, cfg, form, &m->graph) : import_arch(c, path, form, &m->graph));
     TRY(darknet_load(&m->graph, path, form));
     shape out = m->graph.edges[m->graph.outputs[0]].shape;
     *classes = out.dim[out.rank - 1];

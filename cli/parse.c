@@ -67,7 +67,7 @@ static status add_argument(cli_context *c, const char *word)
 }
 
 /* Takes the option at words[*at] and its value or values. */
-static status take_option(cli_context *c, int count, char **words, int *at)
+static status read_option(cli_context *c, int count, char **words, int *at)
 {
     const char *word = words[*at], *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
     char *name = arena_strndup(&c->memory, word, equals ? (size_t)(equals - word) : strlen(word));
@@ -87,14 +87,14 @@ static status take_option(cli_context *c, int count, char **words, int *at)
     return OK;
 }
 
-static status take_words(cli_context *c, int count, char **words)
+static status read_words(cli_context *c, int count, char **words)
 {
     bool options_end = false;
     for (int at = 0; at < count; at++) {
         const char *word = words[at];
         if (options_end) TRY(add_argument(c, word));
         else if (strcmp(word, "--") == 0) options_end = true;
-        else if (word[0] == '-' && word[1]) TRY(take_option(c, count, words, &at));
+        else if (word[0] == '-' && word[1]) TRY(read_option(c, count, words, &at));
         else if (is_override(word)) TRY(add_given(c, NULL, word));
         else TRY(add_argument(c, word));
     }
@@ -203,7 +203,7 @@ static status check_count(const cli_context *c, int64_t count)
 
 status cli_parse(cli_context *c, int count, char **words)
 {
-    TRY(take_words(c, count, words));
+    TRY(read_words(c, count, words));
     c->json = c->json || cli_is_given(c, "--json");
     c->quiet = cli_is_given(c, "--quiet");
     const char *environment = getenv("GRAFT_VERBOSE");

@@ -58,7 +58,7 @@ static status check_sections(
 }
 
 /* Lets every edge with values point into the section. */
-static status take_weights(graph *g, const uint8_t *data, uint64_t bytes, const char *what)
+static status read_weights(graph *g, const uint8_t *data, uint64_t bytes, const char *what)
 {
     uint64_t at = 0;
     for (edge_id e = 0; e < g->edge_count; e++) {
@@ -114,7 +114,7 @@ static status parse_sections(engine *e, const uint8_t *bytes, const engine_front
     TRY_OUT(json_parse(&a, (const char *)bytes + g->offset, g->bytes, name, &root));
     TRY_OUT(check_value_bytes(root, w->bytes, what));
     TRY_OUT(graph_read_json(&e->graph, root));
-    TRY_OUT(take_weights(&e->graph, bytes + w->offset, w->bytes, what));
+    TRY_OUT(read_weights(&e->graph, bytes + w->offset, w->bytes, what));
     TRY_OUT(graph_check(&e->graph));
     TRY_OUT(check_whole(e, what));
 out:

@@ -124,7 +124,7 @@ int graft_describe(const graft_engine *e, graft_info *info)
 }
 
 /* The caller's pixels as an image of ours: grey or colour as the network wants it. */
-static status take_image(image *im, const graft_image *given, int64_t index, int32_t channels)
+static status copy_image(image *im, const graft_image *given, int64_t index, int32_t channels)
 {
     int64_t row = (int64_t)given->width * given->channels, stride = given->stride_bytes ? given->stride_bytes : row;
     if (!given->pixels || given->width < 1 || given->height < 1 || given->width > MAX_SIDE || given->height > MAX_SIDE)
@@ -153,7 +153,7 @@ static status take_image(image *im, const graft_image *given, int64_t index, int
 static status prepare_image(graft_engine *e, float *input, const graft_image *given, int64_t index)
 {
     image im = {0};
-    TRY(take_image(&im, given, index, e->engine.preprocess.channels));
+    TRY(copy_image(&im, given, index, e->engine.preprocess.channels));
     status result = image_preprocess(input, &im, &e->engine.preprocess);
     image_free(&im);
     return result;

@@ -251,7 +251,7 @@ status find_passes(const graph *g, edge_id *passes, int32_t *count)
     return result;
 }
 
-void take_values(graph *dst, const graph *from)
+void copy_values(graph *dst, const graph *from)
 {
     for (edge_id e = 0; e < from->edge_count; e++) {
         const edge *f = &from->edges[e];

@@ -68,6 +68,6 @@ edge_id features_behind(const graph *g, edge_id output);
  * behind is computed from each of them. */
 status find_passes(const graph *g, edge_id *passes, int32_t *count);
 /* Parameters and state of `from`, by name; those that dst does not have are passed over. */
-void take_values(graph *dst, const graph *from);
+void copy_values(graph *dst, const graph *from);
 
 #endif

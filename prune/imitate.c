@@ -352,7 +352,7 @@ status imitate(
     TRY_OUT(build_student(&j));
     TRY_OUT(learn_safely(&j, error));
     TRY_OUT(param_store_download(j.store, &j.student));
-    take_values(g, &j.student);
+    copy_values(g, &j.student);
 out:
     plan_destroy(j.plan), plan_destroy(j.teacher_plan);
     param_store_destroy(j.store);

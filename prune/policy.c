@@ -34,7 +34,7 @@ const retrain_recipe *retrain_choose(bool transferred, bool reconstructed)
     /* A run from random weights has settled: the same run at a tenth of the rate brings the demo's
      * network from 88.47 back to 90.15 %. */
     static const retrain_recipe from_scratch = {1, 10, NULL, 0}, fitted = {4, 2, CHANGES(after_reconstruction)},
-                                plain = {10, 1, CHANGES(after_norms)};
+                                cut_by_norms = {10, 1, CHANGES(after_norms)};
     if (!transferred) return &from_scratch;
-    return reconstructed ? &fitted : &plain;
+    return reconstructed ? &fitted : &cut_by_norms;
 }

@@ -124,7 +124,7 @@ static status score_classes(work *w, const prune_images *images)
     return score_channels(&w->map, w->options, &w->score);
 }
 
-static status prune_plain(graph *dst, prune_report *report, const graph *src, const prune_options *options)
+static status prune_network(graph *dst, prune_report *report, const graph *src, const prune_options *options)
 {
     *report = (prune_report){0};
     TRY(check_options(options));
@@ -155,11 +155,11 @@ out:
 
 status prune_graph(graph *dst, prune_report *report, const graph *src, const prune_options *options)
 {
-    if (src->auxiliary_count == 0) return prune_plain(dst, report, src, options);
-    graph plain;
-    TRY(pass_drop_auxiliary(&plain, src));
-    status result = prune_plain(dst, report, &plain, options);
-    graph_free(&plain);
+    if (src->auxiliary_count == 0) return prune_network(dst, report, src, options);
+    graph without_heads;
+    TRY(pass_drop_auxiliary(&without_heads, src));
+    status result = prune_network(dst, report, &without_heads, options);
+    graph_free(&without_heads);
     return result;
 }
 

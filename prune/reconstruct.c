@@ -312,7 +312,7 @@ status reconstruct(
     j.touched = calloc((size_t)j.small.g.edge_count, sizeof *j.touched);
     if (!j.touched) TRY_OUT(FAIL_MEMORY(j.small.g.edge_count));
     TRY_OUT(fit_all(&j));
-    take_values(g, &j.small.g);
+    copy_values(g, &j.small.g);
     error[0] = j.fitted ? j.before / (double)j.fitted : 0, error[1] = j.fitted ? j.after / (double)j.fitted : 0;
 out:
     walk_free(&j.dense), walk_free(&j.small);

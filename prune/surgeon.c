@@ -150,7 +150,7 @@ static void add_pixels(moments *m, const float *x, int64_t inputs, int64_t pixel
 }
 
 /* The walk goes to the reader's input. */
-static status look(job *j, const reader *r, moments *m)
+static status gather_covariances(job *j, const reader *r, moments *m)
 {
     const edge *e = &j->walk.g.edges[r->input];
     int64_t pixels = pixels_of(j, r), batch = e->shape.dim[0], area = shape_count(e->shape) / batch / r->inputs;
@@ -227,7 +227,7 @@ static status open_mixed(job *j, reader *r)
     least_squares l;
     status result = least_squares_init(&l, n, 0);
     TRY_OUT(result);
-    TRY_OUT(look(j, r, &(moments){.l = &l}));
+    TRY_OUT(gather_covariances(j, r, &(moments){.l = &l}));
     least_squares_covariance(&l, r->precision);
     TRY_OUT(scale_products(r, r->precision, n * n));
     result = symmetric_inverse(r->precision, n, j->options->ridge);
@@ -241,7 +241,7 @@ static status open_diagonal(job *j, reader *r)
     int64_t n = r->inputs;
     moments m = {.sum = ARENA_ARRAY(&j->memory, double, n), .square = ARENA_ARRAY(&j->memory, double, n)};
     if (!m.sum || !m.square) return FAIL_MEMORY(n * 16);
-    TRY(look(j, r, &m));
+    TRY(gather_covariances(j, r, &m));
     for (int64_t k = 0; k < n; k++)
         r->precision[k] = fmax((m.square[k] - m.sum[k] * m.sum[k] / (double)m.rows) / (double)m.rows, TINY);
     TRY(scale_products(r, r->precision, n));
@@ -277,7 +277,7 @@ static double cost_of(const job *j, int64_t root)
 
 /* The others take over what channel x did: W_k += W_x s_k with s_k = -C^-1_xk / C^-1_xx, and
  * C^-1 loses a row and a column. */
-static void take_out(job *j, reader *r, int64_t x)
+static void remove_channel(job *j, reader *r, int64_t x)
 {
     int64_t n = r->inputs;
     if (!r->stands_in || !(r->precision[x * n + x] > 0)) return;
@@ -300,7 +300,7 @@ static void remove_class(job *j, int64_t root)
 {
     j->gone[root] = true;
     for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++)
-        take_out(j, &j->readers[j->uses[k].reader], j->uses[k].input);
+        remove_channel(j, &j->readers[j->uses[k].reader], j->uses[k].input);
     for (int64_t k = j->first_use[root]; k < j->first_use[root + 1]; k++) {
         const reader *r = &j->readers[j->uses[k].reader];
         for (int64_t i = 0; r->stands_in && i < r->inputs; i++) j->cost[r->root[i]] = cost_of(j, r->root[i]);

@@ -118,13 +118,15 @@ static int on_string(void *context, const unsigned char *bytes, size_t length)
 {
     parser *p = context;
     json *value = add(p, JSON_STRING);
-    return value && (value->string = text_of(p, bytes, length)) != NULL;
+    if (value) value->string = text_of(p, bytes, length);
+    return value && value->string;
 }
 
 static int on_key(void *context, const unsigned char *bytes, size_t length)
 {
     parser *p = context;
-    return (p->key = text_of(p, bytes, length)) != NULL;
+    p->key = text_of(p, bytes, length);
+    return p->key != NULL;
 }
 
 static int open_value(parser *p, json_type type)

@@ -131,11 +131,11 @@ void log_progress(logger *l, bool final, const char *fmt, ...)
 
     pthread_mutex_lock(&l->lock);
     double now = clock_seconds();
-    bool plain = final || now - l->last_progress >= l->period_seconds;
-    if (plain) l->last_progress = now;
+    bool as_line = final || now - l->last_progress >= l->period_seconds;
+    if (as_line) l->last_progress = now;
     if (l->stream && l->terminal) redraw(l, text, final, now);
     FILE *targets[2] = {l->terminal ? NULL : l->stream, l->copy};
-    for (int i = 0; plain && i < 2; i++) {
+    for (int i = 0; as_line && i < 2; i++) {
         if (!targets[i]) continue;
         fprintf(targets[i], "%s\n", text);
         fflush(targets[i]);

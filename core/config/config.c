@@ -230,9 +230,9 @@ status config_at_default(const config *c, const option *o, bool *at_default)
     arena a = {0};
     spec fresh;
     bool parsed = value_parse(o, o->default_text, &fresh, &a) == VALUE_FINE; /* config_init has seen that it is valid */
-    const char *now = value_text(o, &c->spec, &a), *plain = parsed ? value_text(o, &fresh, &a) : NULL;
-    status result = now && plain ? OK : out_of_memory();
-    *at_default = result == OK && strcmp(now, plain) == 0;
+    const char *now = value_text(o, &c->spec, &a), *by_default = parsed ? value_text(o, &fresh, &a) : NULL;
+    status result = now && by_default ? OK : out_of_memory();
+    *at_default = result == OK && strcmp(now, by_default) == 0;
     arena_free(&a);
     return result;
 }

@@ -13,7 +13,7 @@ typedef struct bits {
     size_t count, at;
 } bits;
 
-static uint32_t take(bits *b, int n)
+static uint32_t read_bits(bits *b, int n)
 {
     uint32_t v = 0;
     for (; n > 0; n--, b->at++) v = v << 1 | (b->at / 8 < b->count ? b->bytes[b->at / 8] >> (7 - b->at % 8) & 1u : 0);
@@ -21,11 +21,11 @@ static uint32_t take(bits *b, int n)
 }
 
 /* ue(v) of H.265 and uvlc() of AV1. */
-static uint32_t take_exponential(bits *b)
+static uint32_t read_exponential(bits *b)
 {
     int zeros = 0;
-    while (zeros < 32 && b->at / 8 < b->count && take(b, 1) == 0) zeros++;
-    return zeros == 32 ? UINT32_MAX : (1u << zeros) - 1 + take(b, zeros);
+    while (zeros < 32 && b->at / 8 < b->count && read_bits(b, 1) == 0) zeros++;
+    return zeros == 32 ? UINT32_MAX : (1u << zeros) - 1 + read_bits(b, zeros);
 }
 
 static uint64_t big_endian(const uint8_t *b, int count)
@@ -38,30 +38,30 @@ static uint64_t big_endian(const uint8_t *b, int count)
 /* A unit of its own two bytes' header, with the 3 behind every two zeros taken out. */
 static int64_t pixels_of_sps(const uint8_t *unit, size_t count)
 {
-    uint8_t plain[SPS_BYTES];
+    uint8_t unescaped[SPS_BYTES];
     size_t n = 0;
-    for (size_t i = 2; i < count && n < sizeof plain; i++)
-        if (unit[i] != 3 || unit[i - 1] || unit[i - 2]) plain[n++] = unit[i];
-    bits b = {plain, n, 4};
-    uint32_t layers = take(&b, 3), present[7] = {0};
+    for (size_t i = 2; i < count && n < sizeof unescaped; i++)
+        if (unit[i] != 3 || unit[i - 1] || unit[i - 2]) unescaped[n++] = unit[i];
+    bits b = {unescaped, n, 4};
+    uint32_t layers = read_bits(&b, 3), present[7] = {0};
     b.at += 1 + 88 + 8;
-    for (uint32_t i = 0; i < layers; i++) present[i] = take(&b, 2);
+    for (uint32_t i = 0; i < layers; i++) present[i] = read_bits(&b, 2);
     if (layers) b.at += 2 * (8 - layers);
     for (uint32_t i = 0; i < layers; i++) b.at += (present[i] & 2 ? 88u : 0) + (present[i] & 1 ? 8u : 0);
-    take_exponential(&b);
-    if (take_exponential(&b) == 3) take(&b, 1);
-    int64_t width = take_exponential(&b), height = take_exponential(&b);
+    read_exponential(&b);
+    if (read_exponential(&b) == 3) read_bits(&b, 1);
+    int64_t width = read_exponential(&b), height = read_exponential(&b);
     return width > 0 && height > INT64_MAX / 2 / width ? INT64_MAX : width * height;
 }
 
 static void skip_operating_points(bits *b, bool has_model, uint32_t delay_bits, bool has_display_delay)
 {
-    uint32_t points = take(b, 5) + 1;
+    uint32_t points = read_bits(b, 5) + 1;
     for (uint32_t i = 0; i < points; i++) {
-        take(b, 12);
-        if (take(b, 5) > 7) take(b, 1);
-        if (has_model && take(b, 1)) b->at += 2 * delay_bits + 1;
-        if (has_display_delay && take(b, 1)) take(b, 4);
+        read_bits(b, 12);
+        if (read_bits(b, 5) > 7) read_bits(b, 1);
+        if (has_model && read_bits(b, 1)) b->at += 2 * delay_bits + 1;
+        if (has_display_delay && read_bits(b, 1)) read_bits(b, 4);
     }
 }
 
@@ -69,24 +69,24 @@ static void skip_operating_points(bits *b, bool has_model, uint32_t delay_bits, 
 static int64_t pixels_of_sequence(const uint8_t *data, size_t count)
 {
     bits b = {data, count, 4};
-    if (take(&b, 1)) {
-        take(&b, 5);
+    if (read_bits(&b, 1)) {
+        read_bits(&b, 5);
     } else {
         bool has_model = false;
         uint32_t delay_bits = 0;
-        if (take(&b, 1)) {
+        if (read_bits(&b, 1)) {
             b.at += 64;
-            if (take(&b, 1)) take_exponential(&b);
-            if ((has_model = take(&b, 1))) {
-                delay_bits = take(&b, 5) + 1;
+            if (read_bits(&b, 1)) read_exponential(&b);
+            if ((has_model = read_bits(&b, 1))) {
+                delay_bits = read_bits(&b, 5) + 1;
                 b.at += 32 + 5 + 5;
             }
         }
-        bool has_display_delay = take(&b, 1);
+        bool has_display_delay = read_bits(&b, 1);
         skip_operating_points(&b, has_model, delay_bits, has_display_delay);
     }
-    int width_bits = (int)take(&b, 4) + 1, height_bits = (int)take(&b, 4) + 1;
-    int64_t width = (int64_t)take(&b, width_bits) + 1, height = (int64_t)take(&b, height_bits) + 1;
+    int width_bits = (int)read_bits(&b, 4) + 1, height_bits = (int)read_bits(&b, 4) + 1;
+    int64_t width = (int64_t)read_bits(&b, width_bits) + 1, height = (int64_t)read_bits(&b, height_bits) + 1;
     return width * height;
 }
 
@@ -150,7 +150,7 @@ typedef struct heif_bytes {
 } heif_bytes;
 
 /* The next `size` bytes of a box as a number; false where it ends. */
-static bool take_number(const uint8_t *box, size_t count, size_t *at, int size, uint64_t *v)
+static bool read_unsigned(const uint8_t *box, size_t count, size_t *at, int size, uint64_t *v)
 {
     if (count - *at < (size_t)size) return false;
     *v = big_endian(box + *at, size);
@@ -177,18 +177,18 @@ static int64_t pixels_of_items(heif_bytes *f, const uint8_t *box, size_t count)
     int index_size = version ? box[5] & 15 : 0;
     size_t at = 6;
     uint64_t items, skipped, base, extents, offset, length, method = 0;
-    if (!take_number(box, count, &at, version < 2 ? 2 : 4, &items)) return 0;
+    if (!read_unsigned(box, count, &at, version < 2 ? 2 : 4, &items)) return 0;
     if (offset_size > 8 || length_size > 8 || base_size > 8 || index_size > 8) return 0;
     for (; items > 0; items--) {
-        if (!take_number(box, count, &at, version < 2 ? 2 : 4, &skipped)) return most;
-        if (version && !take_number(box, count, &at, 2, &method)) return most;
-        if (!take_number(box, count, &at, 2, &skipped) || !take_number(box, count, &at, base_size, &base) ||
-            !take_number(box, count, &at, 2, &extents))
+        if (!read_unsigned(box, count, &at, version < 2 ? 2 : 4, &skipped)) return most;
+        if (version && !read_unsigned(box, count, &at, 2, &method)) return most;
+        if (!read_unsigned(box, count, &at, 2, &skipped) || !read_unsigned(box, count, &at, base_size, &base) ||
+            !read_unsigned(box, count, &at, 2, &extents))
             return most;
         for (; extents > 0; extents--) {
-            if (!take_number(box, count, &at, index_size, &skipped) ||
-                !take_number(box, count, &at, offset_size, &offset) ||
-                !take_number(box, count, &at, length_size, &length))
+            if (!read_unsigned(box, count, &at, index_size, &skipped) ||
+                !read_unsigned(box, count, &at, offset_size, &offset) ||
+                !read_unsigned(box, count, &at, length_size, &length))
                 return most;
             if ((method & 15) == 0) most = larger(most, pixels_of_extent(f, base + offset, length));
         }

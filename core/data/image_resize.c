@@ -82,7 +82,7 @@ static uint8_t clip_sum(int32_t sum)
 }
 
 /* One row, any channel count. Weights beyond the last used tap are zero and their pixels are not read. */
-static void row_plain(uint8_t *dst, const uint8_t *src, const axis *a, int32_t channels)
+static void row_portable(uint8_t *dst, const uint8_t *src, const axis *a, int32_t channels)
 {
     for (int32_t x = 0; x < a->count; x++) {
         const int16_t *w = a->weight + (int64_t)x * a->taps;
@@ -196,7 +196,7 @@ static void horizontal(uint8_t *dst, size_t stride, const image *src, const axis
 #else
         (void)scratch;
 #endif
-        row_plain(dst, row, ax, (int32_t)c);
+        row_portable(dst, row, ax, (int32_t)c);
     }
 }
 

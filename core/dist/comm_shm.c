@@ -87,7 +87,7 @@ static bool is_stopped(pid_t pid)
 }
 
 /* Given up, it is woken: it finds the run broken and ends as the others do. */
-static void look_for_the_stopped(shm_state *s, int32_t rank)
+static void find_stopped_ranks(shm_state *s, int32_t rank)
 {
     shm_region *r = s->region;
     pid_t pid = atomic_load(&r->pid[rank]);
@@ -100,7 +100,7 @@ static void look_for_the_stopped(shm_state *s, int32_t rank)
 
 /* A process that has ended leaves its mutex to whoever asks first. One that has left will
  * not come to the barrier either. */
-static void look_for_the_dead(const comm *c)
+static void find_lost_ranks(const comm *c)
 {
     shm_state *s = c->state;
     shm_region *r = s->region;
@@ -113,7 +113,7 @@ static void look_for_the_dead(const comm *c)
         }
         int code = pthread_mutex_trylock(&r->alive[i]);
         if (code == EBUSY) {
-            look_for_the_stopped(s, i);
+            find_stopped_ranks(s, i);
             continue;
         }
         if (code == 0 || code == EOWNERDEAD) pthread_mutex_unlock(&r->alive[i]);
@@ -135,7 +135,7 @@ static status shm_barrier(comm *c)
     const struct timespec patience = {.tv_nsec = PATIENCE_MS * 1000000L};
     while (atomic_load(&r->turn) == turn) {
         long woken = syscall(SYS_futex, (uint32_t *)&r->turn, FUTEX_WAIT, turn, &patience, NULL, 0);
-        if (woken != 0 && errno == ETIMEDOUT) look_for_the_dead(c);
+        if (woken != 0 && errno == ETIMEDOUT) find_lost_ranks(c);
         if (atomic_load(&r->turn) == turn && atomic_load(&r->broken)) return broken(c);
     }
     return OK;
@@ -300,7 +300,7 @@ static status create_region(int32_t world, int *fd, shm_region **region)
 }
 
 /* The mapping stays until the process ends, and with it the mutex that says that it lives. */
-static status take_rank(shm_region *r, int fd, int32_t rank, int32_t world)
+static status join_as_rank(shm_region *r, int fd, int32_t rank, int32_t world)
 {
     char text[48];
     snprintf(text, sizeof text, "%d:%d:%d", fd, (int)rank, (int)world);
@@ -336,13 +336,13 @@ status comm_shm_launch(int32_t world, int32_t *rank)
     pid_t child[COMM_SHM_MAX_RANKS];
     TRY(create_region(world, &fd, &region));
     fflush(NULL);
-    status result = take_rank(region, fd, 0, world);
+    status result = join_as_rank(region, fd, 0, world);
     int32_t made = 1;
     for (; made < world && result == OK; made++) {
         child[made] = fork();
         if (child[made] == 0) {
             *rank = made;
-            return take_rank(region, fd, made, world);
+            return join_as_rank(region, fd, made, world);
         }
         result = child[made] < 0 ? FAIL(E_DEVICE, "cannot start rank %d: %s", (int)made, strerror(errno))
                                  : wait_for_child(region, child[made], made);

@@ -27,12 +27,12 @@ status autodiff_add(autodiff *a, edge_id e, edge_id gradient)
         a->grad[e] = gradient;
         return OK;
     }
-    binary_attr plain = {0};
+    binary_attr attr = {0};
     edge_id sum;
     int32_t block = x->producer == NODE_NONE ? 0 : g->nodes[x->producer].block;
     char *name;
     TRY_ALLOC(name, arena_printf(&g->memory, "%s/sum%" PRId64, x->name, a->sums++));
-    TRY(graph_add(g, &op_add, name, &plain, (edge_id[]){a->grad[e], gradient}, 2, block, &sum));
+    TRY(graph_add(g, &op_add, name, &attr, (edge_id[]){a->grad[e], gradient}, 2, block, &sum));
     a->grad[e] = sum;
     return OK;
 }
@@ -68,7 +68,7 @@ status autodiff_param_grad(autodiff *a, edge_id param, edge_id *grad)
 static status collect_params(autodiff *a)
 {
     graph *g = a->g;
-    binary_attr plain = {0};
+    binary_attr attr = {0};
     for (edge_id e = 0; e < a->forward_edges; e++) {
         edge_id grad;
         if (g->edges[e].kind != EDGE_PARAM || !a->wants[e]) continue;
@@ -77,7 +77,7 @@ static status collect_params(autodiff *a)
         edge_id out[] = {grad};
         char *name;
         TRY_ALLOC(name, arena_printf(&g->memory, "%s/accumulate", g->edges[e].name));
-        TRY(graph_add_to(g, &op_add, name, &plain, (edge_id[]){grad, a->grad[e]}, 2, 0, out));
+        TRY(graph_add_to(g, &op_add, name, &attr, (edge_id[]){grad, a->grad[e]}, 2, 0, out));
     }
     return OK;
 }

@@ -1,6 +1,6 @@
 #include "core/graph/transform.h"
 
-static bool take_activation(fusion *f, activation act, float alpha, float beta, bool recoverable_only)
+static bool fuse_activation(fusion *f, activation act, float alpha, float beta, bool recoverable_only)
 {
     if (recoverable_only && !activation_recoverable(act, alpha)) return false;
     f->act = act, f->alpha = alpha, f->beta = beta;
@@ -25,14 +25,14 @@ static fusion follow(const graph *g, const edge_uses *u, node_id root, bool reco
     node_id reader = edge_only_reader(u, out);
     if (reader != NODE_NONE && takes_addend(g, &g->nodes[root], reader, out, &other)) {
         const binary_attr *a = g->nodes[reader].attr;
-        if (!take_activation(&f, a->act, a->alpha, a->beta, recoverable_only)) return f;
+        if (!fuse_activation(&f, a->act, a->alpha, a->beta, recoverable_only)) return f;
         f.add = other, f.last = reader;
         if (f.act != ACT_NONE) return f;
         reader = edge_only_reader(u, g->nodes[reader].out[0]);
     }
     if (reader == NODE_NONE || g->nodes[reader].op != &op_activation) return f;
     const activation_attr *a = g->nodes[reader].attr;
-    if (take_activation(&f, a->act, a->alpha, a->beta, recoverable_only)) f.last = reader;
+    if (fuse_activation(&f, a->act, a->alpha, a->beta, recoverable_only)) f.last = reader;
     return f;
 }
 

@@ -18,11 +18,11 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     return n->op->describe(g, n, b);
 }
 
-/* Whether `changed` is done by the kernel that does `plain`: a slower one would cost more than is saved. */
-static bool same_kernel(backend b, const kernel_binding *plain, const kernel_binding *changed)
+/* Whether `changed` is done by the kernel that does `original`: a slower one would cost more than is saved. */
+static bool same_kernel(backend b, const kernel_binding *original, const kernel_binding *changed)
 {
     const kernel *before, *after;
-    return kernel_select(&before, plain->op, b, &plain->desc, NULL, NULL) == OK &&
+    return kernel_select(&before, original->op, b, &original->desc, NULL, NULL) == OK &&
            kernel_select(&after, changed->op, b, &changed->desc, NULL, NULL) == OK && before == after;
 }
 
@@ -37,16 +37,16 @@ static int64_t edge_bytes(const graph *g, edge_id e)
 static node_id statistics_of(const graph *g, node_id id, backend b)
 {
     const node *conv = &g->nodes[id];
-    kernel_binding plain, with;
+    kernel_binding original, with;
     if (conv->op != &op_conv2d || conv->out[1] != EDGE_NONE || !dtype_is_float(g->edges[conv->out[0]].type))
         return NODE_NONE;
     node_id found = NODE_NONE;
     for (node_id n = id + 1; n < g->node_count && found == NODE_NONE; n++)
         if (g->nodes[n].op == &op_bn_stats && g->nodes[n].in[0] == conv->out[0]) found = n;
-    if (found == NODE_NONE || describe(g, conv, &plain) != OK) return NODE_NONE;
-    with = plain;
+    if (found == NODE_NONE || describe(g, conv, &original) != OK) return NODE_NONE;
+    with = original;
     with.desc.conv2d.epilogue.stats = true;
-    return same_kernel(b, &plain, &with) ? found : NODE_NONE;
+    return same_kernel(b, &original, &with) ? found : NODE_NONE;
 }
 
 static status add_with_statistics(graph_builder *b, const node *conv, const node *stats)
@@ -143,17 +143,17 @@ static double products_per_element(const conv2d_desc *d)
 
 static bool reader_can(const graph *g, const node *reader, const node *apply, backend b, double most_products)
 {
-    kernel_binding plain, with;
+    kernel_binding original, with;
     changed_attr attr;
     node n = *reader;
-    if (!without(apply, &n, &attr) || describe(g, reader, &plain) != OK || describe(g, &n, &with) != OK) return false;
-    const conv2d_desc *d = &plain.desc.conv2d;
+    if (!without(apply, &n, &attr) || describe(g, reader, &original) != OK || describe(g, &n, &with) != OK) return false;
+    const conv2d_desc *d = &original.desc.conv2d;
     bool through_registers =
-        plain.op == OP_CONV2D_FORWARD && d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32; /* in any case */
+        original.op == OP_CONV2D_FORWARD && d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32; /* in any case */
     if (n.op == &op_conv2d &&
         products_per_element(d) > (through_registers && most_products > 0 ? INFINITY : most_products))
         return false;
-    return same_kernel(b, &plain, &with);
+    return same_kernel(b, &original, &with);
 }
 
 /* Whether all who read what bn_apply `id` makes can do without, a convolution among them.

@@ -29,9 +29,9 @@ static status drop_dropout(graph *dst, const graph *src)
 status pass_inference(graph *dst, const graph *src)
 {
     if (src->auxiliary_count == 0) return drop_dropout(dst, src);
-    graph plain;
-    TRY(pass_drop_auxiliary(&plain, src));
-    status result = drop_dropout(dst, &plain);
-    graph_free(&plain);
+    graph without_heads;
+    TRY(pass_drop_auxiliary(&without_heads, src));
+    status result = drop_dropout(dst, &without_heads);
+    graph_free(&without_heads);
     return result;
 }

@@ -250,17 +250,17 @@ static status gradient(autodiff *a, const node *n, const edge_id *dout)
     edge_id grad_coef = EDGE_NONE, add = n->in[APPLY_ADD];
     TRY(gather(a, n, dout[0], &b));
     if (b.wants_x || b.dgamma != EDGE_NONE || b.dbeta != EDGE_NONE) TRY(reduce(a, &b, &grad_coef));
-    bool plain = b.attr.bn.act == ACT_NONE;
+    bool no_activation = b.attr.bn.act == ACT_NONE;
     if (b.wants_x) {
-        edge_id out[2] = {EDGE_NEW, b.wants_add && !plain ? EDGE_NEW : EDGE_NONE};
+        edge_id out[2] = {EDGE_NEW, b.wants_add && !no_activation ? EDGE_NEW : EDGE_NONE};
         TRY(autodiff_node(
             a, n, &op_bn_grad_apply, "grad_apply", &b.attr, (edge_id[]){b.ddst, b.x, grad_coef, b.dst}, 4, out));
         TRY(autodiff_add(a, b.x, out[0]));
-        if (b.wants_add) TRY(autodiff_add(a, add, plain ? b.ddst : out[1]));
+        if (b.wants_add) TRY(autodiff_add(a, add, no_activation ? b.ddst : out[1]));
     } else if (b.wants_add) {
         edge_id out[1] = {b.ddst};
         activation_attr act = {b.attr.bn.act, b.attr.bn.alpha, b.attr.bn.beta};
-        if (!plain) {
+        if (!no_activation) {
             out[0] = EDGE_NEW;
             TRY(autodiff_node(a, n, &op_act_backward, "dact", &act, (edge_id[]){b.ddst, b.dst}, 2, out));
         }

@@ -145,10 +145,10 @@ static status lower(graph_builder *b, const node *n)
     edge_id weight = n->in[WEIGHT], image;
     if (!quantised_input(b->src, n->in[X]) || b->src->edges[weight].kind != EDGE_PARAM) return builder_copy(b, n);
     TRY(quantised_weight(b, n, weight, &image));
-    edge_id plain = b->map[weight];
+    edge_id unscaled = b->map[weight];
     b->map[weight] = image;
     TRY(builder_copy(b, n));
-    b->map[weight] = plain;
+    b->map[weight] = unscaled;
     return OK;
 }
 

@@ -181,17 +181,17 @@ static status write(onnx_sink *s, const node *n)
     shape in = s->g->edges[n->in[0]].shape, out = s->g->edges[n->out[0]].shape;
     const char *from;
     onnx_out_node *o;
-    pool_attr plain = *a;
+    pool_attr window = *a;
     bool max = a->kind == POOL_MAX, global = a->global || (a->adaptive[0] == 1 && a->adaptive[1] == 1);
     TRY(max ? onnx_raw_name(s, n->in[0], &from) : onnx_read_name(s, n->in[0], &from));
     if (a->adaptive[0] > 0 && !global) {
         if (in.dim[1] % out.dim[1] != 0 || in.dim[2] % out.dim[2] != 0) return write_adaptive(s, n, from);
-        plain = (pool_attr){.kind = a->kind};
-        for (int32_t i = 0; i < 2; i++) plain.kernel[i] = plain.stride[i] = (int32_t)(in.dim[1 + i] / out.dim[1 + i]);
+        window = (pool_attr){.kind = a->kind};
+        for (int32_t i = 0; i < 2; i++) window.kernel[i] = window.stride[i] = (int32_t)(in.dim[1 + i] / out.dim[1 + i]);
     }
     const char *type = global ? max ? "GlobalMaxPool" : "GlobalAveragePool" : max ? "MaxPool" : "AveragePool";
     TRY(onnx_node_out(s, type, &from, 1, s->g->edges[n->out[0]].name, &o));
-    if (!global) TRY(write_window(s, n, &plain, o));
+    if (!global) TRY(write_window(s, n, &window, o));
     onnx_made(s, n);
     return OK;
 }

@@ -48,7 +48,7 @@ static status fit_input(graph *g, const spec_model *o, const char *path)
     return graph_resize(g, input, shape_4(1, o->input_height, o->input_width, o->channels));
 }
 
-static status take_graph(model *m, const task_setting *t, logger *l, bool *fresh_head)
+static status load_network(model *m, const task_setting *t, logger *l, bool *fresh_head)
 {
     const spec *s = t->spec;
     int64_t class_count = t->class_count;
@@ -132,7 +132,7 @@ static status build_and_transfer(
             report.reshaped_count, s->model.arch);
         transfer_report_free(&report);
         model_free(m);
-        return take_graph(m, t, l, fresh_head);
+        return load_network(m, t, l, fresh_head);
     }
     status result = OK;
     *fresh_head = !head_is_loaded(&m->graph, t->task, &report);
@@ -177,7 +177,7 @@ status prepare_model(
     status result = OK;
     if (s->model.load_graph && !s->model.pretrained[0])
         return FAIL(E_USAGE, "model.load_graph = true needs model.pretrained, the model file to take the graph from");
-    TRY_OUT(s->model.load_graph ? take_graph(m, t, l, fresh_head)
+    TRY_OUT(s->model.load_graph ? load_network(m, t, l, fresh_head)
                                 : build_and_transfer(m, t, build, transfer, l, fresh_head));
     if (!*fresh_head && m->class_count == t->class_count) TRY_OUT(order_heads(m, t, l));
     preprocess wanted;

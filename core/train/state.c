@@ -9,7 +9,7 @@
 enum { STATE_VERSION = 1, PREFIX_BYTES = 40, BLOCK_ALIGN = 64, MAX_HEADER_BYTES = 64 << 20 };
 static const char state_magic[8] = "GRAFTSTA";
 
-/* Every plain value by name: X(type, name, field). */
+/* Every single value by name: X(type, name, field). */
 #define PROGRESS_FIELDS(X)                                                                                             \
     X(int, "step", step)                                                                                               \
     X(int, "applied", applied)                                                                                         \

@@ -155,7 +155,7 @@ static status unstage(step_io *io, plan *p)
 }
 
 /* The batch that was prefetched moves within the device, which takes microseconds. */
-static status take_staged(step_io *io)
+static status use_staged(step_io *io)
 {
     device *dev = io->dev;
     TRY(dev->api->event_wait(dev, io->arrived, dev->stream));
@@ -183,7 +183,7 @@ status step_io_feed(step_io *io)
     if (!io->next) TRY(step_io_prefetch(io));
     const batch *b = io->next;
     if (io->overlapped) {
-        TRY(take_staged(io));
+        TRY(use_staged(io));
         /* Its memory is the loader's again once it has been read. */
         TRY(io->dev->api->event_sync(io->dev, io->arrived));
         io->next = NULL;

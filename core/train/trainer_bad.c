@@ -63,7 +63,7 @@ static status run_batch(trainer *t, plan *p, const batch *b)
     return plan_run(p);
 }
 
-static status look_at(trainer *t, plan *p, const batch *b, finding *f)
+static status inspect_plan(trainer *t, plan *p, const batch *b, finding *f)
 {
     edge_id id;
     TRY(run_batch(t, p, b));
@@ -96,7 +96,7 @@ static status run_again(trainer *t, finding *f)
     for (int64_t i = first; i < end && !f->found; i++) {
         const batch *b;
         TRY_OUT(loader_next(t->loader, &b));
-        TRY_OUT(look_at(t, p, b, f));
+        TRY_OUT(inspect_plan(t, p, b, f));
     }
 out:
     plan_destroy(p);

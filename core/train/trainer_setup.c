@@ -268,7 +268,7 @@ static status open_records(trainer *t)
 
 /* Nobody else writes to the folder from here on. The other ranks wait, so that a run that is
  * refused leaves no trace in it. */
-static status take_folder(trainer *t)
+static status lock_folder(trainer *t)
 {
     TRY(dir_make(t->folder));
     if (t->comm.rank == 0)
@@ -283,7 +283,7 @@ status trainer_setup(trainer *t)
 {
     TRY(check_spec(t));
     TRY(comm_init(&t->comm));
-    TRY(take_folder(t));
+    TRY(lock_folder(t));
     TRY(open_data(t));
     TRY(open_model(t));
     TRY(open_device(t));

@@ -152,7 +152,7 @@ static int32_t rank_usual(const char *name)
 }
 
 /* The raw weights, or the only ones. -1: several are alike. */
-static int64_t choose_plain(const checkpoint *c)
+static int64_t choose_raw(const checkpoint *c)
 {
     int64_t best = -1, alike = 0, averages = 0;
     int32_t best_rank = INT32_MAX;
@@ -202,7 +202,7 @@ status checkpoint_choose(checkpoint *c, const char *name, const char *what)
     c->chosen = name ? find_named(c, name) : -1;
     c->named = c->chosen >= 0;
     if (c->named) return OK;
-    c->chosen = choose_plain(c);
+    c->chosen = choose_raw(c);
     if (c->chosen < 0)
         return FAIL(E_MODEL,
             "%s: several dictionaries of tensors and none of them called state_dict or model: %s; --weights NAME "

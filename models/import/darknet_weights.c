@@ -94,12 +94,12 @@ static status read_values(reader *r, const numbers *x, edge *e)
             "%s: too short for this network: %s needs bytes %" PRId64 " to %" PRId64 ", the file has %" PRId64, r->what,
             e->name, (r->next - r->begin), (r->next - r->begin) + bytes, (r->end - r->begin));
     bool turned = r->transposed && x->linear && e->layout == LAYOUT_LINEAR;
-    float *plain = malloc(2 * bytes + 1), *values = plain;
-    if (!plain) return FAIL_MEMORY(2 * bytes);
-    memcpy(plain, r->next, bytes);
-    if (turned) transpose(values = plain + bytes / sizeof(float), e, plain);
+    float *as_stored = malloc(2 * bytes + 1), *values = as_stored;
+    if (!as_stored) return FAIL_MEMORY(2 * bytes);
+    memcpy(as_stored, r->next, bytes);
+    if (turned) transpose(values = as_stored + bytes / sizeof(float), e, as_stored);
     layout_from_file(e, e->data, values);
-    free(plain);
+    free(as_stored);
     r->next += bytes;
     return OK;
 }

@@ -46,7 +46,7 @@ static const char *activation_word(const activation_attr *a)
 }
 
 /* The activation behind e, which belongs to the layer; *e moves behind it. */
-static status take_activation(writer *w, const node *n, edge_id *e, const char **word)
+static status find_activation(writer *w, const node *n, edge_id *e, const char **word)
 {
     const node *next = only_reader(w->g, *e);
     *word = "linear";
@@ -72,7 +72,7 @@ static status write_conv(writer *w, const node *n, edge_id *e)
     if (a->dilation[0] != 1 || a->dilation[1] != 1) return refuse(w, n, "dilation");
     if (a->act != ACT_NONE || n->in_count > 3) return refuse(w, n, "it is fused; write the model, not its engine");
     if (normalised) *e = next->out[0];
-    TRY(take_activation(w, n, e, &word));
+    TRY(find_activation(w, n, e, &word));
     TRY(file_writer_printf(&w->out,
         "\n[convolutional]\n%sfilters=%" PRId64 "\nsize=%" PRId64 "\nstride=%d\npadding=%d\n",
         normalised ? "batch_normalize=1\n" : "", d[0], d[1], a->stride[0], a->pad[0]));
@@ -83,7 +83,7 @@ static status write_conv(writer *w, const node *n, edge_id *e)
 static status write_linear(writer *w, const node *n, edge_id *e)
 {
     const char *word;
-    TRY(take_activation(w, n, e, &word));
+    TRY(find_activation(w, n, e, &word));
     return file_writer_printf(
         &w->out, "\n[connected]\noutput=%" PRId64 "\nactivation=%s\n", w->g->edges[n->in[1]].shape.dim[0], word);
 }
@@ -113,7 +113,7 @@ static status write_add(writer *w, const node *n, edge_id *e)
     const char *word;
     int32_t first = w->number[n->in[0]], second = w->number[n->in[1]], last = w->layer - 1;
     if (first != last && second != last) return refuse(w, n, "neither input is the layer before it");
-    TRY(take_activation(w, n, e, &word));
+    TRY(find_activation(w, n, e, &word));
     return file_writer_printf(
         &w->out, "\n[shortcut]\nfrom=%d\nactivation=%s\n", (first == last ? second : first) - w->layer, word);
 }

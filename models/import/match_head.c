@@ -52,7 +52,7 @@ typedef struct region {
     const char *names; /* the first of them, for messages */
 } region;
 
-static status look_around(region *r, arena *a, const name_set *set, const char *name, size_t length)
+static status find_other_heads(region *r, arena *a, const name_set *set, const char *name, size_t length)
 {
     enum { LISTED = 4 };
     int64_t seen = 0;
@@ -98,7 +98,7 @@ status match_head(const graph *g, name_set *set, arena *a, int64_t *matched, con
         size_t length = weight && !name_set_find(set, weight) ? find_region(g, layer, weight) : 0;
         region r;
         if (length == 0) continue;
-        TRY(look_around(&r, a, set, weight, length));
+        TRY(find_other_heads(&r, a, set, weight, length));
         if (!*r.names) continue;
         if (!is_one_layer(&r)) {
             *note = arena_printf(a, "its last layer %.*s is more than one layer (%s), which is none of Graft's",

@@ -245,7 +245,7 @@ static void squeezenets_convolution_is_fitted(void **state)
     fit_network(&f, squeezenet);
     assert_true(f.done);
     head_find(&h, &f.m.graph, 0);
-    assert_true(h.pooled && h.relu && h.plain);
+    assert_true(h.pooled && h.relu && h.linear);
     assert_int_equal(f.m.graph.edges[h.weight].shape.rank, 4);
     check_equivalence(&f, 1e-5);
     /* Nothing lies below the ReLU, at any place of any map. */

@@ -271,7 +271,7 @@ out:
 
 static const char *why_not(const head_info *h, const model *m, const spec *s)
 {
-    if (h->layer == NODE_NONE || !h->plain)
+    if (h->layer == NODE_NONE || !h->linear)
         return "the network ends in another way than a linear layer or an averaged 1x1 convolution";
     if (h->bias == EDGE_NONE) return "it has no bias";
     if (h->relu && s->train.loss == LOSS_SIGMOID)

@@ -26,21 +26,21 @@ static bool is_unit_conv(const graph *g, const node *n)
 }
 
 /* Whether the walk from the output may go on through n, noting what it met. */
-static bool look_through(const graph *g, const node *n, head_info *h)
+static bool keeps_channels(const graph *g, const node *n, head_info *h)
 {
     if (n->op == &op_reshape || n->op == &op_flatten) return true;
     if (n->op == &op_softmax) {
-        h->plain = false;
+        h->linear = false;
         return true;
     }
     if (n->op == &op_activation) {
         const activation_attr *a = n->attr;
         if (a->act == ACT_RELU && h->pooled && !h->relu) h->relu = true;
-        else if (a->act != ACT_NONE) h->plain = false;
+        else if (a->act != ACT_NONE) h->linear = false;
         return true;
     }
     if (n->op != &op_pool) return false;
-    if (h->pooled || !averages_the_map(g, n)) h->plain = false;
+    if (h->pooled || !averages_the_map(g, n)) h->linear = false;
     h->pooled = true;
     return true;
 }
@@ -48,21 +48,21 @@ static bool look_through(const graph *g, const node *n, head_info *h)
 static bool ends_here(const graph *g, const node *n, head_info *h)
 {
     if (n->op == &op_linear) {
-        h->plain = h->plain && !h->pooled && ((const linear_attr *)n->attr)->act == ACT_NONE;
+        h->linear = h->linear && !h->pooled && ((const linear_attr *)n->attr)->act == ACT_NONE;
         return true;
     }
     if (n->op != &op_conv2d) return false;
     shape in = g->edges[n->in[0]].shape;
     bool added = n->in_count > 3 && n->in[3] != EDGE_NONE;
     bool single = in.dim[1] == 1 && in.dim[2] == 1;
-    h->plain = h->plain && is_unit_conv(g, n) && (h->pooled || single) && !added &&
+    h->linear = h->linear && is_unit_conv(g, n) && (h->pooled || single) && !added &&
                ((const conv2d_attr *)n->attr)->act == ACT_NONE;
     return true;
 }
 
 void head_find(head_info *h, const graph *g, int32_t output)
 {
-    *h = (head_info){.layer = NODE_NONE, .weight = EDGE_NONE, .bias = EDGE_NONE, .features = EDGE_NONE, .plain = true};
+    *h = (head_info){.layer = NODE_NONE, .weight = EDGE_NONE, .bias = EDGE_NONE, .features = EDGE_NONE, .linear = true};
     edge_id e = output < g->output_count ? g->outputs[output] : EDGE_NONE;
     while (e != EDGE_NONE && g->edges[e].producer != NODE_NONE) {
         const node *n = &g->nodes[g->edges[e].producer];
@@ -70,7 +70,7 @@ void head_find(head_info *h, const graph *g, int32_t output)
             h->layer = g->edges[e].producer;
             break;
         }
-        if (!look_through(g, n, h)) return;
+        if (!keeps_channels(g, n, h)) return;
         e = n->in[0];
     }
     if (h->layer == NODE_NONE) return;
@@ -78,7 +78,7 @@ void head_find(head_info *h, const graph *g, int32_t output)
     h->weight = n->in[1];
     h->bias = n->in_count > 2 ? n->in[2] : EDGE_NONE;
     h->features = n->in[0];
-    h->plain = h->plain && g->edges[h->weight].kind == EDGE_PARAM; /* not a rounded copy of it */
+    h->linear = h->linear && g->edges[h->weight].kind == EDGE_PARAM; /* not a rounded copy of it */
     h->feature_count = shape_count(g->edges[h->weight].shape) / g->edges[h->weight].shape.dim[0];
     while (g->edges[h->features].producer != NODE_NONE && g->nodes[g->edges[h->features].producer].op == &op_dropout)
         h->features = g->nodes[g->edges[h->features].producer].in[0];

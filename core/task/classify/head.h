@@ -21,7 +21,7 @@ typedef struct head_info {
     int64_t feature_count;  /* inputs of one score                                                             */
     bool pooled;            /* the layer works on a map that is averaged behind it                              */
     bool relu;              /* pooled: a ReLU stands in between                                                 */
-    bool plain;             /* one of the two forms above: scores are linear in the features (but for relu) */
+    bool linear;            /* one of the two forms above: scores are linear in the features (but for relu) */
 } head_info;
 
 /* Looks through what keeps channels: reshapes, softmax, activations, pools. */

@@ -81,7 +81,7 @@ static void keep_mistake(class_score *s, const mistake *m)
     s->worst[at] = *m;
 }
 
-static void look_for_mistakes(class_score *s, const batch *b, const float *logits)
+static void keep_mistakes(class_score *s, const batch *b, const float *logits)
 {
     int64_t classes = s->metrics.classes;
     for (int64_t i = 0; i < b->count && s->worst_capacity > 0; i++) {
@@ -95,7 +95,7 @@ static void look_for_mistakes(class_score *s, const batch *b, const float *logit
     }
 }
 
-static status take_labels(class_score *s, const batch *b)
+static status copy_labels(class_score *s, const batch *b)
 {
     if (b->count > s->label_capacity) {
         int32_t *grown = realloc(s->label, (size_t)b->n * sizeof *grown);
@@ -110,9 +110,9 @@ static status take_labels(class_score *s, const batch *b)
 status classify_score_add(task_score *score, const batch *b, const task_output *output)
 {
     class_score *s = class_score_of(score);
-    TRY(take_labels(s, b));
+    TRY(copy_labels(s, b));
     metrics_add(&s->metrics, output[0].value, s->label, b->count);
-    look_for_mistakes(s, b, output[0].value);
+    keep_mistakes(s, b, output[0].value);
     return OK;
 }
 

@@ -135,7 +135,7 @@ static status judge(detect_score *s, judged_image *im, int64_t *mistakes)
 
 /* Labels outside the image, or of no class, are nothing to be found; boxes end at the
  * image's edge, as detections do. */
-static status take_truth(judged_image *im, int32_t width, int32_t height, arena *a)
+static status collect_objects(judged_image *im, int32_t width, int32_t height, arena *a)
 {
     TRY_ALLOC(im->truth, ARENA_ARRAY(a, truth, im->sample->box_count + 1));
     for (int64_t i = 0; i < im->sample->box_count; i++) {
@@ -173,7 +173,7 @@ static status add_image(detect_score *s, const batch *b, int64_t i, const task_o
     TRY_ALLOC(im.object, ARENA_ARRAY(a, found_object, most));
     im.object_count =
         detect_objects(output->value + i * output->each, most, 0, s->setting->class_count, &frame, im.object);
-    TRY(take_truth(&im, frame.width, frame.height, a));
+    TRY(collect_objects(&im, frame.width, frame.height, a));
     TRY(judge(s, &im, &mistakes));
     s->images++;
     return keep_poor(s, &im, mistakes);
