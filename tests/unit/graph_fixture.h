@@ -3,7 +3,7 @@
  *     fixture f;
  *     fixture_init(&f, DTYPE_F64);
  *     edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 5, 5, 3));
- *     x = fx_conv(&f, x, "conv", fixture_conv(4, 3), true);
+ *     x = fx_conv(&f, x, "conv", (fixture_conv){.oc = 4, .side = 3, .bias = true});
  * Everything asserts: a test goes no further than its first failure.
  */
 #ifndef GRAFT_TESTS_GRAPH_FIXTURE_H

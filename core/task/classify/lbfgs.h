@@ -1,7 +1,7 @@
 /* lbfgs.h: the minimum of a smooth function of many numbers, by L-BFGS (Nocedal, Updating quasi-Newton matrices with limited storage, 1980;
  * two-loop recursion) with a backtracking line search (Armijo's condition). Deterministic: the same function gives the same bits.
  *
- *     static status f(void *context, const double *x, double *value, double *gradient);
+ *     status f(void *context, const double *x, double *value, double *gradient);
  *     lbfgs_result r;
  *     TRY(lbfgs_minimise(x, &(lbfgs_options){.n = n, .history = 10, .max_iterations = 200, .tolerance = 1e-5}, f, context, &r));
  */
