@@ -17,7 +17,8 @@ import sys
 
 FLAGS = [
     "-std=c11", "-D_GNU_SOURCE", "-I.", "-DCPU_ISA=base", "-DCPU_ISA_base", "-fsyntax-only",
-    "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-Wno-unknown-pragmas", "-Wno-missing-field-initializers", "-Wno-uninitialized",
+    "-Wall", "-Wextra", "-Werror", "-Wno-unused",
+    "-Wno-unknown-pragmas", "-Wno-missing-field-initializers", "-Wno-uninitialized",
 ]
 
 

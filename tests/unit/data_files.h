@@ -2,16 +2,12 @@
 #ifndef TESTS_DATA_FILES_H
 #define TESTS_DATA_FILES_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <jpeglib.h>
 #include <zlib.h>

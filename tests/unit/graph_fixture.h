@@ -9,20 +9,16 @@
 #ifndef GRAFT_TESTS_GRAPH_FIXTURE_H
 #define GRAFT_TESTS_GRAPH_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/device/device.h"
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"
-
-#define GOOD(expr) do { if ((expr) != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
 
 typedef struct fixture {
     graph g;

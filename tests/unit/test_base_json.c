@@ -1,9 +1,5 @@
 /* JSON in and out, and numbers as text. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <locale.h>
 #include <math.h>

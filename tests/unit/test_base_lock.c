@@ -1,9 +1,5 @@
 /* The lock of an output folder: held, released, taken over from the dead; of another machine nobody can tell. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <signal.h>
 #include <stdio.h>

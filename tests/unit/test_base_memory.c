@@ -1,9 +1,5 @@
 /* status, arena, array_reserve. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>

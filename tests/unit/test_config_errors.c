@@ -1,9 +1,5 @@
 /* Every kind of mistake in a spec: found, placed, explained; and all of them at once. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,5 @@
 /* Good specs: every type, every way to write it, long lines, origins, dump and template that read back. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>

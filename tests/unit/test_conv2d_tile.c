@@ -1,9 +1,6 @@
 /* Tiles of convolutions on tensor cores: which one a shape gets on which GPU, checked by hand-computed times
  * (rounds of the busiest processor x rows x columns / efficiency, conv2d_tile.h). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "kernels/cuda/conv2d_tile.h"
 

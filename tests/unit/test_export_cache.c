@@ -1,14 +1,10 @@
 /* TensorRT's calibration cache. The lines 3c010a14, 3d5b2f80 and 3c009976 stand in published caches (the last in
  * NVIDIA/TensorRT issue 2036: 0.0078491, amax 0.99683); their values follow from IEEE 754. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "export/cache.h"

@@ -1,15 +1,11 @@
 /* A program that uses libgraft: whatever happens around it, it gets a code and goes on. Each case runs in a process of its own, so that
  * one that ends its host is seen. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "export/engine_format.h"

@@ -1,13 +1,9 @@
 /* From histogram to clipping point. Expected values: tests/golden/calibration_range.py (numpy). */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "export/calibrate.h"
 

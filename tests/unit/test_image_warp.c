@@ -2,14 +2,10 @@
  * 1/256 pixel (half of that times a step of 255 in each direction: 0.5 + 0.5 levels), or its first pass to 8 bits (0.5), and the result (0.5).
  * Noise is the worst that a picture can be. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/data/image.h"

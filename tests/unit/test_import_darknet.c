@@ -1,15 +1,11 @@
 /* Darknet's cfg and weights. Layout and header: docs/FORMATS.md; expected numbers are closed forms. tests/e2e/test_import.sh compares whole networks
  * with Debian's darknet. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 

@@ -1,14 +1,10 @@
 /* Which network tensors belong to: every network of models.def, recognised by its own names and shapes; and metadata as options. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/model_layout.h"
 #include "models/import/checkpoint.h"

@@ -1,15 +1,11 @@
 /* PyTorch files: ZIP members, pickles, tensors. The pickles were written by CPython 3.11's pickle.dumps; the archives are put together here by the
  * layout of APPNOTE.TXT with zlib's CRC-32. tests/e2e/test_import.sh reads what torch.save itself writes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "models/import/names.h"
 #include "models/import/pickle.h"

@@ -1,12 +1,10 @@
 /* The list of kernels, the choice among them, descriptors as text. */
 #include "kernels/desc.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 static void every_op_has_a_reference_last(void **state)
 {

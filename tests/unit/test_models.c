@@ -1,12 +1,10 @@
 /* Networks: sizes against published ones, options, stages, heads. tests/golden compares their values. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/model.h"
 #include "core/graph/transform.h"
@@ -14,12 +12,6 @@
 #include "core/train/prepare.h"
 #include "core/train/train_graph.h"
 #include "models/models.h"
-
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
 
 /* A spec of the network with its defaults and "model.key=value" words. */
 static void make_spec(config *c, const char *arch, const char *words)

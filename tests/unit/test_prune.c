@@ -1,11 +1,9 @@
 /* Pruning against closed forms (TLT's keep rule, by hand) and against the masked dense network. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/graph/plan.h"
@@ -15,12 +13,6 @@
 #include "prune/channels.h"
 #include "prune/prune.h"
 #include "tests/unit/prune_net.h"
-
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
 
 static const prune_options defaults = {.threshold = 0.1, .granularity = 8, .min_filters = 16};
 static const spec_model small_options = {.arch = "resnet10", .input_width = 32, .input_height = 32, .channels = 3,

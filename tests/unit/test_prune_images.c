@@ -1,12 +1,10 @@
 /* Pruning by what images show, against closed forms: the least squares, the scores of linear networks, and networks whose lost channels
  * are multiples of kept ones, which must compute what they did. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/graph/transform.h"
@@ -16,12 +14,6 @@
 #include "prune/least_squares.h"
 #include "prune/prune.h"
 #include "tests/unit/prune_net.h"
-
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
 
 /* ------------------------------------------------------------------------------------------------ least squares */
 

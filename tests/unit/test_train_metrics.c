@@ -1,10 +1,6 @@
 /* Metrics. Losses, hits and the confusion matrix of the fixture: torch 1.13 in float64 (cross_entropy,
  * binary_cross_entropy_with_logits, topk, argmax). Means from these by hand. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 

@@ -1,10 +1,6 @@
 /* Training in 16 bits and tf32: what the pass does to a graph, that its errors are those of the types, the dynamic loss scale. The
  * yardstick is the same network in f32; all of it on the CPU, where reference kernels have every type. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 
@@ -16,7 +12,6 @@
 #include "train_fixture.h"
 
 enum { BATCH = 6, SIDE = 16, CLASSES = 3 };
-#define GOOD(expr) do { if ((expr) != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 

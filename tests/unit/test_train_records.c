@@ -1,10 +1,6 @@
 /* CSV and TensorBoard. The first record's 40 bytes and the checksum are known answers of the format; the scalar record was written
  * by hand from the protobuf and record rules, its checksums taken by an independent table-driven CRC32C in Python. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,10 +1,6 @@
 /* Stopping and going on: the same bits as never having stopped, whatever the split, the optimiser and the number of loader threads;
  * and after kill -9 at any moment a checkpoint that can be gone on from. Expected values are those of the uninterrupted run. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <signal.h>

@@ -1,10 +1,6 @@
 /* Learning rates. cosine, multistep and polynomial without warm-up: printed by torch 1.13's CosineAnnealingLR(100, eta_min 0.001),
  * MultiStepLR([30, 60]) and PolynomialLR(100, power 2), base 0.1. soft_start and step: Python's math on TLT's formulas. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <string.h>

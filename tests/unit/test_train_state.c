@@ -1,9 +1,5 @@
 /* State files: every value comes back; every truncation and every flipped bit is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,5 @@
 /* Starting from pretrained weights: the minimiser, the fit of the last layer, what it means for the network, rates and the recipe. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 

@@ -1,10 +1,6 @@
 /* Data that go while a run uses them: counted, and over data.max_bad_fraction of an epoch the run stops with a checkpoint, from which it goes on to
  * the bits of a run that was never stopped. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdio.h>
 
