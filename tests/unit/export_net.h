@@ -29,8 +29,13 @@ static status net_model(model *m, const char *arch, double width)
     *m = (model){.spec_text = "", .info_json = "{}"};
     TRY(models_build(&m->graph, &(spec){.model = options}, NET_CLASSES));
     net_fill(&m->graph, 7);
-    m->preprocess = (preprocess){.width = NET_SIDE, .height = NET_SIDE, .channels = NET_CHANNELS, .mean = {120, 115, 100},
-                                 .std = {60, 60, 60}, .resize = RESIZE_STRETCH, .crop_fraction = 1};
+    m->preprocess = (preprocess){.width = NET_SIDE,
+        .height = NET_SIDE,
+        .channels = NET_CHANNELS,
+        .mean = {120, 115, 100},
+        .std = {60, 60, 60},
+        .resize = RESIZE_STRETCH,
+        .crop_fraction = 1};
     m->file_hash = (hash128){0x0123456789abcdef, 0xfedcba9876543210};
     return model_set_classes(m, names, NET_CLASSES);
 }

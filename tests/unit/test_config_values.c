@@ -128,7 +128,8 @@ static void origins(void **state)
     config_free(&c);
 }
 
-/* inih cuts at 200 bytes; our lines may be as long as the file. Every length around the pieces, blanks and ; at the cuts. */
+/* inih cuts at 200 bytes; our lines may be as long as the file. Every length around the pieces, blanks and ; at the
+ * cuts. */
 static void long_lines(void **state)
 {
     (void)state;

@@ -18,7 +18,8 @@ static void test_reads(void **state)
 {
     (void)state;
     calibration_cache c;
-    assert_int_equal(parse(&c, "TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\na: b: 3C009976\n"), OK);
+    assert_int_equal(
+        parse(&c, "TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\na: b: 3C009976\n"), OK);
     assert_int_equal(c.version, 8601);
     assert_string_equal(c.algorithm, "EntropyCalibration2");
     assert_int_equal(c.count, 3);
@@ -38,7 +39,8 @@ static void test_tolerates(void **state)
 {
     (void)state;
     calibration_cache c;
-    assert_int_equal(parse(&c, "TRT-100900-MinMaxCalibration\r\n\r\nx: 1\r\n(Unnamed Layer* 48) [Constant]_output: 3f800000"), OK);
+    assert_int_equal(
+        parse(&c, "TRT-100900-MinMaxCalibration\r\n\r\nx: 1\r\n(Unnamed Layer* 48) [Constant]_output: 3f800000"), OK);
     assert_int_equal(c.version, 100900);
     assert_string_equal(c.algorithm, "MinMaxCalibration");
     assert_int_equal(c.count, 2);

@@ -1,4 +1,5 @@
-/* unit_test.h: what every unit test includes: cmocka with the headers that it wants before it, and the status of a call. */
+/* unit_test.h: what every unit test includes: cmocka with the headers that it wants before it, and the status of a
+ * call. */
 #ifndef GRAFT_TESTS_UNIT_TEST_H
 #define GRAFT_TESTS_UNIT_TEST_H
 
