@@ -9,7 +9,7 @@
  *     };
  *     static status run(cli_context *c)
  *     {
- *         TRY(do_it(&c->config.spec.export, &c->log, c->stop));
+ *         TRY(write_engine(&c->config.spec.export, &c->log));
  *         cli_print(c, "wrote %s\n", path);          // nothing with --json
  *         json_key(&c->result, "output");            // printed with --json only
  *         json_put_string(&c->result, path);

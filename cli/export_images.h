@@ -1,7 +1,7 @@
 /* export_images.h: the images that export and calibrate look at, as the callbacks that export/ wants.
  *
  *     export_images x;
- *     TRY(export_images_open(&x, &spec, &m, dev, log));
+ *     TRY(export_images_open(&x, &spec, &m, dev, true, log));
  *     export_options o = {.data = &x.calibration, .score = export_images_score, .score_context = &x, ...};
  *     export_images_close(&x);
  */

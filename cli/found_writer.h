@@ -4,7 +4,7 @@
  * classes of an image stand in one row, best first.
  *
  *     found_writer w;
- *     TRY(found_writer_init(&w, c, &setting, most));
+ *     found_writer_init(&w, c, &setting, most);
  *     TRY(found_writer_open_csv(&w, "out/result.csv"));
  *     TRY(found_writer_add(&w, sample.name, &prediction));
  *     TRY(found_writer_commit(&w));

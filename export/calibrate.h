@@ -8,7 +8,7 @@
  *
  *     calibration c;
  *     TRY_OUT(calibration_run(&c, &g, dev, &data));
- *     TRY_OUT(calibration_scales(&c, CALIBRATOR_ENTROPY, 0, scale));   // scale[edge], 0: not an integer's place
+ *     calibration_scales(&c, CALIBRATOR_ENTROPY, 0, scale);   // scale[edge], 0: not an integer's place
  * out:
  *     calibration_free(&c);
  */

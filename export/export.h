@@ -5,7 +5,7 @@
  * calibrate is beyond max_drop, the layers that lose most go back to float.
  *
  *     export_options o = {.calibrator = CALIBRATOR_ENTROPY, .max_drop = 1, .data = &data, .dev = dev, ...};
- *     TRY_OUT(export_calibrate(&scales, &m, &o));          // or export_read_scales: a TensorRT calibration cache
+ *     TRY_OUT(export_calibrate(&scales, &m, &o, 0));          // or export_read_scales: a TensorRT calibration cache
  *     TRY_OUT(export_int8(&e, &m, &scales, &o));           // or export_float
  *     TRY_OUT(engine_save(&e, "model.int8.engine"));
  */

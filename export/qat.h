@@ -2,7 +2,7 @@
  * rounds to them (op fake_quant).
  *
  *     TRY(qat_insert(&dst, &src, 0.01f));                    // before training
- *     TRY(qat_scales(&scales, &m, o->cache_version));        // at export, instead of export_calibrate
+ *     TRY(qat_scales(&scales, &m, version));                // at export, instead of export_calibrate
  *
  * Activations: a range per tensor, a moving average of each batch's greatest magnitude (Jacob and others 2018),
  * exactly at the tensors that quantise_wanted names. Weights: a range per output channel, the greatest magnitude.

@@ -10,7 +10,7 @@
  *     TRY(kernel_select(&k, OP_CONV2D_FORWARD, BACKEND_CPU, &d, 0, NULL));
  *     void *state = NULL;
  *     if (k->create) TRY(k->create(&d, &state));                 // once, when a plan is made
- *     k->pack(&call)                                             // if packed_bytes > 0: whenever the weights change
+ *     if (k->pack) TRY(k->pack(&call));                          // if packed_bytes > 0: whenever the weights change
  *     TRY(k->run(&(kernel_call){.desc = &d, .out = {dst}, .in = {src, weight, bias}, .scratch = scratch}));
  *
  * Conventions. Tensors are dense NHWC; convolution weights [oc, kh, kw, ic/groups]; pointers belong to the backend's device;

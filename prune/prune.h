@@ -11,7 +11,7 @@
  *     prune_report report;
  *     graph small;
  *     TRY(prune_graph(&small, &report, &big, &(prune_options){.threshold = 0.3, .granularity = 8, .min_filters = 16}));
- *     print(report.layers, report.layer_count);
+ *     use(report.layers, report.layer_count);
  *     prune_report_free(&report);
  */
 #ifndef GRAFT_PRUNE_PRUNE_H

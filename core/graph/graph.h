@@ -8,7 +8,7 @@
  *     graph g;
  *     TRY_OUT(graph_init(&g));
  *     edge_id x = graph_input(&g, "image", DTYPE_F32, shape_4(1, 224, 224, 3));
- *     TRY_OUT(build_conv2d(&net, &x, "conv1", ...));         // models/parts
+ *     TRY_OUT(net_conv(&n, &x, "conv1", shape));             // models/parts/layers.h
  *     TRY_OUT(graph_output(&g, x));
  * out:
  *     graph_free(&g);

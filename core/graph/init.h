@@ -1,10 +1,10 @@
 /* init.h: first values of a network's parameters, as torchvision draws them.
  *
  *     conv2d     in front of a batchnorm: normal, sigma = sqrt(2 / (oc * kh * kw / groups)) (He and others 2015, eq.
- *                14: fan out);
+ *                14: fan out),
  *                otherwise sigma = sqrt(2 / (kh * kw * ic / groups)) (eq. 10: fan in), in the head (block -1) 0.01;
  *                bias 0, but 1 where an activation follows in the head: of SqueezeNet's scores a ReLU would silence
- *                half the classes for good, since features are positive; what all scores have in common is nothing to
+ *                half the classes for good, since features are positive, what all scores have in common is nothing to
  *                softmax
  *     linear     the last: uniform in +-1 / sqrt(fan in), weight and bias; those before it: normal, sigma = 0.01,
  *                bias 0

@@ -8,7 +8,7 @@
  *     TRY_OUT(optimiser_init(&o, dev, store, &spec, NULL, NULL));
  *     TRY_OUT(plan_run(p));                                     // gradients
  *     TRY_OUT(optimiser_step(&o, &comm, rate, applied + 1));
- *     TRY_OUT(optimiser_result(&o, &result));                   // result.finite, norm, penalty
+ *     TRY_OUT(optimiser_result(&o, &measured));                 // measured.finite, norm, penalty
  * out:
  *     optimiser_free(&o);
  *

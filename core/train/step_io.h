@@ -6,7 +6,7 @@
  * are noticed between two steps.
  *
  *     step_io io;
- *     TRY_OUT(step_io_init(&io, dev, plan, &graph, loader, NULL));
+ *     TRY_OUT(step_io_init(&io, dev, plan, &trainable, loader, NULL));
  *     TRY_OUT(step_io_feed(&io));                // the next batch is the plan's input
  *     TRY_OUT(plan_enqueue(plan));
  *     TRY_OUT(step_io_send(&io));                // its terms are on their way

@@ -4,7 +4,7 @@
  *     checkpoint c;
  *     TRY(checkpoint_list(&c, &a, root, "last.pth.tar"));
  *     TRY(checkpoint_choose(&c, NULL, "last.pth.tar"));          // or "state_dict_ema", as the user says
- *     read(c.groups[c.chosen].dictionary);
+ *     use(c.groups[c.chosen]);
  *
  * Without a name the choice is: the file's own dictionary when it holds tensors; else what state_dict, model,
  * model_state_dict, net, network, params or weights lead to, in that order; else the only one that lies least deep.

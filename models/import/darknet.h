@@ -13,7 +13,7 @@
  *
  *     darknet_cfg cfg;
  *     TRY(darknet_cfg_read(&cfg, "tiny.cfg"));
- *     TRY(darknet_build(&g, &cfg, classes_of_the_cfg = NULL));
+ *     TRY(darknet_build(&g, &cfg, (float)DARKNET_EPSILON_OF(DARKNET_EPSILON_INSIDE)));
  *     TRY(darknet_load(&g, "tiny.weights", DARKNET_EPSILON_INSIDE));
  */
 #ifndef GRAFT_MODELS_IMPORT_DARKNET_H

@@ -3,7 +3,7 @@
  * teacher. in front.
  *
  *     const char *known[] = {"conv1.weight", "fc.weight"};                     // sorted by strcmp
- *     TRY(prefixes_find(&a, tensors, count, known, 2, &list, &found));
+ *     TRY(prefixes_find(&a, tensors, count, known, 2, list, &found));
  *     // of model.conv1.weight, model.fc.weight, loss.weight: "" and "model."
  */
 #ifndef GRAFT_MODELS_IMPORT_PREFIX_H

@@ -51,8 +51,8 @@ ok "has the same bits" same_run cuda direct
 
 # A GPU each, the sums of ranks between kernels.
 units=$(build print-OUT)/tests
-ok "make unit tests" build "$units/test_sync_batchnorm" "$units/test_plan_narrow" "$units/test_graph_normalisation"
-ok "batch normalisation over ranks is that of one" "$units/test_sync_batchnorm"
+ok "make unit tests" build "$units/test_graph_sync_batchnorm" "$units/test_graph_plan_narrow" "$units/test_graph_normalisation"
+ok "batch normalisation over ranks is that of one" "$units/test_graph_sync_batchnorm"
 ok "two ranks" env GRAFT_SIMT_DEVICES=2 "$graft" train data.root="$work/data" "${small[@]}" train.device=cuda train.output="$work/ranks" --ranks=2 \
     train.sync_bn=true train.batch_size=4 schedule.scale_with_world=false
 ok "losses are those of one with the whole batch" losses_near ranks cuda 8.6e-5
@@ -78,7 +78,7 @@ ok "stopped by a signal" test $? = 143
 ok "resumed" run parts train.device=cuda train.checkpoint_period=1 --resume
 ok "has the same bits" same_run cuda parts
 
-ok "weights in 16 bits: one cast, the bits of one each" "$units/test_plan_narrow"
+ok "weights in 16 bits: one cast, the bits of one each" "$units/test_graph_plan_narrow"
 # Roundings of 2^-8 and 2^-11, 120 of them one after the other and independent: sqrt(120) of one, times 4 against chance.
 for precision in tf32:0.022 bf16:0.18 f16:0.022; do
     ok "train in ${precision%:*}" run "${precision%:*}" train.device=cuda train.precision="${precision%:*}"

@@ -2,16 +2,12 @@
 #ifndef TESTS_DATA_FILES_H
 #define TESTS_DATA_FILES_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <jpeglib.h>
 #include <zlib.h>
@@ -22,7 +18,11 @@
 #include "core/data/image.h"
 
 /* A status that must be OK; the message is shown when it is not. */
-#define assert_ok(expr) do { status code_ = (expr); if (code_ != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
+#define assert_ok(expr)                                                                                                \
+    do {                                                                                                               \
+        status code_ = (expr);                                                                                         \
+        if (code_ != OK) fail_msg("%s: %s", #expr, status_message());                                                  \
+    } while (0)
 #define assert_fails(code, text, expr) do { \
     assert_int_equal((expr), (code)); \
     if (!strstr(status_message(), (text))) fail_msg("\"%s\" is not in \"%s\"", (text), status_message()); } while (0)
@@ -74,8 +74,8 @@ static inline uint8_t *make_jpeg(const image *im, int quality, int orientation, 
     for (int i = 0; i < info.num_components; i++) info.comp_info[i].h_samp_factor = info.comp_info[i].v_samp_factor = 1;
     jpeg_start_compress(&info, TRUE);
     if (orientation) {
-        unsigned char exif[] = {'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1,
-            0, (unsigned char)orientation, 0, 0, 0, 0, 0, 0};
+        unsigned char exif[] = {'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0,
+            1, 0, (unsigned char)orientation, 0, 0, 0, 0, 0, 0};
         jpeg_write_marker(&info, JPEG_APP0 + 1, exif, sizeof exif);
     }
     while (info.next_scanline < info.image_height) {

@@ -3,15 +3,11 @@
 #define GRAFT_TESTS_EXPORT_NET_H
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/device/device.h"
@@ -20,12 +16,6 @@
 #include "export/export.h"
 #include "models/models.h"
 #include "tests/unit/net_fill.h"
-
-#define GOOD(call)                                                                                                     \
-    do {                                                                                                               \
-        status s_ = (call);                                                                                            \
-        if (s_ != OK) fail_msg("%s: %s", #call, status_message());                                                     \
-    } while (0)
 
 enum { NET_SIDE = 24, NET_CHANNELS = 3, NET_CLASSES = 5, NET_IMAGE = NET_SIDE * NET_SIDE * NET_CHANNELS };
 
@@ -39,8 +29,13 @@ static status net_model(model *m, const char *arch, double width)
     *m = (model){.spec_text = "", .info_json = "{}"};
     TRY(models_build(&m->graph, &(spec){.model = options}, NET_CLASSES));
     net_fill(&m->graph, 7);
-    m->preprocess = (preprocess){.width = NET_SIDE, .height = NET_SIDE, .channels = NET_CHANNELS, .mean = {120, 115, 100},
-                                 .std = {60, 60, 60}, .resize = RESIZE_STRETCH, .crop_fraction = 1};
+    m->preprocess = (preprocess){.width = NET_SIDE,
+        .height = NET_SIDE,
+        .channels = NET_CHANNELS,
+        .mean = {120, 115, 100},
+        .std = {60, 60, 60},
+        .resize = RESIZE_STRETCH,
+        .crop_fraction = 1};
     m->file_hash = (hash128){0x0123456789abcdef, 0xfedcba9876543210};
     return model_set_classes(m, names, NET_CLASSES);
 }

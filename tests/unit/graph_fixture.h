@@ -3,26 +3,22 @@
  *     fixture f;
  *     fixture_init(&f, DTYPE_F64);
  *     edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 5, 5, 3));
- *     x = fx_conv(&f, x, "conv", fixture_conv(4, 3), true);
+ *     x = fx_conv(&f, x, "conv", (fixture_conv){.oc = 4, .side = 3, .bias = true});
  * Everything asserts: a test goes no further than its first failure.
  */
 #ifndef GRAFT_TESTS_GRAPH_FIXTURE_H
 #define GRAFT_TESTS_GRAPH_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/device/device.h"
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"
-
-#define GOOD(expr) do { if ((expr) != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
 
 typedef struct fixture {
     graph g;
@@ -43,7 +39,8 @@ static inline dtype fixture_vector_type(const fixture *f)
 }
 
 /* A valued edge, uniform in [low, high). */
-static inline edge_id fx_values(fixture *f, const char *name, edge_kind kind, dtype type, shape s, double low, double high)
+static inline edge_id fx_values(
+    fixture *f, const char *name, edge_kind kind, dtype type, shape s, double low, double high)
 {
     edge_id e = graph_edge(&f->g, name, kind, type, s);
     assert_int_not_equal(e, EDGE_NONE);
@@ -52,7 +49,8 @@ static inline edge_id fx_values(fixture *f, const char *name, edge_kind kind, dt
     return e;
 }
 
-static inline edge_id fx_node(fixture *f, const op *o, const char *name, const void *attr, int32_t count, const edge_id *in)
+static inline edge_id fx_node(
+    fixture *f, const op *o, const char *name, const void *attr, int32_t count, const edge_id *in)
 {
     edge_id out = EDGE_NONE;
     GOOD(graph_add(&f->g, o, name, attr, in, count, f->block, &out));
@@ -110,8 +108,8 @@ static inline edge_id fx_batchnorm(fixture *f, edge_id x, const char *name, bool
     for (int32_t i = 0; i < 4; i++) {
         snprintf(text, sizeof text, "%s.%s", name, suffix[i]);
         bool positive = i == 0 || i == 3;
-        in[1 + i] = fx_values(f, text, i < 2 ? EDGE_PARAM : EDGE_STATE, fixture_vector_type(f), shape_1(s.dim[s.rank - 1]),
-            positive ? 0.5 : -0.5, positive ? 1.5 : 0.5);
+        in[1 + i] = fx_values(f, text, i < 2 ? EDGE_PARAM : EDGE_STATE, fixture_vector_type(f),
+            shape_1(s.dim[s.rank - 1]), positive ? 0.5 : -0.5, positive ? 1.5 : 0.5);
     }
     batchnorm_attr a = {.epsilon = 1e-5f, .momentum = 0.1f, .frozen = frozen};
     return fx_node(f, &op_batchnorm, name, &a, 5, in);

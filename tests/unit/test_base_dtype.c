@@ -1,10 +1,6 @@
 /* Conversions. f16 and bf16 are checked against their definition for every bit pattern; the spot values were printed by
  * numpy 1.24 (np.float16) and torch 1.13 (torch.bfloat16). Shapes too. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,9 +1,5 @@
 /* Files that are never half written; sizes checked before reading; hashes. XXH3 of the empty input as published with xxHash 0.8. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,9 +1,5 @@
 /* JSON in and out, and numbers as text. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <locale.h>
 #include <math.h>
@@ -27,8 +23,8 @@ static void reads_every_type(void **state)
     int64_t integer;
     double number;
     bool boolean;
-    assert_int_equal(parse(&a, " {\"a\": [1, -2.5e3, \"x\\n\\u00e4\", true, null], \"b\": {\"c\": {}}, \"d\": []}", &root),
-                     OK);
+    assert_int_equal(
+        parse(&a, " {\"a\": [1, -2.5e3, \"x\\n\\u00e4\", true, null], \"b\": {\"c\": {}}, \"d\": []}", &root), OK);
     const json *list = json_get(root, "a");
     assert_int_equal(list->count, 5);
     assert_true(json_int(json_at(list, 0), &integer) && integer == 1);
@@ -137,7 +133,8 @@ static void limits(void **state)
 static void damaged_texts(void **state)
 {
     (void)state;
-    const char *text = "{\"w\":{\"dtype\":\"F32\",\"shape\":[3,4],\"data_offsets\":[0,48]},\"__metadata__\":{\"a\":\"\\u00e4\\ud83d\\ude00\"}}";
+    const char *text = "{\"w\":{\"dtype\":\"F32\",\"shape\":[3,4],\"data_offsets\":[0,48]},\"__metadata__\":{\"a\":"
+                       "\"\\u00e4\\ud83d\\ude00\"}}";
     size_t bytes = strlen(text);
     json *root;
     for (size_t n = 0; n < bytes; n++) {
@@ -203,7 +200,8 @@ static void any_string_is_valid_output(void **state)
     for (int round = 0; round < 2000; round++) {
         char value[24];
         size_t length = rng_below(&r, 20);
-        for (size_t i = 0; i < length; i++) value[i] = (char)(rng_below(&r, 2) ? 0xc0 + rng_below(&r, 64) : 1 + rng_below(&r, 255));
+        for (size_t i = 0; i < length; i++)
+            value[i] = (char)(rng_below(&r, 2) ? 0xc0 + rng_below(&r, 64) : 1 + rng_below(&r, 255));
         value[length] = 0;
         json_writer w = {0};
         const char *text;
@@ -250,7 +248,8 @@ static void numbers_are_checked(void **state)
     (void)state;
     double number;
     int64_t integer;
-    static const char *const bad[] = {"", " 1", "1 ", "0x10", "nan", "inf", "1e999", "1.2.3", "--1", "1e", "+", ".", "1,5"};
+    static const char *const bad[] = {
+        "", " 1", "1 ", "0x10", "nan", "inf", "1e999", "1.2.3", "--1", "1e", "+", ".", "1,5"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(text_to_number(bad[i], &number));
     assert_true(text_to_number("+.5", &number) && number == 0.5);
     assert_true(text_to_number("8.", &number) && number == 8);
@@ -298,7 +297,8 @@ static void folds(void **state)
 {
     (void)state;
     assert_true(text_has_word("ab cd", "ab") && text_has_word("ab cd", "cd") && text_has_word("xab ab", "ab"));
-    assert_false(text_has_word("ab cd", "b") || text_has_word("ab cd", "a") || text_has_word("abc", "ab") || text_has_word("", "a"));
+    assert_false(text_has_word("ab cd", "b") || text_has_word("ab cd", "a") || text_has_word("abc", "ab") ||
+                 text_has_word("", "a"));
     assert_int_equal(text_fold("", 5), 0);
     assert_int_equal(text_fold("ab cd ef", 8), 8);
     assert_int_equal(text_fold("ab cd ef", 7), 5);

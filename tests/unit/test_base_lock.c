@@ -1,9 +1,5 @@
 /* The lock of an output folder: held, released, taken over from the dead; of another machine nobody can tell. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +32,10 @@ static int remove_folder(void **state)
     return system(command);
 }
 
-#define SAYS(text) do { if (!strstr(status_message(), (text))) fail_msg("\"%s\" is not in \"%s\"", (text), status_message()); } while (0)
+#define SAYS(text)                                                                                                     \
+    do {                                                                                                               \
+        if (!strstr(status_message(), (text))) fail_msg("\"%s\" is not in \"%s\"", (text), status_message());          \
+    } while (0)
 
 static status take(folder_lock *lock) { return folder_lock_take(lock, folder, "choose another folder", NULL); }
 
@@ -110,7 +109,8 @@ static void dead_owner(void **state)
 static void put(const char *host, const char *boot, long pid)
 {
     char text[512];
-    int length = snprintf(text, sizeof text, "graft-lock 1\nhost %s\nboot %s\nprocess %ld 77\nsince 2001-02-03T04:05:06Z\n", host, boot, pid);
+    int length = snprintf(text, sizeof text,
+        "graft-lock 1\nhost %s\nboot %s\nprocess %ld 77\nsince 2001-02-03T04:05:06Z\n", host, boot, pid);
     assert_int_equal(file_write_all(lock_path, text, (size_t)length), OK);
 }
 

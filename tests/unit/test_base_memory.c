@@ -1,9 +1,5 @@
 /* status, arena, array_reserve. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,7 +127,8 @@ static void what_was_asked_for_is_told(void **state)
     assert_int_equal(ask_for(&a, INT64_C(1) << 38), E_MEMORY);
     assert_string_equal(status_message(), "out of memory: could not allocate 2199023255552 bytes");
     assert_int_equal(ask_for(&a, INT64_MAX), E_MEMORY);
-    assert_string_equal(status_message(), "out of memory: an array of 9223372036854775807 items of 8 bytes does not fit");
+    assert_string_equal(
+        status_message(), "out of memory: an array of 9223372036854775807 items of 8 bytes does not fit");
     assert_int_equal(ask_the_heap(3), OK);
     assert_int_equal(ask_the_heap(INT64_C(1) << 38), E_MEMORY);
     assert_string_equal(status_message(), "out of memory: could not allocate 2199023255552 bytes");

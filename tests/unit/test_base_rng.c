@@ -1,10 +1,6 @@
 /* Philox against the published vectors of Random123 1.14.0 (tests/kat_vectors, lines "philox4x32 10"), and the
  * distributions drawn from it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdlib.h>

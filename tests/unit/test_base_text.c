@@ -1,11 +1,7 @@
 /* Text that a file brought, on its way to a terminal: in messages, log lines, JSON and names of graphs. Which
  * characters are control characters say ECMA-48 (C0, DEL, C1) and Unicode 15's Bidi_Control and Line_Break properties;
  * their UTF-8 is spelt out by hand. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,5 @@
 /* Thread pool, log, clock. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -176,8 +172,8 @@ static void durations_and_bytes(void **state)
     static const struct {
         double seconds;
         const char *text;
-    } duration[] = {{8.4, "8.4s"},       {0, "0.0s"},           {59.94, "59.9s"},  {59.97, "1m 00s"},  {190, "3m 10s"},
-                    {3599.6, "1h 00m"},  {3720, "1h 02m"},      {90000, "1d 01h"}, {-1, "-"},          {(double)NAN, "-"}};
+    } duration[] = {{8.4, "8.4s"}, {0, "0.0s"}, {59.94, "59.9s"}, {59.97, "1m 00s"}, {190, "3m 10s"},
+        {3599.6, "1h 00m"}, {3720, "1h 02m"}, {90000, "1d 01h"}, {-1, "-"}, {(double)NAN, "-"}};
     char text[32];
     for (size_t i = 0; i < sizeof duration / sizeof *duration; i++) {
         format_duration(duration[i].seconds, text);

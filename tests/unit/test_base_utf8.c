@@ -1,9 +1,5 @@
 /* Names as UTF-8, and text files as editors leave them. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

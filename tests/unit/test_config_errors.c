@@ -1,9 +1,5 @@
 /* Every kind of mistake in a spec: found, placed, explained; and all of them at once. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +46,17 @@ static void one_error(const char *text, const char *message)
 static void values_out_of_place(void **state)
 {
     (void)state;
-    one_error("[train]\nepochs = ten\n", "x.ini:2: train.epochs = ten: expected an integer from 0 to 100000 (default 80)");
-    one_error("[train]\nepochs = -1\n", "x.ini:2: train.epochs = -1: expected an integer from 0 to 100000 (default 80)");
-    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected 1 or more, unless transfer.probe fits the last layer of pretrained weights");
-    one_error("[train]\nepochs = 1.5\n", "x.ini:2: train.epochs = 1.5: expected an integer from 0 to 100000 (default 80)");
+    one_error(
+        "[train]\nepochs = ten\n", "x.ini:2: train.epochs = ten: expected an integer from 0 to 100000 (default 80)");
+    one_error(
+        "[train]\nepochs = -1\n", "x.ini:2: train.epochs = -1: expected an integer from 0 to 100000 (default 80)");
+    one_error("[train]\nepochs = 0\n", "x.ini:2: train.epochs = 0: expected 1 or more, unless transfer.probe fits the "
+                                       "last layer of pretrained weights");
+    one_error(
+        "[train]\nepochs = 1.5\n", "x.ini:2: train.epochs = 1.5: expected an integer from 0 to 100000 (default 80)");
     one_error("[train]\nepochs =\n", "x.ini:2: train.epochs = : expected an integer from 0 to 100000 (default 80)");
-    one_error("[train]\nepochs = auto\n", "x.ini:2: train.epochs = auto: expected an integer from 0 to 100000 (default 80)");
+    one_error(
+        "[train]\nepochs = auto\n", "x.ini:2: train.epochs = auto: expected an integer from 0 to 100000 (default 80)");
     one_error("[train]\nbatch_size = -1\n",
               "x.ini:2: train.batch_size = -1: expected auto or an integer from 0 to 65536 (default 32)");
     one_error("[schedule]\nlearning_rate = 8.0e\n",
@@ -86,11 +87,12 @@ static void unknown_names(void **state)
     one_error("[trian]\nepochs = 3\nnonsense = 2\n", "x.ini:1: [trian]: unknown section; did you mean [train]?");
     one_error("\n[zebra]\n", "x.ini:2: [zebra]: unknown section");
     one_error("epochs = 3\n", "x.ini:1: epochs = 3: a key in front of the first [section]");
-    one_error("[train]\nbatch size = 3\n", "x.ini:2: train.batch size = 3: unknown key; did you mean train.batch_size?");
+    one_error(
+        "[train]\nbatch size = 3\n", "x.ini:2: train.batch size = 3: unknown key; did you mean train.batch_size?");
     one_error("[train]\n00000000001111111111222222222233333333334444444444 = 3\n",
               "x.ini:2: 00000000001111111111222222222233333333334444444444: a key has at most 49 characters");
     one_error("[00000000001111111111222222222233333333334444444444]\nepochs = 3\n",
-              "x.ini:1: [0000000000111111111122222222223333333333444444444]: a section's name has at most 49 characters");
+        "x.ini:1: [0000000000111111111122222222223333333333444444444]: a section's name has at most 49 characters");
 }
 
 static void broken_lines(void **state)
@@ -135,7 +137,8 @@ static void contradictions(void **state)
     one_error("[model]\nchannels = 2\n", "x.ini:2: model.channels = 2: expected 1 (grey) or 3 (colour)");
     one_error("[model]\nload_graph = true\n",
               "x.ini:2: model.load_graph = true: needs model.pretrained, the file to take the graph from");
-    one_error("[data]\nmean = 1 2 3\n", "x.ini:2: data.mean = 1 2 3: would be ignored: it needs data.preprocess = custom");
+    one_error(
+        "[data]\nmean = 1 2 3\n", "x.ini:2: data.mean = 1 2 3: would be ignored: it needs data.preprocess = custom");
     one_error("[data]\npreprocess = custom\nmean = 1 2\nstd = 1,1,1\n",
               "x.ini:3: data.mean = 1 2: data.preprocess = custom needs 3 numbers, one per channel");
     one_error("[data]\nsampling = weighted\n", "x.ini:2: data.sampling = weighted: needs data.class_weights");
@@ -157,11 +160,12 @@ static void contradictions(void **state)
     one_error("[schedule]\ntype = soft_start\nmin_learning_rate = 1e-6\nsoft_start = 0.7\n",
               "x.ini:4: schedule.soft_start = 0.7: expected less than schedule.annealing = 0.7");
     one_error("[schedule]\ntype = soft_start\n",
-              "default: schedule.min_learning_rate = 0: expected more than 0, because schedule.type = soft_start moves on "
-              "a logarithmic scale");
-    one_error("[schedule]\nmilestones = 0.5 0.5\ntype = multistep\n", "x.ini:2: schedule.milestones = 0.5 0.5: expected ascending numbers");
+        "default: schedule.min_learning_rate = 0: expected more than 0, because schedule.type = soft_start moves on "
+        "a logarithmic scale");
+    one_error("[schedule]\nmilestones = 0.5 0.5\ntype = multistep\n",
+        "x.ini:2: schedule.milestones = 0.5 0.5: expected ascending numbers");
     one_error("[prune]\ntarget = params\n",
-              "x.ini:2: prune.target = params: expected params:F or flops:F with F between 0 and 1, for example params:0.5");
+        "x.ini:2: prune.target = params: expected params:F or flops:F with F between 0 and 1, for example params:0.5");
     one_error("[prune]\ntarget = flops:1.5\n",
               "x.ini:2: prune.target = flops:1.5: expected params:F or flops:F with F between 0 and 1, for example "
               "params:0.5");
@@ -175,19 +179,26 @@ static void what_is_not_read(void **state)
 {
     (void)state;
     static const char *const ignored[][2] = {
-        {"data.class_weights=1 2", "data.sampling = weighted"}, {"augment.crop_area=0.5 1", "augment.random_resized_crop = true"},
-        {"augment.contrast_center=0.4", "augment.contrast_max above 0"}, {"train.loss_scale_period=10", "train.precision = f16 and train.loss_scale = 0"},
-        {"train.patience=3", "train.early_stopping = true"}, {"transfer.head_rate=0.5", "transfer.enable and model.pretrained"},
-        {"optimizer.beta1=0.5", "optimizer.type = adam or adamw"}, {"optimizer.rho=0.5", "optimizer.type = rmsprop"},
-        {"optimizer.epsilon=1e-5", "optimizer.type = adam, adamw or rmsprop"}, {"schedule.gamma=0.5", "schedule.type = step, multistep or soft_anneal"},
-        {"schedule.step_size=5", "schedule.type = step"}, {"schedule.power=2", "schedule.type = polynomial"},
-        {"schedule.annealing=0.5", "schedule.type = soft_start"}, {"qat.range_momentum=0.5", "qat.enable = true"},
+        {"data.class_weights=1 2", "data.sampling = weighted"},
+        {"augment.crop_area=0.5 1", "augment.random_resized_crop = true"},
+        {"augment.contrast_center=0.4", "augment.contrast_max above 0"},
+        {"train.loss_scale_period=10", "train.precision = f16 and train.loss_scale = 0"},
+        {"train.patience=3", "train.early_stopping = true"},
+        {"transfer.head_rate=0.5", "transfer.enable and model.pretrained"},
+        {"optimizer.beta1=0.5", "optimizer.type = adam or adamw"},
+        {"optimizer.rho=0.5", "optimizer.type = rmsprop"},
+        {"optimizer.epsilon=1e-5", "optimizer.type = adam, adamw or rmsprop"},
+        {"schedule.gamma=0.5", "schedule.type = step, multistep or soft_anneal"},
+        {"schedule.step_size=5", "schedule.type = step"},
+        {"schedule.power=2", "schedule.type = polynomial"},
+        {"schedule.annealing=0.5", "schedule.type = soft_start"},
+        {"qat.range_momentum=0.5", "qat.enable = true"},
     };
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
         char message[256];
         const char *equals = strchr(ignored[i][0], '=');
-        snprintf(message, sizeof message, "command line: %.*s = %s: would be ignored: it needs %s", (int)(equals - ignored[i][0]), ignored[i][0],
-            equals + 1, ignored[i][1]);
+        snprintf(message, sizeof message, "command line: %.*s = %s: would be ignored: it needs %s",
+            (int)(equals - ignored[i][0]), ignored[i][0], equals + 1, ignored[i][1]);
         restart();
         assert_int_equal(config_override(&c, ignored[i][0]), OK);
         assert_int_equal(config_finish(&c), E_USAGE);
@@ -196,17 +207,20 @@ static void what_is_not_read(void **state)
     one_error("[optimizer]\ntype = adam\nmomentum = 0.8\n",
               "x.ini:3: optimizer.momentum = 0.8: would be ignored: it needs optimizer.type = sgd or rmsprop");
     one_error("[schedule]\ntype = soft_anneal\nmilestones = 0.5\nwarmup = 0.2\n",
-              "x.ini:4: schedule.warmup = 0.2: would be ignored: it needs another schedule.type (this one has a rise of its own)");
-    one_error("[schedule]\nwarmup = 0\nwarmup_start = 0.1\n",
-              "x.ini:3: schedule.warmup_start = 0.1: would be ignored: it needs schedule.warmup above 0 or schedule.type = soft_anneal");
+        "x.ini:4: schedule.warmup = 0.2: would be ignored: it needs another schedule.type (this one has a rise of its "
+        "own)");
+    one_error(
+        "[schedule]\nwarmup = 0\nwarmup_start = 0.1\n", "x.ini:3: schedule.warmup_start = 0.1: would be ignored: it "
+                                                        "needs schedule.warmup above 0 or schedule.type = soft_anneal");
     /* A partner that was not understood, and defaults that are repeated, say nothing. */
     one_error("[optimizer]\ntype = adm\nmomentum = 0.8\nbeta1 = 0.8\n",
-              "x.ini:2: optimizer.type = adm: expected one of sgd, adam, adamw, rmsprop (default sgd); did you mean adam?");
+        "x.ini:2: optimizer.type = adm: expected one of sgd, adam, adamw, rmsprop (default sgd); did you mean adam?");
     restart();
     read_text("[optimizer]\ntype = adam\nmomentum = .90\n[schedule]\ntype = step\nstep_size = 5\ngamma = 0.5\n");
     assert_int_equal(config_override(&c, "schedule.type=constant"), OK);
     assert_int_equal(config_finish(&c), OK); /* the command line may make lines meaningless */
-    assert_true(c.spec.schedule.gamma == 0.1 && c.spec.schedule.step_size == 10 && !config_is_set(&c, "schedule", "gamma"));
+    assert_true(
+        c.spec.schedule.gamma == 0.1 && c.spec.schedule.step_size == 10 && !config_is_set(&c, "schedule", "gamma"));
 }
 
 static void overrides(void **state)
@@ -246,14 +260,14 @@ static void all_at_once(void **state)
               "hflip\r\n");
     assert_int_equal(config_override(&c, "schedule.type=cosinus"), OK);
     assert_int_equal(config_finish(&c), E_USAGE);
-    assert_string_equal(
-        status_message(),
+    assert_string_equal(status_message(),
         "x.ini:2: train.epoch = 10: unknown key; did you mean train.epochs?\n"
         "x.ini:3: train.batch_size = many: expected auto or an integer from 0 to 65536 (default 32)\n"
         "x.ini:5: [optimiser]: unknown section; did you mean [optimizer]?\n"
         "x.ini:8: augment.zoom_min = 3: expected at most augment.zoom_max = 1\n"
         "x.ini:9: hflip: expected [section] or key = value: there is no =\n"
-        "command line: schedule.type = cosinus: expected one of constant, step, multistep, cosine, polynomial, soft_start, "
+        "command line: schedule.type = cosinus: expected one of constant, step, multistep, cosine, polynomial, "
+        "soft_start, "
         "soft_anneal (default cosine); did you mean cosine?");
     /* The same as facts, for --json. */
     const config_error *e = &c.errors[0];
@@ -276,7 +290,8 @@ static void callers_complaints(void **state)
     (void)state;
     restart();
     read_text("[model]\narch = resnet19\n");
-    assert_int_equal(config_complain(&c, "model", "arch", "resnet18", "unknown network; did you mean %s?", "resnet18"), OK);
+    assert_int_equal(
+        config_complain(&c, "model", "arch", "resnet18", "unknown network; did you mean %s?", "resnet18"), OK);
     assert_int_equal(config_finish(&c), E_USAGE);
     assert_string_equal(status_message(), "x.ini:2: model.arch = resnet19: unknown network; did you mean resnet18?");
     assert_true(config_is_set(&c, "model", "arch") && !config_is_set(&c, "model", "width"));

@@ -1,9 +1,5 @@
 /* Good specs: every type, every way to write it, long lines, origins, dump and template that read back. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +128,8 @@ static void origins(void **state)
     config_free(&c);
 }
 
-/* inih cuts at 200 bytes; our lines may be as long as the file. Every length around the pieces, blanks and ; at the cuts. */
+/* inih cuts at 200 bytes; our lines may be as long as the file. Every length around the pieces, blanks and ; at the
+ * cuts. */
 static void long_lines(void **state)
 {
     (void)state;

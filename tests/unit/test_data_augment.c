@@ -1,5 +1,5 @@
-/* Augmentation against closed forms: matrices of single changes, TLT's colour matrices written out, the same map for points and
- * pixels. And preprocessing constants. */
+/* Augmentation against closed forms: matrices of single changes, TLT's colour matrices written out, the same map for
+ * points and pixels. And preprocessing constants. */
 #include "tests/unit/data_files.h"
 
 #include <math.h>
@@ -12,7 +12,8 @@ static const augment_params neutral = {.box = {0, 0, 100, 60}, .width = 100, .he
 static void check_matrix(const float *m, const double *expected, int n)
 {
     for (int i = 0; i < n; i++)
-        if (fabs(m[i] - expected[i]) > 1e-5 * (1 + fabs(expected[i]))) fail_msg("element %d is %g, expected %g", i, m[i], expected[i]);
+        if (fabs(m[i] - expected[i]) > 1e-5 * (1 + fabs(expected[i])))
+            fail_msg("element %d is %g, expected %g", i, m[i], expected[i]);
 }
 
 static void build(augmentation *a, augment_params p)
@@ -90,7 +91,8 @@ static void color_of(const augment_params *p, const double rgb[3], double out[3]
     augmentation a;
     build(&a, *p);
     assert_true(a.has_color);
-    for (int j = 0; j < 3; j++) out[j] = rgb[0] * a.color[j] + rgb[1] * a.color[4 + j] + rgb[2] * a.color[8 + j] + a.color[12 + j];
+    for (int j = 0; j < 3; j++)
+        out[j] = rgb[0] * a.color[j] + rgb[1] * a.color[4 + j] + rgb[2] * a.color[8 + j] + a.color[12 + j];
 }
 
 static void test_colour(void **state)
@@ -214,12 +216,14 @@ static void test_warp_moves_pixels(void **state)
         assert_ok(image_warp(&dst, &src, cases[k].m, NULL, INTERPOLATION_BILINEAR, 9));
         for (int y = 0; y < 20; y++)
             for (int x = 0; x < 30; x++) {
-                int sx = cases[k].ax * x + cases[k].bx * y + cases[k].cx, sy = cases[k].ay * x + cases[k].by * y + cases[k].cy;
+                int sx = cases[k].ax * x + cases[k].bx * y + cases[k].cx,
+                    sy = cases[k].ay * x + cases[k].by * y + cases[k].cy;
                 bool inside = sx >= 0 && sx < 30 && sy >= 0 && sy < 20;
                 for (int c = 0; c < 3; c++) {
                     int expected = inside ? src.pixels[(sy * 30 + sx) * 3 + c] : 9;
                     if (dst.pixels[(y * 30 + x) * 3 + c] != expected)
-                        fail_msg("case %zu: pixel %d %d is %d, expected %d", k, x, y, dst.pixels[(y * 30 + x) * 3 + c], expected);
+                        fail_msg("case %zu: pixel %d %d is %d, expected %d", k, x, y, dst.pixels[(y * 30 + x) * 3 + c],
+                            expected);
                 }
             }
         image_free(&dst);
@@ -242,7 +246,8 @@ static void test_warp_paths_agree(void **state)
         assert_ok(image_warp(&a, &src, upright, NULL, INTERPOLATION_BILINEAR, 0));
         assert_ok(image_warp(&b, &src, turned, NULL, INTERPOLATION_BILINEAR, 0));
         for (int i = 0; i < 50 * 40 * 3; i++)
-            if (abs(a.pixels[i] - b.pixels[i]) > 2) fail_msg("scale %g, value %d: %d and %d", scales[k], i, a.pixels[i], b.pixels[i]);
+            if (abs(a.pixels[i] - b.pixels[i]) > 2)
+                fail_msg("scale %g, value %d: %d and %d", scales[k], i, a.pixels[i], b.pixels[i]);
         image_free(&a);
         image_free(&b);
     }
@@ -265,7 +270,8 @@ static void test_warp_colours(void **state)
             const uint8_t *s = src.pixels + i * 3;
             double v = s[0] * a.color[c] + s[1] * a.color[4 + c] + s[2] * a.color[8 + c] + 255 * a.color[12 + c];
             v = fmin(fmax(v, 0), 255);
-            if (fabs(v - dst.pixels[i * 3 + c]) > 0.501) fail_msg("pixel %d channel %d: %d, expected %g", i, c, dst.pixels[i * 3 + c], v);
+            if (fabs(v - dst.pixels[i * 3 + c]) > 0.501)
+                fail_msg("pixel %d channel %d: %d, expected %g", i, c, dst.pixels[i * 3 + c], v);
         }
     image_free(&src);
     image_free(&dst);
@@ -309,7 +315,8 @@ static void test_preprocess_modes(void **state)
     assert_ok(json_parse(&memory, text, bytes, "test", &root));
     assert_ok(preprocess_read(&back, root));
     assert_true(back.width == 2 && back.height == 1 && back.channels == 1 && back.mean[0] == 5 && back.std[0] == 2 &&
-                back.crop_fraction == p.crop_fraction && back.crop_size == 0 && back.resize == p.resize && back.interpolation == p.interpolation);
+                back.crop_fraction == p.crop_fraction && back.crop_size == 0 && back.resize == p.resize &&
+                back.interpolation == p.interpolation);
     assert_ok(json_parse(&memory, "{\"width\": 0}", 12, "test", &root));
     assert_int_equal(preprocess_read(&back, root), E_MODEL);
     arena_free(&memory);
@@ -322,10 +329,17 @@ static void test_placement(void **state)
     preprocess p = {.width = 224, .height = 224, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 0.875f};
     image_placement place = image_place(512, 256, &p); /* 256 high as it is; centre 224 */
     assert_true(place.box[0] == 144 && place.box[1] == 16 && place.box[2] == 368 && place.box[3] == 240);
-    p = (preprocess){.width = 64, .height = 32, .channels = 3, .crop_fraction = 0.875f, .crop_size = 56}; /* 112 x 56 of 128 x 64 */
+    p = (preprocess){
+        .width = 64, .height = 32, .channels = 3, .crop_fraction = 0.875f, .crop_size = 56}; /* 112 x 56 of 128 x 64 */
     place = image_place(256, 256, &p);
-    assert_true(place.box[0] == 16 && place.box[1] == 72 && place.box[2] == 240 && place.box[3] == 184 && place.width == 64);
-    p = (preprocess){.width = 224, .height = 224, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 0.875f, .resize = RESIZE_LETTERBOX};
+    assert_true(
+        place.box[0] == 16 && place.box[1] == 72 && place.box[2] == 240 && place.box[3] == 184 && place.width == 64);
+    p = (preprocess){.width = 224,
+        .height = 224,
+        .channels = 3,
+        .std = {1, 1, 1},
+        .crop_fraction = 0.875f,
+        .resize = RESIZE_LETTERBOX};
     place = image_place(448, 224, &p);
     assert_true(place.width == 224 && place.height == 112 && place.x == 0 && place.y == 56);
     image im = make_smooth(448, 224, 3, 0);
@@ -339,7 +353,8 @@ static void test_placement(void **state)
     assert_true(place.box[2] == 448 && place.box[3] == 100 && place.width == 224 && place.height == 224);
     for (int w = 1; w < 40; w++) /* nothing ever falls outside */
         for (int h = 1; h < 40; h++) {
-            preprocess q = {.width = 1 + w * 7 % 30, .height = 1 + h * 5 % 30, .crop_fraction = 0.9f, .crop_size = w * h % 50};
+            preprocess q = {
+                .width = 1 + w * 7 % 30, .height = 1 + h * 5 % 30, .crop_fraction = 0.9f, .crop_size = w * h % 50};
             place = image_place(w, h, &q);
             assert_true(place.box[0] >= 0 && place.box[1] >= 0 && place.box[2] <= (float)w && place.box[3] <= (float)h);
             assert_true(place.box[2] > place.box[0] && place.box[3] > place.box[1]);

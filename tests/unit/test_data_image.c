@@ -1,5 +1,5 @@
-/* Pictures: decoding against Pillow's pixels (CRC-32), resizing against Pillow within one grey level, orientation by the EXIF
- * standard's own table. Fixtures: tests/golden/make_image_fixtures.py. */
+/* Pictures: decoding against Pillow's pixels (CRC-32), resizing against Pillow within one grey level, orientation by
+ * the EXIF standard's own table. Fixtures: tests/golden/make_image_fixtures.py. */
 #include "tests/unit/data_files.h"
 
 #include <zlib.h>
@@ -21,8 +21,8 @@ static int greatest_difference(const uint8_t *a, const uint8_t *b, size_t count)
     return greatest;
 }
 
-/* Two taps about the centre of the target pixel, however much it shrinks: of six pixels to two, centres 1.5 and 4.5 are pixels 1 and 4; of
- * eight to two, centres 2 and 6 are the means of pixels 1 and 2, 5 and 6. */
+/* Two taps about the centre of the target pixel, however much it shrinks: of six pixels to two, centres 1.5 and 4.5 are
+ * pixels 1 and 4; of eight to two, centres 2 and 6 are the means of pixels 1 and 2, 5 and 6. */
 static void test_linear_takes_two_taps(void **state)
 {
     (void)state;
@@ -57,7 +57,8 @@ static void test_resize_agrees_with_pillow(void **state)
         size_t size = (size_t)n[2] * (size_t)n[3] * (size_t)n[4];
         int difference = greatest_difference(dst.pixels, (uint8_t *)bytes + at, size);
         if (difference > (n[5] == 2 ? 0 : 1))
-            fail_msg("%d x %d to %d x %d, %d channels, filter %d: %d grey levels", n[0], n[1], n[2], n[3], n[4], n[5], difference);
+            fail_msg("%d x %d to %d x %d, %d channels, filter %d: %d grey levels", n[0], n[1], n[2], n[3], n[4], n[5],
+                difference);
         at += size;
         image_free(&src);
         image_free(&dst);
@@ -86,7 +87,11 @@ static void test_crop_agrees_with_torchvision(void **state)
         int32_t n[5];
         memcpy(n, (uint8_t *)bytes + at, sizeof n);
         at += sizeof n;
-        preprocess p = {.width = n[4], .height = n[4], .channels = 3, .std = {1, 1, 1}, .crop_fraction = (float)n[2] / (float)n[3],
+        preprocess p = {.width = n[4],
+            .height = n[4],
+            .channels = 3,
+            .std = {1, 1, 1},
+            .crop_fraction = (float)n[2] / (float)n[3],
             .crop_size = n[2] == n[4] ? 0 : n[2]};
         image src = make_picture(n[0], n[1], 3);
         size_t size = (size_t)n[4] * (size_t)n[4] * 3;
@@ -94,7 +99,8 @@ static void test_crop_agrees_with_torchvision(void **state)
         assert_ok(image_preprocess(dst, &src, &p));
         for (size_t i = 0; i < size; i++)
             if (abs((int)dst[i] - ((uint8_t *)bytes)[at + i]) > 1 && !(p.crop_size && on_border(i / 3, (size_t)n[4])))
-                fail_msg("%d x %d: value %zu is %g, torchvision has %d", n[0], n[1], i, dst[i], ((uint8_t *)bytes)[at + i]);
+                fail_msg(
+                    "%d x %d: value %zu is %g, torchvision has %d", n[0], n[1], i, dst[i], ((uint8_t *)bytes)[at + i]);
         at += size;
         free(dst);
         image_free(&src);
@@ -175,7 +181,8 @@ static void test_orientation_of_all_eight(void **state)
             const char *where = expected[o] + 2 * corner;
             int x = where[0] == 'L' ? 1 : up.width - 2, y = where[1] == 'T' ? 1 : up.height - 2;
             const uint8_t *p = up.pixels + (y * up.width + x) * 3;
-            if (!(p[corner ? 2 : 0] > 200 && p[corner ? 0 : 2] < 60)) fail_msg("orientation %d: corner %d is not there", o, corner);
+            if (!(p[corner ? 2 : 0] > 200 && p[corner ? 0 : 2] < 60))
+                fail_msg("orientation %d: corner %d is not there", o, corner);
         }
         image_free(&up);
         decode_options strict = any_image;
@@ -194,7 +201,8 @@ static void test_orientation_of_all_eight(void **state)
 static void test_exif_never_reads_outside(void **state)
 {
     (void)state;
-    uint8_t exif[] = {'E', 'x', 'i', 'f', 0, 0, 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0};
+    uint8_t exif[] = {
+        'E', 'x', 'i', 'f', 0, 0, 'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0};
     assert_int_equal(exif_orientation(exif, sizeof exif), 6);
     for (size_t n = 0; n < sizeof exif - 2; n++) {
         uint8_t *cut = malloc(n + 1);
@@ -220,12 +228,16 @@ static void test_truncated_everywhere(void **state)
     char *pnm = malloc(64 + 3600);
     int head = sprintf(pnm, "P6\n40 30\n255\n");
     memcpy(pnm + head, im.pixels, 3600);
-    const struct { const uint8_t *bytes; size_t count; } files[] = {{jpeg, jpeg_count}, {png, png_count}, {(uint8_t *)pnm, (size_t)head + 3600}};
+    const struct {
+        const uint8_t *bytes;
+        size_t count;
+    } files[] = {{jpeg, jpeg_count}, {png, png_count}, {(uint8_t *)pnm, (size_t)head + 3600}};
     for (int f = 0; f < 3; f++) {
         for (size_t n = 0; n < files[f].count; n += 1 + n / 40) {
             uint8_t *cut = malloc(n ? n : 1);
             memcpy(cut, files[f].bytes, n);
-            if (image_decode(&out, cut, n, &any_image) != E_DATA) fail_msg("file %d cut to %zu of %zu bytes", f, n, files[f].count);
+            if (image_decode(&out, cut, n, &any_image) != E_DATA)
+                fail_msg("file %d cut to %zu of %zu bytes", f, n, files[f].count);
             free(cut);
         }
         assert_int_equal(image_decode(&out, files[f].bytes, files[f].count - 1, &any_image), E_DATA);
@@ -261,7 +273,8 @@ static void test_limits(void **state)
 static void test_pnm(void **state)
 {
     (void)state;
-    static const char *const files[] = {"P5 #note\n 2 # two\n1\n100\n\x32\xff", "P5 2 1 65535 \x80\x80\xff\xff", "P6\n1 1\n255\n\x01\x02\x03"};
+    static const char *const files[] = {
+        "P5 #note\n 2 # two\n1\n100\n\x32\xff", "P5 2 1 65535 \x80\x80\xff\xff", "P6\n1 1\n255\n\x01\x02\x03"};
     static const size_t bytes[] = {26, 17, 14};
     static const int values[3][3] = {{128, 255}, {128, 255}, {1, 2, 3}};
     for (int i = 0; i < 3; i++) {
@@ -273,7 +286,8 @@ static void test_pnm(void **state)
         assert_int_equal(image_decode(&im, (const uint8_t *)files[i], bytes[i] - 1, &any_image), E_DATA);
     }
     image im;
-    assert_fails(E_DATA, "header", image_decode(&im, (const uint8_t *)"P5 99999999999999999999 1 255 ", 30, &any_image));
+    assert_fails(
+        E_DATA, "header", image_decode(&im, (const uint8_t *)"P5 99999999999999999999 1 255 ", 30, &any_image));
 }
 
 static void test_png_round_trip(void **state)
@@ -300,8 +314,10 @@ static void test_scaled_decode(void **state)
     size_t count;
     image im = make_smooth(320, 200, 3, 3), out, small;
     uint8_t *bytes = make_jpeg(&im, 95, 6, &count);
-    static const struct { int32_t min_w, min_h, w, h; } cases[] = {{0, 0, 200, 320}, {200, 320, 200, 320}, {101, 1, 200, 320},
-        {100, 160, 100, 160}, {50, 80, 50, 80}, {49, 81, 100, 160}, {1, 1, 25, 40}};
+    static const struct {
+        int32_t min_w, min_h, w, h;
+    } cases[] = {{0, 0, 200, 320}, {200, 320, 200, 320}, {101, 1, 200, 320}, {100, 160, 100, 160}, {50, 80, 50, 80},
+        {49, 81, 100, 160}, {1, 1, 25, 40}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         decode_options o = any_image;
         o.min_width = cases[i].min_w;

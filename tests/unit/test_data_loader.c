@@ -1,4 +1,5 @@
-/* Batches: the same bits on 1, 2 and 4 threads, after a seek, and over ranks; bad samples replaced; failures handed over. */
+/* Batches: the same bits on 1, 2 and 4 threads, after a seek, and over ranks; bad samples replaced; failures handed
+ * over. */
 #include "tests/unit/data_files.h"
 
 #include <math.h>
@@ -22,7 +23,8 @@ static const spec_augment augment = {.enable = true, .hflip = 0.5, .zoom_min = 0
 static int make_set(void **state)
 {
     if (make_test_folder(state) != 0) return -1;
-    for (int i = 0; i < COUNT; i++) put_jpeg(test_path("set/%c/%02d.jpg", i < 12 ? 'a' : i < 19 ? 'b' : 'c', i), 50 + i, 40, i);
+    for (int i = 0; i < COUNT; i++)
+        put_jpeg(test_path("set/%c/%02d.jpg", i < 12 ? 'a' : i < 19 ? 'b' : 'c', i), 50 + i, 40, i);
     data_options = (spec_data){.root = test_path("set"), .train = "", .val = "", .test = "", .max_pixels = 1000000};
     if (dataset_open_parts(&data_options, 1, NULL, &ds, NULL, NULL) != OK) return -1;
     return task_classification.labels(&labels, &(task_setting){.class_count = ds.class_count}) == OK ? 0 : -1;
@@ -36,9 +38,16 @@ static int remove_set(void **state)
 
 static loader_options base_options(void)
 {
-    return (loader_options){.data = &ds, .preprocess = {.width = SIDE, .height = SIDE, .channels = 3, .std = {1, 1, 1},
-        .crop_fraction = 0.875f}, .data_options = &data_options, .augment = &augment, .labels = &labels, .batch_size = 4, .threads = 2, .prefetch = 2,
-        .world = 1, .seed = 5};
+    return (loader_options){.data = &ds,
+        .preprocess = {.width = SIDE, .height = SIDE, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 0.875f},
+        .data_options = &data_options,
+        .augment = &augment,
+        .labels = &labels,
+        .batch_size = 4,
+        .threads = 2,
+        .prefetch = 2,
+        .world = 1,
+        .seed = 5};
 }
 
 static uint64_t batch_hash(const batch *b)
@@ -260,8 +269,8 @@ static void test_bad_samples_are_replaced(void **state)
     assert_int_equal(loader_create(&l, &o), E_INTERNAL);
 }
 
-/* A packed file that is changed or cut off while batches are made from it: the first record that is touched is E_DATA, and nothing takes its
- * place, not even when data.max_bad_fraction would let it go. */
+/* A packed file that is changed or cut off while batches are made from it: the first record that is touched is E_DATA,
+ * and nothing takes its place, not even when data.max_bad_fraction would let it go. */
 static void test_damage_is_not_replaced(void **state)
 {
     (void)state;
@@ -400,7 +409,8 @@ static void test_mixup(void **state)
     for (int64_t i = 0; i < 4; i++) {
         assert_int_equal(a->sample_index[i], b->sample_index[i]);
         for (int64_t k = 0; k < row; k += 97)
-            assert_true(fabs(lambda * a->images[i * row + k] + (1 - lambda) * a->images[(3 - i) * row + k] - b->images[i * row + k]) < 1e-3);
+            assert_true(fabs(lambda * a->images[i * row + k] + (1 - lambda) * a->images[(3 - i) * row + k] -
+                             b->images[i * row + k]) < 1e-3);
         float total = 0;
         for (int c = 0; c < 3; c++) total += ((float *)b->label[0])[i * 3 + c];
         assert_true(fabsf(total - 1) < 1e-6f);
@@ -419,7 +429,8 @@ static uint64_t raw_hash(const batch *b)
         size_t bytes = (size_t)p->width * (size_t)p->height * 3;
         assert_true(p->width >= 1 && p->height >= 1 && bytes <= SIDE * SIDE * 3 * sizeof(float));
         h = h * 31 + hash64(pixels, bytes);
-        h = h * 31 + hash64(p->inverse, sizeof p->inverse) + hash64(p->color, sizeof p->color) + hash64(p->radius, sizeof p->radius);
+        h = h * 31 + hash64(p->inverse, sizeof p->inverse) + hash64(p->color, sizeof p->color) +
+            hash64(p->radius, sizeof p->radius);
         h = h * 31 + (uint64_t)p->fill + 256 * (uint64_t)p->has_color + 512 * (uint64_t)p->width;
     }
     return h;

@@ -1,13 +1,9 @@
 /* What the GPU warps from the part of an image is what it would make of the whole image. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/data/picture.h"
@@ -17,9 +13,19 @@ enum { SRC_W = 90, SRC_H = 70, DST_W = 32, DST_H = 24, CHANNELS = 3, DST_COUNT =
 
 static void warp(float *dst, const uint8_t *pixels, const picture *p)
 {
-    image_warp_desc d = {.n = 1, .height = DST_H, .width = DST_W, .bytes = (int64_t)p->width * p->height * CHANNELS, .channels = CHANNELS,
-        .dst_channels = CHANNELS, .type = DTYPE_F32, .std = {1, 1, 1}};
-    image_source s = {.width = p->width, .height = p->height, .radius_x = p->radius[0], .radius_y = p->radius[1], .fill = (float)p->fill,
+    image_warp_desc d = {.n = 1,
+        .height = DST_H,
+        .width = DST_W,
+        .bytes = (int64_t)p->width * p->height * CHANNELS,
+        .channels = CHANNELS,
+        .dst_channels = CHANNELS,
+        .type = DTYPE_F32,
+        .std = {1, 1, 1}};
+    image_source s = {.width = p->width,
+        .height = p->height,
+        .radius_x = p->radius[0],
+        .radius_y = p->radius[1],
+        .fill = (float)p->fill,
         .has_color = p->has_color};
     const kernel *k;
     memcpy(s.inverse, p->inverse, sizeof s.inverse);
@@ -34,7 +40,8 @@ static augmentation drawn(uint64_t i)
     rng r = rng_make(11, RNG_TEST, i);
     augmentation a = {.params = {.zoom = 1, .saturation = 1}};
     float left = rng_uniform_in(&r, 0, 40), top = rng_uniform_in(&r, 0, 30);
-    memcpy(a.params.box, (float[4]){left, top, left + rng_uniform_in(&r, 8, 50), top + rng_uniform_in(&r, 8, 40)}, sizeof a.params.box);
+    memcpy(a.params.box, (float[4]){left, top, left + rng_uniform_in(&r, 8, 50), top + rng_uniform_in(&r, 8, 40)},
+        sizeof a.params.box);
     a.params.width = p.width, a.params.height = p.height;
     a.params.hflip = i % 2, a.params.rotate = i % 3 ? rng_uniform_in(&r, -1, 1) : 0;
     augment_build(&a, p.width, p.height);
@@ -42,7 +49,8 @@ static augmentation drawn(uint64_t i)
     return a;
 }
 
-/* Coefficients of a cropped map are rounded to f32 once more: at 90 pixels 2^-18, times 255 levels a pixel in both directions. */
+/* Coefficients of a cropped map are rounded to f32 once more: at 90 pixels 2^-18, times 255 levels a pixel in both
+ * directions. */
 static void test_crop(void **state)
 {
     (void)state;
@@ -72,8 +80,8 @@ static void test_crop(void **state)
     image_free(&src);
 }
 
-/* A slope stays a slope under every filter that sums to one and is symmetric; the first rounding to 8 bits is the source's (0.5), the second
- * that of the reduction's two passes (1). Not at the borders, where filters are cut. */
+/* A slope stays a slope under every filter that sums to one and is symmetric; the first rounding to 8 bits is the
+ * source's (0.5), the second that of the reduction's two passes (1). Not at the borders, where filters are cut. */
 static void test_reduced(void **state)
 {
     (void)state;

@@ -1,11 +1,9 @@
 /* Devices: what every backend promises, on those that this machine has. */
 #include "core/device/replay.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 /* Compute capabilities: the CUDA programming guide, "application compatibility". */
 static void kernels_run_on_their_architectures(void **state)

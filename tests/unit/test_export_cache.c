@@ -1,14 +1,10 @@
 /* TensorRT's calibration cache. The lines 3c010a14, 3d5b2f80 and 3c009976 stand in published caches (the last in
  * NVIDIA/TensorRT issue 2036: 0.0078491, amax 0.99683); their values follow from IEEE 754. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "export/cache.h"
@@ -22,7 +18,8 @@ static void test_reads(void **state)
 {
     (void)state;
     calibration_cache c;
-    assert_int_equal(parse(&c, "TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\na: b: 3C009976\n"), OK);
+    assert_int_equal(
+        parse(&c, "TRT-8601-EntropyCalibration2\nimages: 3c010a14\nconv1_out: 3d5b2f80\na: b: 3C009976\n"), OK);
     assert_int_equal(c.version, 8601);
     assert_string_equal(c.algorithm, "EntropyCalibration2");
     assert_int_equal(c.count, 3);
@@ -42,7 +39,8 @@ static void test_tolerates(void **state)
 {
     (void)state;
     calibration_cache c;
-    assert_int_equal(parse(&c, "TRT-100900-MinMaxCalibration\r\n\r\nx: 1\r\n(Unnamed Layer* 48) [Constant]_output: 3f800000"), OK);
+    assert_int_equal(
+        parse(&c, "TRT-100900-MinMaxCalibration\r\n\r\nx: 1\r\n(Unnamed Layer* 48) [Constant]_output: 3f800000"), OK);
     assert_int_equal(c.version, 100900);
     assert_string_equal(c.algorithm, "MinMaxCalibration");
     assert_int_equal(c.count, 2);

@@ -1,15 +1,11 @@
 /* Engine files: what is read is what was written; nothing damaged is ever loaded. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <math.h>
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "core/ops/op.h"
@@ -36,10 +32,12 @@ static int setup(void **state)
     fixture *f = calloc(1, sizeof *f);
     engine e;
     export_scales scales;
-    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK || net_model(&f->m, "resnet10", 0.0625) != OK) return 1;
+    if (!f || device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, NULL) != OK || net_model(&f->m, "resnet10", 0.0625) != OK)
+        return 1;
     f->images = net_images_make(IMAGES, 3, false);
     calibration_data data = net_data(&f->images);
-    export_options o = {.calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
+    export_options o = {
+        .calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
     for (int i = 0; i < 2; i++) snprintf(f->path[i], sizeof f->path[i], "/tmp/graft-engine-%d-%ld", i, (long)getpid());
     if (export_float(&e, &f->m, &o) != OK || engine_save(&e, f->path[0]) != OK) return 1;
     engine_free(&e);
@@ -73,7 +71,8 @@ static void test_round_trip(void **state)
 {
     fixture *f = *state;
     calibration_data data = net_data(&f->images);
-    export_options o = {.calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
+    export_options o = {
+        .calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
     export_scales scales;
     engine made, read;
     GOOD(export_calibrate(&scales, &f->m, &o, 8601));
@@ -121,9 +120,11 @@ static void test_same_scores(void **state)
         GOOD(engine_load(&e, f->path[i]));
         GOOD(runner_create(&r, &e.graph, f->dev, 4));
         GOOD(runner_run(r, (float *const[]){many}, f->images.pixels, IMAGES));
-        for (int64_t k = 0; k < IMAGES; k++) GOOD(runner_run(r, (float *const[]){one + k * NET_CLASSES}, f->images.pixels + k * NET_IMAGE, 1));
+        for (int64_t k = 0; k < IMAGES; k++)
+            GOOD(runner_run(r, (float *const[]){one + k * NET_CLASSES}, f->images.pixels + k * NET_IMAGE, 1));
         if (i == 1) assert_memory_equal(one, many, sizeof one); /* integers */
-        for (int k = 0; k < IMAGES * NET_CLASSES; k++) assert_true(fabsf(one[k] - many[k]) <= 1e-4f * (1 + fabsf(many[k])));
+        for (int k = 0; k < IMAGES * NET_CLASSES; k++)
+            assert_true(fabsf(one[k] - many[k]) <= 1e-4f * (1 + fabsf(many[k])));
         runner_destroy(r);
         engine_free(&e);
     }
@@ -145,7 +146,8 @@ static void test_cut_batch(void **state)
         for (int k = 0; k < 2; k++) {
             api.cache_bytes = k == 0 ? 0 : 30 << 10;
             GOOD(runner_create(&r, &e.graph, &dev, IMAGES));
-            for (int again = 0; again < 2; again++) GOOD(runner_run(r, (float *const[]){scores[k]}, f->images.pixels, IMAGES));
+            for (int again = 0; again < 2; again++)
+                GOOD(runner_run(r, (float *const[]){scores[k]}, f->images.pixels, IMAGES));
             runner_destroy(r);
             GOOD(graph_resize_batch(&e.graph, IMAGES));
             GOOD(slices_choose(&cut, &e.graph, api.cache_bytes));
@@ -158,9 +160,10 @@ static void test_cut_batch(void **state)
     }
 }
 
-/* Eight images. Activations of an image: conv1 2 KiB in and 4 out, pool 4 KiB in and 1 out, conv2 1 KiB in and 1 out; weights 32 bytes and
- * 64 KiB. With 16 KiB of cache two images fit (12 and 10 KiB), four do not; conv2's 16 KiB fit as they are. So the first two nodes run on two
- * images at a time. With 6 KiB one image fits, and conv2 would read its weights seven times more to save 16 KiB: it still stays outside. */
+/* Eight images. Activations of an image: conv1 2 KiB in and 4 out, pool 4 KiB in and 1 out, conv2 1 KiB in and 1 out;
+ * weights 32 bytes and 64 KiB. With 16 KiB of cache two images fit (12 and 10 KiB), four do not; conv2's 16 KiB fit as
+ * they are. So the first two nodes run on two images at a time. With 6 KiB one image fits, and conv2 would read its
+ * weights seven times more to save 16 KiB: it still stays outside. */
 static void test_choose_slices(void **state)
 {
     (void)state;
@@ -175,7 +178,8 @@ static void test_choose_slices(void **state)
     conv2d_attr large = one;
     large.pad[0] = 32, large.pad[1] = 8, large.pad[2] = 31, large.pad[3] = 7;
     GOOD(graph_add(&g, &op_conv2d, "conv1", &one, (edge_id[]){x, w[0]}, 2, 0, &x));
-    GOOD(graph_add(&g, &op_pool, "pool", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 2}, .stride = {2, 2}}, &x, 1, 0, &x));
+    GOOD(graph_add(
+        &g, &op_pool, "pool", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 2}, .stride = {2, 2}}, &x, 1, 0, &x));
     edge_id pooled = x;
     GOOD(graph_add(&g, &op_conv2d, "conv2", &large, (edge_id[]){x, w[1]}, 2, 0, &x));
     GOOD(graph_output(&g, x));
@@ -213,8 +217,8 @@ static void run_plan(const graph *g, device *dev, const float *pixels, float *sc
     plan_destroy(p);
 }
 
-/* Weights and activations in f16: half the file, and scores whose error is at most 2^-11 per rounding on the way, to first order. On a CPU the
- * same file runs in f32 with weights rounded once. */
+/* Weights and activations in f16: half the file, and scores whose error is at most 2^-11 per rounding on the way, to
+ * first order. On a CPU the same file runs in f32 with weights rounded once. */
 static void test_half(void **state)
 {
     fixture *f = *state;
@@ -260,7 +264,8 @@ static void test_half(void **state)
 static void refuse(const uint8_t *bytes, size_t count, const char *what, size_t at)
 {
     engine e;
-    if (engine_parse(&e, bytes, count, "x", true) != E_MODEL) fail_msg("%s at %zu of an engine was not found", what, at);
+    if (engine_parse(&e, bytes, count, "x", true) != E_MODEL)
+        fail_msg("%s at %zu of an engine was not found", what, at);
 }
 
 static void test_every_truncation(void **state)
@@ -362,7 +367,8 @@ static void test_api(void **state)
     assert_string_equal(info.task, "classification");
     assert_int_equal(info.object_capacity, NET_CLASSES);
     assert_string_equal(info.source_hash, "fedcba98765432100123456789abcdef");
-    graft_image images[] = {{pixels, WIDTH, HEIGHT, 3, 0}, {padded, WIDTH, HEIGHT, 3, WIDTH * 3 + 5}, {grey, WIDTH, HEIGHT, 1, 0}};
+    graft_image images[] = {
+        {pixels, WIDTH, HEIGHT, 3, 0}, {padded, WIDTH, HEIGHT, 3, WIDTH * 3 + 5}, {grey, WIDTH, HEIGHT, 1, 0}};
     assert_int_equal(graft_run_images(e, p, images, 3), GRAFT_OK);
     assert_memory_equal(p, p + NET_CLASSES, sizeof again);
     for (int i = 0; i < 3; i++) {
@@ -379,7 +385,8 @@ static void test_api(void **state)
     assert_int_equal(count, NET_CLASSES);
     for (int k = 0; k < NET_CLASSES; k++) {
         assert_true(object[k].score == p[object[k].class_index] && (k == 0 || object[k].score <= object[k - 1].score));
-        assert_true(object[k].box[0] == 0 && object[k].box[2] == WIDTH && object[k].box[3] == HEIGHT && !object[k].mask);
+        assert_true(
+            object[k].box[0] == 0 && object[k].box[2] == WIDTH && object[k].box[3] == HEIGHT && !object[k].mask);
     }
     assert_int_equal(graft_find(e, object, 2, &count, &images[1]), GRAFT_OK);
     assert_int_equal(count, 2);

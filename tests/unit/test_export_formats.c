@@ -1,11 +1,7 @@
 /* Files for other programs. nvinfer's arithmetic is DeepStream's: y = net-scale-factor * (x - offsets[c]) for pixels x. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "core/device/device.h"

@@ -1,15 +1,11 @@
-/* A program that uses libgraft: whatever happens around it, it gets a code and goes on. Each case runs in a process of its own, so that
- * one that ends its host is seen. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* A program that uses libgraft: whatever happens around it, it gets a code and goes on. Each case runs in a process of
+ * its own, so that one that ends its host is seen. */
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "export/engine_format.h"
@@ -62,7 +58,8 @@ static int setup(void **state)
     if (!f) return 1;
     *state = f;
     f->images = net_images_make(IMAGES, 3, false);
-    for (int i = 0; i < KINDS; i++) snprintf(f->path[i], sizeof f->path[i], "/tmp/graft-host-%s-%ld", kind_names[i], (long)getpid());
+    for (int i = 0; i < KINDS; i++)
+        snprintf(f->path[i], sizeof f->path[i], "/tmp/graft-host-%s-%ld", kind_names[i], (long)getpid());
     snprintf(f->scratch, sizeof f->scratch, "/tmp/graft-host-copy-%ld", (long)getpid());
     if (write_engines(f) != OK) return 1;
     for (int i = 0; i < KINDS; i++) {
@@ -101,8 +98,8 @@ static void expect(host_case *run, const fixture *f, const void *argument, const
 
 /* ------------------------------------------------------------------------------------------------ the file */
 
-/* Scores of handles on a file that is overwritten, then cut off, are those of the file that was opened: for batches that were computed
- * before and for others. */
+/* Scores of handles on a file that is overwritten, then cut off, are those of the file that was opened: for batches
+ * that were computed before and for others. */
 static int change_file(const fixture *f, const void *argument)
 {
     const char *path = argument;
@@ -192,7 +189,8 @@ static void test_memory_ends(void **state)
             for (size_t i = 0; i < STEPS; i++) {
                 /* Integers are the same for any number of threads. */
                 memory_case c = {kind, i * STEP, kind == 2 ? 1 + (int32_t)i % 3 : 1, moment};
-                snprintf(what, sizeof what, "%s, moment %d, %zu bytes more, %d threads", kind_names[kind], moment, c.more, c.threads);
+                snprintf(what, sizeof what, "%s, moment %d, %zu bytes more, %d threads", kind_names[kind], moment,
+                    c.more, c.threads);
                 expect(limit_memory, f, &c, what);
             }
 }
@@ -259,7 +257,8 @@ static void test_threads_end(void **state)
     }
 }
 
-/* Several threads with a handle each, of two compute threads, where not all can have them: some get codes, nobody ends the process. */
+/* Several threads with a handle each, of two compute threads, where not all can have them: some get codes, nobody ends
+ * the process. */
 static void *crowd_member(void *path)
 {
     intptr_t wrong = 0;
@@ -289,7 +288,9 @@ static int crowd(const fixture *f, const void *more)
     while (geteuid() == NOBODY && allowed < 1000 && !thread_starts())
         if (setrlimit(RLIMIT_NPROC, &(struct rlimit){++allowed, 1000})) return 0;
     if (setrlimit(RLIMIT_NPROC, &(struct rlimit){allowed + MEMBERS - 1 + *(const size_t *)more, 1000})) return 0;
-    while (started < MEMBERS && pthread_create(&thread[started], NULL, crowd_member, (void *)(uintptr_t)f->path[2]) == 0) started++;
+    while (
+        started < MEMBERS && pthread_create(&thread[started], NULL, crowd_member, (void *)(uintptr_t)f->path[2]) == 0)
+        started++;
     for (int i = 0; i < started; i++) {
         pthread_join(thread[i], &wrong);
         if (wrong) code = 2;

@@ -1,13 +1,9 @@
 /* From histogram to clipping point. Expected values: tests/golden/calibration_range.py (numpy). */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "export/calibrate.h"
 
@@ -52,8 +48,8 @@ static void check(const range_case *c, spec_calibrator method, double percentile
     float expected = kept == CALIBRATION_BINS ? amax : (float)((double)amax * (double)kept / CALIBRATION_BINS);
     float clip = range_clip(&r, method, percentile);
     if (clip != expected)
-        fail_msg("%s, %s: kept %.1f bins, expected %lld", c->name, calibrator_name(method), (double)clip / amax * CALIBRATION_BINS,
-                 (long long)kept);
+        fail_msg("%s, %s: kept %.1f bins, expected %lld", c->name, calibrator_name(method),
+            (double)clip / amax * CALIBRATION_BINS, (long long)kept);
 }
 
 static void test_methods(void **state)
@@ -92,7 +88,8 @@ static void test_degenerate(void **state)
     (void)state;
     int64_t zero[CALIBRATION_BINS] = {100}, single[CALIBRATION_BINS] = {0};
     single[CALIBRATION_BINS - 1] = 7;
-    tensor_range ranges[] = {{.amax = 0, .count = 100, .bin = zero}, {.amax = 3, .count = 7, .bin = single}, {.amax = 0}};
+    tensor_range ranges[] = {
+        {.amax = 0, .count = 100, .bin = zero}, {.amax = 3, .count = 7, .bin = single}, {.amax = 0}};
     calibration c = {.range = ranges, .edge_count = 3, .images = 1};
     for (spec_calibrator m = CALIBRATOR_ENTROPY; m < CALIBRATOR_AUTO; m++) {
         float scale[3] = {-1, -1, -1};
@@ -103,8 +100,9 @@ static void test_degenerate(void **state)
     }
 }
 
-/* Real histograms: entropy keeps what NVIDIA's published method keeps, tensor by tensor, also where that is little of the range. Numbers and
- * counts: tests/golden/calibration_peers.py; those of ncnn and onnxruntime stand beside, for the reader (docs/QAT.md). */
+/* Real histograms: entropy keeps what NVIDIA's published method keeps, tensor by tensor, also where that is little of
+ * the range. Numbers and counts: tests/golden/calibration_peers.py; those of ncnn and onnxruntime stand beside, for the
+ * reader (docs/QAT.md). */
 static void test_published(void **state)
 {
     (void)state;

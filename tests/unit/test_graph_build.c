@@ -31,7 +31,8 @@ static void shapes_follow_the_input(void **state)
     assert_true(shape_equal(g->edges[graph_find_edge(g, "image")].shape, shape_4(16, 9, 7, 3)));
     assert_true(shape_equal(g->edges[g->nodes[graph_find_node(g, "conv")].out[0]].shape, shape_4(16, 5, 4, 4)));
     assert_true(shape_equal(g->edges[g->outputs[0]].shape, shape_2(16, 5)));
-    assert_int_equal(graph_resize(g, g->inputs[0], shape_4(16, 9, 7, 4)), E_MODEL); /* another channel count: as before */
+    assert_int_equal(
+        graph_resize(g, g->inputs[0], shape_4(16, 9, 7, 4)), E_MODEL); /* another channel count: as before */
     assert_true(shape_equal(g->edges[g->inputs[0]].shape, shape_4(16, 9, 7, 3)));
     assert_true(shape_equal(g->edges[g->outputs[0]].shape, shape_2(16, 5)));
     assert_int_equal(graph_resize(g, g->inputs[0], shape_4(0, 9, 7, 3)), E_MODEL);
@@ -202,8 +203,15 @@ static void macs_of_known_networks(void **state)
     } known[] = {{"resnet18", 1.814, 11689512}, {"resnet50", 4.089, 25557032}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         graph g;
-        spec_model options = {.arch = known[i].arch, .input_width = 224, .input_height = 224, .channels = 3, .width = 1.0,
-            .use_batch_norm = true, .use_pooling = true, .bn_momentum = 0.1, .bn_epsilon = 1e-5};
+        spec_model options = {.arch = known[i].arch,
+            .input_width = 224,
+            .input_height = 224,
+            .channels = 3,
+            .width = 1.0,
+            .use_batch_norm = true,
+            .use_pooling = true,
+            .bn_momentum = 0.1,
+            .bn_epsilon = 1e-5};
         GOOD(models_build(&g, &(spec){.model = options}, 1000));
         GOOD(graph_check(&g));
         assert_true(fabs((double)graph_macs(&g) / 1e9 - known[i].giga_macs) < 0.0005);

@@ -1,5 +1,5 @@
-/* Normalisation inside convolutions: the same results as the separate nodes but for rounding, on reference kernels, which can do both;
- * where a kernel cannot, or somebody else reads the tensor, nothing changes. */
+/* Normalisation inside convolutions: the same results as the separate nodes but for rounding, on reference kernels,
+ * which can do both; where a kernel cannot, or somebody else reads the tensor, nothing changes. */
 #include <math.h>
 
 #include "core/ops/internal.h"
@@ -7,7 +7,8 @@
 
 enum { BATCH = 4, SIDE = 9, CLASSES = 4 };
 
-/* conv, bn, relu, conv 3x3, bn, relu, conv 1x1, sum with what the first made, pool, linear, loss; products of `type` or `compute`. */
+/* conv, bn, relu, conv 3x3, bn, relu, conv 1x1, sum with what the first made, pool, linear, loss; products of `type` or
+ * `compute`. */
 static void build_in(fixture *f, graph *narrow, bool training, dtype type, conv2d_compute compute)
 {
     graph fused = {0}, lowered = {0};
@@ -148,7 +149,8 @@ static int64_t activation_bytes(const graph *g)
     return use.activation_sum_bytes;
 }
 
-/* In training nothing of it is stored either: the weight gradient transforms what it reads, and the activation's slope is found again. */
+/* In training nothing of it is stored either: the weight gradient transforms what it reads, and the activation's slope
+ * is found again. */
 static void nor_is_it_in_training(void **state)
 {
     (void)state;
@@ -214,7 +216,9 @@ static void a_gpu_gives_the_same_bits(void **state)
         for (int64_t k = 0; k < count; k++) norm += x[k] * x[k];
         assert_true(norm > 0.01);
         for (int64_t k = 0; k < count; k++) /* parameters are ordered anew by passes, values are not */
-            if (x[k] != y[k]) fail_msg("case %zu, value %lld of %lld: %g, expected %g", i, (long long)k, (long long)count, y[k], x[k]);
+            if (x[k] != y[k])
+                fail_msg(
+                    "case %zu, value %lld of %lld: %g, expected %g", i, (long long)k, (long long)count, y[k], x[k]);
         free(x), free(y);
         graph_free(&f.g), graph_free(&plain), graph_free(&fused);
     }

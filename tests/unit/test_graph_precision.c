@@ -1,6 +1,6 @@
-/* pass_precision: errors of a smooth network's loss and gradients in f16, bf16 and tf32 are those that the types' roundings explain. The
- * yardstick is the same graph in f32, by reference kernels. (Kinks are left out: where the sign of a ReLU's input flips, errors are not
- * proportional to the rounding.) */
+/* pass_precision: errors of a smooth network's loss and gradients in f16, bf16 and tf32 are those that the types'
+ * roundings explain. The yardstick is the same graph in f32, by reference kernels. (Kinks are left out: where the sign
+ * of a ReLU's input flips, errors are not proportional to the rounding.) */
 #include <math.h>
 
 #include "graph_fixture.h"
@@ -81,15 +81,16 @@ static double error_of(const result *r, const result *plain)
     return sqrt(error / norm);
 }
 
-/* n roundings of unit roundoff u on the way give a relative error of about sqrt(n) u if they are independent, and at most n u to first order.
- * And it must be proportional to u: 2^-8 for bf16, 2^-11 for f16 and tf32, whatever the network makes of it; a factor of 2 is left to
- * chance. */
+/* n roundings of unit roundoff u on the way give a relative error of about sqrt(n) u if they are independent, and at
+ * most n u to first order. And it must be proportional to u: 2^-8 for bf16, 2^-11 for f16 and tf32, whatever the
+ * network makes of it; a factor of 2 is left to chance. */
 static void errors_are_those_of_the_types(void **state)
 {
     (void)state;
     result plain = run(DTYPE_F32, COMPUTE_F32), bf16 = run(DTYPE_BF16, COMPUTE_F32), f16 = run(DTYPE_F16, COMPUTE_F32);
     result tf32 = run(DTYPE_F32, COMPUTE_TF32);
-    double n = (double)bf16.nodes, e_bf16 = error_of(&bf16, &plain), e_f16 = error_of(&f16, &plain), e_tf32 = error_of(&tf32, &plain);
+    double n = (double)bf16.nodes, e_bf16 = error_of(&bf16, &plain), e_f16 = error_of(&f16, &plain),
+           e_tf32 = error_of(&tf32, &plain);
     assert_true(e_bf16 < n * 0x1p-8 && e_f16 < n * 0x1p-11 && e_tf32 < n * 0x1p-11);
     assert_true(e_bf16 / e_f16 > 4 && e_bf16 / e_f16 < 16);
     assert_true(e_tf32 > 0x1p-14 && e_tf32 < 2 * e_f16); /* products alone are rounded */

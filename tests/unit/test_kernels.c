@@ -1,12 +1,10 @@
 /* The list of kernels, the choice among them, descriptors as text. */
 #include "kernels/desc.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 static void every_op_has_a_reference_last(void **state)
 {
@@ -45,7 +43,8 @@ static void selection_takes_prefers_and_explains(void **state)
     assert_non_null(strstr(log, "add n2pixels3channels4 -> add__ref_direct"));
     assert_int_equal(kernel_select(&k, OP_ADD, BACKEND_CPU, &d, "add__ref_direct", NULL), OK);
     assert_string_equal(k->name, "add__ref_direct");
-    assert_int_equal(kernel_select(&k, OP_ADD, BACKEND_CPU, &d, "gone_since__cpu_x", NULL), OK); /* a choice that is no more */
+    assert_int_equal(
+        kernel_select(&k, OP_ADD, BACKEND_CPU, &d, "gone_since__cpu_x", NULL), OK); /* a choice that is no more */
     assert_int_equal(k->op, OP_ADD);
     d.channels = 0;
     assert_int_equal(kernel_select(&k, OP_ADD, BACKEND_REF, &d, NULL, NULL), E_INTERNAL);
@@ -53,7 +52,8 @@ static void selection_takes_prefers_and_explains(void **state)
     assert_non_null(strstr(status_message(), "no ref kernel for add n2pixels3: a dimension below 1"));
     d.channels = 4;
     /* Never host code for device memory. */
-    if (kernel_select(&k, OP_ADD, BACKEND_CUDA, &d, "add__ref_direct", NULL) == OK) assert_int_equal(k->backend, BACKEND_CUDA);
+    if (kernel_select(&k, OP_ADD, BACKEND_CUDA, &d, "add__ref_direct", NULL) == OK)
+        assert_int_equal(k->backend, BACKEND_CUDA);
     else assert_non_null(strstr(status_message(), "no cuda kernel for add n2pixels3channels4"));
 }
 
@@ -90,7 +90,10 @@ static void the_environment_limits_the_instructions(void **state)
 static void set_value(rng *r, char *at, field_kind kind)
 {
     int64_t wide = (int64_t)rng_u64(r);
-    int32_t narrow = (int32_t)rng_u32(r), word = (int32_t)rng_below(r, kind == FIELD_POOL ? 2 : kind == FIELD_UPDATE || kind == FIELD_COMPUTE ? 4 : 7);
+    int32_t narrow = (int32_t)rng_u32(r),
+            word = (int32_t)rng_below(r, kind == FIELD_POOL                              ? 2
+                                         : kind == FIELD_UPDATE || kind == FIELD_COMPUTE ? 4
+                                                                                         : 7);
     float f32 = rng_normal(r) * 1e-3f;
     double f64 = rng_uniform_double(r) * 1e9;
     bool flag = rng_below(r, 2) == 1;
@@ -131,7 +134,8 @@ static void text_of_a_convolution_reads_well(void **state)
     (void)state;
     conv2d_desc d;
     char text[256];
-    const char *given = "n2ih7iw9ic6oh7ow9oc4kh3kw3pt1pl1pb1pr1groups2,src=bf16,weight=bf16,dst=bf16,bias1,act=leaky,alpha=0.100000001";
+    const char *given =
+        "n2ih7iw9ic6oh7ow9oc4kh3kw3pt1pl1pb1pr1groups2,src=bf16,weight=bf16,dst=bf16,bias1,act=leaky,alpha=0.100000001";
     assert_int_equal(kernel_desc_parse(OP_CONV2D_FORWARD, given, &d), OK);
     assert_int_equal(d.groups, 2);
     assert_int_equal(d.sh, 1);
@@ -166,16 +170,16 @@ static void costs_are_those_of_the_formulas(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         assert_int_equal(kernel_desc_parse(calls[i].op, calls[i].desc, &d), OK);
         if (kernel_flops(calls[i].op, &d) != calls[i].flops || kernel_bytes(calls[i].op, &d) != calls[i].bytes)
-            fail_msg("%s %s: %g flops, %g bytes", kernel_op_name(calls[i].op), calls[i].desc, kernel_flops(calls[i].op, &d),
-                kernel_bytes(calls[i].op, &d));
+            fail_msg("%s %s: %g flops, %g bytes", kernel_op_name(calls[i].op), calls[i].desc,
+                kernel_flops(calls[i].op, &d), kernel_bytes(calls[i].op, &d));
     }
 }
 
 static void bad_text_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"n2q3", "n", "nx", "n2n3", "n99999999999999999999", "kh4294967296", "bias2", "src=f31",
-        "alpha=x", "n1:2", "=", "n2 ih3", "N2", "act=", "\xff"};
+    static const char *const bad[] = {"n2q3", "n", "nx", "n2n3", "n99999999999999999999", "kh4294967296", "bias2",
+        "src=f31", "alpha=x", "n1:2", "=", "n2 ih3", "N2", "act=", "\xff"};
     conv2d_desc d;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(kernel_desc_parse(OP_CONV2D_FORWARD, bad[i], &d), E_USAGE);

@@ -1,12 +1,10 @@
 /* Networks: sizes against published ones, options, stages, heads. tests/golden compares their values. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/model.h"
 #include "core/graph/transform.h"
@@ -14,12 +12,6 @@
 #include "core/train/prepare.h"
 #include "core/train/train_graph.h"
 #include "models/models.h"
-
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
 
 /* A spec of the network with its defaults and "model.key=value" words. */
 static void make_spec(config *c, const char *arch, const char *words)
@@ -45,9 +37,10 @@ static void build(graph *g, const char *arch, const char *words, int64_t classes
 static void sizes(void **state)
 {
     (void)state;
-    /* params: sum(p.numel() for p in model.parameters()) of torchvision's, and of tests/golden/papers.py's for mobilenet_v1 and darknet.
-     * giga_macs: torchvision's documentation ("GFLOPS"); Howard and others 2017, table 8 (mobilenet_v1); Redmon and Farhadi 2018, table 2
-     * (darknet: billions of operations at 256 x 256, halved), to the digits that are printed there. */
+    /* params: sum(p.numel() for p in model.parameters()) of torchvision's, and of tests/golden/papers.py's for
+     * mobilenet_v1 and darknet. giga_macs: torchvision's documentation ("GFLOPS"); Howard and others 2017, table 8
+     * (mobilenet_v1); Redmon and Farhadi 2018, table 2 (darknet: billions of operations at 256 x 256, halved), to the
+     * digits that are printed there. */
     static const struct {
         const char *arch, *words;
         int64_t params;
@@ -82,8 +75,8 @@ static void sizes(void **state)
         build(&g, known[i].arch, known[i].words, 1000);
         double giga = (double)graph_macs(&g) / 1e9;
         if (graph_param_count(&g) != known[i].params)
-            fail_msg("%s %s: %lld parameters, expected %lld", known[i].arch, known[i].words, (long long)graph_param_count(&g),
-                (long long)known[i].params);
+            fail_msg("%s %s: %lld parameters, expected %lld", known[i].arch, known[i].words,
+                (long long)graph_param_count(&g), (long long)known[i].params);
         if (known[i].digit > 0 && fabs(giga - known[i].giga_macs) > known[i].digit)
             fail_msg("%s %s: %.4f G products, expected %.3f", known[i].arch, known[i].words, giga, known[i].giga_macs);
         graph_free(&g);
@@ -124,7 +117,8 @@ static void stages(void **state)
             if (known[i].channels[k] == 0 && e == EDGE_NONE) continue;
             if (e == EDGE_NONE) fail_msg("%s %s: nothing at stride %d", known[i].arch, known[i].words, stride);
             shape at = g.edges[e].shape;
-            if (at.dim[3] != known[i].channels[k]) fail_msg("%s: %lld channels at stride %d", known[i].arch, (long long)at.dim[3], stride);
+            if (at.dim[3] != known[i].channels[k])
+                fail_msg("%s: %lld channels at stride %d", known[i].arch, (long long)at.dim[3], stride);
             /* A pool without pads (SqueezeNet's stem) loses at most two pixels of its stride. */
             assert_true(llabs((long long)(at.dim[1] - c.spec.model.input_height / stride)) <= 2);
         }
@@ -158,7 +152,8 @@ static void options(void **state)
     assert_int_equal(g.edges[graph_find_edge(&g, "conv_stem.weight")].shape.dim[3], 1);
     graph_free(&g);
     build(&g, "mobilenet_v2", "model.all_projections=true", 10);
-    assert_true(has(&g, "features.3.shortcut.0.weight") && has(&g, "features.17.conv.2.weight") && !has(&g, "features.2.shortcut.0.weight"));
+    assert_true(has(&g, "features.3.shortcut.0.weight") && has(&g, "features.17.conv.2.weight") &&
+                !has(&g, "features.2.shortcut.0.weight"));
     graph_free(&g);
     build(&g, "mobilenet_v1", "model.use_batch_norm=false", 10);
     assert_true(has(&g, "blocks.1.0.conv_dw.bias") && !has(&g, "blocks.1.0.bn1.weight"));
@@ -181,9 +176,9 @@ static void options(void **state)
 static void meaningless_options(void **state)
 {
     (void)state;
-    static const char *const bad[][2] = {{"squeezenet1_0", "model.use_batch_norm=true"}, {"mobilenet_v2", "model.stem=small"},
-        {"vgg16", "model.padding=same"}, {"resnet18", "model.aux_weight=0.5"}, {"resnet34", "model.bottleneck_stride=1x1"},
-        {"darknet19", "model.use_pooling=false"}};
+    static const char *const bad[][2] = {{"squeezenet1_0", "model.use_batch_norm=true"},
+        {"mobilenet_v2", "model.stem=small"}, {"vgg16", "model.padding=same"}, {"resnet18", "model.aux_weight=0.5"},
+        {"resnet34", "model.bottleneck_stride=1x1"}, {"darknet19", "model.use_pooling=false"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         config c;
         GOOD(config_init(&c));
@@ -304,7 +299,8 @@ static void initial_values(void **state)
         build(&g, known[i].arch, known[i].words, 100);
         init_params(&g, 3);
         double got = deviation(&g, known[i].name);
-        if (fabs(got / known[i].sigma - 1) > 0.05) fail_msg("%s %s: %g, expected %g", known[i].arch, known[i].name, got, known[i].sigma);
+        if (fabs(got / known[i].sigma - 1) > 0.05)
+            fail_msg("%s %s: %g, expected %g", known[i].arch, known[i].name, got, known[i].sigma);
         graph_free(&g);
     }
     /* Unlike torchvision's 0: see init.h. */

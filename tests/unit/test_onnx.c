@@ -1,12 +1,8 @@
 /* ONNX files: what is written reads back as the same network; what is damaged or unknown is refused by name. Agreement with other programs is
  * tests/onnx's business. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/transform.h"
 #include "core/base/version.h"

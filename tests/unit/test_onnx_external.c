@@ -1,16 +1,12 @@
 /* Values of ONNX tensors in files beside the model: read from a plain file in the model's folder, and from nowhere
  * else. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "core/onnx/onnx.h"

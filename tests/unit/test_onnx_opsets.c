@@ -2,13 +2,9 @@
  * loops over the operator's definition, in double. ONNX's own cases (tests/onnx) cover the rest where they are
  * installed. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/plan.h"
 #include "core/graph/transform.h"

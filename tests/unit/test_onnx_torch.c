@@ -1,16 +1,12 @@
 /* ResNet-18, MobileNet v2 and GoogLeNet as PyTorch's default exporter writes them today, narrow: opset 20, weights
  * beside the file. Scores are those of onnxruntime; tests/onnx/torch_fixtures.py made all of it and says how. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 #include "core/graph/transform.h"

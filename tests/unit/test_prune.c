@@ -1,11 +1,9 @@
 /* Pruning against closed forms (TLT's keep rule, by hand) and against the masked dense network. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/graph/plan.h"
@@ -16,15 +14,17 @@
 #include "prune/prune.h"
 #include "tests/unit/prune_net.h"
 
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
-
 static const prune_options defaults = {.threshold = 0.1, .granularity = 8, .min_filters = 16};
-static const spec_model small_options = {.arch = "resnet10", .input_width = 32, .input_height = 32, .channels = 3,
-    .stem = STEM_SMALL, .width = 1, .use_batch_norm = true, .use_pooling = true, .bn_momentum = 0.1, .bn_epsilon = 1e-5};
+static const spec_model small_options = {.arch = "resnet10",
+    .input_width = 32,
+    .input_height = 32,
+    .channels = 3,
+    .stem = STEM_SMALL,
+    .width = 1,
+    .use_batch_norm = true,
+    .use_pooling = true,
+    .bn_momentum = 0.1,
+    .bn_epsilon = 1e-5};
 
 /* Filter k of a layer gets norm `norm[k]`: one weight carries it. */
 static void set_norms(graph *g, const char *name, const double *norm, int64_t rows)
@@ -85,7 +85,8 @@ static void test_keep_rule(void **state)
 }
 
 /* Two layers that meet in an add: scores of channel i are p_i and q_i. */
-static void equalised(prune_equalization equalization, const double *p, const double *q, int64_t count, const int *expected)
+static void equalised(
+    prune_equalization equalization, const double *p, const double *q, int64_t count, const int *expected)
 {
     graph g, cut;
     net n;
@@ -193,7 +194,8 @@ static void check_masked(graph *g, const prune_options *o, int64_t classes)
     for (int64_t i = 0; i < pixels; i++) images[i] = rng_normal(&r);
     if (o->target == TARGET_MACS) {
         double left = (double)report.macs_after / (double)report.macs_before;
-        if (fabs(left - o->target_fraction) > 0.03) fail_msg("asked for %.2f of the products, got %.4f", o->target_fraction, left);
+        if (fabs(left - o->target_fraction) > 0.03)
+            fail_msg("asked for %.2f of the products, got %.4f", o->target_fraction, left);
     }
     run(&cut, BATCH, images, small, classes * BATCH);
     run(&masked, BATCH, images, dense, classes * BATCH);
@@ -229,7 +231,8 @@ static void test_masked_resnets(void **state)
         }
 }
 
-/* Every network, narrow, cut to half its products. Thresholds are steps, so that narrow networks hit the target roughly. */
+/* Every network, narrow, cut to half its products. Thresholds are steps, so that narrow networks hit the target
+ * roughly. */
 static void test_masked_networks(void **state)
 {
     (void)state;
@@ -419,9 +422,14 @@ static void test_reestimate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keep_rule),      cmocka_unit_test(test_equalisation), cmocka_unit_test(test_masked_resnets),
+        cmocka_unit_test(test_keep_rule),
+        cmocka_unit_test(test_equalisation),
+        cmocka_unit_test(test_masked_resnets),
         cmocka_unit_test(test_masked_networks),
-        cmocka_unit_test(test_masked_mixed),   cmocka_unit_test(test_masked_depthwise), cmocka_unit_test(test_targets),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_masked_mixed),
+        cmocka_unit_test(test_masked_depthwise),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_reestimate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

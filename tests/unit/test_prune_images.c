@@ -1,12 +1,10 @@
-/* Pruning by what images show, against closed forms: the least squares, the scores of linear networks, and networks whose lost channels
- * are multiples of kept ones, which must compute what they did. */
+/* Pruning by what images show, against closed forms: the least squares, the scores of linear networks, and networks
+ * whose lost channels are multiples of kept ones, which must compute what they did. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/graph/transform.h"
@@ -16,12 +14,6 @@
 #include "prune/least_squares.h"
 #include "prune/prune.h"
 #include "tests/unit/prune_net.h"
-
-#define GOOD(expr)                                                                                                     \
-    do {                                                                                                               \
-        status status_ = (expr);                                                                                       \
-        if (status_ != OK) fail_msg("%s: %s", #expr, status_message());                                                \
-    } while (0)
 
 /* ------------------------------------------------------------------------------------------------ least squares */
 
@@ -97,7 +89,8 @@ static void test_never_worse(void **state)
                 least_squares_fit fit;
                 fill_rows(&r, seed, 3);
                 solve_rows(&r, weight, shifted ? shift : NULL, ridges[i], &fit);
-                double before = squared_error(&r, r.start, NULL), after = squared_error(&r, weight, shifted ? shift : NULL);
+                double before = squared_error(&r, r.start, NULL),
+                       after = squared_error(&r, weight, shifted ? shift : NULL);
                 assert_true(after <= before * (1 + 1e-6));
                 assert_true(fabs(fit.after / fit.before - after / before) < 1e-4); /* what it says is what it did */
             }
@@ -127,7 +120,8 @@ static void test_singular(void **state)
     double shift[OUT];
     least_squares_fit fit;
     fill_rows(&r, 3, 0);
-    for (int32_t i = 0; i < ROWS; i++) { /* inputs 0 and 1 are one, 4 is a constant: what they do together is determined */
+    for (int32_t i = 0; i < ROWS;
+         i++) { /* inputs 0 and 1 are one, 4 is a constant: what they do together is determined */
         double lost = r.x[i * IN + 1] - r.x[i * IN], gone = r.x[i * IN + 4] - 2;
         for (int32_t o = 0; o < OUT; o++)
             r.y[i * OUT + o] -= (float)(lost * r.truth[o * IN + 1] + gone * r.truth[o * IN + 4]);
@@ -162,8 +156,16 @@ static void test_not_finite(void **state)
 /* ------------------------------------------------------------------------------------------------ networks */
 
 enum { BATCH = 4, BATCHES = 8, SIDE = 16 };
-static const spec_model small_options = {.arch = "resnet10", .input_width = SIDE, .input_height = SIDE, .channels = 3, .stem = STEM_SMALL,
-    .width = 1, .use_batch_norm = true, .use_pooling = true, .bn_momentum = 0.1, .bn_epsilon = 1e-5};
+static const spec_model small_options = {.arch = "resnet10",
+    .input_width = SIDE,
+    .input_height = SIDE,
+    .channels = 3,
+    .stem = STEM_SMALL,
+    .width = 1,
+    .use_batch_norm = true,
+    .use_pooling = true,
+    .bn_momentum = 0.1,
+    .bn_epsilon = 1e-5};
 
 typedef struct feed {
     int64_t left, count;
@@ -186,7 +188,8 @@ static void begin(graph *g, net *n, edge_id *x)
     GOOD(net_input(n, x));
 }
 
-static status prune_with(graph *cut, prune_report *report, const graph *g, prune_options o, int32_t threads, int64_t batches)
+static status prune_with(
+    graph *cut, prune_report *report, const graph *g, prune_options o, int32_t threads, int64_t batches)
 {
     shape s = g->edges[g->inputs[0]].shape;
     feed f = {.left = batches, .count = BATCH * shape_count(s) / s.dim[0]};
@@ -241,7 +244,8 @@ static void pair_rows(graph *g, const char *layer, const char *part, float facto
     }
 }
 
-/* What leaves layer and batch norm in channel 2k + 1 is 0.4 times channel 2k, given that it is so before the norm; ReLU keeps that. */
+/* What leaves layer and batch norm in channel 2k + 1 is 0.4 times channel 2k, given that it is so before the norm; ReLU
+ * keeps that. */
 static void pair_layer(graph *g, const char *layer, const char *norm, float factor)
 {
     pair_rows(g, layer, "weight", factor, true);
@@ -259,7 +263,8 @@ static void pair_layer(graph *g, const char *layer, const char *norm, float fact
     for (int64_t i = 0; i < count; i += 2) var[i + 1] = 0.16f * (var[i] + 1e-5f) - 1e-5f;
 }
 
-/* A hidden layer, a depthwise one, and a trunk that an addition joins: half of their channels are multiples of the others, with smaller filters. */
+/* A hidden layer, a depthwise one, and a trunk that an addition joins: half of their channels are multiples of the
+ * others, with smaller filters. */
 static void build_paired(graph *g)
 {
     net n;
@@ -307,8 +312,13 @@ static void test_paired(void **state)
     float dense[LOGITS], with_fit[LOGITS], without[LOGITS], zero[LOGITS] = {0};
     build_paired(&g);
     run(&g, dense, LOGITS);
-    prune_options o = {.normalizer = NORMALIZER_OFF, .threshold = 0.5, .granularity = 1, .min_filters = 1, .equalization = EQUALIZE_INTERSECTION,
-        .reconstruct = true, .ridge = 1e-9};
+    prune_options o = {.normalizer = NORMALIZER_OFF,
+        .threshold = 0.5,
+        .granularity = 1,
+        .min_filters = 1,
+        .equalization = EQUALIZE_INTERSECTION,
+        .reconstruct = true,
+        .ridge = 1e-9};
     GOOD(prune_with(&fitted, &report, &g, o, 1, BATCHES));
     assert_int_equal(fitted.edges[graph_find_edge(&fitted, "a.weight")].shape.dim[0], 6);
     assert_int_equal(fitted.edges[graph_find_edge(&fitted, "dw.weight")].shape.dim[0], 8);
@@ -325,7 +335,8 @@ static void test_paired(void **state)
     graph_free(&g), graph_free(&fitted), graph_free(&plain);
 }
 
-/* Channels that no other can stand for: the layers' fits leave an error, which learning as a whole lowers on images that it has not seen. */
+/* Channels that no other can stand for: the layers' fits leave an error, which learning as a whole lowers on images
+ * that it has not seen. */
 static void test_imitation(void **state)
 {
     (void)state;
@@ -345,13 +356,19 @@ static void test_imitation(void **state)
     GOOD(net_linear(&n, &x, "fc", 3));
     GOOD(graph_output(&g, x));
     randomise(&g, 9);
-    prune_options o = {.score = SCORE_OBS, .target = TARGET_MACS, .target_fraction = 0.5, .granularity = 1, .min_filters = 2, .reconstruct = true,
+    prune_options o = {.score = SCORE_OBS,
+        .target = TARGET_MACS,
+        .target_fraction = 0.5,
+        .granularity = 1,
+        .min_filters = 2,
+        .reconstruct = true,
         .ridge = 1e-3};
     GOOD(prune_with(&fitted, &report, &g, o, 1, MANY));
     prune_report_free(&report);
     o.imitate_epochs = 10;
     GOOD(prune_with(&taught, &report, &g, o, 1, MANY));
-    if (!(report.imitation_after < report.imitation_before)) fail_msg("error %g, then %g", report.imitation_before, report.imitation_after);
+    if (!(report.imitation_after < report.imitation_before))
+        fail_msg("error %g, then %g", report.imitation_before, report.imitation_after);
     prune_report_free(&report);
     run(&g, dense, LOGITS), run(&fitted, with_fit, LOGITS), run(&taught, with_lesson, LOGITS);
     double before = 0, after = 0;
@@ -389,11 +406,13 @@ static void test_doubles(void **state)
     float dense[LOGITS], small[LOGITS], zero[LOGITS] = {0};
     build_paired(&g);
     run(&g, dense, LOGITS);
-    prune_options o = {.score = SCORE_OBS, .threshold = 1e-6, .granularity = 1, .min_filters = 1, .reconstruct = true, .ridge = 1e-9};
+    prune_options o = {
+        .score = SCORE_OBS, .threshold = 1e-6, .granularity = 1, .min_filters = 1, .reconstruct = true, .ridge = 1e-9};
     GOOD(prune_with(&cut, &report, &g, o, 1, MANY));
     const char *layers[] = {"a.weight", "b.weight", "dw.weight", "c.weight", "d.weight"};
     const int64_t left[] = {6, 8, 8, 6, 4};
-    for (int32_t i = 0; i < 5; i++) assert_true(cut.edges[graph_find_edge(&cut, layers[i])].shape.dim[0] <= left[i]); /* some ReLUs are never on */
+    for (int32_t i = 0; i < 5; i++)
+        assert_true(cut.edges[graph_find_edge(&cut, layers[i])].shape.dim[0] <= left[i]); /* some ReLUs are never on */
     run(&cut, small, LOGITS);
     double size = worst_difference(dense, zero, LOGITS), worst = worst_difference(dense, small, LOGITS);
     if (worst > 1e-4 * size) fail_msg("pruned and dense differ by %g of %g", worst, size);
@@ -401,9 +420,10 @@ static void test_doubles(void **state)
     graph_free(&g), graph_free(&cut);
 }
 
-/* Layer a makes u, v, w and s = u + v of independent u, v, w of variance 1; b reads them with columns of squared norms 1, 4, 1.4 and 0.81 at right
- * angles. u, v and s can stand in for each other, so s, which counts least, goes first. u and v take over its column: 1.81, 4.81. Then w
- * goes, for 1.4. By a channel's own contribution u (1) would go first; if nobody took over s, u would go second. */
+/* Layer a makes u, v, w and s = u + v of independent u, v, w of variance 1; b reads them with columns of squared norms
+ * 1, 4, 1.4 and 0.81 at right angles. u, v and s can stand in for each other, so s, which counts least, goes first. u
+ * and v take over its column: 1.81, 4.81. Then w goes, for 1.4. By a channel's own contribution u (1) would go first;
+ * if nobody took over s, u would go second. */
 static void test_order(void **state)
 {
     (void)state;
@@ -425,7 +445,12 @@ static void test_order(void **state)
     float *b = values(&g, "b.weight", NULL);
     for (int32_t i = 0; i < A * A; i++) b[i] = i / A == i % A ? (float)sqrt(norms[i % A]) : 0;
     for (int64_t left = 3; left >= 2; left--) {
-        prune_options o = {.score = SCORE_OBS, .threshold = 1e9, .granularity = 1, .min_filters = left, .excluded = excluded, .excluded_count = 1,
+        prune_options o = {.score = SCORE_OBS,
+            .threshold = 1e9,
+            .granularity = 1,
+            .min_filters = left,
+            .excluded = excluded,
+            .excluded_count = 1,
             .ridge = 1e-4};
         GOOD(prune_with(&cut, &report, &g, o, 1, BATCHES));
         assert_int_equal(cut.edges[graph_find_edge(&cut, "a.weight")].shape.dim[0], left);
@@ -450,8 +475,14 @@ static void prune_network(graph *cut, int32_t threads, int64_t imitate_epochs)
     options.width = 0.25, options.input_width = options.input_height = 32;
     GOOD(models_build(&g, &(spec){.model = options}, 5));
     randomise(&g, 8);
-    prune_options o = {.score = SCORE_OBS, .granularity = 2, .min_filters = 4, .target = TARGET_MACS, .target_fraction = 0.5,
-        .reconstruct = true, .ridge = 1e-3, .imitate_epochs = imitate_epochs};
+    prune_options o = {.score = SCORE_OBS,
+        .granularity = 2,
+        .min_filters = 4,
+        .target = TARGET_MACS,
+        .target_fraction = 0.5,
+        .reconstruct = true,
+        .ridge = 1e-3,
+        .imitate_epochs = imitate_epochs};
     GOOD(prune_with(cut, &report, &g, o, threads, BATCHES));
     double left = (double)report.macs_after / (double)report.macs_before;
     if (fabs(left - 0.5) > 0.03) fail_msg("%.3f of the products are left", left);
@@ -471,7 +502,8 @@ static void same_values(const graph *a, const graph *b)
     }
 }
 
-/* Gradients of weights are summed thread by thread, as in training: with imitation the number of threads shows in the last bits. */
+/* Gradients of weights are summed thread by thread, as in training: with imitation the number of threads shows in the
+ * last bits. */
 static void test_deterministic(void **state)
 {
     (void)state;

@@ -1,9 +1,5 @@
 /* Detection: average precision by its definition, what counts as found, labels, anchors, and heads whose classes change. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,8 +14,6 @@
 #include "core/ops/op.h"
 #include "core/task/detect/detect.h"
 #include "models/models.h"
-
-#define GOOD(expr) do { if ((expr) != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
 
 static void near(double got, double expected)
 {

@@ -1,10 +1,6 @@
-/* Training in 16 bits and tf32: what the pass does to a graph, that its errors are those of the types, the dynamic loss scale. The
- * yardstick is the same network in f32; all of it on the CPU, where reference kernels have every type. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Training in 16 bits and tf32: what the pass does to a graph, that its errors are those of the types, the dynamic loss
+ * scale. The yardstick is the same network in f32; all of it on the CPU, where reference kernels have every type. */
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 
@@ -16,7 +12,6 @@
 #include "train_fixture.h"
 
 enum { BATCH = 6, SIDE = 16, CLASSES = 3 };
-#define GOOD(expr) do { if ((expr) != OK) fail_msg("%s: %s", #expr, status_message()); } while (0)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 
@@ -83,8 +78,8 @@ static double distance(const float *a, const float *b, int64_t count)
     return sqrt(error / norm);
 }
 
-/* n roundings of unit roundoff u (2^-8 for bf16, 2^-11 for f16 and tf32) give an error of at most n u to first order. A loss scale that is a
- * power of two changes gradients by that factor exactly, as long as nothing leaves f16's range. */
+/* n roundings of unit roundoff u (2^-8 for bf16, 2^-11 for f16 and tf32) give an error of at most n u to first order. A
+ * loss scale that is a power of two changes gradients by that factor exactly, as long as nothing leaves f16's range. */
 static void logits_are_as_good_as_the_types(void **state)
 {
     (void)state;
@@ -115,7 +110,8 @@ static void the_scale_reaches_the_gradients(void **state)
     run_step(&scaled, 4096);
     assert_true(one.loss == scaled.loss);
     for (int64_t i = 0; i < one.count; i++) scaled.gradients[i] /= 4;
-    assert_true(distance(scaled.gradients, one.gradients, one.count) < 0x1p-11); /* equal but for what is denormal in f16 */
+    assert_true(
+        distance(scaled.gradients, one.gradients, one.count) < 0x1p-11); /* equal but for what is denormal in f16 */
     close_step(&one);
     close_step(&scaled);
 }
@@ -155,8 +151,9 @@ static void check_types(const graph *g, dtype narrow)
 static void masters_stay_f32(void **state)
 {
     (void)state;
-    static const struct { const char *overrides; dtype type; } cases[] = {
-        {"train.precision=bf16 model.freeze_blocks=0", DTYPE_BF16}, {"train.precision=f16 model.freeze_blocks=0", DTYPE_F16}};
+    static const struct { const char *overrides; dtype type;
+    } cases[] = {{"train.precision=bf16 model.freeze_blocks=0", DTYPE_BF16},
+        {"train.precision=f16 model.freeze_blocks=0", DTYPE_F16}};
     for (int i = 0; i < 2; i++) {
         step s;
         open_step(&s, cases[i].overrides);
@@ -226,8 +223,10 @@ static void train(fixture_run *r)
     if (fixture_train(r) != OK) fail_msg("%s", status_message());
 }
 
-/* The scale doubles with every second update until gradients overflow, so that updates are skipped in the middle of the run. */
-static const char overflowing[] = "train.precision=f16 train.loss_scale_period=1 train.epochs=4 schedule.learning_rate=0.01";
+/* The scale doubles with every second update until gradients overflow, so that updates are skipped in the middle of the
+ * run. */
+static const char overflowing[] =
+    "train.precision=f16 train.loss_scale_period=1 train.epochs=4 schedule.learning_rate=0.01";
 
 static void overflows_are_skipped_and_resumed_alike(void **state)
 {

@@ -1,10 +1,7 @@
-/* CSV and TensorBoard. The first record's 40 bytes and the checksum are known answers of the format; the scalar record was written
- * by hand from the protobuf and record rules, its checksums taken by an independent table-driven CRC32C in Python. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* CSV and TensorBoard. The first record's 40 bytes and the checksum are known answers of the format; the scalar record
+ * was written by hand from the protobuf and record rules, its checksums taken by an independent table-driven CRC32C in
+ * Python. */
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,8 +42,10 @@ static void scalar_record_is_exact(void **state)
     static const char *const tags[] = {"train/loss", "val/loss", "lr/group0"};
     const double values[] = {0.5, NAN, 0.1};
     uint8_t got[256], expected[256];
-    int length = from_hex("33000000000000000ca720560900000040fc54d94110ac022a250a110a0a747261696e2f6c6f7373150000003f0a100a096c"
-        "722f67726f75703015cdcccc3d15266462", expected);
+    int length =
+        from_hex("33000000000000000ca720560900000040fc54d94110ac022a250a110a0a747261696e2f6c6f7373150000003f0a100a096c"
+                 "722f67726f75703015cdcccc3d15266462",
+            expected);
     assert_int_equal(tensorboard_scalar_record(got, sizeof got, 1700000000.0, 300, tags, values, 3), length);
     assert_memory_equal(got, expected, (size_t)length);
 }
@@ -65,7 +64,9 @@ static char *read_csv(arena *a)
 static record_columns columns_of(int64_t k)
 {
     const loss_terms terms = {.item = {{.tag = "loss"}, {.tag = "accuracy"}, {.trained = true}}, .count = 3};
-    evaluation e = {.figure = {{"val/accuracy_top1", "", true}, {"val/loss", "", false}, {"", "", true}}, .figure_count = 3, .order = {1, 0, 2}};
+    evaluation e = {.figure = {{"val/accuracy_top1", "", true}, {"val/loss", "", false}, {"", "", true}},
+        .figure_count = 3,
+        .order = {1, 0, 2}};
     record_columns c;
     snprintf(e.figure[2].tag, sizeof e.figure[2].tag, "val/accuracy_top%d", (int)k);
     record_columns_init(&c, &terms, &e);
@@ -90,9 +91,10 @@ static void csv_survives_resume(void **state)
     for (int64_t s = 1; s <= 5; s++) add(&r, s, 1.0 / (double)s);
     records_close(&r);
     char *whole = read_csv(&a);
-    static const char start[] = "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
-                                "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait,data/replaced\n1,0.1,1.500,1,,,,,,,,,,\n"
-                                "2,0.2,1.500,0.5,,,,,,,,,,\n";
+    static const char start[] =
+        "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
+        "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait,data/replaced\n1,0.1,1.500,1,,,,,,,,,,\n"
+        "2,0.2,1.500,0.5,,,,,,,,,,\n";
     assert_memory_equal(whole, start, sizeof start - 1);
 
     /* Killed after step 5 with a torn line; the checkpoint was at 3. */
@@ -117,8 +119,9 @@ static void csv_of_before(void **state)
     arena a = {0};
     records r;
     const record_columns columns = columns_of(5);
-    static const char before[] = "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
-                                 "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait\n1,0.1,1.500,1,,,,,,,,,7\n";
+    static const char before[] =
+        "step,epoch,time_s,train/loss,train/accuracy,train/penalty,train/grad_norm,val/loss,val/accuracy_top1,"
+        "val/accuracy_top5,lr/group0,perf/images_per_second,perf/data_wait\n1,0.1,1.500,1,,,,,,,,,7\n";
     assert_int_equal(file_write_all(path_join(&a, folder, "log.csv"), before, sizeof before - 1), OK);
     assert_int_equal(records_open(&r, folder, &columns, 3), OK);
     assert_int_equal(r.count, 1);
@@ -164,8 +167,11 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_record_is_exact), cmocka_unit_test(scalar_record_is_exact), cmocka_unit_test(csv_survives_resume),
-        cmocka_unit_test(csv_of_before), cmocka_unit_test(foreign_csv_is_refused),
+        cmocka_unit_test(first_record_is_exact),
+        cmocka_unit_test(scalar_record_is_exact),
+        cmocka_unit_test(csv_survives_resume),
+        cmocka_unit_test(csv_of_before),
+        cmocka_unit_test(foreign_csv_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

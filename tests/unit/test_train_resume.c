@@ -1,10 +1,7 @@
-/* Stopping and going on: the same bits as never having stopped, whatever the split, the optimiser and the number of loader threads;
- * and after kill -9 at any moment a checkpoint that can be gone on from. Expected values are those of the uninterrupted run. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Stopping and going on: the same bits as never having stopped, whatever the split, the optimiser and the number of
+ * loader threads; and after kill -9 at any moment a checkpoint that can be gone on from. Expected values are those of
+ * the uninterrupted run. */
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <signal.h>
@@ -15,8 +12,9 @@
 #include "train_fixture.h"
 
 /* 24 images, batches of 4, 2 batches an update, 4 epochs: 12 updates, 3 an epoch; everything random is on. */
-static const char everything[] = "train.epochs=4 train.accumulate=2 train.mixup=0.2 model.dropout=0.3 train.label_smoothing=0.1 "
-                                 "augment.rotate_max=10 augment.hue_max=20 augment.pad_crop=2 train.regularizer=l2 optimizer.nesterov=true";
+static const char everything[] =
+    "train.epochs=4 train.accumulate=2 train.mixup=0.2 model.dropout=0.3 train.label_smoothing=0.1 "
+    "augment.rotate_max=10 augment.hue_max=20 augment.pad_crop=2 train.regularizer=l2 optimizer.nesterov=true";
 
 static void train(fixture_run *r)
 {
@@ -76,15 +74,19 @@ static void same_bits_with_averages_and_adam(void **state)
 {
     (void)state;
     static const int split[] = {2, 7};
-    compare_splits("optimizer.type=adamw optimizer.weight_decay=0.01 train.ema_decay=0.9 schedule.learning_rate=0.003 train.clip_norm=1", split, 2);
+    compare_splits("optimizer.type=adamw optimizer.weight_decay=0.01 train.ema_decay=0.9 schedule.learning_rate=0.003 "
+                   "train.clip_norm=1",
+        split, 2);
 }
 
 static void same_bits_with_rmsprop(void **state)
 {
     (void)state;
     static const int split[] = {4};
-    compare_splits("optimizer.type=rmsprop schedule.learning_rate=0.001 schedule.type=soft_start schedule.min_learning_rate=0.00001 "
-                   "data.sampling=balanced train.eval_period=2", split, 1);
+    compare_splits("optimizer.type=rmsprop schedule.learning_rate=0.001 schedule.type=soft_start "
+                   "schedule.min_learning_rate=0.00001 "
+                   "data.sampling=balanced train.eval_period=2",
+        split, 1);
 }
 
 static void same_bits_with_fake_quantisation(void **state)
@@ -100,7 +102,8 @@ static const char *transfer_words(const char *more)
     static char words[512];
     fixture_run source = {.folder = "source", .overrides = "train.epochs=1", .overwrite = true};
     train(&source);
-    snprintf(words, sizeof words, "transfer.enable=true model.pretrained=%s/last.safetensors %s", fixture_path("source"), more);
+    snprintf(words, sizeof words, "transfer.enable=true model.pretrained=%s/last.safetensors %s",
+        fixture_path("source"), more);
     return words;
 }
 
@@ -108,7 +111,8 @@ static void same_bits_with_the_transfer_recipe(void **state)
 {
     (void)state;
     static const int split[] = {1, 2, 7};
-    compare_splits(transfer_words("train.epochs=2 train.batch_size=5 model.dropout=0.2 transfer.front_rate=0.2"), split, 3);
+    compare_splits(
+        transfer_words("train.epochs=2 train.batch_size=5 model.dropout=0.2 transfer.front_rate=0.2"), split, 3);
 }
 
 static void same_bits_for_any_loader_threads(void **state)
@@ -132,7 +136,8 @@ static void same_bits_for_any_loader_threads(void **state)
 static void another_seed_gives_other_bits(void **state)
 {
     (void)state;
-    fixture_run r = {.folder = "seed", .overrides = "train.seed=1"}, q = {.folder = "seed", .overrides = "train.seed=2", .overwrite = true};
+    fixture_run r = {.folder = "seed", .overrides = "train.seed=1"},
+                q = {.folder = "seed", .overrides = "train.seed=2", .overwrite = true};
     fixture_remove("seed");
     train(&r);
     uint64_t first = fixture_last("seed");

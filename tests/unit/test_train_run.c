@@ -1,9 +1,5 @@
 /* Whole runs: learning, refused updates, freezing, transfer, averages, limits. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 

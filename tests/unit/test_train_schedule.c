@@ -1,10 +1,7 @@
-/* Learning rates. cosine, multistep and polynomial without warm-up: printed by torch 1.13's CosineAnnealingLR(100, eta_min 0.001),
- * MultiStepLR([30, 60]) and PolynomialLR(100, power 2), base 0.1. soft_start and step: Python's math on TLT's formulas. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Learning rates. cosine, multistep and polynomial without warm-up: printed by torch 1.13's CosineAnnealingLR(100,
+ * eta_min 0.001), MultiStepLR([30, 60]) and PolynomialLR(100, power 2), base 0.1. soft_start and step: Python's math on
+ * TLT's formulas. */
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,7 +12,12 @@ static double milestones[3] = {0.3, 0.6};
 
 static spec_schedule plain(spec_schedule_type type)
 {
-    return (spec_schedule){.type = type, .learning_rate = 0.1, .gamma = 0.1, .power = 2, .step_size = 10, .annealing = 0.7,
+    return (spec_schedule){.type = type,
+        .learning_rate = 0.1,
+        .gamma = 0.1,
+        .power = 2,
+        .step_size = 10,
+        .annealing = 0.7,
         .milestones = {milestones, 2}};
 }
 
@@ -38,7 +40,8 @@ static void cosine_is_torchs(void **state)
     spec_schedule s = plain(SCHEDULE_COSINE);
     s.min_learning_rate = 0.001;
     static const int at[] = {0, 25, 50, 75, 99};
-    static const double rate[] = {0.1, 0.08550178566873408, 0.050499999999999975, 0.015498214331265893, 0.0010244252618962857};
+    static const double rate[] = {
+        0.1, 0.08550178566873408, 0.050499999999999975, 0.015498214331265893, 0.0010244252618962857};
     for (int i = 0; i < 5; i++) near(schedule_rate(&s, at[i], 100, 1), rate[i]);
 }
 
@@ -100,7 +103,8 @@ static void soft_anneal_rises_then_falls_in_steps(void **state)
 static void warmup_is_linear_and_continuous(void **state)
 {
     (void)state;
-    static const spec_schedule_type types[] = {SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_MULTISTEP, SCHEDULE_COSINE, SCHEDULE_POLYNOMIAL};
+    static const spec_schedule_type types[] = {
+        SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_MULTISTEP, SCHEDULE_COSINE, SCHEDULE_POLYNOMIAL};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         spec_schedule s = plain(types[i]);
         s.warmup = 0.1, s.warmup_start = 0.02;

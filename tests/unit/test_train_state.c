@@ -1,9 +1,5 @@
 /* State files: every value comes back; every truncation and every flipped bit is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,12 +17,34 @@ static const char *const names[] = {"conv2d_forward__cpu_dnnl", "add__cpu", ""};
 
 static train_state example(void)
 {
-    train_state s = {.model_hash = {0x0123456789abcdef, 0xfedcba9876543210}, .layout = 0xdeadbeef12345678, .spec_text = "[train]\nseed = 7\n"};
-    s.progress = (train_progress){.step = 1234567890123, .applied = 5, .bad_total = 2, .bad_run = 1, .batch_size = 32, .threads = 2,
-        .world = 1, .seed = 4294967295, .best_step = -1, .best_criterion = -1, .best_watched = INFINITY, .stop_watched = 0.1, .stop_waited = 3,
-        .stopped = true, .closed = true, .fitted = true, .seconds = 12.345678901234567};
-    s.progress.window = (train_window){.term = {0.1 + 0.2, 50, [TERM_MAX - 1] = INFINITY}, .penalty_sum = 1e-300, .norm_sum = INFINITY, .batches = 3, .images = 96,
-        .updates = 3, .seconds = 0.25, .wait_seconds = 1.0 / 3};
+    train_state s = {.model_hash = {0x0123456789abcdef, 0xfedcba9876543210},
+        .layout = 0xdeadbeef12345678,
+        .spec_text = "[train]\nseed = 7\n"};
+    s.progress = (train_progress){.step = 1234567890123,
+        .applied = 5,
+        .bad_total = 2,
+        .bad_run = 1,
+        .batch_size = 32,
+        .threads = 2,
+        .world = 1,
+        .seed = 4294967295,
+        .best_step = -1,
+        .best_criterion = -1,
+        .best_watched = INFINITY,
+        .stop_watched = 0.1,
+        .stop_waited = 3,
+        .stopped = true,
+        .closed = true,
+        .fitted = true,
+        .seconds = 12.345678901234567};
+    s.progress.window = (train_window){.term = {0.1 + 0.2, 50, [TERM_MAX - 1] = INFINITY},
+        .penalty_sum = 1e-300,
+        .norm_sum = INFINITY,
+        .batches = 3,
+        .images = 96,
+        .updates = 3,
+        .seconds = 0.25,
+        .wait_seconds = 1.0 / 3};
     s.block[0] = (state_block){"moment1", moments, sizeof moments};
     s.block[1] = (state_block){"tail", tail, sizeof tail};
     s.block_count = 2;

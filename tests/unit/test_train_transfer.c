@@ -1,9 +1,6 @@
-/* Starting from pretrained weights: the minimiser, the fit of the last layer, what it means for the network, rates and the recipe. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Starting from pretrained weights: the minimiser, the fit of the last layer, what it means for the network, rates and
+ * the recipe. */
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 
@@ -52,10 +49,12 @@ static void minima_are_found(void **state)
     (void)state;
     lbfgs_result r;
     double valley[2] = {-1.2, 1}, x[30] = {0};
-    good(lbfgs_minimise(valley, &(lbfgs_options){.n = 2, .history = 6, .max_iterations = 200, .tolerance = 1e-9}, rosenbrock, NULL, &r));
+    good(lbfgs_minimise(valley, &(lbfgs_options){.n = 2, .history = 6, .max_iterations = 200, .tolerance = 1e-9},
+        rosenbrock, NULL, &r));
     assert_true(r.converged && fabs(valley[0] - 1) < 1e-7 && fabs(valley[1] - 1) < 1e-7);
     int n = 30;
-    good(lbfgs_minimise(x, &(lbfgs_options){.n = n, .history = 8, .max_iterations = 300, .tolerance = 1e-9}, bowl, &n, &r));
+    good(lbfgs_minimise(
+        x, &(lbfgs_options){.n = n, .history = 8, .max_iterations = 300, .tolerance = 1e-9}, bowl, &n, &r));
     assert_true(r.converged && r.evaluations >= r.iterations);
     for (int k = 1; k <= n; k++) assert_true(fabs(x[k - 1] - 1.0 / k) < 1e-8);
 }
@@ -66,7 +65,8 @@ static void a_run_out_of_iterations_says_so(void **state)
     lbfgs_result r;
     double x[2] = {-1.2, 1}, start, gradient[2];
     good(rosenbrock(NULL, x, &start, gradient));
-    good(lbfgs_minimise(x, &(lbfgs_options){.n = 2, .history = 6, .max_iterations = 3, .tolerance = 1e-9}, rosenbrock, NULL, &r));
+    good(lbfgs_minimise(
+        x, &(lbfgs_options){.n = 2, .history = 6, .max_iterations = 3, .tolerance = 1e-9}, rosenbrock, NULL, &r));
     assert_true(!r.converged && r.iterations == 3 && r.value < start);
 }
 
@@ -80,11 +80,15 @@ typedef struct optimum {
     double value, weight[CLASSES * WIDTH], bias[CLASSES];
 } optimum;
 static const optimum optima[] = {
-    {PROBE_SCALE_COMMON, 1.003343121, {-0.086737, 0.214771, 0.071086, 0.000408, -0.086986, 0.024602, 0.018263, -0.202562, -0.042314, -0.054202,
-        0.003561, 0.080199, 0.013579, 0.004458, 0.289299, -0.172457, -0.016884, -0.003968, 0.006787, -0.038181, -0.022721},
+    {PROBE_SCALE_COMMON, 1.003343121,
+        {-0.086737, 0.214771, 0.071086, 0.000408, -0.086986, 0.024602, 0.018263, -0.202562, -0.042314, -0.054202,
+            0.003561, 0.080199, 0.013579, 0.004458, 0.289299, -0.172457, -0.016884, -0.003968, 0.006787, -0.038181,
+            -0.022721},
         {-0.511440, -0.511506, 1.022947}},
-    {PROBE_SCALE_EACH, 0.966594922, {-0.192443, 0.282497, 0.087592, 0.003533, -0.091828, 0.021125, 0.017148, -0.480365, -0.068256, -0.061206,
-        0.012735, 0.090493, 0.023734, 0.009257, 0.672808, -0.214241, -0.026386, -0.016268, 0.001335, -0.044859, -0.026405},
+    {PROBE_SCALE_EACH, 0.966594922,
+        {-0.192443, 0.282497, 0.087592, 0.003533, -0.091828, 0.021125, 0.017148, -0.480365, -0.068256, -0.061206,
+            0.012735, 0.090493, 0.023734, 0.009257, 0.672808, -0.214241, -0.026386, -0.016268, 0.001335, -0.044859,
+            -0.026405},
         {-0.610361, -0.698702, 1.309063}},
 };
 
@@ -93,15 +97,16 @@ static void fit_and_compare(const optimum *o, const config *c, device *dev)
     float x[ROWS * WIDTH], t[ROWS * CLASSES] = {0}, weight[CLASSES * WIDTH], bias[CLASSES];
     probe_result r;
     for (int i = 0; i < ROWS; i++) {
-        for (int k = 0; k < WIDTH; k++) x[i * WIDTH + k] = (float)(sin(0.37 * i + 1.3 * k + 0.11 * i * k) * (1 + k) + 2 * k);
+        for (int k = 0; k < WIDTH; k++)
+            x[i * WIDTH + k] = (float)(sin(0.37 * i + 1.3 * k + 0.11 * i * k) * (1 + k) + 2 * k);
         t[i * CLASSES + i * 7 / 5 % CLASSES] = 1;
     }
     const probe_data d = {.features = x, .targets = t, .rows = ROWS, .features_each = WIDTH, .classes = CLASSES};
     good(probe_fit(weight, bias, &d, &c->spec, dev, &r));
     assert_true(r.search.converged);
     assert_true(fabs(r.search.value - o->value) < 1e-6);
-    /* A gradient below 1e-5 leaves weights within 1e-5 / (2 * l2) = 5e-4 of the optimum, in units of the scaled features, whose scales lie
-     * between 0.7 and 5; the biases take that times the means, up to 12. */
+    /* A gradient below 1e-5 leaves weights within 1e-5 / (2 * l2) = 5e-4 of the optimum, in units of the scaled
+     * features, whose scales lie between 0.7 and 5; the biases take that times the means, up to 12. */
     for (int i = 0; i < CLASSES * WIDTH; i++) assert_true(fabs((double)weight[i] - o->weight[i]) < 7e-4);
     double mean = ((double)bias[0] + (double)bias[1] + (double)bias[2]) / 3;
     for (int i = 0; i < CLASSES; i++) assert_true(fabs((double)bias[i] - mean - o->bias[i]) < 1e-2);
@@ -148,7 +153,10 @@ static void fit_network(fitted *f, const char *words)
     good(model_set_classes(&f->m, f->train.class_name, f->train.class_count));
     good(device_open(&f->dev, SPEC_DEVICE_CPU, 0, 1, &f->log));
     const head_images in = {.data = &f->train, .batch_size = 5, .log = &f->log};
-    const task_setting t = {.task = &task_classification, .spec = s, .class_count = f->train.class_count, .preprocess = &f->m.preprocess,
+    const task_setting t = {.task = &task_classification,
+        .spec = s,
+        .class_count = f->train.class_count,
+        .preprocess = &f->m.preprocess,
         .data = &f->train};
     good(classify_fit_head(&f->m, &t, &in, f->dev, &f->done));
 }
@@ -169,8 +177,14 @@ static float *outputs(const fitted *f, const graph *g, int64_t *width)
     plan *p;
     loader *l;
     good(plan_create(&p, g, f->dev, &(plan_options){0}));
-    good(loader_create(&l, &(loader_options){.data = &f->train, .preprocess = f->m.preprocess, .data_options = &f->c.spec.data,
-        .batch_size = 24, .threads = 1, .prefetch = 1, .world = 1, .log = NULL}));
+    good(loader_create(&l, &(loader_options){.data = &f->train,
+                               .preprocess = f->m.preprocess,
+                               .data_options = &f->c.spec.data,
+                               .batch_size = 24,
+                               .threads = 1,
+                               .prefetch = 1,
+                               .world = 1,
+                               .log = NULL}));
     const batch *b;
     good(loader_next(l, &b));
     size_t count = (size_t)shape_count(g->edges[g->outputs[0]].shape);
@@ -232,8 +246,9 @@ static void a_linear_layer_is_fitted(void **state)
     free_network(&f);
 }
 
-static const char squeezenet[] = "model.arch=squeezenet1_1 model.stem=imagenet model.width=0.25 model.input_width=64 model.input_height=64 "
-                                 "transfer.probe_l2=0.0001";
+static const char squeezenet[] =
+    "model.arch=squeezenet1_1 model.stem=imagenet model.width=0.25 model.input_width=64 model.input_height=64 "
+    "transfer.probe_l2=0.0001";
 
 static void squeezenets_convolution_is_fitted(void **state)
 {
@@ -259,7 +274,8 @@ static void squeezenets_convolution_is_fitted(void **state)
     free_network(&f);
 }
 
-/* Greatest sum over the images of (probability - target), which is 0 for every class where the biases are optimal; added to `sum` [3]. */
+/* Greatest sum over the images of (probability - target), which is 0 for every class where the biases are optimal;
+ * added to `sum` [3]. */
 static double add_residuals(double sum[3], fitted *f, float crop_fraction)
 {
     trainable whole;
@@ -278,7 +294,8 @@ static double add_residuals(double sum[3], fitted *f, float crop_fraction)
     return fmax(fabs(sum[0]), fmax(fabs(sum[1]), fabs(sum[2])));
 }
 
-/* Over the views of both crops the fit is optimal to its tolerance (1e-5 of the mean), over those of one crop it is not. */
+/* Over the views of both crops the fit is optimal to its tolerance (1e-5 of the mean), over those of one crop it is
+ * not. */
 static void closer_crops_are_learnt_too(void **state)
 {
     (void)state;
@@ -311,7 +328,8 @@ static void check_rates(bool fitted_head)
     param_store *store;
     float rate[256];
     char words[600];
-    snprintf(words, sizeof words, "model.pretrained=x transfer.front_rate=0.0625 transfer.frozen_part=0.2 transfer.head_rate=0.125");
+    snprintf(words, sizeof words,
+        "model.pretrained=x transfer.front_rate=0.0625 transfer.frozen_part=0.2 transfer.head_rate=0.125");
     fit_network(&f, words);
     const task_setting t = {.task = &task_classification, .spec = &f.c.spec, .class_count = f.m.class_count};
     good(train_graph_build(&g, &f.m.graph, &t, 4, 1));
@@ -320,15 +338,22 @@ static void check_rates(bool fitted_head)
     int seen = 0;
     for (int32_t i = 0; i < param_store_segments(store); i++) {
         const param_info *p = param_store_info(store, i);
-        /* Five blocks, the stem frozen: four trained ones, a factor of 2 each. The recipe freezes batch normalisation. */
-        const struct { const char *name; double rate; bool frozen; } known[] = {{"conv1.weight", 0, true}, {"layer1.0.conv1.weight", 0.0625, false},
-            {"layer2.0.bn1.weight", 0, true}, {"layer3.0.conv2.weight", 0.25, false}, {"layer4.0.conv1.weight", 0.5, false},
-            {"fc.weight", fitted_head ? 0.125 : 1, false}, {"fc.bias", fitted_head ? 0.125 : 1, false}};
+        /* Five blocks, the stem frozen: four trained ones, a factor of 2 each. The recipe freezes batch normalisation.
+         */
+        const struct {
+            const char *name;
+            double rate;
+            bool frozen;
+        } known[] = {{"conv1.weight", 0, true}, {"layer1.0.conv1.weight", 0.0625, false},
+            {"layer2.0.bn1.weight", 0, true}, {"layer3.0.conv2.weight", 0.25, false},
+            {"layer4.0.conv1.weight", 0.5, false}, {"fc.weight", fitted_head ? 0.125 : 1, false},
+            {"fc.bias", fitted_head ? 0.125 : 1, false}};
         for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
             if (strcmp(p->name, known[k].name) != 0) continue;
             seen++;
             assert_int_equal(p->frozen, known[k].frozen);
-            if (!known[k].frozen && fabs((double)rate[i] - known[k].rate) > 1e-6) fail_msg("%s: %g", p->name, (double)rate[i]);
+            if (!known[k].frozen && fabs((double)rate[i] - known[k].rate) > 1e-6)
+                fail_msg("%s: %g", p->name, (double)rate[i]);
         }
     }
     assert_int_equal(seen, 7);
@@ -373,7 +398,8 @@ static void the_recipe_fills_what_nobody_set(void **state)
     assert_string_equal(origin(&c, "train", "epochs"), "transfer recipe");
     assert_true(c.spec.train.ema_decay == 0.5 && c.spec.transfer.start_weight == 0 && !c.spec.model.freeze_bn);
     config_free(&c);
-    static const char *const without[] = {"", "model.pretrained=x transfer.enable=false", "model.pretrained=x model.load_graph=true"};
+    static const char *const without[] = {
+        "", "model.pretrained=x transfer.enable=false", "model.pretrained=x model.load_graph=true"};
     static const char literal[] = "model.pretrained=x transfer.recipe=false";
     good(config_init(&c));
     good(fixture_override_all(&c, literal));
@@ -392,8 +418,8 @@ static void the_recipe_fills_what_nobody_set(void **state)
 static void what_the_recipe_would_ignore_is_a_mistake(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"train.epochs=0", "transfer.enable=true", "transfer.front_rate=0.5", "transfer.frozen_part=0.5",
-        "model.pretrained=x transfer.enable=false transfer.front_rate=0.5",
+    static const char *const wrong[] = {"train.epochs=0", "transfer.enable=true", "transfer.front_rate=0.5",
+        "transfer.frozen_part=0.5", "model.pretrained=x transfer.enable=false transfer.front_rate=0.5",
         "model.pretrained=x train.ema_decay=0.9 transfer.start_weight=0.5"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         config c;
@@ -411,7 +437,8 @@ static void a_run_begins_with_the_fit(void **state)
     char words[512], path[512];
     fixture_run source = {.folder = "source", .overrides = "train.epochs=1"};
     good(fixture_train(&source));
-    snprintf(words, sizeof words, "train.epochs=1 transfer.enable=true model.pretrained=%s/last.safetensors", fixture_path("source"));
+    snprintf(words, sizeof words, "train.epochs=1 transfer.enable=true model.pretrained=%s/last.safetensors",
+        fixture_path("source"));
     char *said = NULL;
     size_t bytes;
     fixture_run r = {.folder = "begin", .overrides = words, .said = open_memstream(&said, &bytes)};
@@ -429,7 +456,8 @@ static void a_run_begins_with_the_fit(void **state)
     assert_true(strncmp(line, "0,", 2) == 0);
     fclose(log);
     /* Without an epoch, that is all there is. */
-    snprintf(words, sizeof words, "train.epochs=0 transfer.enable=true model.pretrained=%s/last.safetensors", fixture_path("source"));
+    snprintf(words, sizeof words, "train.epochs=0 transfer.enable=true model.pretrained=%s/last.safetensors",
+        fixture_path("source"));
     fixture_run only = {.folder = "only", .overrides = words};
     good(fixture_train(&only));
     assert_true(only.summary.finished && only.summary.step == 0 && only.summary.best_step == 0);
@@ -448,11 +476,13 @@ static void the_start_counts_as_asked(void **state)
 {
     (void)state;
     char words[512];
-    const char *common = "transfer.enable=true train.batch_size=12 train.epochs=1 transfer.frozen_part=0 augment.enable=false "
-                         "schedule.warmup=0 schedule.type=constant model.pretrained";
+    const char *common =
+        "transfer.enable=true train.batch_size=12 train.epochs=1 transfer.frozen_part=0 augment.enable=false "
+        "schedule.warmup=0 schedule.type=constant model.pretrained";
     fixture_run source = {.folder = "average", .overrides = "train.epochs=1", .overwrite = true};
     good(fixture_train(&source));
-    const char *const rows[][2] = {{"w0", "train.epochs=0"}, {"w1", "transfer.start_weight=0"}, {"w2", "transfer.start_weight=0"}, {"mean", "transfer.start_weight=0.5"}};
+    const char *const rows[][2] = {{"w0", "train.epochs=0"}, {"w1", "transfer.start_weight=0"},
+        {"w2", "transfer.start_weight=0"}, {"mean", "transfer.start_weight=0.5"}};
     enum { SHOWN = 64 };
     double value[4][SHOWN];
     for (int i = 0; i < 4; i++) {
@@ -465,7 +495,8 @@ static void the_start_counts_as_asked(void **state)
         snprintf(path, sizeof path, "%s/last.safetensors", fixture_path(rows[i][0]));
         good(model_load(&m, path));
         for (int k = 0; k < SHOWN; k++)
-            value[i][k] = (double)((const float *)m.graph.edges[graph_find_edge(&m.graph, "layer4.0.conv2.weight")].data)[k];
+            value[i][k] =
+                (double)((const float *)m.graph.edges[graph_find_edge(&m.graph, "layer4.0.conv2.weight")].data)[k];
         model_free(&m);
     }
     double d = sqrt(0.5);
@@ -481,12 +512,18 @@ static void the_start_counts_as_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(minima_are_found), cmocka_unit_test(a_run_out_of_iterations_says_so), cmocka_unit_test(the_fit_is_pytorchs),
-        cmocka_unit_test(a_linear_layer_is_fitted), cmocka_unit_test(squeezenets_convolution_is_fitted),
+        cmocka_unit_test(minima_are_found),
+        cmocka_unit_test(a_run_out_of_iterations_says_so),
+        cmocka_unit_test(the_fit_is_pytorchs),
+        cmocka_unit_test(a_linear_layer_is_fitted),
+        cmocka_unit_test(squeezenets_convolution_is_fitted),
         cmocka_unit_test(closer_crops_are_learnt_too),
-        cmocka_unit_test(what_cannot_be_fitted_stays), cmocka_unit_test(rates_fall_towards_the_image),
-        cmocka_unit_test(the_recipe_fills_what_nobody_set), cmocka_unit_test(what_the_recipe_would_ignore_is_a_mistake),
-        cmocka_unit_test(a_run_begins_with_the_fit), cmocka_unit_test(the_start_counts_as_asked),
+        cmocka_unit_test(what_cannot_be_fitted_stays),
+        cmocka_unit_test(rates_fall_towards_the_image),
+        cmocka_unit_test(the_recipe_fills_what_nobody_set),
+        cmocka_unit_test(what_the_recipe_would_ignore_is_a_mistake),
+        cmocka_unit_test(a_run_begins_with_the_fit),
+        cmocka_unit_test(the_start_counts_as_asked),
     };
     return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

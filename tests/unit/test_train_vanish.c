@@ -1,17 +1,14 @@
-/* Data that go while a run uses them: counted, and over data.max_bad_fraction of an epoch the run stops with a checkpoint, from which it goes on to
- * the bits of a run that was never stopped. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Data that go while a run uses them: counted, and over data.max_bad_fraction of an epoch the run stops with a
+ * checkpoint, from which it goes on to the bits of a run that was never stopped. */
+#include "tests/unit/unit_test.h"
 
 #include <stdio.h>
 
 #include "core/base/file.h"
 #include "tests/unit/train_fixture.h"
 
-/* Done when the trainer has asked so often whether to stop: once after every update, and after every batch of a validation. */
+/* Done when the trainer has asked so often whether to stop: once after every update, and after every batch of a
+ * validation. */
 typedef struct disturbance {
     int asked, when;
     char command[400];
@@ -31,13 +28,19 @@ static void shell(const char *fmt, const char *a, const char *b)
     assert_int_equal(system(command), 0);
 }
 
-#define SAYS(text) do { if (!strstr(status_message(), (text))) fail_msg("\"%s\" is not in \"%s\"", (text), status_message()); } while (0)
+#define SAYS(text)                                                                                                     \
+    do {                                                                                                               \
+        if (!strstr(status_message(), (text))) fail_msg("\"%s\" is not in \"%s\"", (text), status_message());          \
+    } while (0)
 
-static status train(fixture_run *run, const char *folder, const char *data, const char *more, bool resume, disturbance *d)
+static status train(
+    fixture_run *run, const char *folder, const char *data, const char *more, bool resume, disturbance *d)
 {
     char words[600];
-    snprintf(words, sizeof words, "data.root=%s train.epochs=4 data.prefetch=1 train.log_period=1 %s", fixture_path(data), more);
-    *run = (fixture_run){.folder = folder, .overrides = words, .resume = resume, .stop = d ? disturb : NULL, .stop_context = d};
+    snprintf(words, sizeof words, "data.root=%s train.epochs=4 data.prefetch=1 train.log_period=1 %s",
+        fixture_path(data), more);
+    *run = (fixture_run){
+        .folder = folder, .overrides = words, .resume = resume, .stop = d ? disturb : NULL, .stop_context = d};
     return fixture_train(run);
 }
 
@@ -57,7 +60,8 @@ static double csv_sum(const char *folder, const char *column)
     return sum;
 }
 
-/* All training images go: one moment with and one without train.accumulate, where the batch is missed within an update. */
+/* All training images go: one moment with and one without train.accumulate, where the batch is missed within an update.
+ */
 static void all_go(void **state)
 {
     (void)state;
@@ -95,19 +99,23 @@ static void some_go(void **state)
         fixture_remove("some");
         shell("cp -r %s %s", fixture_path("data"), fixture_path("copy"));
         snprintf(d.command, sizeof d.command, "rm %s/train/class1/image03.png", fixture_path("copy"));
-        status result = train(&run, "some", "copy", allowed ? "data.max_bad_fraction=0.05" : "data.max_bad_fraction=0.04", false, &d);
+        status result = train(
+            &run, "some", "copy", allowed ? "data.max_bad_fraction=0.05" : "data.max_bad_fraction=0.04", false, &d);
         if (!allowed) {
             assert_int_equal(result, E_TEMPORARY);
-            SAYS("1 of 24 training images could not be read and others took their place (data.max_bad_fraction allows 4 %)");
+            SAYS("1 of 24 training images could not be read and others took their place (data.max_bad_fraction allows "
+                 "4 %)");
             /* Another 23 images would be another run; put back, they are those of before. */
             shell("cp -r %s/train %s", fixture_path("data"), fixture_path("copy"));
             assert_int_equal(train(&run, "some", "copy", "data.max_bad_fraction=0.05", true, NULL), OK);
         } else {
             assert_int_equal(result, OK);
-            assert_true(run.summary.replaced_images >= 2 && run.summary.replaced_images <= 4); /* once in an epoch, of four */
+            assert_true(
+                run.summary.replaced_images >= 2 && run.summary.replaced_images <= 4); /* once in an epoch, of four */
             assert_true(csv_sum("some", "data/replaced") == (double)run.summary.replaced_images);
             char text[128];
-            snprintf(text, sizeof text, "grep -q '%lld images could not be read' %%s/report.html%%s", (long long)run.summary.replaced_images);
+            snprintf(text, sizeof text, "grep -q '%lld images could not be read' %%s/report.html%%s",
+                (long long)run.summary.replaced_images);
             shell(text, fixture_path("some"), "");
         }
         fixture_remove("copy");
@@ -118,7 +126,8 @@ static void some_go(void **state)
 static void validation_goes(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"rm -r %s/val/class0 %s/val/class1 %s/val/class2", "rm %s/val/class1/image10?.png"};
+    static const char *const commands[] = {
+        "rm -r %s/val/class0 %s/val/class1 %s/val/class2", "rm %s/val/class1/image10?.png"};
     for (int k = 0; k < 2; k++) {
         fixture_run run;
         disturbance d = {.when = 3};
@@ -151,7 +160,7 @@ static void bad_from_the_start(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all_go), cmocka_unit_test(some_go), cmocka_unit_test(validation_goes),
-        cmocka_unit_test(bad_from_the_start)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_go), cmocka_unit_test(some_go),
+        cmocka_unit_test(validation_goes), cmocka_unit_test(bad_from_the_start)};
     return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

@@ -34,7 +34,8 @@ static inline int fixture_image(const char *folder, int class_index, int i, int 
     snprintf(path, sizeof path, "%s/image%02d.png", dir, i);
     if (dir_make(dir) != OK || image_alloc(&im, size, size, 3) != OK) return -1;
     rng r = rng_make(1, RNG_TEST, (uint64_t)(class_index * 1000 + i));
-    for (int k = 0; k < size * size * 3; k++) im.pixels[k] = (uint8_t)(rng_below(&r, 160) + 30u * (unsigned)class_index);
+    for (int k = 0; k < size * size * 3; k++)
+        im.pixels[k] = (uint8_t)(rng_below(&r, 160) + 30u * (unsigned)class_index);
     status s = image_write_png(path, &im);
     image_free(&im);
     return s == OK ? 0 : -1;
@@ -91,9 +92,12 @@ static inline status fixture_override_all(config *c, const char *words)
 static inline status fixture_config(config *c, const char *folder, const char *overrides)
 {
     char text[1024];
-    snprintf(text, sizeof text, "data.root=%s/data train.output=%s/%s model.arch=resnet10 model.width=0.0625 model.stem=small "
-        "model.input_width=16 model.input_height=16 data.resize=stretch train.batch_size=4 train.epochs=2 train.threads=1 "
-        "train.device=cpu data.threads=2 schedule.learning_rate=0.05 train.top_k=2", fixture_root, fixture_root, folder);
+    snprintf(text, sizeof text,
+        "data.root=%s/data train.output=%s/%s model.arch=resnet10 model.width=0.0625 model.stem=small "
+        "model.input_width=16 model.input_height=16 data.resize=stretch train.batch_size=4 train.epochs=2 "
+        "train.threads=1 "
+        "train.device=cpu data.threads=2 schedule.learning_rate=0.05 train.top_k=2",
+        fixture_root, fixture_root, folder);
     TRY(config_init(c));
     TRY(fixture_override_all(c, text));
     TRY(fixture_override_all(c, overrides));
@@ -112,8 +116,17 @@ static inline status fixture_train(fixture_run *r)
     if (!f) abort();
     if (result == OK) result = config_dump(&c, f, false);
     fclose(f);
-    trainer_options o = {.spec = &c.spec, .spec_text = text, .build = models_build, .fake_quantise = qat_insert, .resume = r->resume, .overwrite = r->overwrite, .any_precision = r->any_precision,
-        .stop_at = r->stop_at, .stop = r->stop, .stop_context = r->stop_context, .log = &l};
+    trainer_options o = {.spec = &c.spec,
+        .spec_text = text,
+        .build = models_build,
+        .fake_quantise = qat_insert,
+        .resume = r->resume,
+        .overwrite = r->overwrite,
+        .any_precision = r->any_precision,
+        .stop_at = r->stop_at,
+        .stop = r->stop,
+        .stop_context = r->stop_context,
+        .log = &l};
     if (result == OK) result = trainer_run(&o, &r->summary);
     log_free(&l);
     config_free(&c);
@@ -128,7 +141,8 @@ static inline uint64_t fixture_tensors(const char *path)
     uint64_t hash = 1;
     if (safetensors_open(&st, path) != OK) return 0;
     for (int64_t i = 0; i < st.count; i++) {
-        const uint64_t row[3] = {hash, hash64_text(st.tensors[i].name), hash64(st.tensors[i].data, st.tensors[i].bytes)};
+        const uint64_t row[3] = {
+            hash, hash64_text(st.tensors[i].name), hash64(st.tensors[i].data, st.tensors[i].bytes)};
         hash = hash64(row, sizeof row);
     }
     safetensors_close(&st);

@@ -2,7 +2,8 @@
  * the samples.
  *
  *     box_list list = {.memory = &memory};
- *     for each image: TRY_OUT(box_list_begin(&list, path, label_file));  TRY_OUT(kitti_parse(&list, text, label_file));
+ *     TRY_OUT(box_list_begin(&list, path, label_file));     // for each image
+ *     TRY_OUT(kitti_parse(&list, text, label_file));
  *     TRY_OUT(box_list_give(&list, ds, options));
  * out:
  *     box_list_free(&list);

@@ -2,7 +2,7 @@
  * limited storage, 1980; two-loop recursion) with a backtracking line search (Armijo's condition). Deterministic: the
  * same function gives the same bits.
  *
- *     static status f(void *context, const double *x, double *value, double *gradient);
+ *     status f(void *context, const double *x, double *value, double *gradient);
  *     lbfgs_result r;
  *     const lbfgs_options o = {.n = n, .history = 10, .max_iterations = 200, .tolerance = 1e-5};
  *     TRY(lbfgs_minimise(x, &o, f, context, &r));

@@ -1,6 +1,7 @@
-/* Ranks of one machine: what they add, how a lost one is noticed, and batch normalisation over all of their batches, which must be that of one
- * rank with the whole batch. Every rank is a process: results come back through memory shared with this one. Inside a rank nothing asserts (a
- * failure would run the other tests again, in every process): it exits. */
+/* Ranks of one machine: what they add, how a lost one is noticed, and batch normalisation over all of their batches,
+ * which must be that of one rank with the whole batch. Every rank is a process: results come back through memory shared
+ * with this one. Inside a rank nothing asserts (a failure would run the other tests again, in every process): it exits.
+ */
 #include <math.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -12,7 +13,13 @@
 
 enum { IMAGES = 8, SIDE = 7, CLASSES = 3, MOST = 1 << 16, NO_DEVICE = 40 };
 
-#define MUST(expr) do { if ((expr) != OK) { fprintf(stderr, "%s: %s\n", #expr, status_message()); _exit(1); } } while (0)
+#define MUST(expr)                                                                                                     \
+    do {                                                                                                               \
+        if ((expr) != OK) {                                                                                            \
+            fprintf(stderr, "%s: %s\n", #expr, status_message());                                                      \
+            _exit(1);                                                                                                  \
+        }                                                                                                              \
+    } while (0)
 
 /* Ends with 0, or what was returned. */
 typedef int rank_fn(comm *c, void *context);
@@ -106,7 +113,8 @@ static void a_lost_rank_stops_the_others(void **state)
     munmap(codes, 4096);
 }
 
-/* ---------------------------------------------------------------------------------------------------- batch normalisation */
+/* ---------------------------------------------------------------------------------------------------- batch
+ * normalisation */
 
 typedef struct job {
     graph part[4], whole; /* with gradients; part[r]: rank r's */
@@ -160,7 +168,8 @@ static void run_part(const graph *g, const job *j, int32_t first, const plan_sum
     plan *p;
     param_store *store;
     MUST(param_store_create(&store, g, dev, true));
-    MUST(plan_create(&p, g, dev, &(plan_options){.reference = j->reference, .store = store, .sums = sums, .keep_activations = true}));
+    MUST(plan_create(&p, g, dev,
+        &(plan_options){.reference = j->reference, .store = store, .sums = sums, .keep_activations = true}));
     for (int32_t i = 0; i < g->input_count; i++) feed(p, g->inputs[i], first);
     MUST(plan_run(p));
     for (int32_t i = 0; i < g->output_count; i++) results += read_edge(p, g->outputs[i], results);
@@ -190,8 +199,8 @@ static int run_job(comm *c, void *job_)
     return 0;
 }
 
-/* conv, bn, relu, conv 3x3, bn, relu6, sum with what the first made, bn with frozen gamma and beta, pool, linear, loss: what fusions do to it
- * included. */
+/* conv, bn, relu, conv 3x3, bn, relu6, sum with what the first made, bn with frozen gamma and beta, pool, linear, loss:
+ * what fusions do to it included. */
 static void build_network(graph *g, dtype type, int64_t n)
 {
     fixture f;
@@ -226,7 +235,8 @@ static void build_vector(graph *g, dtype type, int64_t n)
     fixture f;
     edge_id dx, loss;
     fixture_init(&f, type);
-    edge_id x = graph_input(&f.g, "x", type, shape_2(n, CLASSES)), targets = graph_input(&f.g, "targets", DTYPE_F32, shape_2(n, CLASSES));
+    edge_id x = graph_input(&f.g, "x", type, shape_2(n, CLASSES)),
+            targets = graph_input(&f.g, "targets", DTYPE_F32, shape_2(n, CLASSES));
     x = fx_batchnorm(&f, x, "bn", false);
     loss = fx_two(&f, &op_softmax_ce, "loss", &(loss_attr){.grad_scale = (float)n / IMAGES}, x, targets);
     GOOD(graph_output(&f.g, x));
@@ -270,7 +280,8 @@ static void assert_near(const double *x, const double *expected, int64_t count, 
         norm += expected[i] * expected[i];
     }
     assert_true(norm > 1e-6);
-    if (!(sqrt(error / norm) <= bound)) fail_msg("%s: off by %g of its norm, %g allowed", what, sqrt(error / norm), bound);
+    if (!(sqrt(error / norm) <= bound))
+        fail_msg("%s: off by %g of its norm, %g allowed", what, sqrt(error / norm), bound);
 }
 
 /* Outputs of all ranks one behind the other, running statistics of each, sums of gradients: the whole's. */
@@ -282,7 +293,8 @@ static void compare(const job *j, double bound)
     for (int32_t i = 0; i < g->output_count; i++) {
         int64_t each = shape_count(g->edges[g->outputs[i]].shape) / IMAGES;
         for (int32_t r = 0; r < j->world; r++) {
-            assert_near(&j->results[r * MOST + at[r]], &whole[w + j->first[r] * each], j->count[r] * each, bound, "output");
+            assert_near(
+                &j->results[r * MOST + at[r]], &whole[w + j->first[r] * each], j->count[r] * each, bound, "output");
             at[r] += j->count[r] * each;
         }
         w += IMAGES * each;
@@ -321,8 +333,8 @@ static void ranks_are_one_rank_with_the_whole_batch(void **state)
     }
 }
 
-/* Each node rounds once, and sums at most T = 8 * 7 * 7 products in f32 in an order of its own: independent roundings of 2^-24 grow as
- * sqrt(nodes * T); 4 times that against chance. */
+/* Each node rounds once, and sums at most T = 8 * 7 * 7 products in f32 in an order of its own: independent roundings
+ * of 2^-24 grow as sqrt(nodes * T); 4 times that against chance. */
 static void compare_on(spec_device kind, bool fused)
 {
     for (int32_t world = 2; world <= 4; world += 2) {
@@ -367,7 +379,8 @@ static void on_a_gpu(void **state)
     compare_on(SPEC_DEVICE_CUDA, false);
 }
 
-/* Straight from the definitions: Ioffe and Szegedy 2015 over the rows of all ranks, and the derivative of cross entropy. */
+/* Straight from the definitions: Ioffe and Szegedy 2015 over the rows of all ranks, and the derivative of cross
+ * entropy. */
 typedef struct closed_form {
     double y[IMAGES][CLASSES], dx[IMAGES][CLASSES], mean[CLASSES], var[CLASSES], dgamma[CLASSES], dbeta[CLASSES];
 } closed_form;
@@ -453,7 +466,8 @@ static void one_value_is_too_few_alone(void **state)
     assert_int_equal(plan_create(&p, &alone, m.dev, &(plan_options){.reference = true}), E_MODEL);
     assert_non_null(strstr(status_message(), "at least 2 values per channel"));
     GOOD(pass_sync_batchnorm(&shared, &alone, 1, 2));
-    assert_int_equal(plan_create(&p, &shared, m.dev, &(plan_options){.reference = true}), E_INTERNAL); /* nobody to ask */
+    assert_int_equal(
+        plan_create(&p, &shared, m.dev, &(plan_options){.reference = true}), E_INTERNAL); /* nobody to ask */
     assert_non_null(strstr(status_message(), "sums over ranks"));
     graph_free(&alone), graph_free(&shared);
     machine_free(&m);

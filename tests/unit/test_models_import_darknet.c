@@ -1,15 +1,11 @@
-/* Darknet's cfg and weights. Layout and header: docs/FORMATS.md; expected numbers are closed forms. tests/e2e/test_import.sh compares whole networks
- * with Debian's darknet. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Darknet's cfg and weights. Layout and header: docs/FORMATS.md; expected numbers are closed forms.
+ * tests/e2e/test_import.sh compares whole networks with Debian's darknet. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 
@@ -58,7 +54,8 @@ static void test_graph(void **state)
     graph_free(&g);
 }
 
-/* Windows of darknet: (side + padding - size) / stride + 1 with padding size - 1, half of it (rounded down) in front. */
+/* Windows of darknet: (side + padding - size) / stride + 1 with padding size - 1, half of it (rounded down) in front.
+ */
 static void test_maxpool(void **state)
 {
     (void)state;
@@ -96,7 +93,8 @@ static void test_cfg_refuses(void **state)
         {"[shortcut]\n", "x.cfg:8: [shortcut] needs from"},
         {"[maxpool]\nsize=2\nstride=2\n[avgpool]\n[shortcut]\nfrom=-2\n", "x.cfg:13: layer -2 has another shape"},
         {"[connected]\noutput=3\n[maxpool]\n", "x.cfg:10: [maxpool] behind a connected layer"},
-        {"[convolutional]\nfilters=4\nactivation=linear\n", "its output is 8 x 6 x 4: this is no classification network"},
+        {"[convolutional]\nfilters=4\nactivation=linear\n",
+            "its output is 8 x 6 x 4: this is no classification network"},
         {"filters\n", "x.cfg:8: filters: expected key=value or [section]"},
         {"[avgpool\n", "x.cfg:8: [avgpool: expected [section]"},
         {"", "x.cfg: no layers"},
@@ -140,8 +138,11 @@ static const float *values(const graph *g, const char *name)
 static void test_order(void **state)
 {
     (void)state;
-    static const struct { int32_t major, minor; size_t seen; bool transposed; } cases[] = {{0, 1, 4, false}, {0, 2, 8, false},
-        {0, 1001, 8, true}};
+    static const struct {
+        int32_t major, minor;
+        size_t seen;
+        bool transposed;
+    } cases[] = {{0, 1, 4, false}, {0, 2, 8, false}, {0, 1001, 8, true}};
     for (size_t i = 0; i < 3; i++) {
         uint8_t bytes[MOST];
         graph g;
@@ -159,7 +160,8 @@ static void test_order(void **state)
         assert_true(values(&g, "layers.2.weight")[0] == 129);
         assert_true(values(&g, "layers.7.bias")[4] == 149);
         /* [out, in] from 150 on, or [in, out] */
-        assert_true(values(&g, "layers.7.weight")[1 * 8 + 3] == (cases[i].transposed ? 150 + 3 * 5 + 1 : 150 + 1 * 8 + 3));
+        assert_true(
+            values(&g, "layers.7.weight")[1 * 8 + 3] == (cases[i].transposed ? 150 + 3 * 5 + 1 : 150 + 1 * 8 + 3));
         graph_free(&g);
     }
 }
@@ -171,7 +173,8 @@ static void test_length(void **state)
     graph g;
     assert_int_equal(build(&g, small), OK);
     size_t count = make_file(bytes, 0, 2, 8);
-    for (size_t n = 0; n < count; n++) assert_int_equal(darknet_read(&g, bytes, n, "x.weights", DARKNET_EPSILON_INSIDE), E_MODEL);
+    for (size_t n = 0; n < count; n++)
+        assert_int_equal(darknet_read(&g, bytes, n, "x.weights", DARKNET_EPSILON_INSIDE), E_MODEL);
     assert_non_null(strstr(status_message(), "x.weights: too short for this network: layers.7.weight"));
     memset(bytes + count, 0, 4);
     assert_int_equal(darknet_read(&g, bytes, count + 4, "x.weights", DARKNET_EPSILON_INSIDE), E_MODEL);
@@ -194,7 +197,8 @@ static void test_epsilon(void **state)
     memcpy(bytes + 20 + 4 * 12, variances, sizeof variances);
     assert_int_equal(darknet_read(&g, bytes, count, "x.weights", DARKNET_EPSILON_OUTSIDE), OK);
     for (int i = 0; i < 4; i++) {
-        double here = 1 / sqrt((double)values(&g, "layers.0.bn.running_var")[i] + 1e-12), there = 1 / (sqrt((double)variances[i]) + 1e-6);
+        double here = 1 / sqrt((double)values(&g, "layers.0.bn.running_var")[i] + 1e-12),
+               there = 1 / (sqrt((double)variances[i]) + 1e-6);
         assert_true(fabs(here / there - 1) < 1e-6);
     }
     graph_free(&g);
@@ -258,8 +262,14 @@ static void test_write_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_graph), cmocka_unit_test(test_maxpool), cmocka_unit_test(test_cfg_refuses), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_length), cmocka_unit_test(test_epsilon), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_refuses),
+        cmocka_unit_test(test_graph),
+        cmocka_unit_test(test_maxpool),
+        cmocka_unit_test(test_cfg_refuses),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_length),
+        cmocka_unit_test(test_epsilon),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_write_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,11 @@
-/* Which network tensors belong to: every network of models.def, recognised by its own names and shapes; and metadata as options. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Which network tensors belong to: every network of models.def, recognised by its own names and shapes; and metadata as
+ * options. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/graph/model_layout.h"
 #include "models/import/checkpoint.h"
@@ -29,7 +26,10 @@ static int64_t list_tensors(arena *a, const graph *g, safetensor **list)
     return count;
 }
 
-static void set(config *c, const char *key, const char *value) { assert_int_equal(config_set(c, "model", key, value, "test"), OK); }
+static void set(config *c, const char *key, const char *value)
+{
+    assert_int_equal(config_set(c, "model", key, value, "test"), OK);
+}
 
 static void check_found(const char *arch, const char *key, const char *value)
 {
@@ -48,7 +48,8 @@ static void check_found(const char *arch, const char *key, const char *value)
     w.tensors = list;
     assert_int_equal(config_init(&found), OK);
     if (weights_match_network(&w, &found, &m) != OK) fail_msg("%s: %s", arch, status_message());
-    if (strcmp(found.spec.model.arch, arch) != 0) fail_msg("%s with %s is taken for %s", arch, key ? key : "nothing", found.spec.model.arch);
+    if (strcmp(found.spec.model.arch, arch) != 0)
+        fail_msg("%s with %s is taken for %s", arch, key ? key : "nothing", found.spec.model.arch);
     assert_int_equal(m.matched, m.wanted);
     assert_int_equal(m.wanted, w.count);
     assert_int_equal(m.classes, 7);
@@ -146,8 +147,8 @@ static void build_width(graph *g, config *c, const char *width)
     assert_int_equal(models_build(g, &c->spec, 7), OK);
 }
 
-/* model.pretrained: weights behind a prefix, the last layer in a Sequential, raw ones beside their average; into the network they are of, and into
- * one of another width. */
+/* model.pretrained: weights behind a prefix, the last layer in a Sequential, raw ones beside their average; into the
+ * network they are of, and into one of another width. */
 static void test_transfer_into_a_graph(void **state)
 {
     (void)state;
@@ -216,7 +217,8 @@ static void test_average_names(void **state)
 static void test_nothing_fits(void **state)
 {
     (void)state;
-    safetensor list[] = {{.name = "encoder.0.weight", .shape = {2, {4, 4}}}, {.name = "fc.weight", .shape = {2, {4, 4}}}};
+    safetensor list[] = {
+        {.name = "encoder.0.weight", .shape = {2, {4, 4}}}, {.name = "fc.weight", .shape = {2, {4, 4}}}};
     weights w = {.tensors = list, .count = 2};
     weights_match m;
     config c;
@@ -247,8 +249,8 @@ static void test_metadata(void **state)
     assert_int_equal(c.spec.model.input_width, 160);
     assert_int_equal(c.spec.model.input_height, 160);
     assert_int_equal(c.spec.data.preprocess, PREPROCESS_CUSTOM);
-    assert_true(c.spec.data.mean.count == 3 && c.spec.data.mean.value[0] == 127.5 && c.spec.data.mean.value[1] == 63.75 &&
-        c.spec.data.std.value[2] == 255);
+    assert_true(c.spec.data.mean.count == 3 && c.spec.data.mean.value[0] == 127.5 &&
+                c.spec.data.mean.value[1] == 63.75 && c.spec.data.std.value[2] == 255);
     config_free(&c);
     assert_int_equal(adopt(&c, "padding", "same"), OK);
     assert_int_equal(c.spec.model.padding, PADDING_SAME);
@@ -267,8 +269,8 @@ static void test_metadata(void **state)
 static void test_metadata_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[][2] = {{"crop", "big"}, {"crop", "0"}, {"crop_pct", "1.5"}, {"crop_size", "0"}, {"interpolation", "lanczos"}, {"channels", "CMYK"},
-        {"channels", "BGR"}, {"padding", "valid"}};
+    static const char *const bad[][2] = {{"crop", "big"}, {"crop", "0"}, {"crop_pct", "1.5"}, {"crop_size", "0"},
+        {"interpolation", "lanczos"}, {"channels", "CMYK"}, {"channels", "BGR"}, {"padding", "valid"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         config c;
         assert_int_equal(adopt(&c, bad[i][0], bad[i][1]), E_MODEL);
@@ -306,12 +308,14 @@ static void check_own(preprocess p, bool expressible)
     preprocess_write(&p, &j);
     assert_int_equal(json_writer_finish(&j, &text, &bytes), OK);
     const char *keys[] = {"graft.preprocess"}, *values[] = {text};
-    weights w = {.kind = WEIGHTS_GRAFT, .st = {.what = "m.safetensors", .meta_key = keys, .meta_value = values, .meta_count = 1}};
+    weights w = {.kind = WEIGHTS_GRAFT,
+        .st = {.what = "m.safetensors", .meta_key = keys, .meta_value = values, .meta_count = 1}};
     assert_int_equal(config_init(&c), OK);
     assert_int_equal(weights_adopt_metadata(&w, &c), OK);
     assert_int_equal(preprocess_from_spec(&back, &c.spec.model, &c.spec.data), OK);
-    assert_true(back.width == p.width && back.height == p.height && back.channels == p.channels && back.resize == p.resize &&
-        back.interpolation == p.interpolation && back.crop_fraction == p.crop_fraction && back.crop_size == p.crop_size);
+    assert_true(back.width == p.width && back.height == p.height && back.channels == p.channels &&
+                back.resize == p.resize && back.interpolation == p.interpolation &&
+                back.crop_fraction == p.crop_fraction && back.crop_size == p.crop_size);
     bool same = back.bgr == p.bgr;
     for (int i = 0; i < p.channels; i++) same = same && back.mean[i] == p.mean[i] && back.std[i] == p.std[i];
     assert_int_equal(same, expressible);
@@ -322,12 +326,20 @@ static void check_own(preprocess p, bool expressible)
 static void test_own(void **state)
 {
     (void)state;
-    preprocess p = {.width = 48, .height = 32, .channels = 3, .mean = {72.94f, 0.1f, 1e-7f}, .std = {90.02f, 1.0f / 3, 255}, .resize = RESIZE_LETTERBOX,
-        .interpolation = INTERPOLATION_LINEAR, .crop_fraction = 0.7f, .crop_size = 40};
+    preprocess p = {.width = 48,
+        .height = 32,
+        .channels = 3,
+        .mean = {72.94f, 0.1f, 1e-7f},
+        .std = {90.02f, 1.0f / 3, 255},
+        .resize = RESIZE_LETTERBOX,
+        .interpolation = INTERPOLATION_LINEAR,
+        .crop_fraction = 0.7f,
+        .crop_size = 40};
     check_own(p, true);
     p.bgr = true;
     check_own(p, false); /* no option says so */
-    const spec_model colour = {.input_width = 224, .input_height = 160, .channels = 3}, grey = {.input_width = 28, .input_height = 28, .channels = 1};
+    const spec_model colour = {.input_width = 224, .input_height = 160, .channels = 3},
+                     grey = {.input_width = 28, .input_height = 28, .channels = 1};
     for (int mode = PREPROCESS_TORCH; mode < PREPROCESS_CUSTOM; mode++) {
         const spec_data data = {.preprocess = (spec_preprocess)mode, .crop_fraction = 1};
         assert_int_equal(preprocess_from_spec(&p, &colour, &data), OK);
@@ -340,7 +352,8 @@ static void test_own(void **state)
 static void test_own_yields(void **state)
 {
     (void)state;
-    const preprocess p = {.width = 48, .height = 32, .channels = 3, .mean = {1, 2, 3}, .std = {4, 5, 6}, .crop_fraction = 0.5f};
+    const preprocess p = {
+        .width = 48, .height = 32, .channels = 3, .mean = {1, 2, 3}, .std = {4, 5, 6}, .crop_fraction = 0.5f};
     for (int over = 0; over < 2; over++) {
         config c;
         assert_int_equal(config_init(&c), OK);

@@ -1,9 +1,6 @@
 /* Tiles of convolutions on tensor cores: which one a shape gets on which GPU, checked by hand-computed times
  * (rounds of the busiest processor x rows x columns / efficiency, conv2d_tile.h). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "kernels/cuda/conv2d_tile.h"
 
@@ -13,7 +10,8 @@ enum { ALL = (1 << TILE_COUNT) - 1 };
 static void few_rows_get_small_tiles(void **state)
 {
     (void)state;
-    /* 64x32: 400 tiles, 4 rounds of 4,096; 64x64: 200, 2 of 5,851; 128x64: 104, 1 of 9,638; 128x128: 52, 1 of 16,891. */
+    /* 64x32: 400 tiles, 4 rounds of 4,096; 64x64: 200, 2 of 5,851; 128x64: 104, 1 of 9,638; 128x128: 52, 1 of 16,891.
+     */
     assert_int_equal(conv2d_choose_tile(1568, 512, 1, 132, ALL), TILE_128_64);
     assert_int_equal(conv2d_choose_tile(1568, 512, 1, 132, ALL & ~(1 << TILE_128_64)), TILE_64_64);
 }

@@ -1,15 +1,11 @@
-/* The augmentation op against the data path's own image_warp. Both define the same picture; the data path rounds on the way: positions to
- * 1/256 pixel (half of that times a step of 255 in each direction: 0.5 + 0.5 levels), or its first pass to 8 bits (0.5), and the result (0.5).
- * Noise is the worst that a picture can be. */
+/* The augmentation op against the data path's own image_warp. Both define the same picture; the data path rounds on the
+ * way: positions to 1/256 pixel (half of that times a step of 255 in each direction: 0.5 + 0.5 levels), or its first
+ * pass to 8 bits (0.5), and the result (0.5). Noise is the worst that a picture can be. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/rng.h"
 #include "core/data/image.h"
@@ -35,9 +31,19 @@ static void compare(const float inverse[9], const float *color, int32_t channels
     assert_int_equal(image_alloc(&expected, DST_W, DST_H, channels), OK);
     assert_int_equal(image_warp(&expected, &src, inverse, color, INTERPOLATION_BILINEAR, 77), OK);
 
-    image_warp_desc d = {.n = 1, .height = DST_H, .width = DST_W, .bytes = SRC_W * SRC_H * channels, .channels = channels,
-        .dst_channels = channels, .type = DTYPE_F32, .std = {1, 1, 1}};
-    image_source s = {.width = SRC_W, .height = SRC_H, .radius_x = (float)radius_x, .radius_y = (float)radius_y, .fill = 77,
+    image_warp_desc d = {.n = 1,
+        .height = DST_H,
+        .width = DST_W,
+        .bytes = SRC_W * SRC_H * channels,
+        .channels = channels,
+        .dst_channels = channels,
+        .type = DTYPE_F32,
+        .std = {1, 1, 1}};
+    image_source s = {.width = SRC_W,
+        .height = SRC_H,
+        .radius_x = (float)radius_x,
+        .radius_y = (float)radius_y,
+        .fill = 77,
         .has_color = color != NULL};
     memcpy(s.inverse, inverse, sizeof s.inverse);
     if (color) memcpy(s.color, color, sizeof s.color);
@@ -69,8 +75,8 @@ static void test_turned(void **state)
     (void)state;
     for (int k = 0; k < 6; k++) {
         double angle = 0.3 + k, scale = 0.35 + 0.1 * k;
-        float m[9] = {(float)(scale * cos(angle)), (float)(scale * sin(angle)), 0, (float)(-scale * sin(angle)), (float)(scale * cos(angle)), 0,
-            31, 20, 1};
+        float m[9] = {(float)(scale * cos(angle)), (float)(scale * sin(angle)), 0, (float)(-scale * sin(angle)),
+            (float)(scale * cos(angle)), 0, 31, 20, 1};
         compare(m, NULL, 3, 1, 1);
     }
     /* Seen from the side. */
@@ -89,6 +95,7 @@ static void test_coloured(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_upright), cmocka_unit_test(test_turned), cmocka_unit_test(test_coloured)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_upright), cmocka_unit_test(test_turned), cmocka_unit_test(test_coloured)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Weights that 16-bit products read: all cast in one go when they have changed, to the bits that a cast of each would give. On the CPU by
- * reference kernels; on a GPU by its own, those of every tensor's own cast included. */
+/* Weights that 16-bit products read: all cast in one go when they have changed, to the bits that a cast of each would
+ * give. On the CPU by reference kernels; on a GPU by its own, those of every tensor's own cast included. */
 #include <math.h>
 
 #include "core/ops/internal.h"
@@ -88,7 +88,8 @@ static void all_at_once(spec_device kind, bool reference)
             skip();
         }
         GOOD(param_store_create(&store, &g, dev, true));
-        GOOD(plan_create(&p, &g, dev, &(plan_options){.reference = reference, .store = store, .keep_activations = true}));
+        GOOD(plan_create(
+            &p, &g, dev, &(plan_options){.reference = reference, .store = store, .keep_activations = true}));
         for (int32_t k = 0; k < g.input_count; k++) machine_input(p, g.inputs[k], 0, 1);
         for (int run = 0; run < 3; run++) GOOD(plan_run(p)); /* the third one is replayed where steps are */
         assert_int_equal(compare(p, &g, dev, reference, type), 3);
@@ -97,7 +98,8 @@ static void all_at_once(spec_device kind, bool reference)
         int64_t casts = 0, activations = 0;
         int64_t steps = plan_variants(p, &names);
         for (int64_t s = 0; s < steps; s++) casts += strncmp(names[s], "cast_", 5) == 0;
-        for (node_id n = 0; n < g.node_count; n++) activations += g.nodes[n].op == &op_cast && !is_weight_cast(&g, &g.nodes[n]);
+        for (node_id n = 0; n < g.node_count; n++)
+            activations += g.nodes[n].op == &op_cast && !is_weight_cast(&g, &g.nodes[n]);
         assert_int_equal(casts, activations);
         assert_true(activations >= 2);
 
@@ -106,7 +108,8 @@ static void all_at_once(spec_device kind, bool reference)
         float *weights = malloc((size_t)count * sizeof *weights);
         assert_non_null(weights);
         rng r = rng_make(3, RNG_TEST, 0);
-        for (int64_t k = 0; k < count; k++) weights[k] = ldexpf((float)rng_uniform_double(&r) - 0.5f, (int)rng_below(&r, 24) - 20);
+        for (int64_t k = 0; k < count; k++)
+            weights[k] = ldexpf((float)rng_uniform_double(&r) - 0.5f, (int)rng_below(&r, 24) - 20);
         GOOD(device_upload(dev, param_store_weights(store), weights, (size_t)count * sizeof *weights));
         param_store_changed(store);
         GOOD(plan_run(p));

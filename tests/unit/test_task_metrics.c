@@ -1,19 +1,16 @@
 /* Metrics. Losses, hits and the confusion matrix of the fixture: torch 1.13 in float64 (cross_entropy,
  * binary_cross_entropy_with_logits, topk, argmax). Means from these by hand. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include <math.h>
 
 #include "core/task/classify/metrics.h"
 
 enum { ROWS = 12, CLASSES = 4 };
-static const float logits[ROWS * CLASSES] = {-3.05f, -1.5f, -1.31f, -3.22f, -0.2f, -1.22f, -1.96f, -3.22f, -1.42f, 0.61f, -1.55f, -0.5f,
-    -0.44f, 3.37f, 0.46f, 0.94f, -1.39f, -2.32f, 1.4f, 0.4f, 1.73f, 0.49f, -1.33f, 1.61f, 2.2f, -0.35f, -4.49f, -2.89f, 0.12f, -1.24f,
-    -1.6f, -0.26f, 3.76f, -0.14f, 0.32f, -1.55f, 0.4f, 0.09f, 0.31f, -0.95f, -0.22f, 0.59f, -0.32f, -0.06f, 4.71f, -2.07f, 3.15f, -1.26f};
+static const float logits[ROWS * CLASSES] = {-3.05f, -1.5f, -1.31f, -3.22f, -0.2f, -1.22f, -1.96f, -3.22f, -1.42f,
+    0.61f, -1.55f, -0.5f, -0.44f, 3.37f, 0.46f, 0.94f, -1.39f, -2.32f, 1.4f, 0.4f, 1.73f, 0.49f, -1.33f, 1.61f, 2.2f,
+    -0.35f, -4.49f, -2.89f, 0.12f, -1.24f, -1.6f, -0.26f, 3.76f, -0.14f, 0.32f, -1.55f, 0.4f, 0.09f, 0.31f, -0.95f,
+    -0.22f, 0.59f, -0.32f, -0.06f, 4.71f, -2.07f, 3.15f, -1.26f};
 static const int32_t labels[ROWS] = {1, 0, 0, 1, 0, 0, 1, 1, 1, 2, 1, 0};
 
 static void near(double got, double expected)
@@ -33,7 +30,8 @@ static void agrees_with_torch(void **state)
     assert_int_equal(m.correct, 5);
     assert_int_equal(m.correct_top_k, 8);
     assert_memory_equal(m.confusion, confusion, sizeof confusion);
-    class_metrics zero = metrics_class(&m, 0), three = metrics_class(&m, 3), macro = metrics_macro(&m), weighted = metrics_weighted(&m);
+    class_metrics zero = metrics_class(&m, 0), three = metrics_class(&m, 3), macro = metrics_macro(&m),
+                  weighted = metrics_weighted(&m);
     near(zero.precision, 3.0 / 7);
     near(zero.recall, 0.6);
     near(zero.f1, 0.5);
@@ -113,8 +111,12 @@ static void batches_do_not_matter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_torch), cmocka_unit_test(sigmoid_loss_is_torchs), cmocka_unit_test(ties_go_to_the_first),
-        cmocka_unit_test(nan_is_wrong), cmocka_unit_test(nothing_has_no_mean), cmocka_unit_test(batches_do_not_matter),
+        cmocka_unit_test(agrees_with_torch),
+        cmocka_unit_test(sigmoid_loss_is_torchs),
+        cmocka_unit_test(ties_go_to_the_first),
+        cmocka_unit_test(nan_is_wrong),
+        cmocka_unit_test(nothing_has_no_mean),
+        cmocka_unit_test(batches_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,12 @@
-/* PyTorch files: ZIP members, pickles, tensors. The pickles were written by CPython 3.11's pickle.dumps; the archives are put together here by the
- * layout of APPNOTE.TXT with zlib's CRC-32. tests/e2e/test_import.sh reads what torch.save itself writes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* PyTorch files: ZIP members, pickles, tensors. The pickles were written by CPython 3.11's pickle.dumps; the archives
+ * are put together here by the layout of APPNOTE.TXT with zlib's CRC-32. tests/e2e/test_import.sh reads what torch.save
+ * itself writes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "models/import/names.h"
 #include "models/import/pickle.h"
@@ -19,10 +16,11 @@
 /* ------------------------------------------------------------------------------------------------ pickles */
 
 /* {"a": [1, -2, 300, 70000, 2**40, -2**40], "b": (True, None, 1.5, b"xy"), "c": {}}, protocol 4 */
-static const char mixed[] =
-    "\x80\x04\x95\x49\x00\x00\x00\x00\x00\x00\x00\x7d\x94\x28\x8c\x01\x61\x94\x5d\x94\x28\x4b\x01\x4a\xfe\xff\xff\xff\x4d\x2c\x01\x4a\x70"
-    "\x11\x01\x00\x8a\x06\x00\x00\x00\x00\x00\x01\x8a\x06\x00\x00\x00\x00\x00\xff\x65\x8c\x01\x62\x94\x28\x88\x4e\x47\x3f\xf8\x00\x00\x00"
-    "\x00\x00\x00\x43\x02\x78\x79\x94\x74\x94\x8c\x01\x63\x94\x7d\x94\x75\x2e";
+static const char mixed[] = "\x80\x04\x95\x49\x00\x00\x00\x00\x00\x00\x00\x7d\x94\x28\x8c\x01\x61\x94\x5d\x94\x28\x4b"
+                            "\x01\x4a\xfe\xff\xff\xff\x4d\x2c\x01\x4a\x70"
+                            "\x11\x01\x00\x8a\x06\x00\x00\x00\x00\x00\x01\x8a\x06\x00\x00\x00\x00\x00\xff\x65\x8c\x01"
+                            "\x62\x94\x28\x88\x4e\x47\x3f\xf8\x00\x00\x00"
+                            "\x00\x00\x00\x43\x02\x78\x79\x94\x74\x94\x8c\x01\x63\x94\x7d\x94\x75\x2e";
 
 static status read_pickle(arena *a, const char *bytes, size_t count, const pickle_value **root)
 {
@@ -40,7 +38,8 @@ static void test_pickle_values(void **state)
     const pickle_value *list = pickle_get(root, "a"), *tuple = pickle_get(root, "b");
     assert_int_equal(list->kind, PICKLE_LIST);
     assert_int_equal(list->count, 6);
-    for (int i = 0; i < 6; i++) assert_true(list->items[i]->kind == PICKLE_INT && list->items[i]->integer == numbers[i]);
+    for (int i = 0; i < 6; i++)
+        assert_true(list->items[i]->kind == PICKLE_INT && list->items[i]->integer == numbers[i]);
     assert_int_equal(tuple->count, 4);
     assert_true(tuple->items[0]->kind == PICKLE_BOOL && tuple->items[0]->integer == 1);
     assert_int_equal(tuple->items[1]->kind, PICKLE_NONE);
@@ -113,15 +112,18 @@ static void add_member(archive *z, const char *name, const void *data, size_t by
 {
     size_t offset = z->count, length = strlen(name);
     uint32_t crc = (uint32_t)crc32(0, data, (uInt)bytes);
-    put(z->bytes, &z->count, 0x04034b50, 4), put(z->bytes, &z->count, 0, 4), put(z->bytes, &z->count, (uint64_t)method, 2);
+    put(z->bytes, &z->count, 0x04034b50, 4), put(z->bytes, &z->count, 0, 4),
+        put(z->bytes, &z->count, (uint64_t)method, 2);
     put(z->bytes, &z->count, 0, 4), put(z->bytes, &z->count, crc, 4), put(z->bytes, &z->count, bytes, 4);
     put(z->bytes, &z->count, bytes, 4), put(z->bytes, &z->count, length, 2), put(z->bytes, &z->count, 5, 2);
     memcpy(z->bytes + z->count, name, length), z->count += length;
     z->count += 5; /* the extra field of the local header need not be in the list */
     memcpy(z->bytes + z->count, data, bytes), z->count += bytes;
     put(z->list, &z->list_count, 0x02014b50, 4), put(z->list, &z->list_count, 0, 4), put(z->list, &z->list_count, 0, 2);
-    put(z->list, &z->list_count, (uint64_t)method, 2), put(z->list, &z->list_count, 0, 4), put(z->list, &z->list_count, crc, 4);
-    put(z->list, &z->list_count, bytes, 4), put(z->list, &z->list_count, bytes, 4), put(z->list, &z->list_count, length, 2);
+    put(z->list, &z->list_count, (uint64_t)method, 2), put(z->list, &z->list_count, 0, 4),
+        put(z->list, &z->list_count, crc, 4);
+    put(z->list, &z->list_count, bytes, 4), put(z->list, &z->list_count, bytes, 4),
+        put(z->list, &z->list_count, length, 2);
     put(z->list, &z->list_count, 0, 8), put(z->list, &z->list_count, 0, 4), put(z->list, &z->list_count, offset, 4);
     memcpy(z->list + z->list_count, name, length), z->list_count += length;
     z->members++;
@@ -131,7 +133,8 @@ static void close_archive(archive *z)
 {
     size_t offset = z->count;
     memcpy(z->bytes + z->count, z->list, z->list_count), z->count += z->list_count;
-    put(z->bytes, &z->count, 0x06054b50, 4), put(z->bytes, &z->count, 0, 4), put(z->bytes, &z->count, (uint64_t)z->members, 2);
+    put(z->bytes, &z->count, 0x06054b50, 4), put(z->bytes, &z->count, 0, 4),
+        put(z->bytes, &z->count, (uint64_t)z->members, 2);
     put(z->bytes, &z->count, (uint64_t)z->members, 2), put(z->bytes, &z->count, z->list_count, 4);
     put(z->bytes, &z->count, offset, 4), put(z->bytes, &z->count, 0, 2);
 }
@@ -185,7 +188,8 @@ static void test_zip_refuses(void **state)
     static const uint8_t block[600];
     add_member(&overlap, "a", block, sizeof block, 0);
     size_t one = overlap.list_count;
-    memcpy(overlap.list + one, overlap.list, one), overlap.list[one + 46] = 'b', overlap.list_count += one, overlap.members++;
+    memcpy(overlap.list + one, overlap.list, one), overlap.list[one + 46] = 'b', overlap.list_count += one,
+                                                                      overlap.members++;
     zip_refuses(&overlap, "overlap");
 }
 
@@ -209,8 +213,8 @@ static size_t tensor_pickle(char *to, const char *storage_type, int elements, in
     return n + sizeof tail - 1;
 }
 
-static status read_tensor(arena *a, const char *type, int elements, int offset, int stride0, int stride1, const void *data, size_t bytes,
-    safetensor **tensors, int64_t *count, archive *z)
+static status read_tensor(arena *a, const char *type, int elements, int offset, int stride0, int stride1,
+    const void *data, size_t bytes, safetensor **tensors, int64_t *count, archive *z)
 {
     char text[512];
     *z = (archive){.count = 0};
@@ -250,18 +254,27 @@ static void test_tensor_refuses(void **state)
 {
     (void)state;
     static const float data[8];
-    static const struct { const char *type; int elements, offset, stride0, stride1; size_t bytes; const char *why; } bad[] = {
-        {"FloatStorage", 8, 3, 3, 1, 32, "beyond its storage"}, {"FloatStorage", 8, 0, 127, 1, 32, "beyond its storage"},
-        {"FloatStorage", 9, 0, 3, 1, 32, "has 32 bytes"}, {"HalfStorage", 8, 0, 3, 1, 32, "has 32 bytes"},
-        {"FloatStorage", 4, 0, 0, 1, 16, "repeats its elements"}, {"ComplexFloatStorage", 4, 0, 0, 1, 16, "torch.ComplexFloatStorage"},
+    static const struct {
+        const char *type;
+        int elements, offset, stride0, stride1;
+        size_t bytes;
+        const char *why;
+    } bad[] = {
+        {"FloatStorage", 8, 3, 3, 1, 32, "beyond its storage"},
+        {"FloatStorage", 8, 0, 127, 1, 32, "beyond its storage"},
+        {"FloatStorage", 9, 0, 3, 1, 32, "has 32 bytes"},
+        {"HalfStorage", 8, 0, 3, 1, 32, "has 32 bytes"},
+        {"FloatStorage", 4, 0, 0, 1, 16, "repeats its elements"},
+        {"ComplexFloatStorage", 4, 0, 0, 1, 16, "torch.ComplexFloatStorage"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         arena a = {0};
         archive z;
         safetensor *t;
         int64_t count;
-        assert_int_equal(read_tensor(&a, bad[i].type, bad[i].elements, bad[i].offset, bad[i].stride0, bad[i].stride1, data, bad[i].bytes, &t,
-            &count, &z), E_MODEL);
+        assert_int_equal(read_tensor(&a, bad[i].type, bad[i].elements, bad[i].offset, bad[i].stride0, bad[i].stride1,
+                             data, bad[i].bytes, &t, &count, &z),
+            E_MODEL);
         if (!strstr(status_message(), bad[i].why)) fail_msg("\"%s\" does not say \"%s\"", status_message(), bad[i].why);
         arena_free(&a);
     }
@@ -273,11 +286,17 @@ static void test_names(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"conv_stem.weight", "features.0.0.weight"}, {"bn1.running_var", "features.0.1.running_var"},
-        {"blocks.0.0.conv_dw.weight", "features.1.conv.0.0.weight"}, {"blocks.1.0.conv_pw.weight", "features.2.conv.0.0.weight"},
-        {"blocks.6.0.bn3.bias", "features.17.conv.3.bias"}, {"blocks.3.2.conv_pwl.weight", "features.9.conv.2.weight"},
-        {"conv_head.weight", "features.18.0.weight"}, {"bn2.weight", "features.18.1.weight"}, {"classifier.bias", "classifier.1.bias"},
-        {"blocks.x.0.conv_pw.weight", "blocks.x.0.conv_pw.weight"}, {"other", "other"},
+        {"conv_stem.weight", "features.0.0.weight"},
+        {"bn1.running_var", "features.0.1.running_var"},
+        {"blocks.0.0.conv_dw.weight", "features.1.conv.0.0.weight"},
+        {"blocks.1.0.conv_pw.weight", "features.2.conv.0.0.weight"},
+        {"blocks.6.0.bn3.bias", "features.17.conv.3.bias"},
+        {"blocks.3.2.conv_pwl.weight", "features.9.conv.2.weight"},
+        {"conv_head.weight", "features.18.0.weight"},
+        {"bn2.weight", "features.18.1.weight"},
+        {"classifier.bias", "classifier.1.bias"},
+        {"blocks.x.0.conv_pw.weight", "blocks.x.0.conv_pw.weight"},
+        {"other", "other"},
         {"blocks.99999999999999999999.0.conv_pw.weight", "blocks.99999999999999999999.0.conv_pw.weight"},
     };
     arena a = {0};

@@ -1,13 +1,11 @@
 /* The table of tuned kernels: what is written is read again, what is damaged or of other kernels is not believed. */
 #include "core/device/tuning.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
+#include "tests/unit/unit_test.h"
 
 #include "core/base/file.h"
 
