@@ -1,8 +1,8 @@
 /* init.h: first values of a network's parameters, as torchvision draws them.
  *
  *     conv2d     in front of a batchnorm normal with sigma = sqrt(2 / (oc * kh * kw / groups)) (He and others 2015,
- *                eq. 14, fan out), otherwise with sigma = sqrt(2 / (kh * kw * ic / groups)) (eq. 10, fan in), and in the
- *                head (block -1) with 0.01. The bias is 0, but 1 where an activation follows in the head, because of
+ *                eq. 14, fan out), otherwise with sigma = sqrt(2 / (kh * kw * ic / groups)) (eq. 10, fan in), and in
+ *                the head (block -1) with 0.01. The bias is 0, but 1 where an activation follows in the head, for of
  *                SqueezeNet's scores a ReLU would silence half the classes for good, since features are positive. What
  *                all scores have in common is nothing to softmax.
  *     linear     the last is uniform in +-1 / sqrt(fan in), weight and bias, and those before it are normal with sigma

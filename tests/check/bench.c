@@ -1,7 +1,9 @@
-/* bench.c: times variants. Per call the median of the samples, warm (batches of calls) and cold (one call after the caches were
- * overwritten), and what fraction of two measured peaks that is: a copy's bandwidth, and for a GPU nothing else is assumed.
+/* bench.c: times variants. Per call the median of the samples, warm (batches of calls) and cold (one call
+ * after the caches were overwritten), and what fraction of two measured peaks that is: a copy's bandwidth, and
+ * for a GPU nothing else is assumed.
  *
- * A shapes file has lines "OP DESCRIPTOR [COUNT [NAME]]", # begins a comment (bench/shapes). COUNT says how often a network has it.
+ * A shapes file has lines "OP DESCRIPTOR [COUNT [NAME]]", # begins a comment (bench/shapes). COUNT
+ * says how often a network has it.
  */
 #include "tests/check/session.h"
 
@@ -133,8 +135,8 @@ out:
     return result;
 }
 
-static bool bench_case(const bench_options *o, place places[2], const check_family *f, kernel_op op, const check_desc *desc, uint64_t seed,
-    const char *label)
+static bool bench_case(const bench_options *o, place places[2], const check_family *f, kernel_op op,
+    const check_desc *desc, uint64_t seed, const char *label)
 {
     check_case c = {0};
     char text[1024] = "";
@@ -161,8 +163,9 @@ static bool bench_case(const bench_options *o, place places[2], const check_fami
             good = false;
             continue;
         }
-        printf("    %-44s %10.2f us warm %10.2f us cold %9.1f GFLOP/s %8.1f GB/s %5.1f %% of copy\n", v[i]->name, warm * 1e6, cold * 1e6,
-            flops / warm * 1e-9, bytes / cold * 1e-9, 100 * bytes / cold / p->copy_bytes_per_second);
+        printf("    %-44s %10.2f us warm %10.2f us cold %9.1f GFLOP/s %8.1f GB/s %5.1f %% of copy\n", v[i]->name,
+            warm * 1e6, cold * 1e6, flops / warm * 1e-9, bytes / cold * 1e-9,
+            100 * bytes / cold / p->copy_bytes_per_second);
     }
     fflush(stdout);
     check_case_free(&c);

@@ -10,8 +10,8 @@
 
 int64_t check_size(rng *r, int64_t max)
 {
-    static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 63, 64, 65, 96, 127, 128, 129,
-        255, 256, 257, 511, 1000, 1023, 1024, 1025, 4097, 16384, 33000, 70001};
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 63, 64, 65, 96, 127,
+        128, 129, 255, 256, 257, 511, 1000, 1023, 1024, 1025, 4097, 16384, 33000, 70001};
     int32_t count = 0;
     while (count < (int32_t)(sizeof sizes / sizeof sizes[0]) && sizes[count] <= max) count++;
     return sizes[rng_below(r, (uint32_t)count)];
@@ -46,7 +46,12 @@ static bool is_float(dtype type)
 
 static double integer_value(rng *r, dtype type, check_pattern pattern)
 {
-    double low = type == DTYPE_I8 ? -128 : type == DTYPE_U8 ? 0 : -100000, high = type == DTYPE_I8 ? 127 : type == DTYPE_U8 ? 255 : 100000;
+    double low = type == DTYPE_I8   ? -128
+                 : type == DTYPE_U8 ? 0
+                                    : -100000,
+           high = type == DTYPE_I8   ? 127
+                  : type == DTYPE_U8 ? 255
+                                     : 100000;
     if (pattern == PATTERN_LARGE) return check_chance(r, 3) ? low : high;
     return low + (double)rng_below(r, (uint32_t)(high - low + 1));
 }
@@ -241,8 +246,8 @@ bool check_output(const check_case *c, int32_t o, const void *actual, char *why)
             dtype_store(stored, out->type, 0, e + copysign(tolerance, e));
             if (isinf(dtype_load(stored, out->type, 0))) continue;
         }
-        snprintf(why, 256, "out %d element %lld of %lld: %.9g, expected %.9g, error %.3g, tolerance %.3g", o, (long long)i,
-            (long long)out->count, y, e, fabs(y - e), tolerance);
+        snprintf(why, 256, "out %d element %lld of %lld: %.9g, expected %.9g, error %.3g, tolerance %.3g", o,
+            (long long)i, (long long)out->count, y, e, fabs(y - e), tolerance);
         return false;
     }
     return true;

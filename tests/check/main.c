@@ -73,7 +73,8 @@ static void report_failure(kernel_op op, const check_desc *desc, uint64_t seed, 
 {
     char text[1024] = "";
     kernel_desc_format(op, desc, text, sizeof text);
-    printf("# %s: %s\n#   kernelcheck --seed=%llu --only=%s --desc=\"%s\"\n", name, why, (unsigned long long)seed, name, text);
+    printf("# %s: %s\n#   kernelcheck --seed=%llu --only=%s --desc=\"%s\"\n", name, why, (unsigned long long)seed, name,
+        text);
 }
 
 static bool is_short(const options *o, const kernel *k, const tally *t)
@@ -91,7 +92,8 @@ static bool accepts(const options *o, const kernel *k, const check_desc *desc, t
     return !refused;
 }
 
-static void run_case(const options *o, const check_family *f, kernel_op op, const check_desc *desc, uint64_t seed, tally tallies[])
+static void run_case(
+    const options *o, const check_family *f, kernel_op op, const check_desc *desc, uint64_t seed, tally tallies[])
 {
     check_case c = {0};
     char why[256] = "";
@@ -146,7 +148,9 @@ static bool accepted_on(backend b, kernel_op op, const check_desc *desc)
 static void report_coverage(kernel_op op, int32_t uncovered, const char *example, int32_t *test, int32_t *failures)
 {
     if (!uncovered) printf("ok %d - %s on a GPU: a variant for every descriptor\n", ++*test, kernel_op_name(op));
-    else printf("not ok %d - %s on a GPU: no variant for %d descriptors, such as %s\n", ++*test, kernel_op_name(op), uncovered, example);
+    else
+        printf("not ok %d - %s on a GPU: no variant for %d descriptors, such as %s\n", ++*test, kernel_op_name(op),
+            uncovered, example);
     *failures += uncovered;
 }
 
@@ -173,12 +177,14 @@ static void check_op(const options *o, const check_family *f, kernel_op op, int3
         if (!wanted(o, v[i])) continue;
         tally *t = &tallies[i];
         if (t->failed) printf("not ok %d - %s: %d of %d descriptors\n", ++*test, v[i]->name, t->failed, t->accepted);
-        else if (t->accepted < o->accepted) printf("not ok %d - %s: only %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
+        else if (t->accepted < o->accepted)
+            printf("not ok %d - %s: only %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
         else if (!t->accepted) printf("ok %d - %s # SKIP refused everything: %s\n", ++*test, v[i]->name, t->refused);
         else printf("ok %d - %s: %d of %d descriptors accepted\n", ++*test, v[i]->name, t->accepted, count);
         *failures += t->failed ? t->failed : t->accepted < o->accepted;
     }
-    if (built_with(BACKEND_CUDA) && wanted_name(o, kernel_op_name(op))) report_coverage(op, uncovered, example, test, failures);
+    if (built_with(BACKEND_CUDA) && wanted_name(o, kernel_op_name(op)))
+        report_coverage(op, uncovered, example, test, failures);
     fflush(stdout);
 }
 
@@ -196,7 +202,8 @@ static void report_families(int32_t *test, int32_t *failures)
     int32_t without = 0;
     for (int32_t op = 0; op < KERNEL_OP_COUNT; op++) {
         if (has_family((kernel_op)op)) continue;
-        printf("# %s has no family: which file of tests/kernels draws its descriptors?\n", kernel_op_name((kernel_op)op));
+        printf(
+            "# %s has no family: which file of tests/kernels draws its descriptors?\n", kernel_op_name((kernel_op)op));
         without++;
     }
     printf("%s %d - every op has a family\n", without ? "not ok" : "ok", ++*test);
@@ -228,7 +235,8 @@ static int check_mutants(const options *o)
                 check_desc desc;
                 check_case c = {0};
                 draw(*f, mutant->op, o->seed + (uint64_t)tried, &desc);
-                caught = check_case_init(&c, *f, mutant->op, &desc, o->seed + (uint64_t)tried) && !check_variant(&c, mutant, o->dev, why);
+                caught = check_case_init(&c, *f, mutant->op, &desc, o->seed + (uint64_t)tried) &&
+                         !check_variant(&c, mutant, o->dev, why);
                 check_case_free(&c);
             }
             printf("%s %d - mutant of %s caught: %s\n# after %d descriptors: %s\n", caught ? "ok" : "not ok", ++test,
@@ -318,7 +326,8 @@ int main(int argc, char **argv)
     options o = {.count = 400, .seed = 1};
     if (parse(argc, argv, &o)) return 2;
     int code = 0;
-    if (device_open(&o.dev, SPEC_DEVICE_CUDA, 0, 0, NULL) != OK) snprintf(o.no_device, sizeof o.no_device, "%.200s", status_message());
+    if (device_open(&o.dev, SPEC_DEVICE_CUDA, 0, 0, NULL) != OK)
+        snprintf(o.no_device, sizeof o.no_device, "%.200s", status_message());
     if (o.mutants) code = check_mutants(&o);
     else if (o.bench) code = check_bench(families, &(bench_options){o.shapes, o.only, o.seed, o.count, o.dev});
     else if (!o.refusals) code = check_all(&o);

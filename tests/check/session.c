@@ -1,4 +1,5 @@
-/* session.c: one variant's run: guarded memory on the host or the device, what it must not touch, the same bits twice. */
+/* session.c: one variant's run: guarded memory on the host or the device, what it must
+ * not touch, the same bits twice. */
 #include "tests/check/session.h"
 
 #include <stdio.h>
@@ -12,8 +13,8 @@ static size_t room_of(const guarded *g)
     return g->exact ? g->bytes : 2 * GUARD + (g->bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* 0xf5: as f32, f16 and bf16 huge numbers, so that reading the bands shows, too. Exact: without bands, for those who watch accesses
- * (kernels/simt, compute-sanitizer). */
+/* 0xf5: as f32, f16 and bf16 huge numbers, so that reading the bands shows, too. Exact: without bands, for those who
+ * watch accesses (kernels/simt, compute-sanitizer). */
 static guarded guarded_make(size_t bytes, int fill, device *dev, bool exact)
 {
     guarded g = {.bytes = bytes, .dev = dev, .exact = exact};
@@ -143,7 +144,8 @@ static bool same_bits(const session *a, const session *b, char *why)
     for (int32_t i = 0; i < KERNEL_MAX_OUT; i++) {
         for (size_t at = 0; at < a->out[i].bytes; at++) {
             if (a->out[i].at[at] == b->out[i].at[at]) continue;
-            snprintf(why, 256, "output %d differs at byte %zu of %zu between two runs (unwritten, or not the same bits)", i, at,
+            snprintf(why, 256,
+                "output %d differs at byte %zu of %zu between two runs (unwritten, or not the same bits)", i, at,
                 a->out[i].bytes);
             return false;
         }
@@ -164,8 +166,8 @@ bool check_variant(const check_case *c, const kernel *k, device *dev, char *why)
     for (int32_t i = 0; i < KERNEL_MAX_OUT && good; i++)
         if (c->tensors.out[i].count) good = check_output(c, i, first.out[i].at, why);
     if (good) {
-        /* Other garbage under the outputs, on a device without guard bands, and where the contract allows it the output on top of an
-         * input. */
+        /* Other garbage under the outputs, on a device without guard bands, and where the contract allows it
+         * the output on top of an input. */
         o.garbage = 0x5a;
         o.alias = c->family->alias ? c->family->alias(c->op, &c->desc) : -1;
         o.exact = first.dev != NULL;

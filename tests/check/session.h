@@ -1,5 +1,5 @@
-/* session.h: the memory of one variant's call, for checking and timing. Blocks stand between guard bands on the host; a CUDA variant
- * works on copies on the device, bands included.
+/* session.h: the memory of one variant's call, for checking and timing. Blocks stand between guard bands on the host; a
+ * CUDA variant works on copies on the device, bands included.
  *
  *     session s;
  *     session_open(&s, &c, k, &(session_options){.dev = dev, .state = state, .alias = -1});

@@ -1,6 +1,6 @@
-/* cuda_driver.c: a libcuda.so.1 without a GPU behind it, for test_cuda_driver.sh. FAKE_INIT: what cuInit returns (100: no device);
- * FAKE_VERSION: the CUDA version that the driver speaks. Only what the CUDA runtime asks for before it has found a device, and what
- * `graft doctor` asks for: with FAKE_INIT=0 there is one GPU. */
+/* cuda_driver.c: a libcuda.so.1 without a GPU behind it, for test_cuda_driver.sh. FAKE_INIT: what cuInit returns (100:
+ * no device); FAKE_VERSION: the CUDA version that the driver speaks. Only what the CUDA runtime asks for before it has
+ * found a device, and what `graft doctor` asks for: with FAKE_INIT=0 there is one GPU. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,8 +56,10 @@ static int any_other(void)
 int cuGetProcAddress_v2(const char *symbol, void **function, int version, unsigned long long flags, int *found)
 {
     (void)version, (void)flags;
-    *function = strcmp(symbol, "cuInit") == 0 ? (void *)cuInit : strcmp(symbol, "cuDriverGetVersion") == 0 ? (void *)cuDriverGetVersion :
-        strncmp(symbol, "cuGetProcAddress", 16) == 0 ? (void *)cuGetProcAddress_v2 : (void *)any_other;
+    *function = strcmp(symbol, "cuInit") == 0                  ? (void *)cuInit
+                : strcmp(symbol, "cuDriverGetVersion") == 0    ? (void *)cuDriverGetVersion
+                : strncmp(symbol, "cuGetProcAddress", 16) == 0 ? (void *)cuGetProcAddress_v2
+                                                               : (void *)any_other;
     if (found) *found = 0;
     return 0;
 }

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     graph g;
     if (darknet_cfg_parse(&cfg, (const char *)data, length, "fuzz") != OK) return 0;
     if (darknet_build(&g, &cfg, 1e-5f) == OK) {
-        if (end && values_of(&g) < 1 << 20) darknet_read(&g, end + 1, size - length - 1, "fuzz", DARKNET_EPSILON_OUTSIDE);
+        if (end && values_of(&g) < 1 << 20)
+            darknet_read(&g, end + 1, size - length - 1, "fuzz", DARKNET_EPSILON_OUTSIDE);
         graph_free(&g);
     }
     darknet_cfg_free(&cfg);

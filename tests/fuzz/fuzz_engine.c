@@ -1,5 +1,5 @@
-/* The engine's reader. The first byte chooses: even, the input is a file; odd, it is three sections, each behind a length of 2 bytes,
- * from which a sound container is built, so that mutations reach what stands inside. */
+/* The engine's reader. The first byte chooses: even, the input is a file; odd, it is three sections, each behind a
+ * length of 2 bytes, from which a sound container is built, so that mutations reach what stands inside. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The graph section of model and engine files. What is accepted must survive a resize and write back to what it was read from. With
- * FUZZ_SEEDS set, graphs of real networks are written there first. */
+/* The graph section of model and engine files. What is accepted must survive a resize and write back to what it was
+ * read from. With FUZZ_SEEDS set, graphs of real networks are written there first. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc, (void)argv;
     const char *folder = getenv("FUZZ_SEEDS");
     for (int i = 0; folder && i < 4; i++) {
-        spec_model options = {.arch = i & 1 ? "resnet50" : "resnet10", .input_width = 32, .input_height = 32, .channels = 3,
-                              .stem = STEM_SMALL, .width = 0.125, .use_batch_norm = i < 2, .use_pooling = true, .dropout = 0.2 * (i & 1)};
+        spec_model options = {.arch = i & 1 ? "resnet50" : "resnet10",
+            .input_width = 32,
+            .input_height = 32,
+            .channels = 3,
+            .stem = STEM_SMALL,
+            .width = 0.125,
+            .use_batch_norm = i < 2,
+            .use_pooling = true,
+            .dropout = 0.2 * (i & 1)};
         graph g;
         json_writer w = {0};
         const char *text;

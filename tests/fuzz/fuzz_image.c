@@ -14,7 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int32_t width, height;
     const char *format;
     if (size < 1) return 0;
-    decode_options o = {.channels = (int32_t[]){0, 1, 3, 3}[data[0] & 3], .max_pixels = 1 << 20, .exif = (spec_exif)((data[0] >> 2) % 3)};
+    decode_options o = {.channels = (int32_t[]){0, 1, 3, 3}[data[0] & 3],
+        .max_pixels = 1 << 20,
+        .exif = (spec_exif)((data[0] >> 2) % 3)};
     if (data[0] & 32) o.min_width = o.min_height = 8;
     (void)image_probe(data + 1, size - 1, &o, &width, &height, &format);
     if (image_decode(&im, data + 1, size - 1, &o) == OK) image_free(&im);

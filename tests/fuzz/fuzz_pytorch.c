@@ -1,4 +1,5 @@
-/* PyTorch's files. The first byte chooses: a whole archive, or a bare pickle (no checksum stands in front of that one). */
+/* PyTorch's files. The first byte chooses: a whole archive, or a bare pickle (no
+ * checksum stands in front of that one). */
 #include <stdlib.h>
 #include <string.h>
 

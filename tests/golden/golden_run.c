@@ -1,9 +1,11 @@
-/* golden_run.c: what Graft computes for given weights and images, as a safetensors file that backbones.py compares with PyTorch.
+/* golden_run.c: what Graft computes for given weights and images, as a safetensors file that
+ * backbones.py compares with PyTorch.
  *
- *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors STEPS [model.key=value ...]
+ *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors STEPS
+ *         [model.key=value ...]
  *
- * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss, grad.NAME,
- * state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
+ * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss,
+ * grad.NAME, state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,8 +191,10 @@ static status build(context *c, char **argument, int count)
     if (!pixels || !targets) return FAIL(E_DATA, "%s: no image or no targets", path);
     c->n = pixels->shape.dim[0];
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.arch=%s", arch)));
-    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)pixels->shape.dim[1])));
-    TRY(config_override(&c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)pixels->shape.dim[2])));
+    TRY(config_override(
+        &c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)pixels->shape.dim[1])));
+    TRY(config_override(
+        &c->config, arena_printf(&c->memory, "model.input_width=%lld", (long long)pixels->shape.dim[2])));
     TRY(config_override(&c->config, "model.dropout=0"));
     for (int i = 7; i < count; i++) TRY(config_override(&c->config, argument[i]));
     TRY(models_set_defaults(&c->config));
@@ -199,7 +203,10 @@ static status build(context *c, char **argument, int count)
     transfer_report r;
     TRY(model_transfer(&c->graph, weights, &r));
     bool all = r.missing_count + r.unexpected_count + r.reshaped_count == 0;
-    const char *first = r.missing_count ? r.missing[0] : r.unexpected_count ? r.unexpected[0] : r.reshaped_count ? r.reshaped[0] : "";
+    const char *first = r.missing_count      ? r.missing[0]
+                        : r.unexpected_count ? r.unexpected[0]
+                        : r.reshaped_count   ? r.reshaped[0]
+                                             : "";
     status result = all ? OK : FAIL(E_MODEL, "%s: not exactly the parameters of %s: %s", weights, arch, first);
     transfer_report_free(&r);
     return result;
@@ -228,7 +235,9 @@ static status run(context *c, char **arg, int count)
 
 int main(int argc, char **argv)
 {
-    if (argc < 7) return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL STEPS [model.key=value ...]\n"), E_USAGE;
+    if (argc < 7)
+        return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL STEPS [model.key=value ...]\n"),
+               E_USAGE;
     context *c = calloc(1, sizeof *c);
     if (!c) return E_MEMORY;
     status result = run(c, argv, argc);

@@ -2,8 +2,8 @@
  *
  *     kernel_run cases.txt in.safetensors out.safetensors
  *
- * Each line of cases.txt is "NAME OP DESCRIPTOR". Tensors NAME.in0, NAME.in1 ... are the inputs; NAME.out0 ... hold the initial contents and, in the
- * file that is written, the results. Absent tensors are NULL. */
+ * Each line of cases.txt is "NAME OP DESCRIPTOR". Tensors NAME.in0, NAME.in1 ... are the inputs; NAME.out0 ... hold the
+ * initial contents and, in the file that is written, the results. Absent tensors are NULL. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +68,8 @@ static status run_all(char **argv)
     TRY(safetensors_open(&st, argv[2]));
     FILE *f = fopen(argv[1], "r");
     if (!f) return FAIL(E_IO, "%s: cannot be opened", argv[1]);
-    while (result == OK && fgets(line, sizeof line, f) && outs + KERNEL_MAX_OUT < 4096) result = run_case(&a, &st, line, out, &outs);
+    while (result == OK && fgets(line, sizeof line, f) && outs + KERNEL_MAX_OUT < 4096)
+        result = run_case(&a, &st, line, out, &outs);
     fclose(f);
     if (result == OK) result = safetensors_write(argv[3], out, outs, NULL, 0, NULL);
     safetensors_close(&st);

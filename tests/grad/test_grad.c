@@ -1,9 +1,9 @@
-/* Gradients of whole graphs, in double with reference kernels, against central differences of the loss. Nothing of the backward pass
- * is in the expected values: the forward graph alone gives them.
+/* Gradients of whole graphs, in double with reference kernels, against central differences of the loss. Nothing of the
+ * backward pass is in the expected values: the forward graph alone gives them.
  *
- * Tolerance. D(h) = (L(x + h) - L(x - h)) / 2h errs by c h^2 + O(h^4), so |D(2h) - D(h)| is about three times the error of D(h); the
- * loss, a sum of a few thousand products, is good to about 1e-13 of its size, which divided by h adds ROUNDING. A value near a kink
- * (relu, max) has a large |D(2h) - D(h)| and tests nothing: at most 1 in 50 may be so.
+ * Tolerance. D(h) = (L(x + h) - L(x - h)) / 2h errs by c h^2 + O(h^4), so |D(2h) - D(h)| is about three times the error
+ * of D(h); the loss, a sum of a few thousand products, is good to about 1e-13 of its size, which divided by h adds
+ * ROUNDING. A value near a kink (relu, max) has a large |D(2h) - D(h)| and tests nothing: at most 1 in 50 may be so.
  */
 #include <math.h>
 
@@ -69,7 +69,8 @@ static void compare_edge(check *c, edge_id e, const double *gradient)
         c->values++;
         c->loose += tolerance > LOOSE * (1 + fabs(near));
         if (!(fabs(near - gradient[i]) <= tolerance))
-            fail_msg("%s[%lld]: gradient %.12g, difference %.12g, tolerance %.3g", item->name, (long long)i, gradient[i], near, tolerance);
+            fail_msg("%s[%lld]: gradient %.12g, difference %.12g, tolerance %.3g", item->name, (long long)i,
+                gradient[i], near, tolerance);
     }
 }
 
@@ -154,7 +155,8 @@ static void build_residual(fixture *f, bool frozen)
     x = fx_batchnorm(f, x, "main_bn", frozen);
     x = fx_add(f, x, y, "sum");
     x = fx_act(f, x, "leaky", ACT_LEAKY, 0.1f, 0);
-    x = fx_one(f, &op_pool, "pool", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 3}, .stride = {2, 2}, .pad = {0, 1, 0, 1}, .ceil_mode = true}, x);
+    x = fx_one(f, &op_pool, "pool",
+        &(pool_attr){.kind = POOL_MAX, .kernel = {2, 3}, .stride = {2, 2}, .pad = {0, 1, 0, 1}, .ceil_mode = true}, x);
     edge_id keys = graph_input(&f->g, "sample_keys", DTYPE_I64, shape_1(2));
     x = fx_two(f, &op_dropout, "drop", &(dropout_attr){.probability = 0.3f, .seed = 5}, x, keys);
     x = fx_linear(f, x, "fc", 5, true);
@@ -210,14 +212,16 @@ static void residual_fused(void **state)
 static void partly_frozen(void **state)
 {
     (void)state;
-    const char *frozen[] = {"main.weight", "fc.weight", "down_bn.bias", "stem.weight", "stem_bn.weight", "stem_bn.bias"};
+    const char *frozen[] = {
+        "main.weight", "fc.weight", "down_bn.bias", "stem.weight", "stem_bn.weight", "stem_bn.bias"};
     fixture f, fused;
     fixture_init(&f, DTYPE_F64);
     build_residual(&f, false);
     fused = f;
     GOOD(pass_fuse_training(&fused.g, &f.g));
     graph_free(&f.g);
-    for (size_t i = 0; i < sizeof frozen / sizeof *frozen; i++) fused.g.edges[graph_find_edge(&fused.g, frozen[i])].frozen = true;
+    for (size_t i = 0; i < sizeof frozen / sizeof *frozen; i++)
+        fused.g.edges[graph_find_edge(&fused.g, frozen[i])].frozen = true;
     check_gradients(&fused, true, take_output(&fused));
 }
 
@@ -228,7 +232,8 @@ static void movement_and_gates(void **state)
     fixture f;
     fixture_init(&f, DTYPE_F64);
     edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 6, 5, 4));
-    edge_id a = fx_conv(&f, x, "grouped", (fixture_conv){.oc = 6, .side = 3, .pad = 2, .dilation = 2, .groups = 2, .bias = true});
+    edge_id a = fx_conv(
+        &f, x, "grouped", (fixture_conv){.oc = 6, .side = 3, .pad = 2, .dilation = 2, .groups = 2, .bias = true});
     a = fx_act(&f, a, "swish", ACT_SWISH, 0, 0);
     edge_id b = fx_conv(&f, a, "depthwise", (fixture_conv){.oc = 6, .side = 3, .pad = 1, .groups = 6});
     b = fx_act(&f, b, "clip", ACT_CLIP, -0.4f, 0.6f);
@@ -237,21 +242,31 @@ static void movement_and_gates(void **state)
     gate = fx_conv(&f, gate, "excite", (fixture_conv){.oc = 16, .side = 1, .bias = true});
     gate = fx_act(&f, gate, "sigmoid", ACT_SIGMOID, 0, 0);
     c = fx_two(&f, &op_mul, "scale", &(binary_attr){0}, c, gate);
-    c = fx_one(&f, &op_slice, "slice", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 2, 0, 5}, .step = {1, 3, 2, 2}}, c);
+    c = fx_one(
+        &f, &op_slice, "slice", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 2, 0, 5}, .step = {1, 3, 2, 2}}, c);
     c = fx_one(&f, &op_resize, "nearest", &(resize_attr){.factor = 2}, c);
     c = fx_one(&f, &op_resize, "bilinear", &(resize_attr){.height = 3, .width = 7, .bilinear = true}, c);
     c = fx_one(&f, &op_pad, "pad", &(pad_attr){.before = {0, 1, -1, 0}, .after = {0, 0, 2, 0}, .value = 0.5f}, c);
     c = fx_one(&f, &op_transpose, "turn", &(transpose_attr){{0, 2, 3, 1}}, c);
-    c = fx_one(&f, &op_pool, "average", &(pool_attr){.kind = POOL_AVERAGE, .kernel = {3, 2}, .stride = {2, 2}, .pad = {1, 1, 1, 0},
-        .ceil_mode = true, .count_include_pad = true}, c);
+    c = fx_one(&f, &op_pool, "average",
+        &(pool_attr){.kind = POOL_AVERAGE,
+            .kernel = {3, 2},
+            .stride = {2, 2},
+            .pad = {1, 1, 1, 0},
+            .ceil_mode = true,
+            .count_include_pad = true},
+        c);
     c = fx_one(&f, &op_pool, "adaptive", &(pool_attr){.kind = POOL_AVERAGE, .adaptive = {2, 2}}, c);
-    c = fx_one(&f, &op_resize, "corners", &(resize_attr){.height = 3, .width = 3, .bilinear = true, .align_corners = true}, c);
-    c = fx_one(&f, &op_reshape, "rows", &(reshape_attr){.rank = 2, .dim = {-1, shape_count(f.g.edges[c].shape) / 2}}, c);
+    c = fx_one(
+        &f, &op_resize, "corners", &(resize_attr){.height = 3, .width = 3, .bilinear = true, .align_corners = true}, c);
+    c = fx_one(
+        &f, &op_reshape, "rows", &(reshape_attr){.rank = 2, .dim = {-1, shape_count(f.g.edges[c].shape) / 2}}, c);
     c = fx_linear(&f, c, "fc", 3, true);
     check_gradients(&f, true, sigmoid_bce(&f, c, "bce"));
 }
 
-/* A weight that two layers read, a parameter as a factor, x + x, two losses, softmax in the middle, fused activations. */
+/* A weight that two layers read, a parameter as a factor, x + x, two losses, softmax in
+ * the middle, fused activations. */
 static void shared_parameters_and_two_losses(void **state)
 {
     (void)state;
@@ -280,9 +295,19 @@ static void detector(void **state)
 {
     (void)state;
     static const char *const tags[] = {"loss", "loss_box", "loss_class", "positives"};
-    const ssd_head_attr head = {.classes = 3, .capacity = 10, .label_capacity = 5, .top_k = 20, .threshold = 0.1f, .iou = 0.5f,
-        .variance = {0.1f, 0.1f, 0.2f, 0.2f}, .width = 64, .height = 64, .positive = 0.5f, .negative = 0.4f,
-        .neg_pos_ratio = 1.5f, .location_weight = 0.5f};
+    const ssd_head_attr head = {.classes = 3,
+        .capacity = 10,
+        .label_capacity = 5,
+        .top_k = 20,
+        .threshold = 0.1f,
+        .iou = 0.5f,
+        .variance = {0.1f, 0.1f, 0.2f, 0.2f},
+        .width = 64,
+        .height = 64,
+        .positive = 0.5f,
+        .negative = 0.4f,
+        .neg_pos_ratio = 1.5f,
+        .location_weight = 0.5f};
     fixture f;
     fixture_init(&f, DTYPE_F64);
     edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 4, 4, 3));
@@ -296,7 +321,8 @@ static void detector(void **state)
         int32_t p = i / 4, cell = i % 2 ? p / 8 : p / 2 % 4, half = p % 2 ? 8 : 14;
         ((float *)f.g.edges[priors].data)[i] = (float)(16 * cell + 8 + (i % 4 < 2 ? -half : half));
     }
-    edge_id found = fx_node(&f, &op_ssd_head, "head", &head, 3, (edge_id[]){location, confidence, priors}), heads[GRAPH_MAX_OUTPUTS];
+    edge_id found = fx_node(&f, &op_ssd_head, "head", &head, 3, (edge_id[]){location, confidence, priors}),
+            heads[GRAPH_MAX_OUTPUTS];
     GOOD(graph_output(&f.g, found));
     assert_int_equal(graph_heads(&f.g, heads), 2);
     assert_true(heads[0] == location && heads[1] == confidence);

@@ -52,7 +52,8 @@ static status kink_run(const kernel_call *call)
     const act_desc *d = call->desc;
     status s = check_reference(OP_ACT_BACKWARD)->run(call);
     for (int64_t i = 0; i < d->count; i++) /* the wrong side at 0 */
-        if (dtype_load(call->in[1], d->type, i) == 0) dtype_store(call->out[0], d->type, i, dtype_load(call->in[0], d->type, i));
+        if (dtype_load(call->in[1], d->type, i) == 0)
+            dtype_store(call->out[0], d->type, i, dtype_load(call->in[0], d->type, i));
     return s;
 }
 

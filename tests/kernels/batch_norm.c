@@ -28,8 +28,10 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     const bn_desc *d = &desc->bn;
     int64_t c = d->channels;
     dtype param = check_param(d->type);
-    check_tensor tensor = {.type = d->type, .count = d->rows * c, .terms = 3}, sums = {.type = DTYPE_F64, .count = 2 * c, .terms = d->rows};
-    check_tensor gamma = {.type = param, .count = c, .low = 0.5, .high = 2}, beta = {.type = param, .count = c, .terms = 4};
+    check_tensor tensor = {.type = d->type, .count = d->rows * c, .terms = 3},
+                 sums = {.type = DTYPE_F64, .count = 2 * c, .terms = d->rows};
+    check_tensor gamma = {.type = param, .count = c, .low = 0.5, .high = 2},
+                 beta = {.type = param, .count = c, .terms = 4};
     check_tensor pair = {.type = param, .count = 2 * c, .terms = 4}, positive = gamma, updated = beta;
     updated.kept = true;
     switch (op) {
@@ -64,8 +66,8 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     }
 }
 
-/* The slope jumps where the activation bends, and an output that is made again is rounded: within 1 % of a bend, bf16's precision and more, there is
- * no gradient to be wrong about. */
+/* The slope jumps where the activation bends, and an output that is made again is rounded: within 1 % of a bend, bf16's
+ * precision and more, there is no gradient to be wrong about. */
 static void avoid_bends(check_case *c)
 {
     const bn_desc *d = &c->desc.bn;
@@ -74,7 +76,8 @@ static void avoid_bends(check_case *c)
     dtype p = check_param(d->type);
     for (int64_t i = 0; i < d->rows * d->channels; i++) {
         int64_t k = i % d->channels;
-        double y = dtype_load(coef, p, k) * dtype_load(c->start.in[1], d->type, i) + dtype_load(coef, p, d->channels + k);
+        double y =
+            dtype_load(coef, p, k) * dtype_load(c->start.in[1], d->type, i) + dtype_load(coef, p, d->channels + k);
         for (int b = 0; b < 4; b++)
             if (!(fabs(y - bends[b]) > 0.01 * fmax(fabs(bends[b]), 0.01))) dtype_store(c->start.in[0], d->type, i, 0);
     }
@@ -91,7 +94,8 @@ static void prepare(check_case *c, rng *r)
     double *stats = c->start.in[0];
     for (int64_t i = 0; i < d->channels; i++) {
         if (c->op == OP_BN_FINALISE) {
-            double mean = 6 * rng_uniform_double(r) - 3, var = check_chance(r, 10) ? 0 : 0.01 + 4 * rng_uniform_double(r);
+            double mean = 6 * rng_uniform_double(r) - 3,
+                   var = check_chance(r, 10) ? 0 : 0.01 + 4 * rng_uniform_double(r);
             stats[i] = mean * d->count;
             stats[d->channels + i] = (mean * mean + var) * d->count;
         }
@@ -114,7 +118,8 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
     double y = value(c->expected.out[out], e, i);
     if (c->op == OP_BN_FINALISE || c->op == OP_BN_COEF) {
         if (out == 0 && i >= channels)
-            return value(c->start.in[c->op == OP_BN_COEF ? 1 : 2], p, k) + value(c->expected.out[0], e, k) * value(c->expected.out[1], e, k);
+            return value(c->start.in[c->op == OP_BN_COEF ? 1 : 2], p, k) +
+                   value(c->expected.out[0], e, k) * value(c->expected.out[1], e, k);
         return out >= 2 ? y + value(c->start.out[out], p, i) : y;
     }
     if (c->op != OP_BN_GRAD_FINALISE) return -1;
@@ -154,7 +159,8 @@ static status tail_run(const kernel_call *call)
 
 const check_family batch_norm_family = {
     .name = "batch_norm",
-    .op = {OP_BN_STATS, OP_BN_FINALISE, OP_BN_COEF, OP_BN_APPLY, OP_BN_GRAD_STATS, OP_BN_GRAD_FINALISE, OP_BN_GRAD_APPLY},
+    .op = {OP_BN_STATS, OP_BN_FINALISE, OP_BN_COEF, OP_BN_APPLY, OP_BN_GRAD_STATS, OP_BN_GRAD_FINALISE,
+        OP_BN_GRAD_APPLY},
     .op_count = 7,
     .generate = generate,
     .tensors = tensors,

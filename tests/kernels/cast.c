@@ -4,7 +4,8 @@
 static void generate(rng *r, kernel_op op, check_desc *desc)
 {
     cast_desc *d = &desc->cast;
-    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64, DTYPE_F64};
+    static const dtype types[] = {
+        DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64, DTYPE_F64};
     static const dtype whole[] = {DTYPE_I8, DTYPE_U8, DTYPE_I32};
     d->count = check_size(r, 70001);
     d->scale = rng_uniform_in(r, 0.01f, 40.0f);
@@ -30,7 +31,8 @@ static void prepare(check_case *c, rng *r)
 {
     const cast_desc *d = &c->desc.cast;
     if (c->op != OP_CAST || c->pattern != PATTERN_RANDOM) return;
-    for (int64_t i = 0; i < d->count; i += 3) dtype_store(c->start.in[0], d->src_type, i, (double)rng_below(r, 600) / 2 - 150);
+    for (int64_t i = 0; i < d->count; i += 3)
+        dtype_store(c->start.in[0], d->src_type, i, (double)rng_below(r, 600) / 2 - 150);
 }
 
 static bool typed(kernel_op op, const check_desc *desc)
@@ -55,7 +57,11 @@ static status away_run(const kernel_call *call)
     status s = check_reference(OP_CAST)->run(call);
     for (int64_t i = 0; i < d->count && d->dst_type == DTYPE_I8; i++) {
         double x = dtype_load(call->in[0], d->src_type, i);
-        dtype_store(call->out[0], d->dst_type, i, (double)(int64_t)(x < -128 ? -128 : x > 127 ? 127 : x < 0 ? x - 0.5 : x + 0.5));
+        dtype_store(call->out[0], d->dst_type, i,
+            (double)(int64_t)(x < -128  ? -128
+                              : x > 127 ? 127
+                              : x < 0   ? x - 0.5
+                                        : x + 0.5));
     }
     return s;
 }

@@ -4,8 +4,8 @@
 #include <math.h>
 
 /* Window, stride and dilation are drawn where they are 0. */
-static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *dilation, int32_t *first,
-    int32_t *last)
+static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *dilation,
+    int32_t *first, int32_t *last)
 {
     static const int32_t windows[] = {1, 1, 2, 3, 3, 3, 5, 7};
     *window = *window ? *window : windows[rng_below(r, 8)];
@@ -70,17 +70,20 @@ static void draw_wide(rng *r, kernel_op op, conv2d_desc *d)
     d->oh = d->ih, d->ow = d->iw;
     d->ic = op == OP_CONV2D_FORWARD ? few : many;
     d->oc = op == OP_CONV2D_FORWARD ? many : op == OP_CONV2D_DSRC ? few : wide[rng_below(r, 6)];
-    if (op == OP_CONV2D_DWEIGHT && check_chance(r, 3)) d->n = 10, d->ic = few, d->oc = 8; /* many bands of pixels, small weights */
+    if (op == OP_CONV2D_DWEIGHT && check_chance(r, 3))
+        d->n = 10, d->ic = few, d->oc = 8; /* many bands of pixels, small weights */
 }
 
-/* Many groups or taps and few pixels, so that the large tiles of the products in f32 are chosen, which look at the number of tiles. */
+/* Many groups or taps and few pixels, so that the large tiles of the products in f32 are chosen,
+ * which look at the number of tiles. */
 static void draw_many(rng *r, kernel_op op, conv2d_desc *d)
 {
     int64_t few = 1 + rng_below(r, 2), many = 65 + rng_below(r, 9);
     d->n = 1, d->groups = 264;
     d->ih = 1 + rng_below(r, 3), d->iw = 1 + rng_below(r, 3);
     d->kh = 1, d->kw = 1 + 2 * (int32_t)rng_below(r, 2), d->pl = d->pr = d->kw / 2;
-    if (op == OP_CONV2D_DWEIGHT) d->groups = 1, few = 64 + 8 * rng_below(r, 3), d->kh = d->kw = 3, d->pt = d->pb = d->pl = d->pr = 1;
+    if (op == OP_CONV2D_DWEIGHT)
+        d->groups = 1, few = 64 + 8 * rng_below(r, 3), d->kh = d->kw = 3, d->pt = d->pb = d->pl = d->pr = 1;
     d->sh = d->sw = d->dil_h = d->dil_w = 1;
     d->oh = d->ih, d->ow = d->iw;
     d->ic = d->groups * (op == OP_CONV2D_DSRC ? many : few);
@@ -119,13 +122,16 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
         uint32_t kind = rng_below(r, 7);
         bool strips = kind == 0 && check_chance(r, 2); /* the depthwise kernels' own windows */
         d->n = 1 + rng_below(r, 3);
-        d->kh = d->kw = strips ? 3 + 2 * (int32_t)rng_below(r, 2) : check_chance(r, 40) ? 23 : 0; /* now and then hundreds of taps */
+        d->kh = d->kw = strips                ? 3 + 2 * (int32_t)rng_below(r, 2)
+                        : check_chance(r, 40) ? 23
+                                              : 0; /* now and then hundreds of taps */
         d->sh = d->sw = strips ? 1 + (int32_t)rng_below(r, 2) : 0;
         d->dil_h = d->dil_w = strips ? 1 : 0;
         draw_axis(r, &d->ih, &d->oh, &d->kh, &d->sh, &d->dil_h, &d->pt, &d->pb);
         draw_axis(r, &d->iw, &d->ow, &d->kw, &d->sw, &d->dil_w, &d->pl, &d->pr);
         draw_channels(r, kind, strips, d);
-    } while (d->n * d->oh * d->ow * d->oc * d->kh * d->kw * (d->ic / d->groups) > 1500000 || d->n * d->ih * d->iw * d->ic > 60000);
+    } while (d->n * d->oh * d->ow * d->oc * d->kh * d->kw * (d->ic / d->groups) > 1500000 ||
+             d->n * d->ih * d->iw * d->ic > 60000);
     draw_types(r, op, d);
 }
 
@@ -170,7 +176,8 @@ static void forward_tensors(const conv2d_desc *d, check_tensors *t)
     t->out[0].terms = terms_of(d, t->out[0].terms);
     /* The integer epilogue is defined to the bit, but for the exponential functions. */
     t->out[0].exact = integer && e->act != ACT_SIGMOID && e->act != ACT_SWISH;
-    /* Statistics are of dst as stored: each addend carries the rounding of dst, which counts as that many more terms. */
+    /* Statistics are of dst as stored: each addend carries the rounding of dst, which
+     * counts as that many more terms. */
     double rounding = dtype_epsilon(d->dst_type) / 0x1p-24;
     if (e->stats) t->out[1] = (check_tensor){.type = DTYPE_F64, .count = 2 * d->oc,
         .terms = (int64_t)((double)(d->n * d->oh * d->ow) * (1 + rounding * rounding)) + window_of(d)};
@@ -192,7 +199,8 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
     } else {
         t->in[0] = src;
         t->in[1] = dst;
-        if (d->transform.enabled) t->in[CONV2D_TRANSFORM] = (check_tensor){.type = check_param(d->src_type), .count = 2 * d->ic};
+        if (d->transform.enabled)
+            t->in[CONV2D_TRANSFORM] = (check_tensor){.type = check_param(d->src_type), .count = 2 * d->ic};
         t->out[0] = weight;
         t->out[0].kept = true;
         t->out[0].terms = terms_of(d, d->n * d->oh * d->ow + 1);
@@ -258,6 +266,10 @@ const check_family conv2d_family = {
     .typed = typed,
     .allows = allows,
     .alias = alias,
-    .mutant = {{.op = OP_CONV2D_FORWARD, .name = "pads off by one", .scratch_bytes = mutant_scratch, .run = shifted_run},
-        {.op = OP_CONV2D_DWEIGHT, .name = "dweight overwritten", .scratch_bytes = mutant_scratch, .run = forgetful_run}},
+    .mutant =
+        {{.op = OP_CONV2D_FORWARD, .name = "pads off by one", .scratch_bytes = mutant_scratch, .run = shifted_run},
+            {.op = OP_CONV2D_DWEIGHT,
+                .name = "dweight overwritten",
+                .scratch_bytes = mutant_scratch,
+                .run = forgetful_run}},
 };

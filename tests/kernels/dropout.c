@@ -5,8 +5,12 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
 {
     static const float probabilities[] = {0, 0.1f, 0.25f, 0.5f, 0.9f};
     (void)op;
-    desc->dropout = (dropout_desc){.n = 1 + rng_below(r, 5), .per_sample = check_size(r, 4097), .type = check_float_type(r),
-        .probability = probabilities[rng_below(r, 5)], .key = rng_u64(r), .salt = rng_u64(r)};
+    desc->dropout = (dropout_desc){.n = 1 + rng_below(r, 5),
+        .per_sample = check_size(r, 4097),
+        .type = check_float_type(r),
+        .probability = probabilities[rng_below(r, 5)],
+        .key = rng_u64(r),
+        .salt = rng_u64(r)};
 }
 
 static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)

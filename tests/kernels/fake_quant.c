@@ -1,4 +1,5 @@
-/* fake_quant.c: through the integers of an engine and back: every step is stated to the rounding, so all are compared for equality. */
+/* fake_quant.c: through the integers of an engine and back: every step is stated to the rounding, so
+ * all are compared for equality. */
 #include "tests/check/check.h"
 
 static void generate(rng *r, kernel_op op, check_desc *desc)
@@ -53,7 +54,8 @@ static bool typed(kernel_op op, const check_desc *desc)
 static status through_run(const kernel_call *call)
 {
     const fake_quant_desc *d = call->desc;
-    for (int64_t i = 0; i < d->rows * d->count; i++) dtype_store(call->out[0], d->type, i, dtype_load(call->in[0], d->type, i));
+    for (int64_t i = 0; i < d->rows * d->count; i++)
+        dtype_store(call->out[0], d->type, i, dtype_load(call->in[0], d->type, i));
     return OK;
 }
 

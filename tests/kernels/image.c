@@ -1,4 +1,5 @@
-/* image.c: pictures of different sizes, turned, flipped, enlarged and shrunk, coloured and grey, with what lies outside. */
+/* image.c: pictures of different sizes, turned, flipped, enlarged and shrunk, coloured
+ * and grey, with what lies outside. */
 #include "tests/check/check.h"
 
 #include <math.h>
@@ -33,7 +34,8 @@ static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
 /* A map that shows more or less the whole picture, turned by some angle, sometimes seen from the side. */
 static void draw_map(image_source *s, const image_warp_desc *d, rng *r)
 {
-    double angle = check_chance(r, 2) ? 0 : rng_uniform_in(r, -3, 3), flip = check_chance(r, 2) ? -1 : 1, zoom = rng_uniform_in(r, 0.3f, 1.5f);
+    double angle = check_chance(r, 2) ? 0 : rng_uniform_in(r, -3, 3), flip = check_chance(r, 2) ? -1 : 1,
+           zoom = rng_uniform_in(r, 0.3f, 1.5f);
     double fx = zoom * s->width / (double)d->width, fy = zoom * s->height / (double)d->height;
     double m[9] = {flip * fx * cos(angle), fy * sin(angle), 0, -flip * fx * sin(angle), fy * cos(angle), 0, 0, 0, 1};
     m[6] = s->width / 2.0 - m[0] * (double)d->width / 2 - m[3] * (double)d->height / 2;

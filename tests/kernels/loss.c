@@ -1,4 +1,5 @@
-/* loss.c: softmax cross-entropy and binary cross-entropy: hard and soft targets, weights, smoothing, partial batches. */
+/* loss.c: softmax cross-entropy and binary cross-entropy: hard and soft targets,
+ * weights, smoothing, partial batches. */
 #include "tests/check/check.h"
 
 #include <math.h>
@@ -63,7 +64,8 @@ static double row_magnitude(const check_case *c, int64_t row, int64_t element)
         double share = weight_of(c, k) * ((1 - e) * (double)t[k] + e * (softmax ? 1 / (double)d->classes : 0.5));
         sum += exp(x - max);
         mass += share;
-        total += softmax ? share * (fabs(x - max) + log((double)d->classes) + 1) : weight_of(c, k) * (fabs(x) + 1) + share * fabs(x);
+        total += softmax ? share * (fabs(x - max) + log((double)d->classes) + 1)
+                         : weight_of(c, k) * (fabs(x) + 1) + share * fabs(x);
         if (k == element && !softmax) return weight_of(c, k) + share;
     }
     if (element < 0) return total;
@@ -78,7 +80,8 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
     double divisor = 0, total = 0;
     if (out == 1) return row_magnitude(c, i, -1);
     for (int64_t k = 0; k < valid * d->classes; k++)
-        divisor += c->op == OP_SOFTMAX_CE ? weight_of(c, k % d->classes) * (double)((const float *)c->start.in[1])[k] : 1;
+        divisor +=
+            c->op == OP_SOFTMAX_CE ? weight_of(c, k % d->classes) * (double)((const float *)c->start.in[1])[k] : 1;
     double scale = (double)d->grad_scale * (c->start.in[4] ? (double)*(const float *)c->start.in[4] : 1);
     if (out == 2) return divisor > 0 ? row_magnitude(c, i / d->classes, i % d->classes) * scale / divisor : 0;
     for (int64_t row = 0; row < valid; row++) total += row_magnitude(c, row, -1);

@@ -3,7 +3,8 @@
 
 static dtype any_type(rng *r)
 {
-    static const dtype types[] = {DTYPE_F32, DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64};
+    static const dtype types[] = {
+        DTYPE_F32, DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I8, DTYPE_U8, DTYPE_I32, DTYPE_I64};
     return types[rng_below(r, 8)];
 }
 
@@ -56,7 +57,8 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     if (op == OP_PAD) generate_pad(r, &desc->pad), desc->pad.type = type;
     if (op == OP_TRANSPOSE) generate_transpose(r, &desc->transpose), desc->transpose.type = type;
     if (op == OP_CONCAT) generate_concat(r, &desc->concat), desc->concat.type = type;
-    if (op == OP_FILL) desc->fill = (fill_desc){check_size(r, 70001), type, check_chance(r, 3) ? 0 : rng_uniform_in(r, -300, 300)};
+    if (op == OP_FILL)
+        desc->fill = (fill_desc){check_size(r, 70001), type, check_chance(r, 3) ? 0 : rng_uniform_in(r, -300, 300)};
 }
 
 static int64_t product(const int64_t *dim, int32_t rank)

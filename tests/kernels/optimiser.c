@@ -31,7 +31,8 @@ static bool has_m(const optimiser_desc *d)
 static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
 {
     const optimiser_desc *d = &desc->optimiser;
-    check_tensor block = {.type = DTYPE_F32, .count = d->count, .kept = true, .terms = 16}; /* a dozen roundings at most */
+    check_tensor block = {
+        .type = DTYPE_F32, .count = d->count, .kept = true, .terms = 16}; /* a dozen roundings at most */
     t->in[OPTIMISER_GRAD] = block;
     t->in[OPTIMISER_SEGMENTS] = (check_tensor){.type = DTYPE_U8, .count = d->segments * (int64_t)sizeof(param_segment)};
     check_tensor state = {.type = DTYPE_U8, .count = sizeof(step_state), .kept = true};
@@ -56,10 +57,16 @@ static void prepare(check_case *c, rng *r)
     for (int32_t s = 0; s < d->segments; s++) {
         int64_t from = d->count * s / d->segments, to = d->count * (s + 1) / d->segments;
         if (to - from > 4 && check_chance(r, 3)) to -= 2; /* gaps between segments */
-        segments[s] = (param_segment){from, to - from, check_chance(r, 4) ? 0 : 0.5f + (float)rng_below(r, 3), (float)rng_below(r, 2)};
+        segments[s] = (param_segment){
+            from, to - from, check_chance(r, 4) ? 0 : 0.5f + (float)rng_below(r, 3), (float)rng_below(r, 2)};
     }
-    *state = (step_state){.learning_rate = 0.01f, .loss_scale = check_chance(r, 2) ? 1 : 1024, .grad_norm = 1,
-        .clip_factor = check_chance(r, 2) ? 1 : 0.3f, .step = 1 + rng_below(r, 50), .finite = !check_chance(r, 6), .bad_segment = -1};
+    *state = (step_state){.learning_rate = 0.01f,
+        .loss_scale = check_chance(r, 2) ? 1 : 1024,
+        .grad_norm = 1,
+        .clip_factor = check_chance(r, 2) ? 1 : 0.3f,
+        .step = 1 + rng_below(r, 50),
+        .finite = !check_chance(r, 6),
+        .bad_segment = -1};
     for (int64_t i = 0; i < d->count && c->op == OP_OPTIMISER && v; i++) v[i] = fabsf(v[i]);
 }
 
@@ -81,10 +88,12 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
 {
     const optimiser_desc *d = &c->desc.optimiser;
     const step_state *state = c->start.out[OPTIMISER_STATE];
-    const float *m0 = c->start.out[OPTIMISER_MOMENT1], *v0 = c->start.out[OPTIMISER_MOMENT2], *ema0 = c->start.out[OPTIMISER_EMA];
+    const float *m0 = c->start.out[OPTIMISER_MOMENT1], *v0 = c->start.out[OPTIMISER_MOMENT2],
+                *ema0 = c->start.out[OPTIMISER_EMA];
     const float *v1 = c->expected.out[OPTIMISER_MOMENT2];
     double w = fabs((double)((const float *)c->start.out[OPTIMISER_WEIGHT])[i]);
-    double g = fabs((double)((const float *)c->start.in[0])[i]) / (double)state->loss_scale * (double)state->clip_factor;
+    double g =
+        fabs((double)((const float *)c->start.in[0])[i]) / (double)state->loss_scale * (double)state->clip_factor;
     g += 2 * (double)d->l2_weight * w + (double)d->l1_weight + (double)d->weight_decay * w;
     double m = m0 ? fabs((double)m0[i]) : 0, v = v0 ? (double)v0[i] : 0, lr = 2.5 * (double)state->learning_rate, step;
     if (d->rule == UPDATE_SGD) {
@@ -99,7 +108,8 @@ static double magnitude(const check_case *c, int32_t out, int64_t i)
         double b1 = 1 - pow((double)d->beta1, (double)state->step), b2 = 1 - pow((double)d->beta2, (double)state->step);
         m = (double)d->beta1 * m + (1 - (double)d->beta1) * g;
         v = (double)d->beta2 * v + (1 - (double)d->beta2) * g * g;
-        step = lr * m / b1 / (sqrt((double)v1[i] / b2) + (double)d->epsilon) * (1 + fmin(v / fmax((double)v1[i], 1e-300), 1e6));
+        step = lr * m / b1 / (sqrt((double)v1[i] / b2) + (double)d->epsilon) *
+               (1 + fmin(v / fmax((double)v1[i], 1e-300), 1e6));
         /* 1 - beta^t in f32 loses what cancels. */
         step *= 1 + 1 / b2;
     }
@@ -117,16 +127,18 @@ static bool compare(const check_case *c, int32_t out, const void *actual, char *
 {
     const step_state *e = c->expected.out[out], *y = actual;
     if (c->op == OP_GRAD_CHECK) {
-        /* The norm is summed in double: its own rounding and the one to f32 remain. With something infinite there is none. */
-        if (y->finite == e->finite && y->bad_segment == e->bad_segment && close((double)y->clip_factor, (double)e->clip_factor, 0x1p-22) &&
+        /* The norm is summed in double: its own rounding and the one to f32 remain. With
+         * something infinite there is none. */
+        if (y->finite == e->finite && y->bad_segment == e->bad_segment &&
+            close((double)y->clip_factor, (double)e->clip_factor, 0x1p-22) &&
             (!e->finite || close((double)y->grad_norm, (double)e->grad_norm, 0x1p-22)))
             return true;
     } else if (close(y->penalty, e->penalty, 1e-6) && memcmp(y, e, offsetof(step_state, penalty)) == 0) {
         return true;
     }
-    snprintf(why, 256, "state: finite %d bad %d norm %.9g clip %.9g penalty %.9g, expected %d %d %.9g %.9g %.9g", y->finite, y->bad_segment,
-        (double)y->grad_norm, (double)y->clip_factor, y->penalty, e->finite, e->bad_segment, (double)e->grad_norm, (double)e->clip_factor,
-        e->penalty);
+    snprintf(why, 256, "state: finite %d bad %d norm %.9g clip %.9g penalty %.9g, expected %d %d %.9g %.9g %.9g",
+        y->finite, y->bad_segment, (double)y->grad_norm, (double)y->clip_factor, y->penalty, e->finite, e->bad_segment,
+        (double)e->grad_norm, (double)e->clip_factor, e->penalty);
     return false;
 }
 

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static void draw_axis(rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *first, int32_t *last)
+static void draw_axis(
+    rng *r, int64_t *in, int64_t *out, int32_t *window, int32_t *stride, int32_t *first, int32_t *last)
 {
     *in = check_size(r, check_chance(r, 6) ? 65 : 17);
     *window = 1 + (int32_t)rng_below(r, 5);
@@ -32,7 +33,8 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     } while (d->n * d->c * d->ih * d->iw > 50000);
     d->kind = check_chance(r, 2) ? POOL_MAX : POOL_AVERAGE;
     d->count_include_pad = check_chance(r, 2);
-    d->type = op == OP_POOL_FORWARD && check_chance(r, 4) ? (check_chance(r, 2) ? DTYPE_I8 : DTYPE_U8) : check_float_type(r);
+    d->type =
+        op == OP_POOL_FORWARD && check_chance(r, 4) ? (check_chance(r, 2) ? DTYPE_I8 : DTYPE_U8) : check_float_type(r);
     if (check_chance(r, 8)) { /* over the whole image, as most networks end */
         d->kh = (int32_t)d->ih + (int32_t)rng_below(r, 2), d->kw = (int32_t)d->iw;
         d->pt = d->pl = d->pr = 0, d->pb = (int32_t)rng_below(r, 2);
@@ -124,5 +126,8 @@ const check_family pool_family = {
     .typed = typed,
     .allows = allows,
     .mutant = {{.op = OP_POOL_FORWARD, .name = "padding counted the other way", .run = divisor_run},
-        {.op = OP_POOL_BACKWARD, .name = "last row of windows lost", .scratch_bytes = backward_scratch, .run = lost_run}},
+        {.op = OP_POOL_BACKWARD,
+            .name = "last row of windows lost",
+            .scratch_bytes = backward_scratch,
+            .run = lost_run}},
 };

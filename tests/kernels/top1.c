@@ -39,11 +39,13 @@ static void prepare(check_case *c, rng *r)
     for (int64_t row = 0; row < d->rows; row++) {
         int64_t first = row * d->classes, own = (int64_t)rng_below(r, (uint32_t)d->classes);
         for (int64_t k = 0; k < d->classes; k++) targets[first + k] = k == own && !check_chance(r, 9) ? 1 : 0;
-        if (check_chance(r, 4)) targets[first + d->classes - 1 - own] += 0.5f; /* mixed, or larger where the two are one */
+        if (check_chance(r, 4))
+            targets[first + d->classes - 1 - own] += 0.5f; /* mixed, or larger where the two are one */
         if (check_chance(r, 3)) continue;
         dtype_store(c->start.in[0], d->type, first + own, 1e4);
         if (check_chance(r, 5)) dtype_store(c->start.in[0], d->type, first + d->classes / 2, 1e4);
-        if (check_chance(r, 7)) dtype_store(c->start.in[0], d->type, first + (int64_t)rng_below(r, (uint32_t)d->classes), (double)NAN);
+        if (check_chance(r, 7))
+            dtype_store(c->start.in[0], d->type, first + (int64_t)rng_below(r, (uint32_t)d->classes), (double)NAN);
     }
 }
 
@@ -80,7 +82,8 @@ static status last_run(const kernel_call *call)
         int64_t first = row * d->classes, wanted = 0, found = 0;
         for (int64_t k = 1; k < d->classes; k++) {
             if (targets[first + k] > targets[first + wanted]) wanted = k;
-            if (dtype_load(call->in[0], d->type, first + k) >= dtype_load(call->in[0], d->type, first + found)) found = k;
+            if (dtype_load(call->in[0], d->type, first + k) >= dtype_load(call->in[0], d->type, first + found))
+                found = k;
         }
         correct += targets[first + wanted] > 0 && found == wanted;
     }

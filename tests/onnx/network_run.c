@@ -1,8 +1,10 @@
 /* network_run.c: networks as ONNX files beside what Graft computes for them; runtimes.py compares.
  *
- *     network_run make ARCH FOLDER        random weights: FOLDER/{f32,inside,int8,exact}.onnx, pixels and image (NCHW), and the engine's scores
- *                                         f32.scores, int8.scores; *.back: of the files read again. All f32, [N, ...] in a row.
- *                                         integers: every int8 tensor of the engine for image 0, in the order of integers.txt
+ *     network_run make ARCH FOLDER        random weights: FOLDER/{f32,inside,int8,exact}.onnx, pixels and image (NCHW),
+ *                                         and the engine's scores f32.scores, int8.scores; *.back: of the files read
+ *                                         again. All f32, [N, ...] in a row.
+ *                                         integers: every int8 tensor of the engine for image 0, in the order of
+ *                                         integers.txt
  *                                         exact.*: INT8 with scales that are powers of two
  *     network_run rewrite IN OUT          an ONNX file read and written
  *     network_run scores FILE IMAGES OUT  of an engine or an ONNX file, for prepared images [n, h, w, c] in f32
@@ -57,7 +59,8 @@ static status save_planes(context *c, const char *name, const float *images)
     if (!planes) return FAIL_MEMORY(COUNT * IMAGE * 4);
     for (int64_t n = 0; n < COUNT; n++)
         for (int64_t p = 0; p < SIDE * SIDE; p++)
-            for (int64_t k = 0; k < 3; k++) planes[(n * 3 + k) * SIDE * SIDE + p] = images[(n * SIDE * SIDE + p) * 3 + k];
+            for (int64_t k = 0; k < 3; k++)
+                planes[(n * 3 + k) * SIDE * SIDE + p] = images[(n * SIDE * SIDE + p) * 3 + k];
     return save(c, name, planes, COUNT * IMAGE);
 }
 
@@ -69,8 +72,10 @@ static status make_images(context *c)
     if (!c->pixels || !c->image) return FAIL_MEMORY(COUNT * IMAGE * 8);
     rng r = rng_make(11, RNG_TEST, 0);
     for (int64_t i = 0; i < COUNT * SIDE * SIDE; i++) {
-        for (int k = 0; k < 3; k++) c->pixels[3 * i + k] = floorf(255.99f * fminf(fmaxf(0.5f + 0.25f * rng_normal(&r), 0), 0.9999f));
-        for (int k = 0; k < 3; k++) c->image[3 * i + k] = (c->pixels[3 * i + (p->bgr ? 2 - k : k)] - p->mean[k]) / p->std[k];
+        for (int k = 0; k < 3; k++)
+            c->pixels[3 * i + k] = floorf(255.99f * fminf(fmaxf(0.5f + 0.25f * rng_normal(&r), 0), 0.9999f));
+        for (int k = 0; k < 3; k++)
+            c->image[3 * i + k] = (c->pixels[3 * i + (p->bgr ? 2 - k : k)] - p->mean[k]) / p->std[k];
     }
     TRY(save_planes(c, "pixels", c->pixels));
     return save_planes(c, "image", c->image);
@@ -88,8 +93,14 @@ static status make_model(context *c, const char *arch)
     TRY(models_build(&c->m.graph, &c->config.spec, CLASSES));
     net_fill(&c->m.graph, 7);
     /* Per-channel deviations, and blue first in every second network: both must reach the file. */
-    c->m.preprocess = (preprocess){.width = SIDE, .height = SIDE, .channels = 3, .bgr = strlen(arch) % 2 == 0, .mean = {120, 115, 100},
-        .std = {60, 50, 65}, .resize = RESIZE_STRETCH, .crop_fraction = 1};
+    c->m.preprocess = (preprocess){.width = SIDE,
+        .height = SIDE,
+        .channels = 3,
+        .bgr = strlen(arch) % 2 == 0,
+        .mean = {120, 115, 100},
+        .std = {60, 50, 65},
+        .resize = RESIZE_STRETCH,
+        .crop_fraction = 1};
     return model_set_classes(&c->m, names, CLASSES);
 }
 
@@ -123,7 +134,10 @@ static status make_integers(context *c, graph *integers, bool power_of_two)
 
 static status write_file(context *c, const graph *g, const char *name, bool inside)
 {
-    onnx_about about = {.preprocess = &c->m.preprocess, .class_name = c->m.class_name, .class_count = c->m.class_count, .preprocess_inside = inside};
+    onnx_about about = {.preprocess = &c->m.preprocess,
+        .class_name = c->m.class_name,
+        .class_count = c->m.class_count,
+        .preprocess_inside = inside};
     return onnx_write(g, &about, path_join(&c->memory, c->folder, name), NULL);
 }
 
@@ -170,7 +184,8 @@ static status save_integers(context *c)
         TRY_OUT(file_writer_write(&values, host, bytes));
         bool of_float = g->nodes[d->producer].op == &op_quantise;
         TRY_OUT(file_writer_printf(&names, "%s", of_float ? g->edges[g->nodes[d->producer].in[0]].name : d->name));
-        for (int32_t i = 0; i < d->shape.rank; i++) TRY_OUT(file_writer_printf(&names, "\t%lld", (long long)d->shape.dim[i]));
+        for (int32_t i = 0; i < d->shape.rank; i++)
+            TRY_OUT(file_writer_printf(&names, "\t%lld", (long long)d->shape.dim[i]));
         TRY_OUT(file_writer_printf(&names, "\n"));
     }
     TRY_OUT(file_writer_commit(&values));
@@ -216,11 +231,13 @@ static status run_images(context *c, graph *g, const char *images, const char *o
     runner *r;
     TRY(file_read_all(&c->memory, images, 1 << 30, &bytes, &size));
     TRY(runner_create(&r, g, c->dev, 32));
-    int64_t per_image = shape_count(runner_input(r)), classes = runner_output(r, 0).dim[1], n = (int64_t)size / 4 / per_image;
+    int64_t per_image = shape_count(runner_input(r)), classes = runner_output(r, 0).dim[1],
+            n = (int64_t)size / 4 / per_image;
     float *scores = ARENA_ARRAY(&c->memory, float, n *classes);
     status result = scores ? OK : FAIL_MEMORY(n * classes * 4);
     for (int64_t i = 0; result == OK && i < n; i += 32)
-        result = runner_run(r, (float *const[]){scores + i * classes}, (const float *)bytes + i * per_image, n - i < 32 ? n - i : 32);
+        result = runner_run(
+            r, (float *const[]){scores + i * classes}, (const float *)bytes + i * per_image, n - i < 32 ? n - i : 32);
     runner_destroy(r);
     return result == OK ? file_write_all(out, scores, (size_t)(n * classes) * 4) : result;
 }
@@ -259,9 +276,11 @@ int main(int argc, char **argv)
     context c = {.at = 0};
     status result = device_open(&c.dev, SPEC_DEVICE_CPU, 0, 1, NULL);
     if (result == OK && argc == 4 && strcmp(argv[1], "make") == 0) result = make(&c, argv[2], argv[3]);
-    else if (result == OK && argc == 5 && strcmp(argv[1], "scores") == 0) result = scores(&c, argv[2], argv[3], argv[4]);
+    else if (result == OK && argc == 5 && strcmp(argv[1], "scores") == 0)
+        result = scores(&c, argv[2], argv[3], argv[4]);
     else if (result == OK && argc == 4 && strcmp(argv[1], "rewrite") == 0) result = rewrite(&c, argv[2], argv[3]);
-    else if (result == OK) result = FAIL(E_USAGE, "usage: network_run make ARCH FOLDER | rewrite IN OUT | scores FILE IMAGES OUT");
+    else if (result == OK)
+        result = FAIL(E_USAGE, "usage: network_run make ARCH FOLDER | rewrite IN OUT | scores FILE IMAGES OUT");
     if (result != OK) fprintf(stderr, "network_run: %s (%s)\n", status_message(), status_origin());
     graph_free(&c.f32);
     graph_free(&c.int8);

@@ -1,15 +1,17 @@
-/* node_cases.c: ONNX's own test cases (Debian's libonnx-testdata) through the import and the reference kernels' executor.
+/* node_cases.c: ONNX's own test cases (Debian's libonnx-testdata) through the import and
+ * the reference kernels' executor.
  *
  *     node_cases SKIPPED FOLDER...
  * node_cases --read-or-refused FOLDER...   of a newer onnx (newest_cases.py): what is not refused with a message must
  * give the right values
  *
- * Every case is a folder with model.onnx and test_data_set_0/{input,output}_N.pb. A case of operators without a rule must be refused by the
- * operator's name. Of the others, those that SKIPPED lists (name, space, what the refusal must say) must be refused so; all else is run and
- * compared with the tolerance of ONNX's own runner: |result - expected| <= 1e-7 + 1e-3 |expected|.
+ * Every case is a folder with model.onnx and test_data_set_0/{input,output}_N.pb. A case of operators without a rule
+ * must be refused by the operator's name. Of the others, those that SKIPPED lists (name, space, what the refusal
+ * must say) must be refused so; all else is run and compared with the tolerance of ONNX's own runner: |result -
+ * expected| <= 1e-7 + 1e-3 |expected|.
  *
- * The cases feed weights, shapes and bounds as inputs, where networks have constants: every input but the first becomes an initialiser, except
- * of operators that join computed values. */
+ * The cases feed weights, shapes and bounds as inputs, where networks have constants: every input but the first becomes
+ * an initialiser, except of operators that join computed values. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,11 +179,13 @@ static status set_inputs(test_case *t, plan *p)
         for (int64_t i = 0; i < t->in_count; i++)
             if (strcmp(t->in[i].name, e->name) == 0) from = &t->in[i];
         if (!from && k < t->in_count) from = &t->in[k];
-        if (!from || shape_count(from->shape) != shape_count(e->shape)) return FAIL(E_DATA, "no values for input '%s'", e->name);
+        if (!from || shape_count(from->shape) != shape_count(e->shape))
+            return FAIL(E_DATA, "no values for input '%s'", e->name);
         int64_t count = shape_count(e->shape);
         float *values = ARENA_ARRAY(&t->memory, float, count);
         if (!values) return FAIL_MEMORY(count * 4);
-        for (int64_t i = 0; i < count; i++) values[i] = (float)dtype_load(from->data, from->type, onnx_index(e->shape, i));
+        for (int64_t i = 0; i < count; i++)
+            values[i] = (float)dtype_load(from->data, from->type, onnx_index(e->shape, i));
         TRY(plan_set_input(p, g->inputs[k], values, (size_t)count * 4));
     }
     return OK;
@@ -308,10 +312,12 @@ int main(int argc, char **argv)
     for (int64_t i = 0; i < s.count; i++) {
         if (s.used[i]) continue;
         n.failed++;
-        printf("not ok %lld - %s is no case: the list of skipped ones is stale\n", (long long)(n.passed + n.failed), s.name[i]);
+        printf("not ok %lld - %s is no case: the list of skipped ones is stale\n", (long long)(n.passed + n.failed),
+            s.name[i]);
     }
-    printf("# %lld cases of supported operators pass, %lld are listed as inexpressible and refused, %lld of other operators refused by name\n",
-           (long long)n.passed, (long long)n.skipped, (long long)n.refused);
+    printf("# %lld cases of supported operators pass, %lld are listed as inexpressible and refused, %lld of other "
+           "operators refused by name\n",
+        (long long)n.passed, (long long)n.skipped, (long long)n.refused);
     printf("1..%lld\n", (long long)(n.passed + n.failed));
     device_close(dev);
     arena_free(&s.memory);

@@ -1,4 +1,5 @@
-/* Files that are never half written; sizes checked before reading; hashes. XXH3 of the empty input as published with xxHash 0.8. */
+/* Files that are never half written; sizes checked before reading; hashes. XXH3 of the empty
+ * input as published with xxHash 0.8. */
 #include "tests/unit/unit_test.h"
 
 #include <fcntl.h>
@@ -202,7 +203,8 @@ static void folders(void **state)
     assert_int_equal(dir_make(name_in(&a, "x/b/under-a-file")), E_IO);
     char mine[32];
     snprintf(mine, sizeof mine, "x/a.tmp.%ld", (long)getpid());
-    const char *left[] = {name_in(&a, "x/a.tmp.2147483647"), name_in(&a, mine), name_in(&a, "x/a.tmp.b"), name_in(&a, "x/a.tmp.")};
+    const char *left[] = {
+        name_in(&a, "x/a.tmp.2147483647"), name_in(&a, mine), name_in(&a, "x/a.tmp.b"), name_in(&a, "x/a.tmp.")};
     for (int i = 0; i < 4; i++) assert_int_equal(file_write_all(left[i], "", 0), OK);
     dir_sweep(name_in(&a, "x"));
     for (int i = 0; i < 4; i++) assert_int_equal(file_exists(left[i]), i > 0);
@@ -251,7 +253,8 @@ static void temporary_names(void **state)
     size_t bytes;
     assert_int_equal(file_read_all(&a, other, 100, &data, &bytes), OK);
     assert_true(bytes == 4 && memcmp(data, "kept", 4) == 0);
-    const char *left = name_in(&a, "temporary/a.tmp.2147483647.0123456789abcdef"), *mine = name_in(&a, "temporary/a.tmp.2147483647.old");
+    const char *left = name_in(&a, "temporary/a.tmp.2147483647.0123456789abcdef"),
+               *mine = name_in(&a, "temporary/a.tmp.2147483647.old");
     assert_int_equal(file_write_all(left, "", 0), OK);
     assert_int_equal(file_write_all(mine, "", 0), OK);
     dir_sweep(name_in(&a, "temporary"));

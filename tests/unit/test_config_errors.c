@@ -249,26 +249,16 @@ static void all_at_once(void **state)
 {
     (void)state;
     restart();
-    read_text("[train]\r\n"
-              "  epoch = 10 ; too few letters\r\n"
-              "batch_size = many # word\r\n"
-              "\r\n"
-              "[optimiser]\r\n"
-              "type = sgd\r\n"
-              "[augment]\r\n"
-              "zoom_min = 3\r\n"
-              "hflip\r\n");
+    read_text("[train]\r\n  epoch = 10 ; too few letters\r\nbatch_size = many # word\r\n\r\n[optimiser]\r\ntype = "
+              "sgd\r\n[augment]\r\nzoom_min = 3\r\nhflip\r\n");
     assert_int_equal(config_override(&c, "schedule.type=cosinus"), OK);
     assert_int_equal(config_finish(&c), E_USAGE);
     assert_string_equal(status_message(),
-        "x.ini:2: train.epoch = 10: unknown key; did you mean train.epochs?\n"
-        "x.ini:3: train.batch_size = many: expected auto or an integer from 0 to 65536 (default 32)\n"
-        "x.ini:5: [optimiser]: unknown section; did you mean [optimizer]?\n"
-        "x.ini:8: augment.zoom_min = 3: expected at most augment.zoom_max = 1\n"
-        "x.ini:9: hflip: expected [section] or key = value: there is no =\n"
-        "command line: schedule.type = cosinus: expected one of constant, step, multistep, cosine, polynomial, "
-        "soft_start, "
-        "soft_anneal (default cosine); did you mean cosine?");
+        "x.ini:2: train.epoch = 10: unknown key; did you mean train.epochs?\nx.ini:3: train.batch_size = many: "
+        "expected auto or an integer from 0 to 65536 (default 32)\nx.ini:5: [optimiser]: unknown section; did you mean "
+        "[optimizer]?\nx.ini:8: augment.zoom_min = 3: expected at most augment.zoom_max = 1\nx.ini:9: hflip: expected "
+        "[section] or key = value: there is no =\ncommand line: schedule.type = cosinus: expected one of constant, "
+        "step, multistep, cosine, polynomial, soft_start, soft_anneal (default cosine); did you mean cosine?");
     /* The same as facts, for --json. */
     const config_error *e = &c.errors[0];
     assert_string_equal(e->file, "x.ini");

@@ -61,25 +61,11 @@ static void every_type(void **state)
 {
     (void)state;
     config c;
-    read_text(&c, "\xef\xbb\xbf; comment\n"
-                  "# comment\n"
-                  "[ train ] # comment\r\n"
-                  "\tepochs=12\r\n"
-                  "   batch_size : auto   ; comment\n"
-                  "output = runs/my run/a;b#c\n"
-                  "early_stopping = yes\n"
-                  "[model]\n"
-                  "arch = \" two words ; # \\\\ \\\" \\t\\n\" # comment\n"
-                  "freeze_blocks = 0, 1 2\n"
-                  "pretrained = \"\"\n"
-                  "[optimizer]\n"
-                  "type=rmsprop\n"
-                  "[schedule]\n"
-                  "type = multistep\n"
-                  "milestones = 0.25,0.5, 0.75 1\n"
-                  "learning_rate = 1e-3\n"
-                  "[train]\n"
-                  "seed = 4294967295");
+    read_text(&c, "\xef\xbb\xbf; comment\n# comment\n[ train ] # comment\r\n\tepochs=12\r\n   batch_size : auto   ; "
+                  "comment\noutput = runs/my run/a;b#c\nearly_stopping = yes\n[model]\narch = \" two words ; # \\\\ "
+                  "\\\" \\t\\n\" # comment\nfreeze_blocks = 0, 1 2\npretrained = "
+                  "\"\"\n[optimizer]\ntype=rmsprop\n[schedule]\ntype = multistep\nmilestones = 0.25,0.5, 0.75 "
+                  "1\nlearning_rate = 1e-3\n[train]\nseed = 4294967295");
     assert_int_equal(c.spec.train.epochs, 12);
     assert_int_equal(c.spec.train.batch_size, 0);
     assert_string_equal(c.spec.train.output, "runs/my run/a;b#c");

@@ -41,7 +41,8 @@ static void test_class_differences(void **state)
     put_jpeg(test_path("differ/val/wasps/1.jpg"), 20, 20, 0);
     spec_data o = options_for(test_path("differ"));
     dataset train, val;
-    assert_fails(E_DATA, "\"wasps\" of the val part is not in the train part", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
+    assert_fails(E_DATA, "\"wasps\" of the val part is not in the train part",
+        dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     o.val = test_path("missing");
     assert_fails(E_DATA, "missing", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
     o = options_for("");
@@ -157,7 +158,8 @@ static void test_idx_damage(void **state)
     for (size_t n = 0; n < gz_bytes; n++) assert_int_equal(idx_parse(&memory, gz, n, "x", &array), E_DATA);
     for (size_t n = 0; n < bytes; n++) assert_int_equal(idx_parse(&memory, file, n, "x", &array), E_DATA);
     assert_int_equal(idx_parse(&memory, file, bytes + 1, "x", &array), E_DATA);
-    for (size_t i = 10; i < gz_bytes; i++) { /* damage is seen, unless the stream still says the same (padding, another match) */
+    for (size_t i = 10; i < gz_bytes;
+         i++) { /* damage is seen, unless the stream still says the same (padding, another match) */
         ((uint8_t *)gz)[i] ^= 0x10;
         if (idx_parse(&memory, gz, gz_bytes, "x", &array) == OK) assert_memory_equal(array.data, pixels, sizeof pixels);
         ((uint8_t *)gz)[i] ^= 0x10;
@@ -236,15 +238,18 @@ static void test_csv(void **state)
     image_free(&im);
     assert_fails(E_IO, "gone.jpg", dataset_decode(&train, 2, &any_image, &im));
     dataset_close(&train);
-    static const struct { const char *text, *message; } bad[] = {{"a.jpg\n", "file and a class"}, {"a.jpg,\n", "file and a class"},
-        {"", "no rows"}, {"file,class\n", "no rows"}, {"a.jpg,\"x\n\n", ":1: a quote"}, {"a,b\n\"x\"y,z\n", ":2: text behind"}};
+    static const struct {
+        const char *text, *message;
+    } bad[] = {{"a.jpg\n", "file and a class"}, {"a.jpg,\n", "file and a class"}, {"", "no rows"},
+        {"file,class\n", "no rows"}, {"a.jpg,\"x\n\n", ":1: a quote"}, {"a,b\n\"x\"y,z\n", ":2: text behind"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         put_text(test_path("csv/train.csv"), bad[i].text);
         assert_fails(E_DATA, bad[i].message, dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
     }
 }
 
-/* A pipe nobody writes to would be waited for, and a device never ends: neither is opened, wherever a data set names it. */
+/* A pipe nobody writes to would be waited for, and a device never ends: neither is
+ * opened, wherever a data set names it. */
 static void test_pipes_are_refused(void **state)
 {
     (void)state;
@@ -262,17 +267,19 @@ static void test_pipes_are_refused(void **state)
     assert_int_equal(ds.count, 4);
     for (int i = 1; i < 3; i++) assert_fails(E_DATA, message, dataset_decode(&ds, i, &any_image, &im));
     dataset_close(&ds);
-    static const char *const names[] = {"table/train.csv", "idx/train-images-idx3-ubyte", "idx/train-images-idx3-ubyte.gz",
-        "cifar/data_batch_1.bin", "cifar/train.bin", "set/data.mdb", "set/data.pack"};
+    static const char *const names[] = {"table/train.csv", "idx/train-images-idx3-ubyte",
+        "idx/train-images-idx3-ubyte.gz", "cifar/data_batch_1.bin", "cifar/train.bin", "set/data.mdb", "set/data.pack"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *path = test_path("pipes-%zu/%s", i, names[i]), *root = arena_strndup(&test_memory, path, (size_t)(path_base(path) - path - 1));
+        const char *path = test_path("pipes-%zu/%s", i, names[i]),
+                   *root = arena_strndup(&test_memory, path, (size_t)(path_base(path) - path - 1));
         put_text(arena_printf(&test_memory, "%s/train-labels-idx1-ubyte", root), "no labels");
         assert_int_equal(mkfifo(path, 0600), 0);
         spec_data o = options_for(root);
         assert_int_equal(dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL), E_DATA);
     }
     make_idx_set("pipes-labels", false);
-    const char *labels = test_path("pipes-labels/train-labels-idx1-ubyte"), *classes = test_path("pipes-classes/classes.txt");
+    const char *labels = test_path("pipes-labels/train-labels-idx1-ubyte"),
+               *classes = test_path("pipes-classes/classes.txt");
     assert_int_equal(remove(labels) || mkfifo(labels, 0600), 0);
     spec_data o = options_for(test_path("pipes-labels"));
     assert_fails(E_DATA, message, dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
@@ -282,7 +289,8 @@ static void test_pipes_are_refused(void **state)
     assert_fails(E_DATA, message, dataset_open_parts(&o, 1, NULL, &ds, NULL, NULL));
 }
 
-/* A file of records that is cut off while it is in use: what is gone cannot be read, what is there can, and no signal ends the process. */
+/* A file of records that is cut off while it is in use: what is gone cannot be read, what is there can,
+ * and no signal ends the process. */
 static void test_records_cut_off(void **state)
 {
     (void)state;
@@ -292,7 +300,8 @@ static void test_records_cut_off(void **state)
     put_file(test_path("cut/data_batch_1.bin"), records, 2 * 3073);
     put_file(test_path("cut/data_batch_2.bin"), records, 4 * 3073);
     make_idx_set("cut-idx", false);
-    const char *paths[2] = {test_path("cut"), test_path("cut-idx")}, *files[2] = {"data_batch_2.bin", "train-images-idx3-ubyte"};
+    const char *paths[2] = {test_path("cut"), test_path("cut-idx")},
+               *files[2] = {"data_batch_2.bin", "train-images-idx3-ubyte"};
     const int64_t rest[2] = {1, 16}, whole[2] = {2, 0}; /* bytes that stay, samples that stay */
     for (int k = 0; k < 2; k++) {
         assert_ok(dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", paths[k])));
@@ -349,7 +358,8 @@ static void test_lint_finds_what_was_planted(void **state)
         assert_int_equal(report.cached_count, round == 0 ? 0 : round == 1 ? 14 : 13);
         for (int64_t i = 0; i < ds.count; i++) {
             const char *name = ds.samples[i].name, *reason = report.reason[i];
-            bool planted = strstr(name, "/t.jpg") || (strstr(name, "empty") && round < 2) || strstr(name, "anim") || strstr(name, "text.jpg");
+            bool planted = strstr(name, "/t.jpg") || (strstr(name, "empty") && round < 2) || strstr(name, "anim") ||
+                           strstr(name, "text.jpg");
             if (planted != (reason != NULL)) fail_msg("%s: %s", name, reason ? reason : "called good");
             if (strstr(name, "/t.jpg")) assert_true(strstr(reason, "truncated") || strstr(reason, "corrupt"));
             if (strstr(name, "anim")) assert_non_null(strstr(reason, "GIF"));

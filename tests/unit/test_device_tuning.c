@@ -21,7 +21,20 @@ static device *open_cpu(void)
 
 static conv2d_desc small(int64_t n)
 {
-    return (conv2d_desc){.n = n, .ih = 4, .iw = 4, .ic = 3, .oh = 4, .ow = 4, .oc = 5, .kh = 1, .kw = 1, .sh = 1, .sw = 1, .dil_h = 1, .dil_w = 1, .groups = 1};
+    return (conv2d_desc){.n = n,
+        .ih = 4,
+        .iw = 4,
+        .ic = 3,
+        .oh = 4,
+        .ow = 4,
+        .oc = 5,
+        .kh = 1,
+        .kw = 1,
+        .sh = 1,
+        .sw = 1,
+        .dil_h = 1,
+        .dil_w = 1,
+        .groups = 1};
 }
 
 /* The file's text with the first `from` replaced by `to`. */
@@ -43,7 +56,8 @@ static void rows_survive(void **state)
     (void)state;
     device *dev = open_cpu();
     conv2d_desc one = small(1), two = small(2), three = small(3);
-    const kernel *direct = kernel_find("conv2d_forward__ref_direct"), *gemm = kernel_find("conv2d_forward__cpu_gemm_base");
+    const kernel *direct = kernel_find("conv2d_forward__ref_direct"),
+                 *gemm = kernel_find("conv2d_forward__cpu_gemm_base");
     tuning t;
     assert_int_equal(tuning_open(&t, dev), OK);
     assert_null(tuning_find(&t, OP_CONV2D_FORWARD, &one));
@@ -81,7 +95,8 @@ static void rows_survive(void **state)
     device_close(dev);
 }
 
-/* On the CPU, whose clock the device layer uses, too: the default is among what was timed, and nothing is faster than the fastest. */
+/* On the CPU, whose clock the device layer uses, too: the default is among what was timed, and
+ * nothing is faster than the fastest. */
 static void variants_are_timed(void **state)
 {
     (void)state;

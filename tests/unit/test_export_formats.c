@@ -1,4 +1,5 @@
-/* Files for other programs. nvinfer's arithmetic is DeepStream's: y = net-scale-factor * (x - offsets[c]) for pixels x. */
+/* Files for other programs. nvinfer's arithmetic is DeepStream's: y = net-scale-factor *
+ * (x - offsets[c]) for pixels x. */
 #include <unistd.h>
 
 #include "tests/unit/unit_test.h"
@@ -33,7 +34,8 @@ static void scores_of(const model *m, const uint8_t *pixels, float *scores)
     double factor = 1 / (double)p->std[0];
     bool one = p->std[0] == p->std[1] && p->std[1] == p->std[2];
     for (int i = 0; i < NET_IMAGE; i++)
-        image[i] = one ? (float)(factor * ((double)pixels[i] - (double)p->mean[i % 3])) : ((float)pixels[i] - p->mean[i % 3]) / p->std[i % 3];
+        image[i] = one ? (float)(factor * ((double)pixels[i] - (double)p->mean[i % 3]))
+                       : ((float)pixels[i] - p->mean[i % 3]) / p->std[i % 3];
     assert_int_equal(export_float_graph(&g, &m->graph), OK);
     assert_int_equal(device_open(&dev, SPEC_DEVICE_CPU, 0, 1, NULL), OK);
     assert_int_equal(runner_create(&r, &g, dev, 1), OK);
@@ -54,9 +56,11 @@ static void test_one_scale(void **state)
     for (int i = 0; i < NET_IMAGE; i++) pixels[i] = (uint8_t)rng_below(&r, 256);
     assert_int_equal(uneven_model(&m), OK);
     scores_of(&m, pixels, before);
-    float weight = ((float *)m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")].data)[1]; /* [0, 0, 0, 1]: green */
+    float weight =
+        ((float *)m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")].data)[1]; /* [0, 0, 0, 1]: green */
     assert_int_equal(nvinfer_one_scale(&m), OK);
-    float common = cbrtf(70.0f * 55 * 40), folded = ((float *)m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")].data)[1];
+    float common = cbrtf(70.0f * 55 * 40),
+          folded = ((float *)m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")].data)[1];
     for (int c = 0; c < 3; c++) {
         assert_true(fabsf(m.preprocess.std[c] / common - 1) < 1e-6f);
         assert_true(m.preprocess.mean[c] == means[c]);
@@ -86,14 +90,16 @@ static void test_one_scale_trained(void **state)
         if (trained.nodes[n].op == &op_fake_quant) *(float *)trained.edges[trained.nodes[n].in[1]].data = 2.54f;
     assert_int_equal(nvinfer_one_scale(&m), OK);
     assert_int_equal(nvinfer_one_scale(&plain), OK);
-    const edge *found = &m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")], *expected = &plain.graph.edges[graph_find_edge(&plain.graph, "conv1.weight")];
+    const edge *found = &m.graph.edges[graph_find_edge(&m.graph, "conv1.weight")],
+               *expected = &plain.graph.edges[graph_find_edge(&plain.graph, "conv1.weight")];
     assert_memory_equal(found->data, expected->data, (size_t)shape_count(found->shape) * sizeof(float));
     assert_int_equal(qat_scales(&scales, &m, 8601), OK);
     float common = cbrtf(70.0f * 55 * 40);
     assert_true(fabsf(cache_find(&scales.table, "image")->scale / (0.02f * 70 / common) - 1) < 1e-6f);
     assert_true(scales.table.count > 5);
     for (int64_t i = 0; i < scales.table.count; i++)
-        if (strcmp(scales.table.entries[i].name, "image") != 0) assert_true(fabsf(scales.table.entries[i].scale / 0.02f - 1) < 1e-6f);
+        if (strcmp(scales.table.entries[i].name, "image") != 0)
+            assert_true(fabsf(scales.table.entries[i].scale / 0.02f - 1) < 1e-6f);
     export_scales_free(&scales);
     model_free(&m);
     model_free(&plain);
@@ -132,13 +138,23 @@ static char *written(arena *a, const char *path)
 static void test_config(void **state)
 {
     (void)state;
-    static const struct { preprocess p; bool integer; const char *lines[9]; } cases[] = {
-        {{.width = 320, .height = 240, .channels = 3, .bgr = true, .mean = {103.5f, 116.25f, 123}, .std = {2, 2, 2}, .resize = RESIZE_STRETCH}, true,
-            {"net-scale-factor=0.5\n", "offsets=103.5;116.25;123\n", "model-color-format=1\n", "infer-dims=3;240;320\n", "network-mode=1\n",
-             "int8-calib-file=m.cal\n", "maintain-aspect-ratio=0\n", "network-type=1\n", "output-blob-names=out\n"}},
+    static const struct { preprocess p; bool integer; const char *lines[9];
+    } cases[] = {
+        {{.width = 320,
+             .height = 240,
+             .channels = 3,
+             .bgr = true,
+             .mean = {103.5f, 116.25f, 123},
+             .std = {2, 2, 2},
+             .resize = RESIZE_STRETCH},
+            true,
+            {"net-scale-factor=0.5\n", "offsets=103.5;116.25;123\n", "model-color-format=1\n", "infer-dims=3;240;320\n",
+                "network-mode=1\n", "int8-calib-file=m.cal\n", "maintain-aspect-ratio=0\n", "network-type=1\n",
+                "output-blob-names=out\n"}},
         {{.width = 28, .height = 28, .channels = 1, .mean = {128}, .std = {4, 5, 6}, .resize = RESIZE_LETTERBOX}, false,
-            {"net-scale-factor=0.25\n", "offsets=128\n", "model-color-format=2\n", "infer-dims=1;28;28\n", "network-mode=0\n",
-             "maintain-aspect-ratio=1\nsymmetric-padding=1\n", "onnx-file=m.onnx\n", "labelfile-path=m.txt\n", "[property]\n"}},
+            {"net-scale-factor=0.25\n", "offsets=128\n", "model-color-format=2\n", "infer-dims=1;28;28\n",
+                "network-mode=0\n", "maintain-aspect-ratio=1\nsymmetric-padding=1\n", "onnx-file=m.onnx\n",
+                "labelfile-path=m.txt\n", "[property]\n"}},
     };
     for (int i = 0; i < 2; i++) {
         arena a = {0};
@@ -171,7 +187,11 @@ static void test_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_scale), cmocka_unit_test(test_one_scale_trained), cmocka_unit_test(test_one_scale_refuses), cmocka_unit_test(test_config), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_one_scale),
+        cmocka_unit_test(test_one_scale_trained),
+        cmocka_unit_test(test_one_scale_refuses),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

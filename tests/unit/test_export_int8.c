@@ -176,7 +176,8 @@ static void test_reference_equals_cpu(void **state)
     free(scale);
 }
 
-/* What the integer graph looks like: one quantisation of the image, no conversion between layers, float only around the global average. */
+/* What the integer graph looks like: one quantisation of the image, no conversion between layers, float
+ * only around the global average. */
 static void test_structure(void **state)
 {
     net_fixture *f = *state;
@@ -217,7 +218,8 @@ static void test_constants(void **state)
     const node *from = &f->fused.nodes[graph_find_node(&f->fused, "layer1.0.conv1")];
     const node *to = &q.nodes[graph_find_node(&q, "layer1.0.conv1")];
     const edge *w = &f->fused.edges[from->in[1]], *wq = &q.edges[to->in[1]];
-    const float *bias = f->fused.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data, *factor = q.edges[to->in[4]].data;
+    const float *bias = f->fused.edges[from->in[2]].data, *bias_q = q.edges[to->in[2]].data,
+                *factor = q.edges[to->in[4]].data;
     int64_t oc = w->shape.dim[0], count = shape_count(w->shape) / oc;
     double s_in = scale[from->in[0]], s_out = scale[from->out[0]];
     for (int64_t o = 0; o < oc; o++) {
@@ -268,7 +270,8 @@ static void test_dead_channels(void **state)
     free(scale);
 }
 
-/* Between powers of two: steps of 6 binary digits that saturate next to nothing, and whole biases, of dead channels too. */
+/* Between powers of two: steps of 6 binary digits that saturate next to nothing, and
+ * whole biases, of dead channels too. */
 static void test_power_of_two(void **state)
 {
     net_fixture *f = *state;
@@ -297,7 +300,8 @@ static void test_power_of_two(void **state)
         float s_in = scale[from->in[0]], s_out = out->type == DTYPE_I8 ? out->scale : 1;
         for (int64_t o = 0; o < channels; o++, checked++) {
             int exponent;
-            double digits = ldexp(frexp((double)factor[o], &exponent), 6), step = (double)factor[o] * s_out / s_in, unit = step * s_in;
+            double digits = ldexp(frexp((double)factor[o], &exponent), 6), step = (double)factor[o] * s_out / s_in,
+                   unit = step * s_in;
             assert_true(digits == nearbyint(digits));
             assert_true(bias_q[o] == nearbyintf(bias_q[o]) && fabsf(bias_q[o]) <= 1.06f * (1 << 18));
             assert_true(fabs(bias_q[o] * unit - bias[o]) <= 0.5001 * unit);
@@ -329,7 +333,8 @@ static void test_noise(void **state)
         if (whole < 15) fail_msg("%s: result %.1f dB", calibrator_name(m), whole);
         for (node_id n = 0; n < f->fused.node_count; n++) {
             if (!quantise_is_layer(&f->fused, n)) assert_true(db[n] == 0);
-            else if (db[n] < 20 || db[n] > 60) fail_msg("%s: %s %.1f dB", calibrator_name(m), f->fused.nodes[n].name, db[n]);
+            else if (db[n] < 20 || db[n] > 60)
+                fail_msg("%s: %s %.1f dB", calibrator_name(m), f->fused.nodes[n].name, db[n]);
         }
         graph_free(&q);
     }
@@ -359,8 +364,14 @@ static void test_fall_back(void **state)
     net_fixture *f = *state;
     export_scales scales;
     judge j = {.bad = "layer2.0.conv1"};
-    export_options o = {.calibrator = CALIBRATOR_ENTROPY, .max_drop = 1, .source_name = "net", .dev = f->dev, .data = &f->data,
-                        .score = judge_graph, .score_context = &j, .check_images = 10};
+    export_options o = {.calibrator = CALIBRATOR_ENTROPY,
+        .max_drop = 1,
+        .source_name = "net",
+        .dev = f->dev,
+        .data = &f->data,
+        .score = judge_graph,
+        .score_context = &j,
+        .check_images = 10};
     engine e;
     GOOD(export_calibrate(&scales, &f->m, &o, 8601));
     GOOD(export_int8(&e, &f->m, &scales, &o));

@@ -35,7 +35,8 @@ static int setup(void **state)
     return 0;
 }
 
-/* One fake_quant per tensor that the engine keeps as integers, but for results of pooling, which have their input's scale. */
+/* One fake_quant per tensor that the engine keeps as integers, but for results of pooling,
+ * which have their input's scale. */
 static void places_are_the_engines(void **state)
 {
     net_fixture *f = *state;
@@ -48,7 +49,8 @@ static void places_are_the_engines(void **state)
         node_id p = f->fused.edges[e].producer;
         bool pooled = p != NODE_NONE && f->fused.nodes[p].op == &op_pool;
         bool there = graph_find_node(&f->m.graph, name) != NODE_NONE;
-        if (there != (wanted[e] && !pooled)) fail_msg("%s: wanted %d, pooled %d, there %d", name, wanted[e], pooled, there);
+        if (there != (wanted[e] && !pooled))
+            fail_msg("%s: wanted %d, pooled %d, there %d", name, wanted[e], pooled, there);
         expected += wanted[e] && !pooled;
     }
     for (node_id n = 0; n < f->m.graph.node_count; n++) found += f->m.graph.nodes[n].op == &op_fake_quant;
@@ -83,15 +85,18 @@ static void restore_biases(graph *engine_graph, const graph *fused)
         if (to->op != &op_conv2d && to->op != &op_linear) continue;
         const node *from = &fused->nodes[graph_find_node(fused, to->name)];
         const edge *out = &engine_graph->edges[to->out[0]];
-        const float *factor = engine_graph->edges[to->in[to->op == &op_linear ? 3 : 4]].data, *bias = fused->edges[from->in[2]].data;
+        const float *factor = engine_graph->edges[to->in[to->op == &op_linear ? 3 : 4]].data,
+                    *bias = fused->edges[from->in[2]].data;
         double out_scale = out->type == DTYPE_I8 ? (double)out->scale : 1;
         for (int64_t o = 0; o < engine_graph->edges[to->in[2]].shape.dim[0]; o++)
-            ((float *)engine_graph->edges[to->in[2]].data)[o] = (float)((double)bias[o] / ((double)factor[o] * out_scale));
+            ((float *)engine_graph->edges[to->in[2]].data)[o] =
+                (float)((double)bias[o] / ((double)factor[o] * out_scale));
     }
 }
 
-/* What training rounds is what the engine stores: their results differ by values that lie within rounding of a tie, which move by one
- * step. The engine's distance from the float network is all the rounding there is, at least 20 dB more. */
+/* What training rounds is what the engine stores: their results differ by values that lie within rounding
+ * of a tie, which move by one step. The engine's distance from the float network is all the rounding
+ * there is, at least 20 dB more. */
 static void results_are_the_engines(void **state)
 {
     net_fixture *f = *state;
@@ -155,8 +160,11 @@ static void ranges_must_be_trained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places_are_the_engines), cmocka_unit_test(scales_come_back), cmocka_unit_test(results_are_the_engines),
-        cmocka_unit_test(removal_restores), cmocka_unit_test(ranges_must_be_trained),
+        cmocka_unit_test(places_are_the_engines),
+        cmocka_unit_test(scales_come_back),
+        cmocka_unit_test(results_are_the_engines),
+        cmocka_unit_test(removal_restores),
+        cmocka_unit_test(ranges_must_be_trained),
     };
     return cmocka_run_group_tests(tests, setup, net_fixture_close);
 }

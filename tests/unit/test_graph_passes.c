@@ -27,7 +27,8 @@ static void assert_same_outputs(const graph *a, const graph *b, double terms)
         for (int64_t i = 0; i < count; i++) largest = fmax(largest, fabs(x[i]));
         assert_true(largest > 1e-3);
         for (int64_t i = 0; i < count; i++)
-            if (!(fabs(x[i] - y[i]) <= terms * ldexp(largest, -53))) fail_msg("output %d[%lld]: %.17g and %.17g", k, (long long)i, x[i], y[i]);
+            if (!(fabs(x[i] - y[i]) <= terms * ldexp(largest, -53)))
+                fail_msg("output %d[%lld]: %.17g and %.17g", k, (long long)i, x[i], y[i]);
         free(x);
         free(y);
     }
@@ -281,8 +282,10 @@ static void training_updates_running_statistics(void **state)
     plan *p = machine_plan(&m, &lowered);
     set_inputs(p);
     GOOD(plan_run(p));
-    edge_id mean_edge = graph_find_edge(&lowered, "n.running_mean"), var_edge = graph_find_edge(&lowered, "n.running_var");
-    double *input = machine_read(p, lowered.inputs[0]), *mean_after = machine_read(p, mean_edge), *var_after = machine_read(p, var_edge);
+    edge_id mean_edge = graph_find_edge(&lowered, "n.running_mean"),
+            var_edge = graph_find_edge(&lowered, "n.running_var");
+    double *input = machine_read(p, lowered.inputs[0]), *mean_after = machine_read(p, mean_edge),
+           *var_after = machine_read(p, var_edge);
     for (int64_t c = 0; c < 2; c++) {
         double mean = 0, squares = 0;
         for (int64_t i = 0; i < 18; i++) mean += input[i * 2 + c] / 18;

@@ -1,5 +1,5 @@
-/* ONNX files: what is written reads back as the same network; what is damaged or unknown is refused by name. Agreement with other programs is
- * tests/onnx's business. */
+/* ONNX files: what is written reads back as the same network; what is damaged or unknown is refused by name. Agreement
+ * with other programs is tests/onnx's business. */
 #include <unistd.h>
 
 #include "tests/unit/unit_test.h"
@@ -28,7 +28,8 @@ typedef struct fixture {
 
 static onnx_about about(const model *m)
 {
-    return (onnx_about){.preprocess = &m->preprocess, .class_name = m->class_name, .class_count = m->class_count, .info_json = "{}"};
+    return (onnx_about){
+        .preprocess = &m->preprocess, .class_name = m->class_name, .class_count = m->class_count, .info_json = "{}"};
 }
 
 static int setup(void **state)
@@ -40,7 +41,9 @@ static int setup(void **state)
     f->images = net_images_make(IMAGES, IMAGES, false);
     snprintf(f->path, sizeof f->path, "/tmp/graft_onnx_%d.onnx", (int)getpid());
     onnx_about a = about(&f->m);
-    if (onnx_write(&f->g, &a, f->path, NULL) != OK || file_read_all(&f->memory, f->path, 1 << 24, &bytes, &f->count) != OK) return 1;
+    if (onnx_write(&f->g, &a, f->path, NULL) != OK ||
+        file_read_all(&f->memory, f->path, 1 << 24, &bytes, &f->count) != OK)
+        return 1;
     f->bytes = bytes;
     *state = f;
     return 0;
@@ -79,7 +82,8 @@ static void assert_close(const float *found, const float *expected, int64_t coun
         top = fmaxf(top, fabsf(expected[i]));
         worst = fmaxf(worst, fabsf(found[i] - expected[i]));
     }
-    if (!(top > 1e-3f) || !(worst <= tolerance * top)) fail_msg("largest value %g, largest difference %g", (double)top, (double)worst);
+    if (!(top > 1e-3f) || !(worst <= tolerance * top))
+        fail_msg("largest value %g, largest difference %g", (double)top, (double)worst);
 }
 
 /* Images of zero padding everywhere: a mean folded as a bias would show at the borders. */
@@ -89,7 +93,8 @@ static void test_round_trip(void **state)
     for (int inside = 0; inside < 2; inside++) {
         model back;
         onnx_report report;
-        float expected[IMAGES * NET_CLASSES], found[IMAGES * NET_CLASSES], *pixels = malloc(IMAGES * NET_IMAGE * sizeof *pixels);
+        float expected[IMAGES * NET_CLASSES], found[IMAGES * NET_CLASSES],
+            *pixels = malloc(IMAGES * NET_IMAGE * sizeof *pixels);
         const preprocess *p = &f->m.preprocess;
         onnx_about a = about(&f->m);
         a.preprocess_inside = inside;
@@ -103,7 +108,8 @@ static void test_round_trip(void **state)
         assert_string_equal(back.graph.edges[back.graph.inputs[0]].name, "image");
         assert_int_equal(back.class_count, NET_CLASSES);
         for (int c = 0; c < NET_CLASSES; c++) assert_string_equal(back.class_name[c], f->m.class_name[c]);
-        assert_true(back.preprocess.mean[1] == (inside ? 0 : p->mean[1]) && back.preprocess.std[1] == (inside ? 1 : p->std[1]));
+        assert_true(
+            back.preprocess.mean[1] == (inside ? 0 : p->mean[1]) && back.preprocess.std[1] == (inside ? 1 : p->std[1]));
         assert_int_equal(back.preprocess.resize, p->resize);
         assert_int_equal(report.opset, 13);
         assert_string_equal(report.producer, "graft " GRAFT_VERSION);
@@ -141,13 +147,15 @@ static void test_integers(void **state)
         activations++;
     }
     assert_true(activations >= 10);
-    edge_id weight = graph_find_edge(&back, "layer1.0.conv1.weight"), plain = f->g.nodes[graph_find_node(&f->g, "layer1.0.conv1")].in[1];
+    edge_id weight = graph_find_edge(&back, "layer1.0.conv1.weight"),
+            plain = f->g.nodes[graph_find_node(&f->g, "layer1.0.conv1")].in[1];
     assert_int_not_equal(weight, EDGE_NONE);
     const edge *w = &back.edges[weight], *original = &f->g.edges[plain];
     int64_t per_channel = shape_count(w->shape) / w->shape.dim[0];
     for (int64_t o = 0; o < w->shape.dim[0]; o++) {
         float amax = 0;
-        for (int64_t i = 0; i < per_channel; i++) amax = fmaxf(amax, fabsf(((float *)original->data)[o * per_channel + i]));
+        for (int64_t i = 0; i < per_channel; i++)
+            amax = fmaxf(amax, fabsf(((float *)original->data)[o * per_channel + i]));
         for (int64_t i = 0; i < per_channel; i++) {
             float x = ((float *)original->data)[o * per_channel + i], y = ((float *)w->data)[o * per_channel + i];
             if (fabsf(x - y) > 0.5001f * amax / 127) fail_msg("channel %d: %g became %g", (int)o, (double)x, (double)y);
@@ -173,7 +181,8 @@ static edge_id values(graph *g, const char *name, edge_kind kind, param_layout l
     rng r = rng_make(4, RNG_TEST, (uint64_t)e);
     bool variance = strstr(name, "var") != NULL;
     g->edges[e].layout = layout;
-    for (int64_t i = 0; i < shape_count(s); i++) ((float *)g->edges[e].data)[i] = variance ? 0.5f + fabsf(rng_normal(&r)) : 0.5f * rng_normal(&r);
+    for (int64_t i = 0; i < shape_count(s); i++)
+        ((float *)g->edges[e].data)[i] = variance ? 0.5f + fabsf(rng_normal(&r)) : 0.5f * rng_normal(&r);
     return e;
 }
 
@@ -192,31 +201,44 @@ static void build_everything(graph *g)
 {
     GOOD(graph_init(g));
     edge_id x = graph_input(g, "image", DTYPE_F32, shape_4(1, 12, 10, 3)), y, z;
-    x = add(g, &op_conv2d, "conv", &(conv2d_attr){.stride = {1, 2}, .pad = {1, 0, 2, 1}, .dilation = {2, 1}, .groups = 1,
-        .act = ACT_LEAKY, .alpha = 0.1f},
+    x = add(g, &op_conv2d, "conv",
+        &(conv2d_attr){
+            .stride = {1, 2}, .pad = {1, 0, 2, 1}, .dilation = {2, 1}, .groups = 1, .act = ACT_LEAKY, .alpha = 0.1f},
         (edge_id[]){x, values(g, "conv.weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(8, 3, 2, 3)),
-                    values(g, "conv.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8))}, 3);
+            values(g, "conv.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8))},
+        3);
     x = add(g, &op_batchnorm, "bn", &(batchnorm_attr){.epsilon = 1e-3f, .momentum = 0.1f},
-        (edge_id[]){x, values(g, "bn.weight", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)), values(g, "bn.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)),
-                    values(g, "bn.running_mean", EDGE_STATE, LAYOUT_PLAIN, shape_1(8)),
-                    values(g, "bn.running_var", EDGE_STATE, LAYOUT_PLAIN, shape_1(8))}, 5);
-    y = add(g, &op_pool, "max", &(pool_attr){.kind = POOL_MAX, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 1, 1}, .ceil_mode = true}, &x, 1);
-    z = add(g, &op_pool, "average", &(pool_attr){.kind = POOL_AVERAGE, .kernel = {2, 3}, .stride = {2, 1}, .pad = {0, 1, 1, 1},
-        .count_include_pad = true}, &x, 1);
-    y = add(g, &op_slice, "slice", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 4, 0, 4}, .step = {0, 1, 0, 1}}, &y, 1);
-    z = add(g, &op_slice, "strided", &(slice_attr){.begin = {0, 0, 0, 1}, .size = {0, 4, 0, 3}, .step = {0, 1, 0, 3}}, &z, 1);
+        (edge_id[]){x, values(g, "bn.weight", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)),
+            values(g, "bn.bias", EDGE_PARAM, LAYOUT_PLAIN, shape_1(8)),
+            values(g, "bn.running_mean", EDGE_STATE, LAYOUT_PLAIN, shape_1(8)),
+            values(g, "bn.running_var", EDGE_STATE, LAYOUT_PLAIN, shape_1(8))},
+        5);
+    y = add(g, &op_pool, "max",
+        &(pool_attr){.kind = POOL_MAX, .kernel = {3, 2}, .stride = {2, 1}, .pad = {1, 0, 1, 1}, .ceil_mode = true}, &x,
+        1);
+    z = add(g, &op_pool, "average",
+        &(pool_attr){
+            .kind = POOL_AVERAGE, .kernel = {2, 3}, .stride = {2, 1}, .pad = {0, 1, 1, 1}, .count_include_pad = true},
+        &x, 1);
+    y = add(
+        g, &op_slice, "slice", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 4, 0, 4}, .step = {0, 1, 0, 1}}, &y, 1);
+    z = add(g, &op_slice, "strided", &(slice_attr){.begin = {0, 0, 0, 1}, .size = {0, 4, 0, 3}, .step = {0, 1, 0, 3}},
+        &z, 1);
     z = add(g, &op_pad, "pad", &(pad_attr){.after = {0, 0, 0, 1}, .value = 0.25f}, &z, 1);
     y = add(g, &op_resize, "nearest", &(resize_attr){.factor = 2}, &y, 1);
-    z = add(g, &op_resize, "bilinear", &(resize_attr){.height = 8, .width = (int32_t)g->edges[y].shape.dim[2], .bilinear = true}, &z, 1);
+    z = add(g, &op_resize, "bilinear",
+        &(resize_attr){.height = 8, .width = (int32_t)g->edges[y].shape.dim[2], .bilinear = true}, &z, 1);
     x = add(g, &op_add, "add", &(binary_attr){.act = ACT_RELU6}, (edge_id[]){y, z}, 2);
     x = add(g, &op_concat, "concat", &(concat_attr){0}, (edge_id[]){x, y, z}, 3);
     y = add(g, &op_pool, "gate", &(pool_attr){.kind = POOL_AVERAGE, .global = true}, &x, 1);
     y = add(g, &op_activation, "sigmoid", &(activation_attr){.act = ACT_SIGMOID}, &y, 1);
     x = add(g, &op_mul, "mul", &(binary_attr){0}, (edge_id[]){x, y}, 2);
-    x = add(g, &op_pool, "adaptive", &(pool_attr){.kind = POOL_AVERAGE, .adaptive = {5, 4}}, &x, 1); /* of 8 by 10: windows overlap */
+    x = add(g, &op_pool, "adaptive", &(pool_attr){.kind = POOL_AVERAGE, .adaptive = {5, 4}}, &x,
+        1); /* of 8 by 10: windows overlap */
     x = add(g, &op_transpose, "transpose", &(transpose_attr){.perm = {0, 2, 3, 1}}, &x, 1);
     shape s = g->edges[x].shape;
-    x = add(g, &op_reshape, "split", &(reshape_attr){.rank = 5, .dim = {-1, s.dim[1], 2, s.dim[2] / 2, s.dim[3]}}, &x, 1);
+    x = add(
+        g, &op_reshape, "split", &(reshape_attr){.rank = 5, .dim = {-1, s.dim[1], 2, s.dim[2] / 2, s.dim[3]}}, &x, 1);
     x = add(g, &op_transpose, "shuffle", &(transpose_attr){.perm = {0, 1, 3, 2, 4}}, &x, 1);
     x = add(g, &op_reshape, "join", &(reshape_attr){.rank = 4, .dim = {-1, s.dim[1], s.dim[2], s.dim[3]}}, &x, 1);
     x = add(g, &op_flatten, "flatten", NULL, &x, 1);
@@ -245,14 +267,15 @@ static void test_every_op(void **state)
     assert_close(found, expected, 10, 2e-5f);
     int64_t turns = 0; /* a Transpose costs nothing unless something needs the order */
     for (node_id n = 0; n < back.node_count; n++)
-        turns += back.nodes[n].op == &op_transpose && !strstr(back.nodes[n].name, "adaptive"); /* which joins along height and width */
+        turns += back.nodes[n].op == &op_transpose &&
+                 !strstr(back.nodes[n].name, "adaptive"); /* which joins along height and width */
     assert_true(turns <= 4);
     graph_free(&g);
     graph_free(&back);
 }
 
-/* Integers behind a flattened image: the engine has them in its order, the file in ONNX's, and weights to match. So few sums that none of
- * them falls between two integers: the same scores. */
+/* Integers behind a flattened image: the engine has them in its order, the file in ONNX's, and weights to match. So few
+ * sums that none of them falls between two integers: the same scores. */
 static void test_flattened_integers(void **state)
 {
     fixture *f = *state;
@@ -264,7 +287,8 @@ static void test_flattened_integers(void **state)
     for (size_t i = 0; i < sizeof image / sizeof *image; i++) image[i] = rng_normal(&r);
     GOOD(graph_init(&g));
     edge_id x = graph_input(&g, "image", DTYPE_F32, shape_4(1, 8, 6, 3));
-    x = add(&g, &op_conv2d, "conv", &(conv2d_attr){.stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1, .act = ACT_RELU},
+    x = add(&g, &op_conv2d, "conv",
+        &(conv2d_attr){.stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1, .act = ACT_RELU},
         (edge_id[]){x, values(&g, "conv.weight", EDGE_PARAM, LAYOUT_OIHW, shape_4(8, 3, 3, 3))}, 2);
     x = add(&g, &op_pool, "max", &(pool_attr){.kind = POOL_MAX, .kernel = {2, 2}, .stride = {2, 2}}, &x, 1);
     x = add(&g, &op_flatten, "flatten", NULL, &x, 1);
@@ -278,7 +302,8 @@ static void test_flattened_integers(void **state)
     }
     GOOD(graph_output(&g, x));
     assert_true(g.edge_count <= 64);
-    for (edge_id e = 0; e < g.edge_count; e++) scale[e] = g.edges[e].name[0] == 'f' && g.edges[e].name[1] == 'c' ? 0.25f : 0.06f;
+    for (edge_id e = 0; e < g.edge_count; e++)
+        scale[e] = g.edges[e].name[0] == 'f' && g.edges[e].name[1] == 'c' ? 0.25f : 0.06f;
     quantise_share_scales(&g, scale);
     GOOD(quantise_graph(&q, &g, scale, NULL));
     onnx_about a = about(&f->m);
@@ -301,7 +326,8 @@ static void refused(const uint8_t *bytes, size_t count, const char *says)
     model m;
     onnx_report report;
     status s = onnx_import_bytes(&m, bytes, count, "test.onnx", &(onnx_options){.force = false}, &report);
-    if (s == OK || !strstr(status_message(), says)) fail_msg("expected \"%s\": %s", says, s == OK ? "it was read" : status_message());
+    if (s == OK || !strstr(status_message(), says))
+        fail_msg("expected \"%s\": %s", says, s == OK ? "it was read" : status_message());
     assert_int_equal(s, E_MODEL);
     assert_null(m.graph.nodes);
     assert_null(report.producer);
@@ -329,7 +355,8 @@ static void test_refused_by_name(void **state)
     refused_with(f, ALL, "strides", "strokes", "attribute strokes is not supported");
     refused_with(f, ALL, "dilations", "dilutions", "attribute dilutions is not supported");
     refused_with(f, ALL, "layer2.0.conv1.weight", "layer1.0.conv1.weight", "'layer1.0.conv1.weight' is defined twice");
-    refused_with(f, 1, "fc.weight", "fc.wright", "input 1, 'fc.wright', is defined nowhere"); /* the node's, not the tensor's */
+    refused_with(
+        f, 1, "fc.weight", "fc.wright", "input 1, 'fc.wright', is defined nowhere"); /* the node's, not the tensor's */
 }
 
 /* Cut anywhere in its graph, a file is refused; where a cut leaves whole fields, a name or the opset is missing. */
@@ -363,15 +390,16 @@ static void test_tensors(void **state)
     const char external[] = {1 << 3, 1, 2 << 3, 1, 8 << 3 | 2, 1, 't', 14 << 3, 1};
     refused(bytes, with_tensor(f, bytes, external, sizeof external), "external data is not read");
     /* external_data (13): key "location" */
-    const char location[] = {1 << 3, 1, 2 << 3, 1, 8 << 3 | 2, 1, 't', 13 << 3 | 2, 10, 1 << 3 | 2, 8, 'l', 'o', 'c', 'a', 't', 'i', 'o', 'n'};
+    const char location[] = {1 << 3, 1, 2 << 3, 1, 8 << 3 | 2, 1, 't', 13 << 3 | 2, 10, 1 << 3 | 2, 8, 'l', 'o', 'c',
+        'a', 't', 'i', 'o', 'n'};
     refused(bytes, with_tensor(f, bytes, location, sizeof location), "external data is not read");
     /* dims 2^28 twice beside 4 bytes of raw data (9) */
-    const char large[] = {1 << 3, (char)0x80, (char)0x80, (char)0x80, (char)0x80, 1, 1 << 3, (char)0x80, (char)0x80, (char)0x80, (char)0x80, 1,
-                          2 << 3, 1, 8 << 3 | 2, 1, 't', 9 << 3 | 2, 4, 0, 0, 0, 0};
+    const char large[] = {1 << 3, (char)0x80, (char)0x80, (char)0x80, (char)0x80, 1, 1 << 3, (char)0x80, (char)0x80,
+        (char)0x80, (char)0x80, 1, 2 << 3, 1, 8 << 3 | 2, 1, 't', 9 << 3 | 2, 4, 0, 0, 0, 0};
     refused(bytes, with_tensor(f, bytes, large, sizeof large), "tensor 't' holds 4 bytes, its dimensions say");
     /* a dimension of -1 */
-    const char negative[] = {1 << 3, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, 1,
-                             2 << 3, 1, 8 << 3 | 2, 1, 't'};
+    const char negative[] = {1 << 3, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff, (char)0xff,
+        (char)0xff, (char)0xff, 1, 2 << 3, 1, 8 << 3 | 2, 1, 't'};
     refused(bytes, with_tensor(f, bytes, negative, sizeof negative), "dimension 0 of tensor 't' is -1");
     /* three floats (4) for two */
     const char many[] = {1 << 3, 2, 2 << 3, 1, 8 << 3 | 2, 1, 't', 4 << 3 | 2, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -383,14 +411,14 @@ static void test_tensors(void **state)
 static void test_axis_twice(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = {
-        8, 4, 18, 0, 58, 192, 1, 10, 65, 10, 1, 116, 18, 1, 115, 26, 3, 99, 117, 116, 34, 5, 83, 108, 105, 99, 101, 42, 13, 10,
-        4, 97, 120, 101, 115, 64, 0, 64, 0, 160, 1, 7, 42, 13, 10, 4, 101, 110, 100, 115, 64, 8, 64, 8, 160, 1, 7, 42, 15, 10,
-        6, 115, 116, 97, 114, 116, 115, 64, 5, 64, 5, 160, 1, 7, 10, 19, 10, 1, 120, 10, 1, 115, 18, 1, 121, 26, 3, 115, 117,
-        109, 34, 3, 65, 100, 100, 18, 1, 103, 42, 41, 8, 8, 16, 1, 34, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 66, 1, 116, 90, 27, 10, 1, 120, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10,
-        2, 8, 3, 10, 2, 8, 1, 10, 2, 8, 3, 98, 27, 10, 1, 121, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 8,
-        1, 10, 2, 8, 3, 66, 4, 10, 0, 16, 9};
+    static const uint8_t bytes[] = {8, 4, 18, 0, 58, 192, 1, 10, 65, 10, 1, 116, 18, 1, 115, 26, 3, 99, 117, 116, 34, 5,
+        83, 108, 105, 99, 101, 42, 13, 10, 4, 97, 120, 101, 115, 64, 0, 64, 0, 160, 1, 7, 42, 13, 10, 4, 101, 110, 100,
+        115, 64, 8, 64, 8, 160, 1, 7, 42, 15, 10, 6, 115, 116, 97, 114, 116, 115, 64, 5, 64, 5, 160, 1, 7, 10, 19, 10,
+        1, 120, 10, 1, 115, 18, 1, 121, 26, 3, 115, 117, 109, 34, 3, 65, 100, 100, 18, 1, 103, 42, 41, 8, 8, 16, 1, 34,
+        32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 66, 1, 116,
+        90, 27, 10, 1, 120, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 8, 1, 10, 2, 8, 3, 98, 27,
+        10, 1, 121, 18, 22, 10, 20, 8, 1, 18, 16, 10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 8, 1, 10, 2, 8, 3, 66, 4, 10, 0, 16,
+        9};
     refused(bytes, sizeof bytes, "node 'cut' (Slice): axis 0 twice");
 }
 
@@ -401,7 +429,8 @@ static void test_nested(void **state)
     uint8_t bytes[512];
     size_t at = sizeof bytes, inner = 0;
     for (int level = 0; level < 30; level++) {
-        static const uint8_t tags[] = {6 << 3 | 2 /* attribute.g */, 5 << 3 | 2 /* node.attribute */, 1 << 3 | 2 /* graph.node */};
+        static const uint8_t tags[] = {
+            6 << 3 | 2 /* attribute.g */, 5 << 3 | 2 /* node.attribute */, 1 << 3 | 2 /* graph.node */};
         for (int i = 0; i < 3; i++) {
             if (inner > 127) bytes[--at] = (uint8_t)(inner >> 7), bytes[--at] = (uint8_t)(inner | 128);
             else bytes[--at] = (uint8_t)inner;

@@ -1,4 +1,5 @@
-/* The ops' rows: shapes against PyTorch's, hostile nodes refused, and whatever is accepted has a kernel, forward and backward. */
+/* The ops' rows: shapes against PyTorch's, hostile nodes refused, and whatever is accepted has
+ * a kernel, forward and backward. */
 #include <math.h>
 
 #include "core/ops/terms.h"
@@ -9,21 +10,23 @@ static shape shape_of(const fixture *f, edge_id e)
     return f->g.edges[e].shape;
 }
 
-/* x is [2, 11, 13, 6]; expected: torch.nn.functional.conv2d on (2, 6, 11, 13) with weight (4, 6 / groups, 3, 5), PyTorch 1.13. */
+/* x is [2, 11, 13, 6]; expected: torch.nn.functional.conv2d on (2, 6, 11, 13) with weight (4, 6
+ * / groups, 3, 5), PyTorch 1.13. */
 static void conv2d_shapes_are_pytorchs(void **state)
 {
     (void)state;
     struct {
         int32_t stride[2], pad[2], dilation[2], groups;
         int64_t oh, ow;
-    } cases[] = {{{1, 1}, {0, 0}, {1, 1}, 1, 9, 9}, {{2, 3}, {1, 2}, {1, 1}, 1, 6, 5}, {{2, 2}, {2, 2}, {2, 2}, 2, 6, 5},
-        {{1, 2}, {3, 0}, {3, 1}, 1, 11, 5}};
+    } cases[] = {{{1, 1}, {0, 0}, {1, 1}, 1, 9, 9}, {{2, 3}, {1, 2}, {1, 1}, 1, 6, 5},
+        {{2, 2}, {2, 2}, {2, 2}, 2, 6, 5}, {{1, 2}, {3, 0}, {3, 1}, 1, 11, 5}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture f;
         fixture_init(&f, DTYPE_F32);
         edge_id x = graph_input(&f.g, "x", DTYPE_F32, shape_4(2, 11, 13, 6));
         edge_id w = fx_values(&f, "w", EDGE_PARAM, DTYPE_F32, shape_4(4, 3, 5, 6 / cases[i].groups), -1, 1);
-        conv2d_attr a = {.groups = cases[i].groups, .pad = {cases[i].pad[0], cases[i].pad[1], cases[i].pad[0], cases[i].pad[1]}};
+        conv2d_attr a = {
+            .groups = cases[i].groups, .pad = {cases[i].pad[0], cases[i].pad[1], cases[i].pad[0], cases[i].pad[1]}};
         memcpy(a.stride, cases[i].stride, sizeof a.stride);
         memcpy(a.dilation, cases[i].dilation, sizeof a.dilation);
         edge_id y = fx_two(&f, &op_conv2d, "y", &a, x, w);
@@ -40,15 +43,17 @@ static void pool_shapes_are_pytorchs(void **state)
         int32_t kernel, stride, pad;
         bool ceil_mode;
         int64_t oh, ow;
-    } cases[] = {{3, 2, 1, false, 6, 7}, {3, 2, 1, true, 6, 7}, {2, 2, 0, false, 5, 6}, {2, 2, 0, true, 6, 7}, {5, 3, 2, true, 5, 5},
-        {2, 3, 1, true, 4, 5}};
+    } cases[] = {{3, 2, 1, false, 6, 7}, {3, 2, 1, true, 6, 7}, {2, 2, 0, false, 5, 6}, {2, 2, 0, true, 6, 7},
+        {5, 3, 2, true, 5, 5}, {2, 3, 1, true, 4, 5}};
     fixture f;
     fixture_init(&f, DTYPE_F32);
     edge_id x = graph_input(&f.g, "x", DTYPE_F32, shape_4(2, 11, 13, 6));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int32_t k = cases[i].kernel, s = cases[i].stride, p = cases[i].pad;
-        pool_attr a = {.kind = POOL_MAX, .kernel = {k, k}, .stride = {s, s}, .pad = {p, p, p, p}, .ceil_mode = cases[i].ceil_mode};
-        assert_true(shape_equal(shape_of(&f, fx_one(&f, &op_pool, "p", &a, x)), shape_4(2, cases[i].oh, cases[i].ow, 6)));
+        pool_attr a = {
+            .kind = POOL_MAX, .kernel = {k, k}, .stride = {s, s}, .pad = {p, p, p, p}, .ceil_mode = cases[i].ceil_mode};
+        assert_true(
+            shape_equal(shape_of(&f, fx_one(&f, &op_pool, "p", &a, x)), shape_4(2, cases[i].oh, cases[i].ow, 6)));
     }
     edge_id y = fx_one(&f, &op_pool, "a", &(pool_attr){.kind = POOL_AVERAGE, .adaptive = {3, 4}}, x);
     assert_true(shape_equal(shape_of(&f, y), shape_4(2, 3, 4, 6)));
@@ -63,7 +68,8 @@ static void movement_shapes(void **state)
     fixture f;
     fixture_init(&f, DTYPE_F32);
     edge_id x = graph_input(&f.g, "x", DTYPE_F32, shape_4(2, 5, 7, 6));
-    edge_id y = fx_one(&f, &op_slice, "s", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 0, 3, 0}, .step = {0, 3, 2, 1}}, x);
+    edge_id y =
+        fx_one(&f, &op_slice, "s", &(slice_attr){.begin = {0, 1, 0, 2}, .size = {0, 0, 3, 0}, .step = {0, 3, 2, 1}}, x);
     assert_true(shape_equal(shape_of(&f, y), shape_4(2, 2, 3, 4)));
     y = fx_one(&f, &op_pad, "p", &(pad_attr){.before = {0, 2, -1, 0}, .after = {1, 0, -2, 3}}, x);
     assert_true(shape_equal(shape_of(&f, y), shape_4(3, 7, 4, 9)));
@@ -95,7 +101,8 @@ static void integer_scales(void **state)
     assert_true(f.g.edges[p].scale == 0.5f && f.g.edges[p].type == DTYPE_I8);
     edge_id w = fx_values(&f, "w", EDGE_PARAM, DTYPE_I8, shape_4(8, 1, 1, 8), -100, 100);
     edge_id scale = fx_values(&f, "s", EDGE_CONST, DTYPE_F32, shape_1(8), 0.001, 0.002);
-    conv2d_attr conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1, .out_type = DTYPE_I8, .out_scale = 0.25f, .add_scale = 2.0f};
+    conv2d_attr conv = {
+        .stride = {1, 1}, .dilation = {1, 1}, .groups = 1, .out_type = DTYPE_I8, .out_scale = 0.25f, .add_scale = 2.0f};
     edge_id c = fx_node(&f, &op_conv2d, "c", &conv, 5, (edge_id[]){p, w, EDGE_NONE, p, scale});
     assert_true(f.g.edges[c].scale == 0.25f && f.g.edges[c].type == DTYPE_I8);
     edge_id sum = fx_two(&f, &op_add, "sum", &(binary_attr){.out_scale = 1.0f}, p, c);
@@ -106,7 +113,8 @@ static void integer_scales(void **state)
     assert_true(f.g.edges[y].scale == 0.0f);
     edge_id out;
     assert_int_equal(graph_add(&f.g, &op_dequantise, "e", &(quantise_attr){2.0f}, &sum, 1, 0, &out), E_MODEL);
-    assert_int_equal(graph_add(&f.g, &op_activation, "s", &(activation_attr){.act = ACT_SIGMOID}, &sum, 1, 0, &out), E_MODEL);
+    assert_int_equal(
+        graph_add(&f.g, &op_activation, "s", &(activation_attr){.act = ACT_SIGMOID}, &sum, 1, 0, &out), E_MODEL);
     conv.out_scale = 0.0f;
     assert_int_equal(graph_add(&f.g, &op_conv2d, "n", &conv, (edge_id[]){p, w}, 2, 0, &out), E_MODEL);
     conv.out_type = DTYPE_F32;
@@ -119,8 +127,15 @@ static void integer_scales(void **state)
 static void detector_heads(void **state)
 {
     (void)state;
-    const ssd_head_attr good = {.classes = 3, .capacity = 10, .top_k = 20, .iou = 0.5f, .variance = {1, 1, 1, 1}, .width = 64,
-        .height = 32, .positive = 0.5f, .negative = 0.4f};
+    const ssd_head_attr good = {.classes = 3,
+        .capacity = 10,
+        .top_k = 20,
+        .iou = 0.5f,
+        .variance = {1, 1, 1, 1},
+        .width = 64,
+        .height = 32,
+        .positive = 0.5f,
+        .negative = 0.4f};
     ssd_head_attr classes = good, thresholds = good, variance = good, capacity = good;
     classes.classes = 4, thresholds.negative = 0.6f, variance.variance[2] = 0, capacity.capacity = 0;
     const ssd_head_attr *bad[] = {&classes, &thresholds, &variance, &capacity};
@@ -190,11 +205,13 @@ static void draw_attr(rng *r, const op *o, void *attr)
             if (f->type == FIELD_INT64) ((int64_t *)(void *)at)[i] = (int64_t)fmin(fmax(v, -9e18), 9e18);
             if (f->type == FIELD_FLOAT) ((float *)(void *)at)[i] = (float)v;
             if (f->type == FIELD_BOOL) ((bool *)(void *)at)[i] = draw(r, 0, 1);
-            if (f->type == FIELD_ENUM) ((int *)(void *)at)[i] = (int)draw(r, draw(r, 0, 30) ? 0 : -1, draw(r, 0, 30) ? 1 : 9);
+            if (f->type == FIELD_ENUM)
+                ((int *)(void *)at)[i] = (int)draw(r, draw(r, 0, 30) ? 0 : -1, draw(r, 0, 30) ? 1 : 9);
         }
     }
     if (o == &op_transpose && draw(r, 0, 3)) memcpy(((transpose_attr *)attr)->perm, (int32_t[]){2, 0, 1, 3, 0, 0}, 24);
-    if (o == &op_reshape && draw(r, 0, 3)) *(reshape_attr *)attr = (reshape_attr){.rank = 2, .dim = {-1, draw(r, 1, 50)}};
+    if (o == &op_reshape && draw(r, 0, 3))
+        *(reshape_attr *)attr = (reshape_attr){.rank = 2, .dim = {-1, draw(r, 1, 50)}};
     if ((o == &op_pad || o == &op_slice) && draw(r, 0, 3)) { /* nothing beyond the fourth dimension */
         for (const op_field *f = o->fields; f->count > 1; f++) memset((char *)attr + f->offset + 32, 0, 16);
     }
@@ -235,7 +252,8 @@ static edge_id draw_input(fixture *f, const op *o, int32_t slot, edge_id x, cons
         type = DTYPE_F32, kind = EDGE_CONST;
     }
     if (o == &op_ssd_head) {
-        if (slot == 1) s = (shape){3, {xs.dim[0], xs.dim[1], ((const ssd_head_attr *)attr)->classes % 8 + 1}}, kind = EDGE_CONST;
+        if (slot == 1)
+            s = (shape){3, {xs.dim[0], xs.dim[1], ((const ssd_head_attr *)attr)->classes % 8 + 1}}, kind = EDGE_CONST;
         if (slot == 2) s = shape_2(xs.dim[1], 4), type = DTYPE_F32, kind = EDGE_CONST;
         if (xs.rank < 3) s = xs;
     }
@@ -258,7 +276,8 @@ static void assert_kernels(const graph *g, node_id from)
         for (int32_t k = 0; k < KERNEL_MAX_OUT; k++) b.out[k] = EDGE_NONE;
         const kernel *k;
         GOOD(n->op->describe(g, n, &b));
-        if (kernel_select(&k, b.op, BACKEND_REF, &b.desc, NULL, NULL) != OK) fail_msg("%s (%s): %s", n->name, n->op->name, status_message());
+        if (kernel_select(&k, b.op, BACKEND_REF, &b.desc, NULL, NULL) != OK)
+            fail_msg("%s (%s): %s", n->name, n->op->name, status_message());
     }
 }
 
@@ -304,11 +323,16 @@ static void whatever_is_accepted_has_kernels(void **state)
             bool flat = o == &op_linear || o == &op_softmax_ce || o == &op_sigmoid_bce;
             shape xs = draw_shape(&f.random, rank > 6 ? 4 : flat && rank > 0 ? 2 : rank > 1 ? 4 : rank);
             if (o == &op_ssd_head && rank > 0) xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
-            if (o == &op_reshape && xs.rank > 1 && round % 2) { /* dimensions drawn at random hardly ever have the right product */
+            if (o == &op_reshape && xs.rank > 1 &&
+                round % 2) { /* dimensions drawn at random hardly ever have the right product */
                 int64_t rest = shape_count(xs) / xs.dim[0];
-                *(reshape_attr *)(void *)attr = (reshape_attr){.rank = 2, .dim = {round % 4 == 1 ? -1 : xs.dim[0], rest}};
+                *(reshape_attr *)(void *)attr =
+                    (reshape_attr){.rank = 2, .dim = {round % 4 == 1 ? -1 : xs.dim[0], rest}};
             }
-            dtype type = o == &op_dequantise ? DTYPE_I8 : o == &op_quantise ? DTYPE_F32 : draw(&f.random, 0, 20) ? f.type : (dtype)draw(&f.random, 0, 7);
+            dtype type = o == &op_dequantise      ? DTYPE_I8
+                         : o == &op_quantise      ? DTYPE_F32
+                         : draw(&f.random, 0, 20) ? f.type
+                                                  : (dtype)draw(&f.random, 0, 7);
             edge_id in[NODE_MAX_IN], out;
             in[0] = graph_input(&f.g, "x", type, xs);
             if (o == &op_dequantise) f.g.edges[in[0]].scale = ((const quantise_attr *)(const void *)attr)->scale;
@@ -320,15 +344,18 @@ static void whatever_is_accepted_has_kernels(void **state)
                 GOOD(graph_check(&f.g));
                 assert_kernels(&f.g, 0);
                 bool continuous = dtype_is_float(f.g.edges[in[0]].type) && dtype_is_float(f.g.edges[out].type);
-                if (continuous && shape_count(shape_of(&f, out)) < 100000 && o->internal == false && (o->gradient || o->lower))
+                if (continuous && shape_count(shape_of(&f, out)) < 100000 && o->internal == false &&
+                    (o->gradient || o->lower))
                     differentiated += differentiate(&f, out);
-            } else if (strncmp(status_message(), "node 'node'", 11) != 0 && strncmp(status_message(), "edge 'node", 10) != 0) {
+            } else if (strncmp(status_message(), "node 'node'", 11) != 0 &&
+                       strncmp(status_message(), "edge 'node", 10) != 0) {
                 fail_msg("a refusal that names no node: %s", status_message());
             }
             graph_free(&f.g);
         }
         if (accepted < 20) fail_msg("%s: only %d nodes accepted: the test does not test", o->name, accepted);
-        if ((o->gradient || o->lower) && differentiated < 10) fail_msg("%s: only %d gradients", o->name, differentiated);
+        if ((o->gradient || o->lower) && differentiated < 10)
+            fail_msg("%s: only %d gradients", o->name, differentiated);
     }
 }
 

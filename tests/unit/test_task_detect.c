@@ -1,4 +1,5 @@
-/* Detection: average precision by its definition, what counts as found, labels, anchors, and heads whose classes change. */
+/* Detection: average precision by its definition, what counts as found, labels, anchors,
+ * and heads whose classes change. */
 #include "tests/unit/unit_test.h"
 
 #include <math.h>
@@ -105,7 +106,8 @@ static void judge_init(judge_fixture *f)
     }
     f->data = (dataset){.samples = f->samples, .count = 2, .has_boxes = true, .class_count = CLASSES, .path = "set"};
     f->b = (batch){.to_input = f->to_input[0], .size = f->size, .sample_index = f->index, .n = 2, .count = 2};
-    f->t = (task_setting){.task = &task_detection, .spec = &f->c.spec, .class_name = names, .class_count = CLASSES, .data = &f->data};
+    f->t = (task_setting){
+        .task = &task_detection, .spec = &f->c.spec, .class_name = names, .class_count = CLASSES, .data = &f->data};
     GOOD(task_detection.score_create(&f->score, &f->t, 2));
 }
 
@@ -130,8 +132,8 @@ static void judge_free(judge_fixture *f)
     config_free(&f->c);
 }
 
-/* Image 0: a cat found twice (the second is false), and one that is to be ignored, found once. Image 1: a dog found as a cat, a dog found
- * beside it by less than half, and a box outside the image. */
+/* Image 0: a cat found twice (the second is false), and one that is to be ignored, found once. Image 1: a dog found as
+ * a cat, a dog found beside it by less than half, and a box outside the image. */
 static void counts_as_the_kits_do(void **state)
 {
     (void)state;
@@ -205,7 +207,8 @@ static void labels_fill_rows(void **state)
     float box[2][4];
     int32_t box_class[2];
     void *const row[LABEL_MAX] = {box, box_class};
-    const label_view v = {&f.samples[0], 100, 50, f.to_input[0], &input}, none = {&f.samples[1], 100, 50, f.to_input[1], &input};
+    const label_view v = {&f.samples[0], 100, 50, f.to_input[0], &input},
+                     none = {&f.samples[1], 100, 50, f.to_input[1], &input};
     l.write(&l, &v, row);
     assert_true(box_class[0] == 1 && box_class[1] == BOX_IGNORE);
     const float moved[4] = {120, 40, 160, 120};
@@ -236,8 +239,8 @@ static void build(graph *g, config *c, const char *arch, int64_t classes)
     init_params(g, 1);
 }
 
-/* Six shapes per cell, of the maps 16 x 12, 8 x 6, 4 x 3, 2 x 2, 1 x 1 and 1 x 1 (ResNet-10 and MobileNet v2), or 15 x 11 and so on where a
- * network's own pools round otherwise. */
+/* Six shapes per cell, of the maps 16 x 12, 8 x 6, 4 x 3, 2 x 2, 1 x 1 and 1 x 1 (ResNet-10 and MobileNet v2), or 15 x
+ * 11 and so on where a network's own pools round otherwise. */
 static void anchors_stand_in_cells(void **state)
 {
     (void)state;
@@ -250,15 +253,17 @@ static void anchors_stand_in_cells(void **state)
     const float(*a)[4] = g.edges[e].data;
     /* Cell (2, 1) of the first map: centre (20, 12), scales 0.1 and 0.24166667 of 96 pixels. */
     const double side = 9.6, next = sqrt(0.1 * 0.24166667) * 96, cell = 16 + 2;
-    const double expected[6][2] = {{side, side}, {next, next}, {side * sqrt(2), side / sqrt(2)}, {side / sqrt(2), side * sqrt(2)},
-        {side * sqrt(3), side / sqrt(3)}, {side / sqrt(3), side * sqrt(3)}};
+    const double expected[6][2] = {{side, side}, {next, next}, {side * sqrt(2), side / sqrt(2)},
+        {side / sqrt(2), side * sqrt(2)}, {side * sqrt(3), side / sqrt(3)}, {side / sqrt(3), side * sqrt(3)}};
     for (int i = 0; i < 6; i++) {
         const float *box = a[6 * (int)cell + i];
-        assert_true(fabs((double)box[0] + (double)box[2] - 40) < 1e-4 && fabs((double)box[1] + (double)box[3] - 24) < 1e-4);
+        assert_true(
+            fabs((double)box[0] + (double)box[2] - 40) < 1e-4 && fabs((double)box[1] + (double)box[3] - 24) < 1e-4);
         assert_true(fabs((double)box[2] - (double)box[0] - expected[i][0]) < 1e-4);
         assert_true(fabs((double)box[3] - (double)box[1] - expected[i][1]) < 1e-4);
     }
-    const float *last = a[g.edges[e].shape.dim[0] - 5]; /* the greatest square: between scales 0.80833333 and 0.95, in the middle */
+    const float *last =
+        a[g.edges[e].shape.dim[0] - 5]; /* the greatest square: between scales 0.80833333 and 0.95, in the middle */
     assert_true(fabs((double)last[2] - (double)last[0] - sqrt(0.80833333 * 0.95) * 96) < 1e-3);
     assert_true(fabs((double)last[0] + (double)last[2] - 128) < 1e-3);
     graph_free(&g);
@@ -309,7 +314,8 @@ static void classes_change_places(void **state)
         static const int64_t place[] = {0, 3, 1, 2};
         assert_int_equal(rows, 6 * each);
         for (int64_t r = 0; r < rows; r++)
-            assert_memory_equal(now + r * size, was + (r / each * each + place[r % each]) * size, (size_t)size * sizeof *now);
+            assert_memory_equal(
+                now + r * size, was + (r / each * each + place[r % each]) * size, (size_t)size * sizeof *now);
     }
     graph_free(&before);
     graph_free(&g);
@@ -327,9 +333,11 @@ static void a_fresh_head_has_other_classes(void **state)
     GOOD(task_detection.fresh_head(&g, 7, 1));
     GOOD(graph_check(&g));
     GOOD(task_detection.check(&g, 7, "net"));
-    const float *now = values(&g, "ssd.confidence.2.weight", &rows), *like = values(&direct, "ssd.confidence.2.weight", &expected);
+    const float *now = values(&g, "ssd.confidence.2.weight", &rows),
+                *like = values(&direct, "ssd.confidence.2.weight", &expected);
     assert_int_equal(rows, expected);
-    assert_memory_equal(now, like, (size_t)shape_count(g.edges[graph_find_edge(&g, "ssd.confidence.2.weight")].shape) * sizeof *now);
+    assert_memory_equal(
+        now, like, (size_t)shape_count(g.edges[graph_find_edge(&g, "ssd.confidence.2.weight")].shape) * sizeof *now);
     graph_free(&direct);
     graph_free(&g);
     config_free(&other);

@@ -84,8 +84,7 @@ static void same_bits_with_rmsprop(void **state)
     (void)state;
     static const int split[] = {4};
     compare_splits("optimizer.type=rmsprop schedule.learning_rate=0.001 schedule.type=soft_start "
-                   "schedule.min_learning_rate=0.00001 "
-                   "data.sampling=balanced train.eval_period=2",
+                   "schedule.min_learning_rate=0.00001 data.sampling=balanced train.eval_period=2",
         split, 1);
 }
 

@@ -55,8 +55,9 @@ static double last_value(const char *folder, int column)
 static void one_batch_is_learnt_by_heart(void **state)
 {
     (void)state;
-    fixture_run r = {.folder = "overfit", .overrides = "train.batch_size=24 train.epochs=120 augment.enable=false model.width=0.125 "
-        "train.regularizer=none schedule.learning_rate=0.1 train.eval_period=60"};
+    fixture_run r = {.folder = "overfit",
+        .overrides = "train.batch_size=24 train.epochs=120 augment.enable=false model.width=0.125 "
+                     "train.regularizer=none schedule.learning_rate=0.1 train.eval_period=60"};
     train(&r);
     if (!(r.summary.term[0] < 0.01 && r.summary.term[1] == 1))
         fail_msg("loss %g, accuracy %g", r.summary.term[0], r.summary.term[1]);
@@ -85,7 +86,8 @@ static bool all_finite(const char *path)
     for (edge_id e = 0; e < m.graph.edge_count; e++) {
         const edge *x = &m.graph.edges[e];
         if (x->kind != EDGE_PARAM && x->kind != EDGE_STATE) continue;
-        for (int64_t i = 0; x->type == DTYPE_F32 && i < shape_count(x->shape); i++) good = good && isfinite(((float *)x->data)[i]);
+        for (int64_t i = 0; x->type == DTYPE_F32 && i < shape_count(x->shape); i++)
+            good = good && isfinite(((float *)x->data)[i]);
     }
     model_free(&m);
     return good;
@@ -118,8 +120,10 @@ static void make_dark_data(void)
 
 static void dark_words(char *words, size_t capacity, const char *more)
 {
-    snprintf(words, capacity, "data.root=%s/dark transfer.enable=false model.pretrained=%s/poisoned.safetensors data.preprocess=custom data.mean=0,0,0 "
-        "data.std=1,1,1 augment.enable=false train.regularizer=none %s", fixture_root, fixture_root, more);
+    snprintf(words, capacity,
+        "data.root=%s/dark transfer.enable=false model.pretrained=%s/poisoned.safetensors data.preprocess=custom "
+        "data.mean=0,0,0 data.std=1,1,1 augment.enable=false train.regularizer=none %s",
+        fixture_root, fixture_root, more);
 }
 
 static void make_poisoned_model(void)
@@ -170,7 +174,8 @@ static void many_bad_updates_end_the_run(void **state)
     assert_int_equal(r.summary.bad_steps, 4);
     expect(status_message(), "4 updates in a row had NaN or Inf");
     /* What was saved at the ends of epochs is as good as the start. */
-    static const char *const kept[] = {"conv1.weight", "bn1.running_mean", "layer3.0.conv1.weight", "layer4.0.bn2.running_var"};
+    static const char *const kept[] = {
+        "conv1.weight", "bn1.running_mean", "layer3.0.conv1.weight", "layer4.0.bn2.running_var"};
     safetensors before, after;
     assert_true(all_finite(last_of("diverged")));
     assert_int_equal(safetensors_open(&before, fixture_path("poisoned.safetensors")), OK);
@@ -181,7 +186,7 @@ static void many_bad_updates_end_the_run(void **state)
     free(said);
 }
 
-/* ------------------------------------------------------------------------------------------------ freezing, transfer */
+/* ----------------------------------------------------------------------------------------------- freezing, transfer */
 
 static void frozen_blocks_stay(void **state)
 {
@@ -189,16 +194,19 @@ static void frozen_blocks_stay(void **state)
     char words[600];
     fixture_run start = {.folder = "start", .overrides = "train.epochs=1"};
     train(&start);
-    snprintf(words, sizeof words, "train.epochs=1 transfer.enable=false model.pretrained=%s model.freeze_blocks=0,1 model.freeze_layers=layer2.0.bn* "
-        "optimizer.weight_decay=0.01", last_of("start"));
+    snprintf(words, sizeof words,
+        "train.epochs=1 transfer.enable=false model.pretrained=%s model.freeze_blocks=0,1 "
+        "model.freeze_layers=layer2.0.bn* optimizer.weight_decay=0.01",
+        last_of("start"));
     fixture_run r = {.folder = "frozen", .overrides = words};
     train(&r);
     safetensors before, after;
     assert_int_equal(safetensors_open(&before, last_of("start")), OK);
     assert_int_equal(safetensors_open(&after, last_of("frozen")), OK);
-    static const char *const kept[] = {"conv1.weight", "bn1.weight", "bn1.running_mean", "layer1.0.conv2.weight", "layer1.0.bn2.running_var",
-        "layer2.0.bn1.weight", "layer2.0.bn2.bias", "layer2.0.bn1.running_mean"};
-    static const char *const moved[] = {"layer2.0.conv1.weight", "layer2.0.downsample.1.running_mean", "layer3.0.bn1.weight", "fc.weight", "fc.bias"};
+    static const char *const kept[] = {"conv1.weight", "bn1.weight", "bn1.running_mean", "layer1.0.conv2.weight",
+        "layer1.0.bn2.running_var", "layer2.0.bn1.weight", "layer2.0.bn2.bias", "layer2.0.bn1.running_mean"};
+    static const char *const moved[] = {
+        "layer2.0.conv1.weight", "layer2.0.downsample.1.running_mean", "layer3.0.bn1.weight", "fc.weight", "fc.bias"};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         if (!same_tensor(&before, &after, kept[i])) fail_msg("%s has changed", kept[i]);
     for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
@@ -221,8 +229,9 @@ static void ranges_go_on_or_stay(void **state)
     fixture_run start = {.folder = "qat", .overrides = "train.epochs=1 qat.enable=true"};
     train(&start);
     for (int moving = 0; moving < 2; moving++) {
-        snprintf(words, sizeof words, "train.epochs=1 qat.enable=true qat.range_momentum=%s model.load_graph=true model.pretrained=%s", moving ? "0.5" : "0",
-            last_of("qat"));
+        snprintf(words, sizeof words,
+            "train.epochs=1 qat.enable=true qat.range_momentum=%s model.load_graph=true model.pretrained=%s",
+            moving ? "0.5" : "0", last_of("qat"));
         fixture_run r = {.folder = moving ? "moving" : "staying", .overrides = words};
         train(&r);
         safetensors before, after;
@@ -246,7 +255,8 @@ static void transfer_says_what_it_took(void **state)
     train(&start);
     make_dark_data();
     /* Another number of classes: all but the head. */
-    snprintf(words, sizeof words, "train.epochs=1 data.root=%s model.pretrained=%s", fixture_path("dark"), last_of("source"));
+    snprintf(words, sizeof words, "train.epochs=1 data.root=%s model.pretrained=%s", fixture_path("dark"),
+        last_of("source"));
     fixture_run r = {.folder = "target", .overrides = words};
     char *said = train_and_listen(&r, &result);
     assert_int_equal(result, OK);
@@ -254,7 +264,8 @@ static void transfer_says_what_it_took(void **state)
     expect(said, "fc.weight");
     free(said);
     /* The same with the whole graph: a fresh head. */
-    snprintf(words, sizeof words, "train.epochs=1 data.root=%s model.pretrained=%s model.load_graph=true", fixture_path("dark"), last_of("source"));
+    snprintf(words, sizeof words, "train.epochs=1 data.root=%s model.pretrained=%s model.load_graph=true",
+        fixture_path("dark"), last_of("source"));
     fixture_run g = {.folder = "graph", .overrides = words};
     said = train_and_listen(&g, &result);
     assert_int_equal(result, OK);
@@ -284,7 +295,8 @@ static void averages_are_what_is_saved(void **state)
     (void)state;
     const char *words = "train.epochs=2 train.batch_size=24 augment.enable=false";
     fixture_run w1 = {.folder = "w1", .overrides = words, .stop_at = 1}, w2 = {.folder = "w2", .overrides = words};
-    fixture_run averaged = {.folder = "ema", .overrides = "train.epochs=2 train.batch_size=24 augment.enable=false train.ema_decay=0.75"};
+    fixture_run averaged = {
+        .folder = "ema", .overrides = "train.epochs=2 train.batch_size=24 augment.enable=false train.ema_decay=0.75"};
     train(&w1);
     train(&w2);
     train(&averaged);
@@ -346,7 +358,8 @@ static void memory_is_refused_before_the_start(void **state)
 static void stopping_early(void **state)
 {
     (void)state;
-    fixture_run r = {.folder = "early", .overrides = "train.epochs=50 train.early_stopping=true train.patience=3 train.min_delta=1000"};
+    fixture_run r = {.folder = "early",
+        .overrides = "train.epochs=50 train.early_stopping=true train.patience=3 train.min_delta=1000"};
     train(&r);
     assert_true(r.summary.stopped_early && r.summary.finished);
     assert_int_equal(r.summary.step, 4 * 6); /* the first evaluation is the best for ever, then three more */
@@ -359,7 +372,8 @@ static void stopping_early(void **state)
 static void accumulating_is_a_larger_batch(void **state)
 {
     (void)state;
-    const char *common = "augment.enable=false train.epochs=1 model.use_batch_norm=false schedule.learning_rate=0.01 schedule.warmup=0";
+    const char *common =
+        "augment.enable=false train.epochs=1 model.use_batch_norm=false schedule.learning_rate=0.01 schedule.warmup=0";
     char a[512], b[512];
     snprintf(a, sizeof a, "%s train.batch_size=24", common);
     snprintf(b, sizeof b, "%s train.batch_size=6 train.accumulate=4", common);
@@ -371,7 +385,8 @@ static void accumulating_is_a_larger_batch(void **state)
     model x, y;
     assert_int_equal(model_load(&x, last_of("one")), OK);
     assert_int_equal(model_load(&y, last_of("four")), OK);
-    const float *p = x.graph.edges[graph_find_edge(&x.graph, "fc.weight")].data, *q = y.graph.edges[graph_find_edge(&y.graph, "fc.weight")].data;
+    const float *p = x.graph.edges[graph_find_edge(&x.graph, "fc.weight")].data,
+                *q = y.graph.edges[graph_find_edge(&y.graph, "fc.weight")].data;
     for (int64_t i = 0; i < 3 * 32; i++) assert_true(fabs((double)p[i] - (double)q[i]) < 1e-6);
     model_free(&x);
     model_free(&y);
@@ -397,11 +412,17 @@ static void what_cannot_be_had_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_batch_is_learnt_by_heart), cmocka_unit_test(a_bad_update_changes_nothing_and_is_named),
-        cmocka_unit_test(many_bad_updates_end_the_run), cmocka_unit_test(frozen_blocks_stay),
-        cmocka_unit_test(ranges_go_on_or_stay), cmocka_unit_test(transfer_says_what_it_took), cmocka_unit_test(averages_are_what_is_saved),
-        cmocka_unit_test(memory_is_refused_before_the_start), cmocka_unit_test(stopping_early),
-        cmocka_unit_test(accumulating_is_a_larger_batch), cmocka_unit_test(what_cannot_be_had_is_refused),
+        cmocka_unit_test(one_batch_is_learnt_by_heart),
+        cmocka_unit_test(a_bad_update_changes_nothing_and_is_named),
+        cmocka_unit_test(many_bad_updates_end_the_run),
+        cmocka_unit_test(frozen_blocks_stay),
+        cmocka_unit_test(ranges_go_on_or_stay),
+        cmocka_unit_test(transfer_says_what_it_took),
+        cmocka_unit_test(averages_are_what_is_saved),
+        cmocka_unit_test(memory_is_refused_before_the_start),
+        cmocka_unit_test(stopping_early),
+        cmocka_unit_test(accumulating_is_a_larger_batch),
+        cmocka_unit_test(what_cannot_be_had_is_refused),
     };
     return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
 }

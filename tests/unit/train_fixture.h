@@ -95,8 +95,7 @@ static inline status fixture_config(config *c, const char *folder, const char *o
     snprintf(text, sizeof text,
         "data.root=%s/data train.output=%s/%s model.arch=resnet10 model.width=0.0625 model.stem=small "
         "model.input_width=16 model.input_height=16 data.resize=stretch train.batch_size=4 train.epochs=2 "
-        "train.threads=1 "
-        "train.device=cpu data.threads=2 schedule.learning_rate=0.05 train.top_k=2",
+        "train.threads=1 train.device=cpu data.threads=2 schedule.learning_rate=0.05 train.top_k=2",
         fixture_root, fixture_root, folder);
     TRY(config_init(c));
     TRY(fixture_override_all(c, text));
