@@ -146,7 +146,8 @@ static bool reader_can(const graph *g, const node *reader, const node *apply, ba
     kernel_binding original, with;
     changed_attr attr;
     node n = *reader;
-    if (!without(apply, &n, &attr) || describe(g, reader, &original) != OK || describe(g, &n, &with) != OK) return false;
+    if (!without(apply, &n, &attr) || describe(g, reader, &original) != OK || describe(g, &n, &with) != OK)
+        return false;
     const conv2d_desc *d = &original.desc.conv2d;
     bool through_registers =
         original.op == OP_CONV2D_FORWARD && d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32; /* in any case */
