@@ -1,5 +1,6 @@
 #include "core/data/dataset.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,14 +71,14 @@ status dataset_name_classes(dataset *ds, const char *folder, const char *const *
         if (!file_exists(path)) continue;
         TRY(class_names_read_list(&ds->memory, path, &names, &count));
         if (count <= greatest)
-            return FAIL(E_DATA, "%s: %lld class names, but the labels go up to %lld", path, (long long)count,
-                (long long)greatest);
+            return FAIL(E_DATA, "%s: %" PRId64 " class names, but the labels go up to %" PRId64, path, count,
+                greatest);
         return dataset_set_classes(ds, names, count);
     }
     const char **names = ARENA_ARRAY(&ds->memory, const char *, greatest + 1);
     if (!names) return FAIL_MEMORY((size_t)(greatest + 1) * sizeof *names);
     for (int64_t i = 0; i <= greatest; i++)
-        if (!(names[i] = arena_printf(&ds->memory, "%lld", (long long)i))) return FAIL_MEMORY(16);
+        if (!(names[i] = arena_printf(&ds->memory, "%" PRId64, i))) return FAIL_MEMORY(16);
     ds->numbered = true;
     return dataset_set_classes(ds, names, greatest + 1);
 }
@@ -122,8 +123,8 @@ void dataset_warn_of_strays(const dataset *parts, int count, logger *l)
         /* The halves of a split are the same folder. */
         bool said = i > 0 && ds->stray && parts[0].stray && strcmp(ds->stray, parts[0].stray) == 0;
         if (ds->stray_count == 0 || said) continue;
-        log_warn(l, "%s%s: %lld image%s beside the class folders, without a class: not used", ds->stray,
-            ds->stray_count > 1 ? " and others" : "", (long long)ds->stray_count, ds->stray_count > 1 ? "s" : "");
+        log_warn(l, "%s%s: %" PRId64 " image%s beside the class folders, without a class: not used", ds->stray,
+            ds->stray_count > 1 ? " and others" : "", ds->stray_count, ds->stray_count > 1 ? "s" : "");
     }
 }
 
@@ -154,7 +155,7 @@ static status name_sample(const dataset *ds, int64_t index, status code)
 status dataset_decode(const dataset *ds, int64_t index, const decode_options *options, image *im)
 {
     *im = (image){0};
-    if (index < 0 || index >= ds->count) BUG("sample %lld of %lld", (long long)index, (long long)ds->count);
+    if (index < 0 || index >= ds->count) BUG("sample %" PRId64 " of %" PRId64, index, ds->count);
     if (ds->reader->raw) {
         status code = ds->reader->raw(ds, index, options, im);
         return code == OK ? OK : name_sample(ds, index, code);
@@ -194,8 +195,8 @@ static status name_classes(dataset *ds, const text_list *names)
                              : names->count == ds->class_count; /* the last ones may be absent */
     ds->numbered = false;
     if (!fits)
-        return FAIL(E_USAGE, "data.class_names has %lld names, %s has %lld classes", (long long)names->count, ds->path,
-                    (long long)ds->class_count);
+        return FAIL(E_USAGE, "data.class_names has %" PRId64 " names, %s has %" PRId64 " classes", names->count,
+            ds->path, ds->class_count);
     return dataset_set_classes(ds, names->value, names->count);
 }
 
@@ -268,9 +269,10 @@ static status number_boxes_as(const dataset *train, dataset *other, const char *
         place[i] = dataset_find_class(train, other->class_name[i]);
         if (place[i] < 0)
             TRY_OUT(FAIL(E_DATA,
-                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or "
+                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %" PRId64
+                " classes: rename or "
                 "remove it, or name all classes with data.class_names",
-                other->path, other->class_name[i], what, train->path, (long long)train->class_count));
+                other->path, other->class_name[i], what, train->path, train->class_count));
     }
     dataset_renumber(other, place);
     result = dataset_set_classes(other, train->class_name, train->class_count);
@@ -288,16 +290,17 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     if (train->has_boxes) return number_boxes_as(train, other, what);
     if (train->numbered && other->numbered) {
         if (other->class_count > train->class_count)
-            return FAIL(E_DATA, "the %s part has labels up to %lld, the train part up to %lld", what,
-                (long long)other->class_count - 1, (long long)train->class_count - 1);
+            return FAIL(E_DATA, "the %s part has labels up to %" PRId64 ", the train part up to %" PRId64, what,
+                other->class_count - 1, train->class_count - 1);
         return dataset_set_classes(other, train->class_name, train->class_count);
     }
     for (int64_t i = 0; i < other->class_count; i++)
         if (dataset_find_class(train, other->class_name[i]) < 0)
             return FAIL(E_DATA,
-                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %lld classes: rename or "
+                "%s: class \"%s\" of the %s part is not in the train part (%s), which has %" PRId64
+                " classes: rename or "
                 "remove it",
-                other->path, other->class_name[i], what, train->path, (long long)train->class_count);
+                other->path, other->class_name[i], what, train->path, train->class_count);
     for (int64_t i = 0; i < train->class_count; i++)
         if (dataset_find_class(other, train->class_name[i]) < 0)
             return FAIL(E_DATA,
@@ -307,8 +310,8 @@ static status check_classes(const dataset *train, dataset *other, const char *wh
     for (int64_t i = 0; i < train->class_count; i++)
         if (strcmp(train->class_name[i], other->class_name[i]) != 0)
             return FAIL(E_DATA,
-                "the %s part has its classes in another order: number %lld is \"%s\" there and \"%s\" in train", what,
-                (long long)i, other->class_name[i], train->class_name[i]);
+                "the %s part has its classes in another order: number %" PRId64 " is \"%s\" there and \"%s\" in train",
+                what, i, other->class_name[i], train->class_name[i]);
     return OK;
 }
 
@@ -343,8 +346,9 @@ status dataset_open_parts(
     if (l) dataset_warn_of_strays(parts, 3, l);
     for (int i = 0; i < 3; i++) {
         if (!wanted[i]) continue;
-        if (parts[i].count) log_info(l, "%s: %lld images of %lld classes (%s, %s)", part_name((dataset_part)i),
-                (long long)parts[i].count, (long long)parts[i].class_count, parts[i].reader->name, parts[i].path);
+        if (parts[i].count)
+            log_info(l, "%s: %" PRId64 " images of %" PRId64 " classes (%s, %s)", part_name((dataset_part)i),
+                parts[i].count, parts[i].class_count, parts[i].reader->name, parts[i].path);
         *wanted[i] = parts[i];
         parts[i] = (dataset){0};
     }

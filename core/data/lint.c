@@ -51,8 +51,8 @@ static void settings_line(char text[SETTINGS_BYTES], const spec_data *o)
 {
     char formats[SETTINGS_BYTES / 2];
     image_formats_text(formats, sizeof formats, true, true);
-    snprintf(text, SETTINGS_BYTES, "graft-lint 3 exif=%d max_pixels=%lld formats=%s", o ? (int)o->exif : 0,
-        o ? (long long)o->max_pixels : 0, formats);
+    snprintf(text, SETTINGS_BYTES, "graft-lint 3 exif=%d max_pixels=%" PRId64 " formats=%s", o ? (int)o->exif : 0,
+        o ? o->max_pixels : 0, formats);
 }
 
 static bool parse_line(char *line, verdict *v)
@@ -116,7 +116,8 @@ static status write_verdict(file_writer *w, const verdict *v)
 }
 
 /* Old verdicts on other samples stay: the parts of a data set share a file. */
-static status table_write(verdict_table *t, const char *path, const dataset *ds, const spec_data *o, const lint_report *report)
+static status table_write(
+    verdict_table *t, const char *path, const dataset *ds, const spec_data *o, const lint_report *report)
 {
     file_writer w;
     status result = OK;
@@ -185,8 +186,8 @@ static status lint_sample(void *context, int64_t item)
         if (!copy) result = FAIL_MEMORY(strlen(text));
     }
     job->done++;
-    log_progress(job->log, job->done == job->todo_count, "checking images: %lld of %lld", (long long)job->done,
-        (long long)job->todo_count);
+    log_progress(job->log, job->done == job->todo_count, "checking images: %" PRId64 " of %" PRId64, job->done,
+        job->todo_count);
     pthread_mutex_unlock(&job->lock);
     return result;
 }
@@ -203,7 +204,8 @@ static status run_job(lint_job *job, const spec_data *o)
 }
 
 /* Fills what the cache knows and lists the rest. */
-static status use_cache(const dataset *ds, const verdict_table *t, lint_report *report, int64_t *todo, int64_t *todo_count)
+static status use_cache(
+    const dataset *ds, const verdict_table *t, lint_report *report, int64_t *todo, int64_t *todo_count)
 {
     for (int64_t i = 0; i < ds->count; i++) {
         const sample *s = &ds->samples[i];
@@ -215,7 +217,8 @@ static status use_cache(const dataset *ds, const verdict_table *t, lint_report *
         }
         report->cached_count++;
         memcpy(report->size[i], v->size, sizeof v->size);
-        if (v->reason && !(report->reason[i] = arena_strdup(&report->memory, v->reason))) return FAIL_MEMORY(strlen(v->reason));
+        if (v->reason && !(report->reason[i] = arena_strdup(&report->memory, v->reason)))
+            return FAIL_MEMORY(strlen(v->reason));
     }
     return OK;
 }
@@ -256,7 +259,8 @@ static status cache_path(arena *a, const dataset *ds, const char *folder, char *
     return *path ? OK : FAIL_MEMORY(strlen(folder) + 32);
 }
 
-status dataset_lint(const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report)
+status dataset_lint(
+    const dataset *ds, const spec_data *options, const char *cache_folder, logger *l, lint_report *report)
 {
     verdict_table table = {0};
     status result = OK;
@@ -268,7 +272,8 @@ status dataset_lint(const dataset *ds, const spec_data *options, const char *cac
     TRY_ALLOC_OUT(report->size, arena_alloc_array(&report->memory, ds->count, sizeof *report->size));
     TRY_OUT(cache_path(&report->memory, ds, cache_folder, &path));
     TRY_OUT(table_read(&table, path, options));
-    if (!(todo = ARENA_ARRAY(&table.memory, int64_t, ds->count))) TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *todo));
+    if (!(todo = ARENA_ARRAY(&table.memory, int64_t, ds->count)))
+        TRY_OUT(FAIL_MEMORY((size_t)ds->count * sizeof *todo));
     /* Raw records were checked when the file was opened. */
     if (ds->reader->encoded) TRY_OUT(use_cache(ds, &table, report, todo, &todo_count));
     lint_job job = {.ds = ds, .options = dataset_decode_options(options, 0), .todo = todo, .report = report, .log = l,
@@ -297,8 +302,8 @@ void lint_report_kinds(const lint_report *report, char *text, size_t room)
     size_t at = 0;
     text[0] = 0;
     for (int64_t k = 0; k < kinds && at < room; k++)
-        at += (size_t)snprintf(text + at, room - at, "%6lld times: %.160s\n", (long long)times[k], kind[k]);
-    if (others && at < room) snprintf(text + at, room - at, "%6lld times: other reasons\n", (long long)others);
+        at += (size_t)snprintf(text + at, room - at, "%6" PRId64 " times: %.160s\n", times[k], kind[k]);
+    if (others && at < room) snprintf(text + at, room - at, "%6" PRId64 " times: other reasons\n", others);
 }
 
 /* The sample's name and reason, the first few, and what there is of each kind where those are not all. */
@@ -327,8 +332,8 @@ void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t mos
     }
     int64_t dropped = report->box_dropped_count, clipped = report->box_count - dropped;
     if (report->box_count && at < room)
-        snprintf(text + at, room - at, "%s%lld box%s dropped, %lld clipped to the image\n",
-            report->box_count > most ? "...\n" : "", (long long)dropped, dropped == 1 ? "" : "es", (long long)clipped);
+        snprintf(text + at, room - at, "%s%" PRId64 " box%s dropped, %" PRId64 " clipped to the image\n",
+            report->box_count > most ? "...\n" : "", dropped, dropped == 1 ? "" : "es", clipped);
 }
 
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)
@@ -340,15 +345,18 @@ status lint_report_judge(const lint_report *report, const dataset *ds, const spe
     list_bad(report, ds, text, sizeof text);
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;
     if (report->damaged_count)
-        return FAIL_LINES(E_DATA, "%s: %lld of its %lld records do not fit their checksums: the file is damaged, copy or pack it again:%s", ds->path,
-            (long long)report->damaged_count, (long long)ds->count, text);
+        return FAIL_LINES(E_DATA,
+            "%s: %" PRId64 " of its %" PRId64
+            " records do not fit their checksums: the file is damaged, copy or pack it again:%s",
+            ds->path, report->damaged_count, ds->count, text);
     if (fraction > allowed)
         return FAIL_LINES(E_DATA,
-            "%lld of %lld images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
+            "%" PRId64 " of %" PRId64
+            " images cannot be read (%.3g %%, data.max_bad_fraction allows %.3g %%); remove them or raise "
             "the limit:%s",
-            (long long)report->bad_count, (long long)ds->count, fraction * 100, allowed * 100, text);
-    log_warn_lines(l, "%lld of %lld images cannot be read and will be replaced by others:%s", (long long)report->bad_count,
-        (long long)ds->count, text);
+            report->bad_count, ds->count, fraction * 100, allowed * 100, text);
+    log_warn_lines(l, "%" PRId64 " of %" PRId64 " images cannot be read and will be replaced by others:%s",
+        report->bad_count, ds->count, text);
     return OK;
 }
 

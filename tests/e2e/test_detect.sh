@@ -36,14 +36,16 @@ steady="schedule.type=constant schedule.warmup=0" # the same rate however long t
 ok "one of two epochs, stopped" train train.output=parts train.epochs=1 $steady
 ok "one more" train train.output=parts train.epochs=2 $steady --resume
 ok "two in one go" train train.output=once train.epochs=2 $steady
-ok "resumed and whole runs have the same tensors" python3 - <<'P'
-import struct
+same_tensors() { python3 -c "
+import struct, sys
 def tensors(path):
-    data = open(path, "rb").read()
-    length = struct.unpack("<Q", data[:8])[0]
-    return data[8 + length:]
-assert tensors("parts/last.safetensors") == tensors("once/last.safetensors")
-P
+    data = open(path, 'rb').read()
+    return data[8 + struct.unpack('<Q', data[:8])[0]:]
+assert tensors(sys.argv[1]) == tensors(sys.argv[2])" "$1" "$2"; }
+ok "resumed and whole runs have the same tensors" same_tensors parts/last.safetensors once/last.safetensors
+ok "the data set is packed" "$graft" convert data -o packed -q
+ok "a run on it" train data.root=packed train.output=from_packed train.epochs=2 $steady
+ok "packed and loose files give the same tensors" same_tensors from_packed/last.safetensors once/last.safetensors
 ok "two ranks" train --ranks=2 train.output=ranks train.epochs=2 train.batch_size=4 data.threads=1
 evaluate ranks/last.safetensors --json >ranks.json
 ok "ranks judge together as one judges alone" python3 - <<'P'

@@ -16,7 +16,7 @@ static void make_right(uint8_t *file, size_t size)
     if (directory < PACKED_HEADER_BYTES) directory = PACKED_HEADER_BYTES;
     hash128 sum = hash128_of(file + directory, size - directory);
     memcpy(file, PACKED_MAGIC, 8);
-    packed_store(file + 8, PACKED_VERSION, 4);
+    packed_store(file + 8, packed_load(file + 8, 4) == 2 ? PACKED_VERSION_BOXES : PACKED_VERSION, 4);
     packed_store(file + 12, PACKED_HEADER_BYTES, 4);
     packed_store(file + 16, size, 8);
     packed_store(file + 24, directory, 8);
@@ -36,6 +36,11 @@ static void read_part(const char *folder, const char *part)
         arena memory = {0};
         const uint8_t *bytes;
         size_t count;
+        const sample *s = &ds.samples[i];
+        for (int64_t k = 0; k < s->box_count; k++)
+            if (s->box[k].class_index >= ds.class_count ||
+                s->box[k].polygon_first + s->box[k].polygon_count > s->polygon_count)
+                __builtin_trap();
         if (ds.samples[i].class_index < -1 || ds.samples[i].class_index >= ds.class_count) __builtin_trap();
         (void)dataset_encoded(&ds, i, &memory, &bytes, &count);
         arena_free(&memory);

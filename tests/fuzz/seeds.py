@@ -215,3 +215,13 @@ for i, record in enumerate(pack_records):
     pack_at += len(record)
 put("fuzz_packed", 0, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", 1, 96, pack_at + len(pack_directory), pack_at, len(pack_directory), 0, 0, 1, 1, 1, 0, 0) +
     pack_body + pack_directory)
+box_directory = struct.pack("<II", 2, 2) + b"".join(struct.pack("<I", len(n)) + n for n in (b"ant", b"bee"))
+box_labels = struct.pack("<III", 5, 2, 3) + b"a.txt" + struct.pack("<4fiIIII", 1, 2, 30, 20, 1, 0, 0, 3, 1) + \
+    struct.pack("<4fiIIII", 5, 5, 9, 9, -1, 1, 0, 0, 2) + struct.pack("<6f", 1, 2, 30, 2, 15, 20)
+pack_at = 96
+for i, record in enumerate(pack_records):
+    labels = box_labels if i == 0 else struct.pack("<III", 0, 0, 0)
+    box_directory += struct.pack("<IIiIQQQ", 42 + len(labels), 2, -1, i == 0, pack_at, len(record), 0) + b"n%d" % i + labels
+    pack_at += len(record)
+put("fuzz_packed", 1, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", 2, 96, pack_at + len(box_directory), pack_at, len(box_directory), 0, 0, 1, 1, 1, 0, 0) +
+    pack_body + box_directory)

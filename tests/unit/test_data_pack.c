@@ -12,7 +12,8 @@ static void test_packed(void **state)
     spec_data o = options_for(root);
     dataset train, val, test, back, back_val, back_test;
     assert_ok(dataset_open_parts(&o, 1, NULL, &train, &val, &test));
-    for (int round = 0; round < 2; round++) assert_ok(dataset_pack(packed, &train, &val, &test, NULL)); /* replaces itself */
+    for (int round = 0; round < 2; round++)
+        assert_ok(dataset_pack(packed, &train, &val, &test, NULL)); /* replaces itself */
     o.root = packed;
     assert_ok(dataset_open_parts(&o, 99, NULL, &back, &back_val, &back_test));
     const dataset *pairs[3][2] = {{&train, &back}, {&val, &back_val}, {&test, &back_test}};
@@ -58,15 +59,16 @@ static status read_packed(const char *path)
         char text[512];
         snprintf(text, sizeof text, "%s#%s", path, names[part]);
         result = dataset_open_images(&ds, text);
-        for (int64_t i = 0; result == OK && i < ds.count; i++) result = dataset_encoded(&ds, i, &memory, &bytes, &count);
+        for (int64_t i = 0; result == OK && i < ds.count; i++)
+            result = dataset_encoded(&ds, i, &memory, &bytes, &count);
         dataset_close(&ds);
         arena_free(&memory);
     }
     return result;
 }
 
-/* Every cut and every changed byte of a packed data set is E_DATA when it is opened or when its records are read. The file is small, so that
- * all of them are tried. */
+/* Every cut and every changed byte of a packed data set is E_DATA when it is opened or when its records are read. The
+ * file is small, so that all of them are tried. */
 static void test_packed_damage(void **state)
 {
     (void)state;
@@ -121,15 +123,19 @@ static void test_packed_lies(void **state)
     assert_ok(file_read_all(&test_memory, file, 1 << 20, &data, &count));
     const size_t directory = packed_load((uint8_t *)data + 24, 8), entry = directory + 8 + 2 * 5;
     assert_true(packed_load((uint8_t *)data + entry + 8, 4) == 0 && packed_load((uint8_t *)data + entry + 16, 8) == 96);
-    const struct { size_t at; int bytes; uint64_t value; const char *message; } lies[] = {
-        {8, 4, 2, "version 2 of the format"}, {24, 8, UINT64_MAX, "do not fit the file"}, {24, 8, 0, "do not fit the file"},
-        {32, 8, 1, "do not fit the file"}, {56, 8, UINT64_MAX, "do not fit the file"}, {56, 8, 1, "does not fit the file"},
-        {56, 8, 3, "ends too early"}, {64, 8, 1, "ends too early"}, {directory, 4, 2, "unknown flags"},
-        {directory + 4, 4, UINT32_MAX, "ends too early"}, {directory + 4, 4, 1000, "ends too early"}, {directory + 8, 4, UINT32_MAX, "ends too early"},
-        {directory + 12, 1, 0, "0 byte"}, {entry, 4, 39, "fields that version 1 does not know"}, {entry + 4, 4, UINT32_MAX, "fields that"},
-        {entry + 8, 4, 2, "class 2 of 2"}, {entry + 8, 4, 0xfffffffe, "class -2 of 2"}, {entry + 12, 4, 1, "fields that"},
-        {entry + 16, 8, 95, "does not follow"}, {entry + 16, 8, UINT64_MAX, "does not follow"}, {entry + 24, 8, UINT64_MAX, "does not follow"},
-        {entry + 24, 8, INT64_MAX, "does not follow"}, {entry + 24, 8, 5, "does not follow"}, {entry + 40, 1, 0, "0 byte"}};
+    const struct { size_t at; int bytes; uint64_t value; const char *message;
+    } lies[] = {{8, 4, 3, "version 3 of the format"}, {24, 8, UINT64_MAX, "do not fit the file"},
+        {24, 8, 0, "do not fit the file"}, {32, 8, 1, "do not fit the file"},
+        {56, 8, UINT64_MAX, "do not fit the file"}, {56, 8, 1, "does not fit the file"}, {56, 8, 3, "ends too early"},
+        {64, 8, 1, "ends too early"}, {directory, 4, 2, "unknown flags"},
+        {directory + 4, 4, UINT32_MAX, "ends too early"}, {directory + 4, 4, 1000, "ends too early"},
+        {directory + 8, 4, UINT32_MAX, "ends too early"}, {directory + 12, 1, 0, "0 byte"},
+        {entry, 4, 39, "fields that version 1 does not know"}, {entry + 4, 4, UINT32_MAX, "fields that"},
+        {entry + 8, 4, 2, "class 2 of 2"}, {entry + 8, 4, 0xfffffffe, "class -2 of 2"},
+        {entry + 12, 4, 1, "fields that"}, {entry + 16, 8, 95, "does not follow"},
+        {entry + 16, 8, UINT64_MAX, "does not follow"}, {entry + 24, 8, UINT64_MAX, "does not follow"},
+        {entry + 24, 8, INT64_MAX, "does not follow"}, {entry + 24, 8, 5, "does not follow"},
+        {entry + 40, 1, 0, "0 byte"}};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         uint8_t *bytes = arena_memdup(&test_memory, data, count);
         dataset ds;
@@ -141,6 +147,174 @@ static void test_packed_lies(void **state)
         put_file(file, bytes, count);
         assert_fails(E_DATA, lies[i].message, dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", packed)));
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ boxes */
+
+/* Three images: two boxes and a region to ignore; a label file without boxes; no label file. */
+static void open_boxes(dataset *train)
+{
+    for (int i = 0; i < 3; i++) put_jpeg(test_path("boxes/train/images/%c.jpg", 'a' + i), 60, 40, i);
+    put_text(test_path("boxes/train/labels/a.txt"),
+        "cat 0 0 0 1.5 2.25 30 20 0 0 0 0 0 0 0\nDontCare 0 0 0 5 5 9 9 0 0 0 0 0 0 0\n"
+        "dog 0 0 0 -4 3 70 39 0 0 0 0 0 0 0\n");
+    put_text(test_path("boxes/train/labels/b.txt"), "");
+    spec_data o = options_for(test_path("boxes"));
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, train, NULL, NULL));
+    assert_true(train->has_boxes && train->count == 3 && train->samples[0].box_count == 3);
+}
+
+static void same_text(const char *a, const char *b)
+{
+    assert_true((a == NULL) == (b == NULL));
+    if (a) assert_string_equal(a, b);
+}
+
+static void same_boxes(const dataset *a, const dataset *b)
+{
+    assert_int_equal(a->count, b->count);
+    assert_int_equal(a->class_count, b->class_count);
+    for (int64_t k = 0; k < a->class_count; k++) assert_string_equal(a->class_name[k], b->class_name[k]);
+    for (int64_t i = 0; i < a->count; i++) {
+        const sample *x = &a->samples[i], *y = &b->samples[i];
+        assert_string_equal(x->name, y->name);
+        same_text(x->label_file, y->label_file);
+        assert_true(x->class_index == y->class_index && x->box_count == y->box_count);
+        assert_int_equal(x->polygon_count, y->polygon_count);
+        for (int64_t k = 0; k < x->box_count; k++) {
+            const label_box *p = &x->box[k], *q = &y->box[k];
+            assert_true(p->x0 == q->x0 && p->y0 == q->y0 && p->x1 == q->x1 && p->y1 == q->y1);
+            assert_true(p->class_index == q->class_index && p->ignore == q->ignore && p->line == q->line);
+            assert_true(p->polygon_first == q->polygon_first && p->polygon_count == q->polygon_count);
+        }
+        if (x->polygon_count)
+            assert_memory_equal(x->polygon, y->polygon, (size_t)(2 * x->polygon_count) * sizeof *x->polygon);
+    }
+}
+
+static void test_packed_boxes(void **state)
+{
+    (void)state;
+    static const float polygon[] = {1, 2, 30.5f, 2, 15, 20, 0, 0, 3, 3, 0, 3};
+    const char *packed = test_path("boxes.packed"), *again = test_path("boxes.again");
+    dataset train, back;
+    open_boxes(&train);
+    train.samples[0].polygon = polygon;
+    train.samples[0].polygon_count = 6;
+    train.samples[0].box[0].polygon_count = 3;
+    train.samples[0].box[2].polygon_first = train.samples[0].box[2].polygon_count = 3;
+    assert_ok(dataset_pack(packed, &train, NULL, NULL, NULL));
+    assert_ok(dataset_open_images(&back, arena_printf(&test_memory, "%s#train", packed)));
+    assert_true(back.has_boxes);
+    same_boxes(&train, &back);
+    lint_report report;
+    char text[256];
+    spec_data o = options_for(packed);
+    assert_ok(dataset_lint(&back, &o, NULL, NULL, &report));
+    assert_true(report.bad_count == 0 && report.box_count == 1 && report.unlabelled_count == 1);
+    lint_report_boxes(&report, &back, 1, text, sizeof text);
+    assert_non_null(strstr(text, "labels/a.txt:3: box reaches outside the image: clipped"));
+    lint_report_free(&report);
+    assert_ok(dataset_pack(again, &back, NULL, NULL, NULL));
+    void *first, *second;
+    size_t first_count, second_count;
+    assert_ok(file_read_all(&test_memory, test_path("boxes.packed/data.pack"), 1 << 20, &first, &first_count));
+    assert_ok(file_read_all(&test_memory, test_path("boxes.again/data.pack"), 1 << 20, &second, &second_count));
+    assert_int_equal(first_count, second_count);
+    assert_memory_equal(first, second, first_count);
+    dataset_close(&back);
+    dataset_close(&train);
+}
+
+/* Sets without boxes stay version 1, which programs of before read. */
+static void test_packed_version(void **state)
+{
+    (void)state;
+    dataset train;
+    void *data;
+    size_t count;
+    put_jpeg(test_path("one/train/a/1.jpg"), 8, 8, 0);
+    put_jpeg(test_path("one/train/b/2.jpg"), 8, 8, 1);
+    spec_data o = options_for(test_path("one"));
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_ok(dataset_pack(test_path("one.packed"), &train, NULL, NULL, NULL));
+    assert_ok(file_read_all(&test_memory, test_path("one.packed/data.pack"), 1 << 20, &data, &count));
+    assert_int_equal(packed_load((uint8_t *)data + 8, 4), 1);
+    dataset other;
+    open_boxes(&other);
+    assert_fails(E_DATA, "same kind of labels", dataset_pack(test_path("both.packed"), &train, &other, NULL, NULL));
+    dataset_close(&other);
+    dataset_close(&train);
+}
+
+static void test_box_lies(void **state)
+{
+    (void)state;
+    dataset train;
+    void *data;
+    size_t count;
+    const char *packed = test_path("boxes.lies"), *file = test_path("boxes.lies/data.pack");
+    open_boxes(&train);
+    int64_t name_bytes = (int64_t)strlen(train.samples[0].name),
+            file_bytes = (int64_t)strlen(train.samples[0].label_file);
+    assert_ok(dataset_pack(packed, &train, NULL, NULL, NULL));
+    dataset_close(&train);
+    assert_ok(file_read_all(&test_memory, file, 1 << 20, &data, &count));
+    const size_t directory = packed_load((uint8_t *)data + 24, 8), entry = directory + 8 + 2 * 7;
+    const size_t labels = entry + 40 + (size_t)name_bytes, box = labels + 12 + (size_t)file_bytes;
+    assert_true(
+        packed_load((uint8_t *)data + labels + 4, 4) == 3 && packed_load((uint8_t *)data + box + 36 + 20, 4) == 1);
+    const struct {
+        size_t at;
+        int bytes;
+        uint64_t value;
+        const char *message;
+    } lies[] = {{8, 4, 1, "unknown flags"}, {directory, 4, 0, "fields that version 2"},
+        {directory, 4, 4, "unknown flags"}, {entry + 12, 4, 0, "no label file"},
+        {entry + 12, 4, 2, "fields that version 2"}, {labels, 4, 0, "bytes of boxes"},
+        {labels, 4, UINT32_MAX, "bytes of boxes"}, {labels + 4, 4, 2, "bytes of boxes"},
+        {labels + 4, 4, UINT32_MAX, "bytes of boxes"}, {labels + 8, 4, 1, "bytes of boxes"},
+        {labels + 8, 4, UINT32_MAX, "bytes of boxes"}, {labels + 12, 1, 0, "0 byte"}, {box + 16, 4, 2, "class 2 of 2"},
+        {box + 16, 4, 0xfffffffe, "class -2 of 2"}, {box + 16, 4, UINT32_MAX, "no class and is not to be ignored"},
+        {box + 20, 4, 2, "flags 2"}, {box + 24, 4, 1, "points 1 to 1 of 0"}, {box + 28, 4, 1, "points 0 to 1 of 0"},
+        {box + 28, 4, UINT32_MAX, "points 0 to"}, {box + 32, 4, UINT32_MAX, "line -1"}};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        uint8_t *bytes = arena_memdup(&test_memory, data, count);
+        dataset ds;
+        packed_store(bytes + lies[i].at, lies[i].value, lies[i].bytes);
+        hash128 sum = hash128_of(bytes + directory, count - directory);
+        packed_store(bytes + 40, sum.low, 8);
+        packed_store(bytes + 48, sum.high, 8);
+        packed_store(bytes + 88, hash64(bytes, 88), 8);
+        put_file(file, bytes, count);
+        assert_fails(E_DATA, lies[i].message, dataset_open_images(&ds, arena_printf(&test_memory, "%s#train", packed)));
+    }
+}
+
+static void same_set(const char *name)
+{
+    const char *root = shared_data(name), *packed = test_path("shared.packed");
+    if (!root) return;
+    dataset part[2], back[2];
+    spec_data o = options_for(root);
+    assert_ok(dataset_open_parts(&o, 1, NULL, &part[0], &part[1], NULL));
+    assert_ok(dataset_pack(packed, &part[0], &part[1], NULL, NULL));
+    o.root = packed;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &back[0], &back[1], NULL));
+    for (int p = 0; p < 2; p++) {
+        same_boxes(&part[p], &back[p]);
+        dataset_close(&part[p]);
+        dataset_close(&back[p]);
+    }
+}
+
+static void test_real_boxes(void **state)
+{
+    (void)state;
+    same_set("raccoon_kitti");
+    same_set("fruit");
 }
 
 /* What earlier versions packed, as LMDB, is refused with the command that packs anew, which then takes its place. */
@@ -187,7 +361,9 @@ static void test_packed_lint(void **state)
             assert_ok(dataset_open_parts(&o, 1, NULL, &back, NULL, NULL));
             assert_ok(dataset_lint(&back, &o, test_path("lint-pack-cache"), NULL, &report));
             assert_true(report.bad_count == 1 + damaged && report.damaged_count == damaged);
-            if (damaged) assert_fails(E_DATA, "1 of its 11 records do not fit their checksums", lint_report_judge(&report, &back, &o, NULL));
+            if (damaged)
+                assert_fails(E_DATA, "1 of its 11 records do not fit their checksums",
+                    lint_report_judge(&report, &back, &o, NULL));
             else assert_ok(lint_report_judge(&report, &back, &o, NULL));
             lint_report_free(&report);
             dataset_close(&back);
@@ -238,6 +414,10 @@ int main(void)
         cmocka_unit_test(test_packed),
         cmocka_unit_test(test_packed_damage),
         cmocka_unit_test(test_packed_lies),
+        cmocka_unit_test(test_packed_boxes),
+        cmocka_unit_test(test_packed_version),
+        cmocka_unit_test(test_box_lies),
+        cmocka_unit_test(test_real_boxes),
         cmocka_unit_test(test_packed_before),
         cmocka_unit_test(test_packed_lint),
         cmocka_unit_test(test_pack_raw),

@@ -1,5 +1,6 @@
 #include "core/data/readers/box_labels.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,9 +73,9 @@ static status number_boxes(
         box[i].class_index = name ? (int32_t)dataset_find_class(ds, name) : -1;
         if (name && box[i].class_index < 0)
             return FAIL(E_DATA,
-                "%s:%d: class \"%s\" is not among the %lld of data.class_names: add it there, or leave "
+                "%s:%d: class \"%s\" is not among the %" PRId64 " of data.class_names: add it there, or leave "
                 "data.class_names empty to take all classes of the training part",
-                file, (int)box[i].line, name, (long long)ds->class_count);
+                file, (int)box[i].line, name, ds->class_count);
     }
     return OK;
 }
@@ -84,8 +85,8 @@ status box_list_give(const box_list *l, dataset *ds, const spec_data *options)
     int64_t labelled = 0;
     for (int64_t i = 0; i < l->image_count; i++) labelled += l->image[i].label_file != NULL;
     if (l->image_count > 0 && labelled == 0)
-        return FAIL(E_DATA, "%s: none of its %lld images has a label file: expected one named as the image is",
-            ds->path, (long long)l->image_count);
+        return FAIL(E_DATA, "%s: none of its %" PRId64 " images has a label file: expected one named as the image is",
+            ds->path, l->image_count);
     TRY(set_classes(l, ds, options));
     label_box *box;
     TRY_ALLOC(box, ARENA_ARRAY(&ds->memory, label_box, l->count));
