@@ -2,11 +2,12 @@
  *
  *     peer_cudnn bench/shapes/resnet50-bf16.txt [OP]
  *
- * Every conv2d line of the shapes file (OP DESCRIPTOR COUNT) is run by the variant that kernel_select picks and by cuDNN, on the same random
- * data, in turns: 31 times, each a batch of calls of about a millisecond; the median of each, the median of the ratios (above 1: ours is
- * faster), and our part of a peak that a register-only loop of the same products reaches here. Results are compared before they are timed.
- * cuDNN gets NHWC tensors, as much workspace as it asks for, and the kind of product that the descriptor names; it has no f32 products of
- * f16 accumulated in f16. Epilogues are left out of both. Packing of weights is counted for ours, as a training step pays it.
+ * Every conv2d line of the shapes file (OP DESCRIPTOR COUNT) is run by the variant that kernel_select picks and by
+ * cuDNN, on the same random data, in turns: 31 times, each a batch of calls of about a millisecond; the median of each,
+ * the median of the ratios (above 1: ours is faster), and our part of a peak that a register-only loop of the same
+ * products reaches here. Results are compared before they are timed. cuDNN gets NHWC tensors, as much workspace as it
+ * asks for, and the kind of product that the descriptor names; it has no f32 products of f16 accumulated in f16.
+ * Epilogues are left out of both. Packing of weights is counted for ours, as a training step pays it.
  */
 #include <algorithm>
 #include <cstdio>
@@ -57,7 +58,9 @@ template <product P> static status peak_of(double *flops)
     cuda_properties gpu;
     TRY(cuda_properties_get(&gpu));
     unsigned blocks = (unsigned)gpu.processors * 8;
-    double per_warp_round = P == PRODUCT_F32 ? 2.0 * (double)WARP * 4 * CHAINS : 2.0 * 16 * 8 * (P == PRODUCT_TF32 ? 8 : 16) * CHAINS, best = 0;
+    double per_warp_round = P == PRODUCT_F32 ? 2.0 * (double)WARP * 4 * CHAINS
+                                             : 2.0 * 16 * 8 * (P == PRODUCT_TF32 ? 8 : 16) * CHAINS,
+           best = 0;
     float *out, ms;
     cudaEvent_t begin, end;
     CUDA_TRY(cudaMalloc((void **)&out, blocks * 256 * sizeof *out));
@@ -107,7 +110,9 @@ static int64_t weight_count(const conv2d_desc *d) { return d->oc * d->kh * d->kw
 
 static int64_t result_count(const shape_run *r)
 {
-    return r->op == OP_CONV2D_FORWARD ? dst_count(&r->d) : r->op == OP_CONV2D_DSRC ? src_count(&r->d) : weight_count(&r->d);
+    return r->op == OP_CONV2D_FORWARD ? dst_count(&r->d)
+           : r->op == OP_CONV2D_DSRC  ? src_count(&r->d)
+                                      : weight_count(&r->d);
 }
 
 static dtype result_type(const shape_run *r)
@@ -132,7 +137,8 @@ static status ours_open(shape_run *r)
     kernel_call *c = &r->call;
     c->desc = d;
     if (r->k->create) TRY(r->k->create(d, &c->state));
-    size_t scratch = r->k->scratch_bytes ? r->k->scratch_bytes(d, c->state) : 0, packed = r->k->packed_bytes ? r->k->packed_bytes(d, c->state) : 0;
+    size_t scratch = r->k->scratch_bytes ? r->k->scratch_bytes(d, c->state) : 0,
+           packed = r->k->packed_bytes ? r->k->packed_bytes(d, c->state) : 0;
     if (scratch) CUDA_TRY(cudaMalloc(&c->scratch, scratch));
     if (packed) CUDA_TRY(cudaMalloc(&c->packed, packed));
     c->out[0] = r->ours;
@@ -154,7 +160,8 @@ static cudnnDataType_t dnn_type(dtype type)
 
 static cudnnMathType_t dnn_math(const conv2d_desc *d)
 {
-    if (d->src_type == DTYPE_F32 && (d->compute == COMPUTE_F16 || d->compute == COMPUTE_BF16)) return CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION;
+    if (d->src_type == DTYPE_F32 && (d->compute == COMPUTE_F16 || d->compute == COMPUTE_BF16))
+        return CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION;
     return d->src_type == DTYPE_F32 && d->compute == COMPUTE_F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
 }
 
@@ -168,10 +175,14 @@ static status theirs_open(shape_run *r)
     DNN_TRY(cudnnCreateTensorDescriptor(&r->y));
     DNN_TRY(cudnnCreateFilterDescriptor(&r->w));
     DNN_TRY(cudnnCreateConvolutionDescriptor(&r->conv));
-    DNN_TRY(cudnnSetTensor4dDescriptor(r->x, CUDNN_TENSOR_NHWC, dnn_type(d->src_type), (int)d->n, (int)d->ic, (int)d->ih, (int)d->iw));
-    DNN_TRY(cudnnSetTensor4dDescriptor(r->y, CUDNN_TENSOR_NHWC, dnn_type(d->dst_type), (int)d->n, (int)d->oc, (int)d->oh, (int)d->ow));
-    DNN_TRY(cudnnSetFilter4dDescriptor(r->w, dnn_type(d->src_type), CUDNN_TENSOR_NHWC, (int)d->oc, (int)(d->ic / d->groups), d->kh, d->kw));
-    DNN_TRY(cudnnSetConvolution2dDescriptor(r->conv, d->pt, d->pl, d->sh, d->sw, d->dil_h, d->dil_w, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
+    DNN_TRY(cudnnSetTensor4dDescriptor(
+        r->x, CUDNN_TENSOR_NHWC, dnn_type(d->src_type), (int)d->n, (int)d->ic, (int)d->ih, (int)d->iw));
+    DNN_TRY(cudnnSetTensor4dDescriptor(
+        r->y, CUDNN_TENSOR_NHWC, dnn_type(d->dst_type), (int)d->n, (int)d->oc, (int)d->oh, (int)d->ow));
+    DNN_TRY(cudnnSetFilter4dDescriptor(
+        r->w, dnn_type(d->src_type), CUDNN_TENSOR_NHWC, (int)d->oc, (int)(d->ic / d->groups), d->kh, d->kw));
+    DNN_TRY(cudnnSetConvolution2dDescriptor(
+        r->conv, d->pt, d->pl, d->sh, d->sw, d->dil_h, d->dil_w, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
     DNN_TRY(cudnnSetConvolutionGroupCount(r->conv, d->groups));
     DNN_TRY(cudnnSetConvolutionMathType(r->conv, dnn_math(d)));
     if (r->op == OP_CONV2D_FORWARD) {
@@ -196,14 +207,14 @@ static status theirs_run(const shape_run *r)
 {
     const float one = 1, none = 0;
     if (r->op == OP_CONV2D_FORWARD)
-        DNN_TRY(cudnnConvolutionForward(r->dnn, &one, r->x, r->src, r->w, r->weight, r->conv, (cudnnConvolutionFwdAlgo_t)r->algorithm, r->workspace,
-            r->workspace_bytes, &none, r->y, r->theirs));
+        DNN_TRY(cudnnConvolutionForward(r->dnn, &one, r->x, r->src, r->w, r->weight, r->conv,
+            (cudnnConvolutionFwdAlgo_t)r->algorithm, r->workspace, r->workspace_bytes, &none, r->y, r->theirs));
     else if (r->op == OP_CONV2D_DSRC)
-        DNN_TRY(cudnnConvolutionBackwardData(r->dnn, &one, r->w, r->weight, r->y, r->dst, r->conv, (cudnnConvolutionBwdDataAlgo_t)r->algorithm,
-            r->workspace, r->workspace_bytes, &none, r->x, r->theirs));
+        DNN_TRY(cudnnConvolutionBackwardData(r->dnn, &one, r->w, r->weight, r->y, r->dst, r->conv,
+            (cudnnConvolutionBwdDataAlgo_t)r->algorithm, r->workspace, r->workspace_bytes, &none, r->x, r->theirs));
     else
-        DNN_TRY(cudnnConvolutionBackwardFilter(r->dnn, &one, r->x, r->src, r->y, r->dst, r->conv, (cudnnConvolutionBwdFilterAlgo_t)r->algorithm,
-            r->workspace, r->workspace_bytes, &none, r->w, r->theirs));
+        DNN_TRY(cudnnConvolutionBackwardFilter(r->dnn, &one, r->x, r->src, r->y, r->dst, r->conv,
+            (cudnnConvolutionBwdFilterAlgo_t)r->algorithm, r->workspace, r->workspace_bytes, &none, r->w, r->theirs));
     return OK;
 }
 
@@ -226,7 +237,8 @@ static status difference(const shape_run *r, double *relative)
 
 /* ------------------------------------------------------------------------------------------------ timing */
 
-static status time_of(status (*run)(const shape_run *), const shape_run *r, int calls, cudaEvent_t begin, cudaEvent_t end, double *seconds)
+static status time_of(status (*run)(const shape_run *), const shape_run *r, int calls, cudaEvent_t begin,
+    cudaEvent_t end, double *seconds)
 {
     float ms;
     CUDA_TRY(cudaEventRecord(begin, 0));
@@ -315,8 +327,8 @@ static status run_file(const char *path, const char *only)
     TRY(peak_of<PRODUCT_BF16>(&peak[PRODUCT_BF16]));
     TRY(peak_of<PRODUCT_TF32>(&peak[PRODUCT_TF32]));
     DNN_TRY(cudnnCreate(&dnn));
-    printf("# measured peaks, TFLOP/s: f32 %.1f f16 %.1f bf16 %.1f tf32 %.1f; cuDNN %zu\n", peak[0] / 1e12, peak[1] / 1e12, peak[2] / 1e12, peak[3] / 1e12,
-        cudnnGetVersion());
+    printf("# measured peaks, TFLOP/s: f32 %.1f f16 %.1f bf16 %.1f tf32 %.1f; cuDNN %zu\n", peak[0] / 1e12,
+        peak[1] / 1e12, peak[2] / 1e12, peak[3] / 1e12, cudnnGetVersion());
     printf("# ours ms | cuDNN ms | cuDNN / ours | TFLOP/s | %% of peak | difference | count | variant | shape\n");
     while (fgets(line, sizeof line, f)) {
         count = 1;
@@ -334,15 +346,18 @@ static status run_file(const char *path, const char *only)
         if (shape_time(&r, &error, &t) != OK) {
             printf("skipped: %s | %s %s\n", status_message(), op, text);
         } else {
-            printf("%9.4f | %9.4f | %6.3f | %8.2f | %5.1f | %.1e | %d | %s | %s\n", t.ours * 1e3, t.theirs * 1e3, t.ratio, flops / t.ours / 1e12,
-                100 * flops / t.ours / peak[product_of(&r.d)], error, count, r.k->name, text);
+            printf("%9.4f | %9.4f | %6.3f | %8.2f | %5.1f | %.1e | %d | %s | %s\n", t.ours * 1e3, t.theirs * 1e3,
+                t.ratio, flops / t.ours / 1e12, 100 * flops / t.ours / peak[product_of(&r.d)], error, count, r.k->name,
+                text);
             ours += t.ours * count, theirs += t.theirs * count, logs += log(t.ratio), shapes++;
         }
         shape_close(&r);
     }
     fclose(f);
     cudnnDestroy(dnn);
-    if (shapes) printf("# %d shapes: ours %.3f ms, cuDNN %.3f ms; geometric mean of the ratios %.3f\n", shapes, ours * 1e3, theirs * 1e3, exp(logs / shapes));
+    if (shapes)
+        printf("# %d shapes: ours %.3f ms, cuDNN %.3f ms; geometric mean of the ratios %.3f\n", shapes, ours * 1e3,
+            theirs * 1e3, exp(logs / shapes));
     return OK;
 }
 

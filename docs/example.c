@@ -11,7 +11,8 @@ static unsigned char *read_ppm(const char *path, int *width, int *height)
 {
     FILE *f = fopen(path, "rb");
     unsigned char *pixels = NULL;
-    if (f && fscanf(f, "P6 %d %d 255%*c", width, height) == 2 && *width > 0 && *height > 0 && *width < 9999 && *height < 9999) {
+    if (f && fscanf(f, "P6 %d %d 255%*c", width, height) == 2 && *width > 0 && *height > 0 && *width < 9999 &&
+        *height < 9999) {
         size_t bytes = 3 * (size_t)*width * (size_t)*height;
         pixels = malloc(bytes);
         if (pixels && fread(pixels, 1, bytes, f) != bytes) free(pixels), pixels = NULL;
@@ -34,7 +35,8 @@ int main(int argc, char **argv)
     int32_t count;
     if (!pixels || !object) return fprintf(stderr, "%s: no binary PPM\n", argv[2]), 1;
     image.pixels = pixels;
-    if (graft_find(engine, object, info.object_capacity, &count, &image)) return fprintf(stderr, "%s\n", graft_error()), 1;
+    if (graft_find(engine, object, info.object_capacity, &count, &image))
+        return fprintf(stderr, "%s\n", graft_error()), 1;
     int boxes = strcmp(info.task, "classification") != 0;
     for (int i = 0; i < count && (boxes ? (double)object[i].score >= least : i == 0); i++) {
         const float *b = object[i].box;

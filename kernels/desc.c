@@ -227,7 +227,8 @@ status kernel_desc_parse(kernel_op op, const char *text, void *desc)
         const desc_field *f = fields;
         while (f->name && !((int32_t)strlen(f->name) == length && strncmp(f->name, p, (size_t)length) == 0)) f++;
         if (!f->name) return unknown_field(op, p, length ? length : 1);
-        if (seen >> (f - fields) & 1) return FAIL(E_USAGE, "%s descriptor: %s is given twice", kernel_op_name(op), f->name);
+        if (seen >> (f - fields) & 1)
+            return FAIL(E_USAGE, "%s descriptor: %s is given twice", kernel_op_name(op), f->name);
         seen |= UINT64_C(1) << (f - fields);
         p += length;
         if (*p == '=') p++;
@@ -235,8 +236,8 @@ status kernel_desc_parse(kernel_op op, const char *text, void *desc)
             const char *end = i < f->count
                 ? value_read(p, f->kind, (char *)desc + f->offset + (size_t)i * desc_field_bytes(f->kind)) : NULL;
             if (!end)
-                return FAIL(E_USAGE, "%s descriptor: bad value or too many values for %s at \"%.24s\"", kernel_op_name(op),
-                    f->name, p);
+                return FAIL(E_USAGE, "%s descriptor: bad value or too many values for %s at \"%.24s\"",
+                    kernel_op_name(op), f->name, p);
             p = end;
             if (*p != ':') break;
             p++;

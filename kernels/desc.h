@@ -1,9 +1,10 @@
-/* desc.h: the fields of each descriptor as a table. It drives the text form (desc.c) and the mutation of descriptors in the checks.
+/* desc.h: the fields of each descriptor as a table. It drives the text form (desc.c) and the
+ * mutation of descriptors in the checks.
  *
- * Text form: fields in the table's order, those with their default left out. An integer or bool follows its name directly
- * ("n2ic7kh3"); every other value is written ",name=value" and a comma precedes the field after it. Elements of arrays are separated by
- * ':', trailing defaults left out. Defaults are 0, f32, none and the first of every enumeration, and 1 where 1 is neutral (strides,
- * dilations, groups, steps, scales).
+ * Text form: fields in the table's order, those with their default left out. An integer or bool follows its name
+ * directly ("n2ic7kh3"); every other value is written ",name=value" and a comma precedes the field after it. Elements
+ * of arrays are separated by ':', trailing defaults left out. Defaults are 0, f32, none and the first of every
+ * enumeration, and 1 where 1 is neutral (strides, dilations, groups, steps, scales).
  *
  *     n2ih9iw9ic7oh9ow9oc5kh3kw3pt1pl1pb1pr1,src=bf16,weight=bf16,dst=bf16,bias1act=relu
  *

@@ -22,8 +22,8 @@
 #define KERNEL_OP(upper, lower, descriptor, flops, bytes) extern const kernel lower##__ref_direct;
 #include "kernels/descriptors.def"
 
-/* The groups of kernels.def, each closed by its op's reference and NULL, so that a group is itself a NULL-terminated list; then
- * the references alone, which are the groups of ops that have nothing else. */
+/* The groups of kernels.def, each closed by its op's reference and NULL, so that a group is itself a NULL-terminated
+ * list; then the references alone, which are the groups of ops that have nothing else. */
 static const kernel *const all_kernels[] = {
 #define KERNEL(symbol) &symbol,
 #define KERNEL_END(op) &op##__ref_direct, NULL,
@@ -105,7 +105,8 @@ static const char *refusal(const kernel *k, const void *desc)
     return k->refuse ? k->refuse(desc) : NULL;
 }
 
-status kernel_select(const kernel **k, kernel_op op, backend b, const void *desc, const char *prefer, void *verbose_stream)
+status kernel_select(
+    const kernel **k, kernel_op op, backend b, const void *desc, const char *prefer, void *verbose_stream)
 {
     FILE *out = verbose_stream;
     text refused = {.used = 0};
@@ -117,7 +118,8 @@ status kernel_select(const kernel **k, kernel_op op, backend b, const void *desc
     const kernel *const *last = kernel_variants(op);
     while (*last && last[1]) last++;
     const char *invalid = *last ? refusal(*last, desc) : NULL;
-    if (invalid) return FAIL(E_INTERNAL, "no %s kernel for %s %s: %s", backend_name(b), kernel_op_name(op), line, invalid);
+    if (invalid)
+        return FAIL(E_INTERNAL, "no %s kernel for %s %s: %s", backend_name(b), kernel_op_name(op), line, invalid);
 
     const kernel *preferred = kernel_find(prefer);
     if (preferred && preferred->op == op && backend_serves(preferred->backend, b)) {

@@ -1,9 +1,9 @@
 /* kernels.h: arithmetic on raw pointers. One descriptor per operation, one row per implementation.
  *
- * descriptors.def lists the operations: the formula of each, its descriptor and its cost. An implementation ("variant") is one
- * `const kernel` named op__backend_technique, defined in its backend's folder. Every op has a reference, kernels/ref's
- * op__ref_direct; kernels.def lists the faster variants, best first. A variant accepts a descriptor or refuses it with a reason;
- * kernel_select takes the first that accepts. The same lists drive checks and benches.
+ * descriptors.def lists the operations: the formula of each, its descriptor and its cost. An implementation ("variant")
+ * is one `const kernel` named op__backend_technique, defined in its backend's folder. Every op has a reference,
+ * kernels/ref's op__ref_direct; kernels.def lists the faster variants, best first. A variant accepts a descriptor or
+ * refuses it with a reason; kernel_select takes the first that accepts. The same lists drive checks and benches.
  *
  *     conv2d_desc d = {.n = 16, .ih = 56, .iw = 56, .ic = 64, ...};
  *     const kernel *k;
@@ -13,13 +13,14 @@
  *     if (k->pack) TRY(k->pack(&call));                          // if packed_bytes > 0: whenever the weights change
  *     TRY(k->run(&(kernel_call){.desc = &d, .out = {dst}, .in = {src, weight, bias}, .scratch = scratch}));
  *
- * Conventions. Tensors are dense NHWC; convolution weights [oc, kh, kw, ic/groups]; pointers belong to the backend's device;
- * absent optional tensors are NULL. Names: src dst weight bias, gradients dsrc ddst dweight dbias; dims n ih iw ic oh ow oc
- * kh kw sh sw, pads pt pl pb pr (top left bottom right). `run` allocates nothing, synchronises nothing, and gives the
- * same bits for the same input. dweight, dbias, dgamma, dbeta ACCUMULATE into their tensor; dsrc and all activations are overwritten.
- * Sums are taken in at least f32; reference kernels sum in double and also run on DTYPE_F64 tensors.
- * Every tensor starts at a multiple of 16 bytes on a GPU (a plan's at one of 32 or more): convolutions and fills move 16 bytes at a time.
- * A descriptor is zero-initialised before it is filled, so that descriptors can be compared and hashed as bytes.
+ * Conventions. Tensors are dense NHWC; convolution weights [oc, kh, kw, ic/groups]; pointers belong to the backend's
+ * device; absent optional tensors are NULL. Names: src dst weight bias, gradients dsrc ddst dweight dbias; dims n ih iw
+ * ic oh ow oc kh kw sh sw, pads pt pl pb pr (top left bottom right). `run` allocates nothing, synchronises nothing, and
+ * gives the same bits for the same input. dweight, dbias, dgamma, dbeta ACCUMULATE into their tensor; dsrc and all
+ * activations are overwritten. Sums are taken in at least f32; reference kernels sum in double and also run on
+ * DTYPE_F64 tensors. Every tensor starts at a multiple of 16 bytes on a GPU (a plan's at one of 32 or more):
+ * convolutions and fills move 16 bytes at a time. A descriptor is zero-initialised before it is filled, so that
+ * descriptors can be compared and hashed as bytes.
  */
 #ifndef GRAFT_KERNELS_H
 #define GRAFT_KERNELS_H
@@ -38,7 +39,7 @@ extern "C" {
 
 typedef enum backend { BACKEND_REF, BACKEND_CPU, BACKEND_CUDA, BACKEND_COUNT } backend;
 
-/* ------------------------------------------------------------------------------------------------ parts of descriptors */
+/* --------------------------------------------------------------------------------------------- parts of descriptors */
 
 typedef enum activation {
     ACT_NONE,
@@ -59,26 +60,29 @@ typedef struct conv2d_transform {
 } conv2d_transform;
 
 /* What happens to the accumulator before it is stored, in this order:
- *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y = fma(add, add_scale, y) (if has_add); y = act(y); round half to even
- *     and saturate when dst is an integer.
- * All of it in f32, each step rounded once: bias and scale are two roundings, add is one (fmaf), exactly what oneDNN does,
- * so that ref, cpu and cuda agree bit for bit on integer results (sigmoid and swish, rounded to an integer: the reference only).
- * Float tensors: the same order, in at least f32. */
+ *     y = acc (+ bias[oc]); y *= scale[oc] (if has_scale); y = fma(add, add_scale, y) (if has_add); y = act(y); round
+ *     half to even and saturate when dst is an integer.
+ * All of it in f32, each step rounded once: bias and scale are two roundings, add is one (fmaf), exactly what oneDNN
+ * does, so that ref, cpu and cuda agree bit for bit on integer results (sigmoid and swish, rounded to an integer: the
+ * reference only). Float tensors: the same order, in at least f32. */
 typedef struct conv2d_epilogue {
     bool has_bias, has_scale, has_add;
     activation act;
     float alpha, beta;
     float add_scale;  /* 1 when has_add and everything is float */
     dtype add_type;
-    bool stats;       /* also write sum and sum of squares of dst, as stored, per channel: OP_BN_STATS in passing; floats only */
+    bool
+        /* also write sum and sum of squares of dst, as stored, per channel: OP_BN_STATS in passing; floats only */
+        stats;
 } conv2d_epilogue;
 
 typedef enum conv2d_compute {
     COMPUTE_F32,
     COMPUTE_F16,
     COMPUTE_BF16,
-    COMPUTE_TF32 /* what NVIDIA's tensor cores read of an f32: 10 bits of mantissa; nearest, ties away from zero; infinity and NaN
-                    as they are */
+    /* what NVIDIA's tensor cores read of an f32: 10 bits of mantissa; nearest, ties away from zero; infinity and NaN as
+     * they are */
+    COMPUTE_TF32
 } conv2d_compute;
 
 /* OP_CONV2D_FORWARD tensors. */
@@ -95,18 +99,20 @@ typedef enum pool_kind { POOL_MAX, POOL_AVERAGE } pool_kind;
 
 enum { MOVE_MAX_RANK = 6, CONCAT_MAX = 8 };
 
-/* Values of a box's class that are no class, as labels hold them (core/data/labels.h), and of a prior's match that are no box. */
+/* Values of a box's class that are no class, as labels hold them (core/data/labels.h), and of a
+ * prior's match that are no box. */
 enum { BOX_CLASS_NONE = -1, BOX_CLASS_IGNORE = -2 };
 enum { MATCH_BACKGROUND = -1, MATCH_IGNORED = -2 };
 
-/* Where a picture of a batch lies and what happens to it. `inverse` and `color` are image_warp's (core/data/image.h): row vectors,
- * [x + 0.5, y + 0.5, 1] * inverse = position in the source, [r g b 1] * color on 0 .. 1. */
+/* Where a picture of a batch lies and what happens to it. `inverse` and `color` are image_warp's (core/data/image.h):
+ * row vectors, [x + 0.5, y + 0.5, 1] * inverse = position in the source, [r g b 1] * color on 0 .. 1. */
 typedef struct image_source {
-    int64_t offset;             /* bytes from src to its first pixel                                                       */
+    int64_t offset; /* bytes from src to its first pixel                                                       */
     int32_t width, height;
     float inverse[9], color[16];
-    float radius_x, radius_y;   /* of the triangle filter, in source pixels: 1, or more where the map shrinks (antialias)  */
-    float fill;                 /* 0 .. 255: what lies outside                                                             */
+    float radius_x,
+        radius_y; /* of the triangle filter, in source pixels: 1, or more where the map shrinks (antialias)  */
+    float fill;   /* 0 .. 255: what lies outside                                                             */
     bool has_color;
 } image_source;
 
@@ -132,7 +138,14 @@ typedef struct param_segment {
 typedef enum update_rule { UPDATE_SGD, UPDATE_ADAM, UPDATE_ADAMW, UPDATE_RMSPROP } update_rule;
 
 enum { OPTIMISER_GRAD, OPTIMISER_SEGMENTS };                                                              /* in  */
-enum { OPTIMISER_WEIGHT, OPTIMISER_MOMENT1, OPTIMISER_MOMENT2, OPTIMISER_EMA, OPTIMISER_STATE, OPTIMISER_GRAD_ZEROED }; /* out */
+enum {
+    OPTIMISER_WEIGHT,
+    OPTIMISER_MOMENT1,
+    OPTIMISER_MOMENT2,
+    OPTIMISER_EMA,
+    OPTIMISER_STATE,
+    OPTIMISER_GRAD_ZEROED
+}; /* out */
 
 /* ------------------------------------------------------------------------------------------------ the list */
 
@@ -162,10 +175,17 @@ typedef struct kernel_call {
     const void *desc;
     void *out[KERNEL_MAX_OUT];
     const void *in[KERNEL_MAX_IN];
-    void *scratch;  /* scratch_bytes(desc, state), 64-byte aligned; contents are undefined before and after               */
-    void *packed;   /* packed_bytes(desc, state): written by pack, kept between calls                                      */
-    void *state;    /* made by create, or NULL                                                                             */
-    void *stream;   /* cudaStream_t on a GPU; NULL on the CPU                                                              */
+    void *
+        /* scratch_bytes(desc, state), 64-byte aligned; contents are undefined before and after               */
+        scratch;
+    void *
+        /* packed_bytes(desc, state): written by pack, kept between calls                                      */
+        packed;
+    void *
+        state; /* made by create, or NULL                                                                             */
+    void *
+        /* cudaStream_t on a GPU; NULL on the CPU                                                              */
+        stream;
 } kernel_call;
 
 /* One implementation. Only op, backend, name, refuse (may accept all by returning NULL) and run are obligatory. */
@@ -178,8 +198,9 @@ typedef struct kernel {
     void (*destroy)(void *state);
     size_t (*scratch_bytes)(const void *desc, const void *state);    /* NULL: none */
     size_t (*packed_bytes)(const void *desc, const void *state);     /* NULL: none */
-    status (*pack)(const kernel_call *call);                         /* reads the weights in in[] (and their scales), writes packed
-                                                                        and state; may allocate; before run, not in a step for i8 */
+    /* reads the weights in in[] (and their scales), writes packed and state; may allocate; before run, not in a step
+     * for i8 */
+    status (*pack)(const kernel_call *call);
     status (*run)(const kernel_call *call);
 } kernel;
 
@@ -189,12 +210,13 @@ const char *kernel_op_name(kernel_op op);
 size_t kernel_desc_bytes(kernel_op op);
 const char *backend_name(backend b);
 
-/* The reference, last of its op, accepts every valid descriptor: one that it refuses fails at once (E_INTERNAL), and the other
- * variants are asked only about those it accepts, so they need not check dimensions again. */
-/* First variant of `b` that accepts `desc`; on BACKEND_CPU the reference stands in where no cpu variant accepts. prefer: take
- * this variant by name if it accepts (a checkpoint's choice), NULL: best. E_INTERNAL with all refusals when none accepts.
- * verbose: a stream for the choice and the refusals, or NULL (GRAFT_VERBOSE=1). */
-status kernel_select(const kernel **k, kernel_op op, backend b, const void *desc, const char *prefer, void *verbose_stream);
+/* The reference, last of its op, accepts every valid descriptor: one that it refuses fails at once (E_INTERNAL), and
+ * the other variants are asked only about those it accepts, so they need not check dimensions again. */
+/* First variant of `b` that accepts `desc`; on BACKEND_CPU the reference stands in where no cpu variant accepts.
+ * prefer: take this variant by name if it accepts (a checkpoint's choice), NULL: best. E_INTERNAL with all refusals
+ * when none accepts. verbose: a stream for the choice and the refusals, or NULL (GRAFT_VERBOSE=1). */
+status kernel_select(
+    const kernel **k, kernel_op op, backend b, const void *desc, const char *prefer, void *verbose_stream);
 const kernel *kernel_find(const char *name); /* NULL if unknown */
 
 /* One-line text of a descriptor ("n2ic7ih9iw9oc5kh3kw3...") and back: reproducer lines and the variant cache. */

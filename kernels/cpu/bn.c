@@ -1,8 +1,8 @@
-/* Batch normalisation's passes over activations, f32: each reads and writes what it must once and is bound by memory bandwidth.
- * The per-channel steps between them are too small to matter: ref does those.
+/* Batch normalisation's passes over activations, f32: each reads and writes what it must once and is bound by memory
+ * bandwidth. The per-channel steps between them are too small to matter: ref does those.
  *
- * Sums: four rows are added in f32 as a tree, the trees in double per band of rows, the bands in order. The number of bands depends on
- * the shape only. */
+ * Sums: four rows are added in f32 as a tree, the trees in double per band of rows, the bands in order. The number of
+ * bands depends on the shape only. */
 #include "kernels/cpu/isa.h"
 
 static const char *refuse(const void *desc)
@@ -109,7 +109,8 @@ static void grad_stats_band(double *sum, double *product, const float *g, const 
 static const char *grad_refuse(const void *desc)
 {
     const bn_desc *d = desc;
-    if (!cpu_act_is_simple(d->act) || (d->act == ACT_LEAKY && d->alpha < 0.0f)) return "the activation cannot be told from its output";
+    if (!cpu_act_is_simple(d->act) || (d->act == ACT_LEAKY && d->alpha < 0.0f))
+        return "the activation cannot be told from its output";
     if (d->recompute) return "no normalised activation made again";
     return refuse(desc);
 }
@@ -137,7 +138,8 @@ static int64_t piece_rows(const bn_desc *d)
     return rows < 1 ? 1 : rows;
 }
 
-static void apply_rows(float *dst, const float *src, const float *add, const float *coef, int64_t rows, const bn_desc *d)
+static void apply_rows(
+    float *dst, const float *src, const float *add, const float *coef, int64_t rows, const bn_desc *d)
 {
     int64_t c = d->channels;
     const float *a = coef, *b = coef + c;
@@ -232,5 +234,6 @@ static status grad_apply_run(const kernel_call *call)
 
 CPU_KERNEL(bn_stats, OP_BN_STATS, .refuse = refuse, .scratch_bytes = stats_scratch_bytes, .run = stats_run);
 CPU_KERNEL(bn_apply, OP_BN_APPLY, .refuse = grad_refuse, .run = apply_run);
-CPU_KERNEL(bn_grad_stats, OP_BN_GRAD_STATS, .refuse = grad_refuse, .scratch_bytes = stats_scratch_bytes, .run = grad_stats_run);
+CPU_KERNEL(bn_grad_stats, OP_BN_GRAD_STATS, .refuse = grad_refuse, .scratch_bytes = stats_scratch_bytes,
+    .run = grad_stats_run);
 CPU_KERNEL(bn_grad_apply, OP_BN_GRAD_APPLY, .refuse = grad_refuse, .run = grad_apply_run);

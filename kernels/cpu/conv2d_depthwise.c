@@ -1,6 +1,6 @@
-/* Depthwise convolution (groups = ic = oc), direct: forward (f32, i8), data and weight gradient (f32). Bound by memory: loops run along
- * channels, BLOCK at a time, whose sums and weights stay in the first cache. Integer products are summed in f32, exactly, as long as there are at
- * most 512 taps. */
+/* Depthwise convolution (groups = ic = oc), direct: forward (f32, i8), data and weight gradient (f32). Bound by memory:
+ * loops run along channels, BLOCK at a time, whose sums and weights stay in the first cache. Integer products are
+ * summed in f32, exactly, as long as there are at most 512 taps. */
 #include <math.h>
 #include <string.h>
 
@@ -66,7 +66,8 @@ static tap_fn *tap_of(dtype type)
 }
 
 /* Taps [from, to) of an output at o that meet the image. */
-static void meeting(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t before, int64_t dilation, int64_t *from, int64_t *to)
+static void meeting(
+    int64_t o, int64_t in, int64_t k, int64_t stride, int64_t before, int64_t dilation, int64_t *from, int64_t *to)
 {
     int64_t first = o * stride - before;
     *from = first >= 0 ? 0 : (-first + dilation - 1) / dilation;
@@ -86,7 +87,8 @@ static void forward_row(const kernel_call *call, int64_t n, int64_t oy, int64_t 
         for (int64_t i = i0; i < i1; i++)
             for (int64_t j = j0; j < j1; j++) {
                 int64_t y = oy * d->sh - d->pt + i * d->dil_h, x = ox * d->sw - d->pl + j * d->dil_w;
-                tap(sum, w + (i * d->kw + j) * d->ic, call->in[0], ((n * d->ih + y) * d->iw + x) * d->ic + channel, count);
+                tap(sum, w + (i * d->kw + j) * d->ic, call->in[0], ((n * d->ih + y) * d->iw + x) * d->ic + channel,
+                    count);
             }
         epilogue_store(call, sum, ((n * d->oh + oy) * d->ow + ox) * d->oc + channel, channel, count);
     }
@@ -108,7 +110,8 @@ static void dsrc_row(const kernel_call *call, int64_t n, int64_t iy, int64_t cha
                         ((n * d->oh + y / d->sh) * d->ow + x / d->sw) * d->oc + channel, count);
             }
         }
-        memcpy((float *)call->out[0] + ((n * d->ih + iy) * d->iw + ix) * d->ic + channel, sum, (size_t)count * sizeof *sum);
+        memcpy((float *)call->out[0] + ((n * d->ih + iy) * d->iw + ix) * d->ic + channel, sum,
+            (size_t)count * sizeof *sum);
     }
 }
 
@@ -120,7 +123,8 @@ static status run(const kernel_call *call, row_fn *row, int64_t height, int64_t 
     int64_t blocks = (d->ic + BLOCK - 1) / BLOCK, rows = d->n * height;
 #pragma omp parallel for collapse(2) schedule(static) if (rows * width * d->ic > CPU_SERIAL)
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t b = 0; b < blocks; b++) row(call, r / height, r % height, b * BLOCK, cpu_min(BLOCK, d->ic - b * BLOCK));
+        for (int64_t b = 0; b < blocks; b++)
+            row(call, r / height, r % height, b * BLOCK, cpu_min(BLOCK, d->ic - b * BLOCK));
     return OK;
 }
 
@@ -169,7 +173,8 @@ static void dweight_row(double *total, float *sum, const kernel_call *call, int6
         for (int64_t i = i0; i < i1; i++)
             for (int64_t j = j0; j < j1; j++) {
                 int64_t y = oy * d->sh - d->pt + i * d->dil_h, x = ox * d->sw - d->pl + j * d->dil_w;
-                tap_f32(sum + (i * d->kw + j) * BLOCK, g, call->in[0], ((n * d->ih + y) * d->iw + x) * d->ic + channel, count);
+                tap_f32(sum + (i * d->kw + j) * BLOCK, g, call->in[0], ((n * d->ih + y) * d->iw + x) * d->ic + channel,
+                    count);
             }
     }
     for (int64_t t = 0; t < taps; t++)
@@ -214,7 +219,8 @@ static const char *forward_refuse(const void *desc)
     const conv2d_desc *d = desc;
     const conv2d_epilogue *e = &d->epilogue;
     if (d->weight_type == DTYPE_I8) {
-        if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act)) return "exponential rounded to an integer: not bit for bit";
+        if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act))
+            return "exponential rounded to an integer: not bit for bit";
     } else if (d->src_type != DTYPE_F32) {
         return "f32 and i8 only";
     }
@@ -231,9 +237,9 @@ static const char *gradient_refuse(const void *desc)
     return shape_refuse(d);
 }
 
-CPU_KERNEL_AS(conv2d_forward, depthwise, OP_CONV2D_FORWARD, .refuse = forward_refuse, .packed_bytes = packed_bytes, .pack = pack,
-              .run = forward_run);
-CPU_KERNEL_AS(conv2d_dsrc, depthwise, OP_CONV2D_DSRC, .refuse = gradient_refuse, .packed_bytes = packed_bytes, .pack = pack,
-              .run = dsrc_run);
-CPU_KERNEL_AS(conv2d_dweight, depthwise, OP_CONV2D_DWEIGHT, .refuse = gradient_refuse, .scratch_bytes = dweight_scratch_bytes,
-              .run = dweight_run);
+CPU_KERNEL_AS(conv2d_forward, depthwise, OP_CONV2D_FORWARD, .refuse = forward_refuse, .packed_bytes = packed_bytes,
+    .pack = pack, .run = forward_run);
+CPU_KERNEL_AS(conv2d_dsrc, depthwise, OP_CONV2D_DSRC, .refuse = gradient_refuse, .packed_bytes = packed_bytes,
+    .pack = pack, .run = dsrc_run);
+CPU_KERNEL_AS(conv2d_dweight, depthwise, OP_CONV2D_DWEIGHT, .refuse = gradient_refuse,
+    .scratch_bytes = dweight_scratch_bytes, .run = dweight_run);

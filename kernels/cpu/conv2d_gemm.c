@@ -1,5 +1,6 @@
-/* conv2d_forward and conv2d_dsrc as blocked matrix products: what runs without oneDNN, and what oneDNN refuses. f32, and i8 forward.
- * A piece is GEMM_ROWS pixels by BLOCK_COLS channels. The data gradient gathers ddst where a tap meets an output, zeros elsewhere. */
+/* conv2d_forward and conv2d_dsrc as blocked matrix products: what runs without oneDNN, and what oneDNN refuses. f32,
+ * and i8 forward. A piece is GEMM_ROWS pixels by BLOCK_COLS channels. The data gradient gathers ddst where a tap
+ * meets an output, zeros elsewhere. */
 #include "kernels/cpu/conv2d_gemm.h"
 
 enum { BLOCK_COLS = EPILOGUE_MOST };
@@ -12,7 +13,8 @@ typedef struct product {
 static product product_of(const conv2d_desc *d, bool forward)
 {
     int64_t icg = d->ic / d->groups, ocg = d->oc / d->groups, taps = (int64_t)d->kh * d->kw;
-    product p = {forward ? d->n * d->oh * d->ow : d->n * d->ih * d->iw, forward ? ocg : icg, taps * (forward ? icg : ocg), 0};
+    product p = {
+        forward ? d->n * d->oh * d->ow : d->n * d->ih * d->iw, forward ? ocg : icg, taps * (forward ? icg : ocg), 0};
     p.panels = (p.cols + TILE_COLS - 1) / TILE_COLS;
     return p;
 }
@@ -57,7 +59,8 @@ static status pack(const kernel_call *call, bool forward)
     product p = product_of(d, forward);
 #pragma omp parallel for schedule(static) if (packed_floats(d, forward) > CPU_SERIAL)
     for (int64_t k = 0; k < d->groups * p.panels; k++)
-        pack_panel((float *)call->packed + k * p.depth * TILE_COLS, d, call->in[1], k / p.panels, k % p.panels * TILE_COLS, forward);
+        pack_panel((float *)call->packed + k * p.depth * TILE_COLS, d, call->in[1], k / p.panels,
+            k % p.panels * TILE_COLS, forward);
     return OK;
 }
 
@@ -72,7 +75,8 @@ static status dsrc_pack(const kernel_call *call)
 }
 
 /* Terms [k, k + count) of input pixel `row`: the outputs that its taps reach. */
-static void gather_ddst(float *a, const conv2d_desc *d, const float *ddst, int64_t g, int64_t row, int64_t k, int64_t count)
+static void gather_ddst(
+    float *a, const conv2d_desc *d, const float *ddst, int64_t g, int64_t row, int64_t k, int64_t count)
 {
     int64_t ocg = d->oc / d->groups, ix = row % d->iw, iy = row / d->iw % d->ih, n = row / (d->iw * d->ih);
     while (count > 0) {
@@ -80,7 +84,8 @@ static void gather_ddst(float *a, const conv2d_desc *d, const float *ddst, int64
         int64_t y = iy + d->pt - tap / d->kw * d->dil_h, x = ix + d->pl - tap % d->kw * d->dil_w;
         bool meets = y >= 0 && x >= 0 && y % d->sh == 0 && x % d->sw == 0 && y / d->sh < d->oh && x / d->sw < d->ow;
         if (meets)
-            memcpy(a, ddst + ((n * d->oh + y / d->sh) * d->ow + x / d->sw) * d->oc + g * ocg + from, (size_t)width * sizeof *a);
+            memcpy(a, ddst + ((n * d->oh + y / d->sh) * d->ow + x / d->sw) * d->oc + g * ocg + from,
+                (size_t)width * sizeof *a);
         else
             memset(a, 0, (size_t)width * sizeof *a);
         a += width, k += width, count -= width;
@@ -148,7 +153,8 @@ static status run(const kernel_call *call, bool forward)
 #pragma omp parallel for schedule(static) if ((double)p.rows * (double)p.cols * (double)p.depth > 65536.0)
     for (int64_t k = 0; k < d->groups * down * across; k++) {
         int64_t g = k / (down * across), row = k / across % down * GEMM_ROWS, col = k % across * BLOCK_COLS;
-        int64_t rows = cpu_min(GEMM_ROWS, p.rows - row), cols = cpu_min(BLOCK_COLS, p.cols - col), channel = g * p.cols + col;
+        int64_t rows = cpu_min(GEMM_ROWS, p.rows - row), cols = cpu_min(BLOCK_COLS, p.cols - col),
+                channel = g * p.cols + col;
         sums s;
         multiply(&s, call, forward, g, row, rows, col);
         for (int64_t r = 0; r < rows; r++) {
@@ -180,7 +186,8 @@ static const char *forward_refuse(const void *desc)
     const conv2d_desc *d = desc;
     const conv2d_epilogue *e = &d->epilogue;
     if (d->weight_type == DTYPE_I8) {
-        if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act)) return "exponential rounded to an integer: not bit for bit";
+        if (is_byte(d->dst_type) && !cpu_act_is_simple(e->act))
+            return "exponential rounded to an integer: not bit for bit";
     } else if (d->src_type != DTYPE_F32) {
         return "f32 and i8 only";
     }
@@ -200,5 +207,5 @@ static const char *dsrc_refuse(const void *desc)
 
 CPU_KERNEL_AS(conv2d_forward, gemm, OP_CONV2D_FORWARD, .refuse = forward_refuse, .packed_bytes = forward_packed_bytes,
               .pack = forward_pack, .run = forward_run);
-CPU_KERNEL_AS(conv2d_dsrc, gemm, OP_CONV2D_DSRC, .refuse = dsrc_refuse, .packed_bytes = dsrc_packed_bytes, .pack = dsrc_pack,
-              .run = dsrc_run);
+CPU_KERNEL_AS(conv2d_dsrc, gemm, OP_CONV2D_DSRC, .refuse = dsrc_refuse, .packed_bytes = dsrc_packed_bytes,
+    .pack = dsrc_pack, .run = dsrc_run);

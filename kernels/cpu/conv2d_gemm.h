@@ -1,7 +1,8 @@
 /* conv2d_gemm.h: blocked matrix products for convolutions without oneDNN. Private to kernels/cpu.
  *
- * Rows of A are pixels, gathered (im2col) a block of GEMM_DEPTH terms at a time; B are packed weights. Products of i8 and u8 are formed in
- * f32, too, which is exact: a block has at most 512 terms of at most 255 * 128, below 2^24; the blocks are added as int32.
+ * Rows of A are pixels, gathered (im2col) a block of GEMM_DEPTH terms at a time; B are packed weights. Products of
+ * i8 and u8 are formed in f32, too, which is exact: a block has at most 512 terms of at most 255 * 128, below 2^24;
+ * the blocks are added as int32.
  */
 #ifndef GRAFT_CPU_CONV2D_GEMM_H
 #define GRAFT_CPU_CONV2D_GEMM_H
@@ -45,9 +46,10 @@ static inline void gemm_tile(float *out, const float *a, int64_t lda, const floa
         for (int c = 0; c < TILE_COLS; c++) out[r * TILE_COLS + c] = sum[r][c];
 }
 
-/* sum [TILE_ROWS, TILE_COLS] (row stride ldc) += transpose of a [depth, TILE_ROWS] (row stride lda) times b [depth, TILE_COLS] (ldb). */
-static inline void gemm_tile_transposed(float *out, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
-                                        int64_t depth)
+/* sum [TILE_ROWS, TILE_COLS] (row stride ldc) += transpose of a [depth, TILE_ROWS] (row stride lda)
+ * times b [depth, TILE_COLS] (ldb). */
+static inline void gemm_tile_transposed(
+    float *out, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t depth)
 {
     float sum[TILE_ROWS][TILE_COLS];
     for (int r = 0; r < TILE_ROWS; r++)
@@ -62,9 +64,10 @@ static inline void gemm_tile_transposed(float *out, int64_t ldc, const float *a,
     for (int r = 0; r < TILE_ROWS; r++)
         for (int c = 0; c < TILE_COLS; c++) out[r * ldc + c] += sum[r][c];
 }
-/* Terms [k, k + count) of output pixel `row` of group `g`, in the order of the weights: taps, then channels. Taps of a window row
- * are neighbours in memory where nothing lies between them. */
-static inline void gemm_gather(float *a, const conv2d_desc *d, const void *src, int64_t g, int64_t row, int64_t k, int64_t count)
+/* Terms [k, k + count) of output pixel `row` of group `g`, in the order of the weights: taps, then channels. Taps of a
+ * window row are neighbours in memory where nothing lies between them. */
+static inline void gemm_gather(
+    float *a, const conv2d_desc *d, const void *src, int64_t g, int64_t row, int64_t k, int64_t count)
 {
     int64_t icg = d->ic / d->groups, ox = row % d->ow, oy = row / d->ow % d->oh, n = row / (d->ow * d->oh);
     bool joined = d->groups == 1 && d->dil_w == 1;
@@ -78,7 +81,9 @@ static inline void gemm_gather(float *a, const conv2d_desc *d, const void *src, 
         low = low < from ? from : cpu_min(low, to);
         high = high < low ? low : cpu_min(high, to);
         memset(a, 0, (size_t)(low - from) * sizeof *a);
-        if (high > low) epilogue_load(a + (low - from), src, d->src_type, ((n * d->ih + iy) * d->iw + ix) * d->ic + g * icg + low, high - low);
+        if (high > low)
+            epilogue_load(a + (low - from), src, d->src_type, ((n * d->ih + iy) * d->iw + ix) * d->ic + g * icg + low,
+                high - low);
         memset(a + (high - from), 0, (size_t)(to - high) * sizeof *a);
         a += to - from, k += to - from, count -= to - from;
     }

@@ -1,6 +1,6 @@
-/* conv2d_dweight as blocked matrix products, f32: dweight [oc, terms] += transpose of ddst [pixels, oc] times gathered src [pixels, terms].
- * A piece is BLOCK_OC channels by BLOCK_TERMS terms by a band of pixels; the bands, needed only where the weights give too few pieces to
- * share out, are added in order. */
+/* conv2d_dweight as blocked matrix products, f32: dweight [oc, terms] += transpose of ddst [pixels, oc] times gathered
+ * src [pixels, terms]. A piece is BLOCK_OC channels by BLOCK_TERMS terms by a band of pixels; the bands, needed only
+ * where the weights give too few pieces to share out, are added in order. */
 #include "kernels/cpu/bias.h"
 #include "kernels/cpu/conv2d_gemm.h"
 
@@ -13,7 +13,9 @@ typedef struct cut {
 
 static cut cut_of(const conv2d_desc *d)
 {
-    cut c = {.pixels = d->n * d->oh * d->ow, .ocg = d->oc / d->groups, .depth = (int64_t)d->kh * d->kw * (d->ic / d->groups)};
+    cut c = {.pixels = d->n * d->oh * d->ow,
+        .ocg = d->oc / d->groups,
+        .depth = (int64_t)d->kh * d->kw * (d->ic / d->groups)};
     c.down = (c.ocg + BLOCK_OC - 1) / BLOCK_OC;
     c.across = (c.depth + BLOCK_TERMS - 1) / BLOCK_TERMS;
     int64_t pieces = c.down * c.across * d->groups;
@@ -31,7 +33,8 @@ static size_t scratch_bytes(const void *desc, const void *state)
 }
 
 /* GEMM_ROWS pixels of ddst, BLOCK_OC channels, the tail filled up with zeros. */
-static void load_ddst(float *to, const conv2d_desc *d, const float *ddst, int64_t pixel, int64_t pixels, int64_t channel, int64_t channels)
+static void load_ddst(float *to, const conv2d_desc *d, const float *ddst, int64_t pixel, int64_t pixels,
+    int64_t channel, int64_t channels)
 {
     for (int64_t r = 0; r < pixels; r++) {
         memcpy(to + r * BLOCK_OC, ddst + (pixel + r) * d->oc + channel, (size_t)channels * sizeof *to);
@@ -44,8 +47,8 @@ typedef struct block {
     float ddst[GEMM_ROWS * BLOCK_OC], src[GEMM_ROWS * BLOCK_TERMS];
 } block;
 
-static void multiply(block *b, const kernel_call *call, int64_t g, int64_t channel, int64_t channels, int64_t term, int64_t terms,
-                     int64_t from, int64_t to)
+static void multiply(block *b, const kernel_call *call, int64_t g, int64_t channel, int64_t channels, int64_t term,
+    int64_t terms, int64_t from, int64_t to)
 {
     const conv2d_desc *d = call->desc;
     int64_t width = (terms + TILE_COLS - 1) / TILE_COLS * TILE_COLS;
@@ -60,21 +63,25 @@ static void multiply(block *b, const kernel_call *call, int64_t g, int64_t chann
         }
         for (int64_t c = 0; c < width; c += TILE_COLS)
             for (int64_t r = 0; r < channels; r += TILE_ROWS)
-                gemm_tile_transposed(b->sum + r * BLOCK_TERMS + c, BLOCK_TERMS, b->ddst + r, BLOCK_OC, b->src + c, BLOCK_TERMS, pixels);
+                gemm_tile_transposed(
+                    b->sum + r * BLOCK_TERMS + c, BLOCK_TERMS, b->ddst + r, BLOCK_OC, b->src + c, BLOCK_TERMS, pixels);
     }
 }
 
 static void run_piece(const kernel_call *call, const cut *c, float *partial, int64_t piece)
 {
     const conv2d_desc *d = call->desc;
-    int64_t band = piece % c->bands, across = piece / c->bands % c->across, down = piece / (c->bands * c->across) % c->down;
+    int64_t band = piece % c->bands, across = piece / c->bands % c->across,
+            down = piece / (c->bands * c->across) % c->down;
     int64_t g = piece / (c->bands * c->across * c->down);
     int64_t channel = g * c->ocg + down * BLOCK_OC, channels = cpu_min(BLOCK_OC, (g + 1) * c->ocg - channel);
     int64_t term = across * BLOCK_TERMS, terms = cpu_min(BLOCK_TERMS, c->depth - term);
     block b;
-    multiply(&b, call, g, channel, channels, term, terms, c->pixels * band / c->bands, c->pixels * (band + 1) / c->bands);
+    multiply(
+        &b, call, g, channel, channels, term, terms, c->pixels * band / c->bands, c->pixels * (band + 1) / c->bands);
     float *to = partial + (band * d->oc + channel) * c->depth + term;
-    for (int64_t r = 0; r < channels; r++) memcpy(to + r * c->depth, b.sum + r * BLOCK_TERMS, (size_t)terms * sizeof *to);
+    for (int64_t r = 0; r < channels; r++)
+        memcpy(to + r * c->depth, b.sum + r * BLOCK_TERMS, (size_t)terms * sizeof *to);
 }
 
 static status run(const kernel_call *call)

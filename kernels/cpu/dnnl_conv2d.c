@@ -6,8 +6,8 @@
 #include "core/base/arena.h"
 #include "core/base/limits.h"
 
-/* oneDNN generates code into memory without looking whether it got any, and throws through C: nothing that makes a primitive is called
- * without this. 2.6.3 takes 2.2 MB for one at most, over the networks here. */
+/* oneDNN generates code into memory without looking whether it got any, and throws through C: nothing that makes a
+ * primitive is called without this. 2.6.3 takes 2.2 MB for one at most, over the networks here. */
 static status check_room(void)
 {
     enum { ROOM = 16 << 20 };
@@ -97,8 +97,7 @@ static dnnl_status_t make_pd(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, ke
     bool forward = op == OP_CONV2D_FORWARD, has_bias = forward && d->epilogue.has_bias;
     dnnl_convolution_desc_t cd;
     s = dnnl_dilated_convolution_forward_desc_init(&cd, forward ? dnnl_forward_inference : dnnl_forward_training,
-                                                   dnnl_convolution_direct, &src, &weight, has_bias ? &bias : NULL, &dst,
-                                                   stride, dilation, before, after);
+        dnnl_convolution_direct, &src, &weight, has_bias ? &bias : NULL, &dst, stride, dilation, before, after);
     if (s != dnnl_success) return s;
     if (forward) return dnnl_primitive_desc_create(pd, &cd, attr, engine, NULL);
 
@@ -137,7 +136,8 @@ static float *placeholder_scales(const conv2d_desc *d)
     return scale;
 }
 
-static dnnl_status_t describe_unscaled(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, kernel_op op, const conv2d_desc *d)
+static dnnl_status_t describe_unscaled(
+    dnnl_primitive_desc_t *pd, dnnl_engine_t engine, kernel_op op, const conv2d_desc *d)
 {
     float *scale = NULL;
     if (d->epilogue.has_scale && !(scale = placeholder_scales(d))) return dnnl_out_of_memory;
@@ -160,7 +160,8 @@ const char *dnnl_conv2d_refuse_isa(void)
     if (cpu_isa_allowed(CPU_ISA_AVX512)) return NULL;
     dnnl_cpu_isa_t limit = cpu_isa_allowed(CPU_ISA_AVX2) ? dnnl_cpu_isa_avx2 : dnnl_cpu_isa_sse41;
     dnnl_set_max_cpu_isa(limit); /* refused after the first use: what holds then is asked */
-    return (int)dnnl_get_effective_cpu_isa() & ~(int)limit ? "oneDNN was used before GRAFT_CPU_ISA could limit it" : NULL;
+    return (int)dnnl_get_effective_cpu_isa() & ~(int)limit ? "oneDNN was used before GRAFT_CPU_ISA could limit it"
+                                                           : NULL;
 }
 
 const char *dnnl_conv2d_refuse(kernel_op op, const conv2d_desc *d)
@@ -201,7 +202,8 @@ static status create_repack(dnnl_conv2d *c, kernel_op op, const dnnl_memory_desc
         s = dnnl_post_ops_create(&ops);
         if (s == dnnl_success) s = dnnl_post_ops_append_sum(ops, 1.0f);
         if (s == dnnl_success) s = dnnl_primitive_attr_set_post_ops(attr, ops);
-        if (s == dnnl_success) s = dnnl_reorder_primitive_desc_create(&pd, &c->picked, c->engine, plain, c->engine, attr);
+        if (s == dnnl_success)
+            s = dnnl_reorder_primitive_desc_create(&pd, &c->picked, c->engine, plain, c->engine, attr);
         dnnl_post_ops_destroy(ops);
     } else {
         s = dnnl_reorder_primitive_desc_create(&pd, plain, c->engine, &c->picked, c->engine, attr);
@@ -257,7 +259,8 @@ static status create(dnnl_conv2d *c, kernel_op op, const conv2d_desc *d)
     DNNL_TRY(describe_unscaled(&pd, c->engine, op, d));
     status result = create_memories(c, pd, op, d);
     dnnl_primitive_desc_destroy(pd);
-    if (result == OK && !(op == OP_CONV2D_FORWARD && d->epilogue.has_scale)) result = dnnl_conv2d_compile(c, op, d, NULL);
+    if (result == OK && !(op == OP_CONV2D_FORWARD && d->epilogue.has_scale))
+        result = dnnl_conv2d_compile(c, op, d, NULL);
     return result;
 }
 

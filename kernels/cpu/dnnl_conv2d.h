@@ -1,8 +1,8 @@
 /* dnnl_conv2d.h: what the three oneDNN convolution variants share. Private to kernels/cpu/dnnl_*.c.
  *
- * Activations stay plain NHWC; weights are repacked into the layout that oneDNN picks (format `any`): with plain weights it
- * reaches 61 % of that speed. A state owns engine, stream, primitives and memory objects, so that a call only sets
- * handles: it allocates nothing. One call at a time per state.
+ * Activations stay plain NHWC; weights are repacked into the layout that oneDNN picks (format `any`): with plain
+ * weights it reaches 61 % of that speed. A state owns engine, stream, primitives and memory objects, so that a call
+ * only sets handles: it allocates nothing. One call at a time per state.
  */
 #ifndef GRAFT_CPU_DNNL_CONV2D_H
 #define GRAFT_CPU_DNNL_CONV2D_H
@@ -40,8 +40,9 @@ status dnnl_conv2d_check(dnnl_status_t code, const char *call);
 dnnl_status_t dnnl_conv2d_describe(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, kernel_op op, const conv2d_desc *d,
                                    const float *scale);
 
-/* Limits oneDNN as GRAFT_CPU_ISA says (base: SSE4.1, the least that it knows), which it accepts before its first use only. Comes therefore
- * before every other call of a refusal; the reason where somebody else in this process has used oneDNN without the limit, or NULL. */
+/* Limits oneDNN as GRAFT_CPU_ISA says (base: SSE4.1, the least that it knows), which it accepts before its first use
+ * only. Comes therefore before every other call of a refusal; the reason where somebody else in this process has used
+ * oneDNN without the limit, or NULL. */
 const char *dnnl_conv2d_refuse_isa(void);
 
 /* Why oneDNN cannot run `op` for `d`, or NULL: shared by all refusals, after the checks of the single op. */

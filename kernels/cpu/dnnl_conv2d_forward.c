@@ -61,8 +61,10 @@ static const char *refuse(const void *desc)
         return "residual of another size";
     if ((e->act == ACT_SIGMOID || e->act == ACT_SWISH) && dtype_bytes(d->dst_type) == 1)
         return "exponential rounded to an integer: not bit for bit";
-    /* 2.6.3 (brgconv) crashes there: its epilogue without products takes a tail mask for the address of the activation's constants. */
-    if (misses_image(d->oh, d->ih, d->kh, d->sh, d->pt, d->dil_h) || misses_image(d->ow, d->iw, d->kw, d->sw, d->pl, d->dil_w))
+    /* 2.6.3 (brgconv) crashes there: its epilogue without products takes a tail mask for the address
+     * of the activation's constants. */
+    if (misses_image(d->oh, d->ih, d->kh, d->sh, d->pt, d->dil_h) ||
+        misses_image(d->ow, d->iw, d->kw, d->sw, d->pl, d->dil_w))
         return "a window wholly in the padding";
     return refuse_machine(d);
 }

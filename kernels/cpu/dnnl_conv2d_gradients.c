@@ -1,5 +1,5 @@
-/* conv2d_dsrc and conv2d_dweight through oneDNN, f32. The weight gradient is computed in the layout that oneDNN picks, in scratch, and
- * added to the plain one while it is reordered. */
+/* conv2d_dsrc and conv2d_dweight through oneDNN, f32. The weight gradient is computed in the layout that oneDNN picks,
+ * in scratch, and added to the plain one while it is reordered. */
 #include "kernels/cpu/bias.h"
 #include "kernels/cpu/dnnl_conv2d.h"
 
@@ -41,9 +41,16 @@ static status dsrc_run(const kernel_call *call)
 }
 
 const kernel conv2d_dsrc__cpu_dnnl = {
-    .op = OP_CONV2D_DSRC, .backend = BACKEND_CPU, .name = "conv2d_dsrc__cpu_dnnl",
-    .refuse = dsrc_refuse, .create = dsrc_create, .destroy = dnnl_conv2d_destroy,
-    .scratch_bytes = dnnl_conv2d_scratch_bytes, .packed_bytes = dnnl_conv2d_packed_bytes, .pack = dsrc_pack, .run = dsrc_run,
+    .op = OP_CONV2D_DSRC,
+    .backend = BACKEND_CPU,
+    .name = "conv2d_dsrc__cpu_dnnl",
+    .refuse = dsrc_refuse,
+    .create = dsrc_create,
+    .destroy = dnnl_conv2d_destroy,
+    .scratch_bytes = dnnl_conv2d_scratch_bytes,
+    .packed_bytes = dnnl_conv2d_packed_bytes,
+    .pack = dsrc_pack,
+    .run = dsrc_run,
 };
 
 static const char *dweight_refuse(const void *desc)

@@ -45,7 +45,8 @@ static status add_run(const kernel_call *call)
         int64_t at = k * CPU_CHUNK, left = cpu_min(CPU_CHUNK, count - at);
 #define CASE(TYPE, type)                                                                                               \
     case TYPE:                                                                                                         \
-        add_##type((type *)call->out[0] + at, (const type *)call->in[0] + at, (const type *)call->in[1] + at, left, d); \
+        add_##type(                                                                                                    \
+            (type *)call->out[0] + at, (const type *)call->in[0] + at, (const type *)call->in[1] + at, left, d);       \
         break;
         switch (d->type) {
             CASE(DTYPE_F32, float)
@@ -186,7 +187,8 @@ static void fill_range(void *dst, int64_t at, int64_t count, const fill_desc *d)
         for (int64_t i = 0; i < count; i++) p[i] = d->value;
     } else {
         bool is_signed = d->type == DTYPE_I8;
-        memset((char *)dst + at, cpu_round(d->value, is_signed ? -128.0f : 0.0f, is_signed ? 127.0f : 255.0f), (size_t)count);
+        memset((char *)dst + at, cpu_round(d->value, is_signed ? -128.0f : 0.0f, is_signed ? 127.0f : 255.0f),
+            (size_t)count);
     }
 }
 

@@ -41,8 +41,8 @@ static inline void epilogue_activate(float *y, int64_t count, const conv2d_epilo
 #undef CASE
 }
 
-/* The order of kernels.h: bias, scale, residual (fused), activation; y is spoilt. `channel` is the first of `count`, at most EPILOGUE_MOST,
- * `at` its place in dst. */
+/* The order of kernels.h: bias, scale, residual (fused), activation; y is spoilt. `channel` is the first of `count`, at
+ * most EPILOGUE_MOST, `at` its place in dst. */
 static inline void epilogue_store(const kernel_call *call, float *y, int64_t at, int64_t channel, int64_t count)
 {
     const conv2d_desc *d = call->desc;

@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* exp(x) to about 1 ulp. Cody and Waite's reduction, x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor-like minimax polynomial of
- * Cephes' expf. Outside [-87.3, 88.7] it saturates (to about 1e-38 and 3.4e38); NaN stays NaN. */
+/* exp(x) to about 1 ulp. Cody and Waite's reduction, x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor-like minimax
+ * polynomial of Cephes' expf. Outside [-87.3, 88.7] it saturates (to about 1e-38 and 3.4e38); NaN stays NaN. */
 static inline float cpu_exp(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: rounds to an integer */

@@ -1,5 +1,5 @@
-/* fake_quant.c: through an engine's integers and back, f32: bound by memory bandwidth. Rows are cut into chunks; a maximum does not
- * depend on its order. */
+/* fake_quant.c: through an engine's integers and back, f32: bound by memory bandwidth. Rows are cut into chunks; a
+ * maximum does not depend on its order. */
 #include <math.h>
 
 #include "kernels/cpu/isa.h"
@@ -82,7 +82,8 @@ static status run(const kernel_call *call, bool is_backward)
     int64_t chunks = cpu_chunks(d->count);
 #pragma omp parallel for schedule(static) if (d->rows * d->count > CPU_SERIAL)
     for (int64_t k = 0; k < d->rows * chunks; k++) {
-        int64_t inside = k % chunks * CPU_CHUNK, at = k / chunks * d->count + inside, count = cpu_min(CPU_CHUNK, d->count - inside);
+        int64_t inside = k % chunks * CPU_CHUNK, at = k / chunks * d->count + inside,
+                count = cpu_min(CPU_CHUNK, d->count - inside);
         float r = range[k / chunks], scale = r / 127.0f;
         if (!(r > RANGE_MIN)) copy(out + at, first + at, count);
         else if (is_backward) backward(out + at, first + at, src + at, count, scale, least);

@@ -1,6 +1,7 @@
-/* isa.h: kernels/cpu sources are compiled once per instruction set (Makefile: CPU_ISAS) with CPU_ISA defined to its name; each
- * compilation defines its own variants, listed by KERNEL_CPU in kernels.def, and a CPU refuses those it cannot run. So all loops,
- * the parallel ones too, are vectorised for the set, and the harness checks all of them. Private to kernels/cpu.
+/* isa.h: kernels/cpu sources are compiled once per instruction set (Makefile: CPU_ISAS) with CPU_ISA defined to
+ * its name; each compilation defines its own variants, listed by KERNEL_CPU in kernels.def, and a CPU refuses
+ * those it cannot run. So all loops, the parallel ones too, are vectorised for the set, and the harness checks all
+ * of them. Private to kernels/cpu.
  *
  *     static const char *refuse(const void *desc)
  *     {
@@ -9,8 +10,8 @@
  *     }
  *     CPU_KERNEL(act_forward, OP_ACT_FORWARD, .refuse = refuse, .run = run);
  *
- * Loops over elements are marked `omp simd`, not `restrict`: dst may be exactly src. Work is split into pieces that depend on the
- * shape only, and partial results are combined in order: the bits do not depend on the number of threads.
+ * Loops over elements are marked `omp simd`, not `restrict`: dst may be exactly src. Work is split into pieces that
+ * depend on the shape only, and partial results are combined in order: the bits do not depend on the number of threads.
  */
 #ifndef GRAFT_CPU_ISA_H
 #define GRAFT_CPU_ISA_H
@@ -83,8 +84,8 @@ static inline float cpu_activate_gradient(float g, float x, activation act, floa
     }
 }
 
-/* Rounds half to even and saturates to [low, high], both within int16. NaN gives 0. Plain arithmetic, so that it vectorises: adding
- * 1.5 * 2^23 leaves the integer in the low bits of the sum. */
+/* Rounds half to even and saturates to [low, high], both within int16. NaN gives 0. Plain arithmetic, so that it
+ * vectorises: adding 1.5 * 2^23 leaves the integer in the low bits of the sum. */
 static inline int32_t cpu_round(float x, float low, float high)
 {
     const float magic = 12582912.0f;

@@ -46,7 +46,8 @@ static void pad_row(char *dst, const char *src, const pad_desc *d, const unsigne
     if (!src) from = to = width;
     int64_t left = from < 0 ? 0 : cpu_min(from, width), right = to < left ? left : cpu_min(to, width);
     fill_elements(dst, value, size, left);
-    if (right > left) memcpy(dst + (size_t)left * size, src + (size_t)(left - from) * size, (size_t)(right - left) * size);
+    if (right > left)
+        memcpy(dst + (size_t)left * size, src + (size_t)(left - from) * size, (size_t)(right - left) * size);
     fill_elements(dst + (size_t)right * size, value, size, width - right);
 }
 
@@ -86,7 +87,8 @@ static const char *concat_refuse(const void *desc)
 #define RESCALE(type, low, high)                                                                                       \
     static void rescale_##type(type *dst, const type *src, int64_t count, float scale)                                 \
     {                                                                                                                  \
-        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) dst[i] = (type)cpu_round((float)src[i] * scale, low, high); \
+        _Pragma("omp simd") for (int64_t i = 0; i < count; i++) dst[i] =                                               \
+            (type)cpu_round((float)src[i] * scale, low, high);                                                         \
     }
 RESCALE(int8_t, -128.0f, 127.0f)
 RESCALE(uint8_t, 0.0f, 255.0f)
@@ -181,8 +183,8 @@ static status transpose_run(const kernel_call *call)
             at += left % g.dim[i] * g.stride[i];
             left /= g.dim[i];
         }
-        gather_row((char *)call->out[0] + (size_t)(r * width) * size, (const char *)call->in[0] + (size_t)at * size, width,
-                   g.stride[last], size);
+        gather_row((char *)call->out[0] + (size_t)(r * width) * size, (const char *)call->in[0] + (size_t)at * size,
+            width, g.stride[last], size);
     }
     return OK;
 }

@@ -1,5 +1,5 @@
-/* grad_check and optimiser: one pass each over the flat blocks, in chunks cut by the parameter segments. Norm and penalty are summed in
- * double per chunk and the chunks in order, whatever the number of threads. */
+/* grad_check and optimiser: one pass each over the flat blocks, in chunks cut by the parameter segments. Norm and
+ * penalty are summed in double per chunk and the chunks in order, whatever the number of threads. */
 #include <math.h>
 #include <string.h>
 
@@ -76,7 +76,8 @@ static status grad_check_run(const kernel_call *call)
     state->finite = isfinite(sum) != 0;
     state->bad_segment = state->finite ? -1 : bad_segment(grad, segments, d->segments);
     state->grad_norm = (float)norm;
-    state->clip_factor = state->finite && d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1.0f;
+    state->clip_factor =
+        state->finite && d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1.0f;
     return OK;
 }
 
@@ -138,7 +139,8 @@ static void update_adam(float *w, float *m, float *v, const float *g, int64_t co
     }
 }
 
-static void update_rmsprop(float *w, float *m, float *v, const float *g, int64_t count, const optimiser_desc *d, update u)
+static void update_rmsprop(
+    float *w, float *m, float *v, const float *g, int64_t count, const optimiser_desc *d, update u)
 {
     float rho = d->rho, momentum = d->momentum, epsilon = d->epsilon;
 #pragma omp simd

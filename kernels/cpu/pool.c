@@ -1,15 +1,17 @@
-/* Pooling, channels last: f32 forward and backward, i8 and u8 forward. Loops run along channels; pieces are output rows, or for a single
- * output pixel (global pooling) blocks of channels. */
+/* Pooling, channels last: f32 forward and backward, i8 and u8 forward. Loops run along channels; pieces are output
+ * rows, or for a single output pixel (global pooling) blocks of channels. */
 #include <string.h>
 
 #include "kernels/cpu/isa.h"
 
-/* The source rows or columns that output o covers: [from, to) inside the image, `full` long with the padding that counts. */
+/* The source rows or columns that output o covers: [from, to) inside the image, `full`
+ * long with the padding that counts. */
 typedef struct span {
     int64_t from, to, full;
 } span;
 
-static span window(int64_t o, int64_t in, int64_t out, int32_t k, int32_t stride, int32_t before, int32_t after, bool adaptive)
+static span window(
+    int64_t o, int64_t in, int64_t out, int32_t k, int32_t stride, int32_t before, int32_t after, bool adaptive)
 {
     if (adaptive) {
         span s = {o * in / out, ((o + 1) * in + out - 1) / out, 0};
@@ -76,7 +78,8 @@ static void average_pixel(float *dst, const float *src, const pool_desc *d, span
 
 /* The two integer types differ in their loads only. */
 #define INTEGER_PIXEL(name, type)                                                                                      \
-    static void name##_max_pixel(type *dst, int32_t *index, const type *src, const pool_desc *d, span h, span w, int64_t c) \
+    static void name##_max_pixel(                                                                                      \
+        type *dst, int32_t *index, const type *src, const pool_desc *d, span h, span w, int64_t c)                     \
     {                                                                                                                  \
         type best[BLOCK];                                                                                              \
         int32_t at[BLOCK], first = (int32_t)(h.from * d->iw + w.from);                                                 \

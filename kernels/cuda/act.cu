@@ -2,9 +2,9 @@
  *
  *     dst = act(src)            dsrc = ddst * act'(src)
  *
- * Flat tensors. direct: a thread an element. vector: a thread moves 16 bytes per access, two of them in flight, and the grid walks on; what
- * is left over after the last whole 16 bytes is done element by element, as is everything where a tensor is not aligned.
- * Bound by memory: one (two) reads and one write per element.
+ * Flat tensors. direct: a thread an element. vector: a thread moves 16 bytes per access, two of them in flight, and the
+ * grid walks on; what is left over after the last whole 16 bytes is done element by element, as is everything where a
+ * tensor is not aligned. Bound by memory: one (two) reads and one write per element.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -18,8 +18,8 @@ static const char *refuse(const void *desc)
 /* ------------------------------------------------------------------------------------------------ direct */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) forward_direct(T *__restrict__ dst, const T *__restrict__ src, int64_t count,
-    activation act, float alpha, float beta)
+static __global__ void __launch_bounds__(THREADS) forward_direct(
+    T *__restrict__ dst, const T *__restrict__ src, int64_t count, activation act, float alpha, float beta)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < count) dst[i] = from_float<T>(activate(to_float(src[i]), act, alpha, beta));
@@ -36,15 +36,15 @@ static __global__ void __launch_bounds__(THREADS) backward_direct(T *__restrict_
 template <typename T> static status launch_forward_direct(const kernel_call *call)
 {
     const act_desc *d = (const act_desc *)call->desc;
-    return launch(forward_direct<T>, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        d->count, d->act, d->alpha, d->beta);
+    return launch(forward_direct<T>, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], d->count, d->act, d->alpha, d->beta);
 }
 
 template <typename T> static status launch_backward_direct(const kernel_call *call)
 {
     const act_desc *d = (const act_desc *)call->desc;
-    return launch(backward_direct<T>, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], d->count, d->act, d->alpha, d->beta);
+    return launch(backward_direct<T>, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], call->in[1], d->count, d->act, d->alpha, d->beta);
 }
 
 static status forward_direct_run(const kernel_call *call)
@@ -61,8 +61,8 @@ static status backward_direct_run(const kernel_call *call)
 
 /* packs: how many whole 16 bytes; 0 where a tensor is not aligned. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) forward_vector(T *__restrict__ dst, const T *__restrict__ src, int64_t count,
-    int64_t packs, activation act, float alpha, float beta)
+static __global__ void __launch_bounds__(THREADS) forward_vector(T *__restrict__ dst, const T *__restrict__ src,
+    int64_t count, int64_t packs, activation act, float alpha, float beta)
 {
     constexpr int N = LANES<T>;
     int64_t first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stride = (int64_t)gridDim.x * blockDim.x;
@@ -78,7 +78,8 @@ static __global__ void __launch_bounds__(THREADS) forward_vector(T *__restrict__
             store_pack(dst + (i + u * stride) * N, x[u]);
         }
     }
-    for (int64_t i = packs * N + first; i < count; i += stride) dst[i] = from_float<T>(activate(to_float(src[i]), act, alpha, beta));
+    for (int64_t i = packs * N + first; i < count; i += stride)
+        dst[i] = from_float<T>(activate(to_float(src[i]), act, alpha, beta));
 }
 
 template <typename T>
@@ -99,7 +100,8 @@ static __global__ void __launch_bounds__(THREADS) backward_vector(T *__restrict_
         for (int u = 0; u < UNROLL; u++) {
             if (i + u * stride >= packs) break;
             for (int k = 0; k < N; k++)
-                g[u].at[k] = from_float<T>(activate_gradient(to_float(g[u].at[k]), to_float(x[u].at[k]), act, alpha, beta));
+                g[u].at[k] =
+                    from_float<T>(activate_gradient(to_float(g[u].at[k]), to_float(x[u].at[k]), act, alpha, beta));
             store_pack(dsrc + (i + u * stride) * N, g[u]);
         }
     }
@@ -113,8 +115,8 @@ template <typename T> static status launch_forward_vector(const kernel_call *cal
     int64_t packs = aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16) ? d->count / LANES<T> : 0;
     unsigned blocks;
     TRY(blocks_on_device(&blocks, d->count, THREADS * UNROLL * LANES<T>));
-    return launch(forward_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->count, packs, d->act,
-        d->alpha, d->beta);
+    return launch(forward_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->count,
+        packs, d->act, d->alpha, d->beta);
 }
 
 template <typename T> static status launch_backward_vector(const kernel_call *call)
@@ -123,8 +125,8 @@ template <typename T> static status launch_backward_vector(const kernel_call *ca
     bool whole = aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16) && aligned_to(call->in[1], 16);
     unsigned blocks;
     TRY(blocks_on_device(&blocks, d->count, THREADS * UNROLL * LANES<T>));
-    return launch(backward_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], d->count,
-        whole ? d->count / LANES<T> : 0, d->act, d->alpha, d->beta);
+    return launch(backward_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], d->count, whole ? d->count / LANES<T> : 0, d->act, d->alpha, d->beta);
 }
 
 static status forward_vector_run(const kernel_call *call)

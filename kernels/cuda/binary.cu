@@ -3,8 +3,9 @@
  *     add   dst = act(a a_scale + b b_scale), integers rounded half to even and saturated     mul   dst = a b
  *     mul_reduce   db[n, c] = sum over pixels of ddst a
  *
- * direct: a thread an element (an output, for the sum). columns: see columns.cuh; where b is a row it stays in registers. Without broadcast
- * the tensor is one long row of whole 16 bytes, and the grid walks it. Sums: reduce.cuh. Bound by memory.
+ * direct: a thread an element (an output, for the sum). columns: see columns.cuh; where b is a row it stays
+ * in registers. Without broadcast the tensor is one long row of whole 16 bytes, and the grid walks it.
+ * Sums: reduce.cuh. Bound by memory.
  */
 #include "kernels/cuda/reduce.cuh"
 
@@ -34,15 +35,16 @@ template <typename T> static __device__ T combine(T a, T b, const rule &r)
     float x = to_float(a), y = to_float(b);
     if (r.multiply) return from_float<T>(x * y);
     float sum = x * r.a_scale + y * r.b_scale; /* three roundings, see kernels.h */
-    return from_float<T>(sizeof(T) == 1 ? activate_exactly(sum, r.act, r.alpha, r.beta) : activate(sum, r.act, r.alpha, r.beta));
+    return from_float<T>(
+        sizeof(T) == 1 ? activate_exactly(sum, r.act, r.alpha, r.beta) : activate(sum, r.act, r.alpha, r.beta));
 }
 
 /* ------------------------------------------------------------------------------------------------ direct */
 
 /* dst may be a. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) combine_direct(T *dst, const T *a, const T *b, int64_t n, int64_t pixels,
-    int64_t channels, bool broadcast, rule r)
+static __global__ void __launch_bounds__(THREADS)
+    combine_direct(T *dst, const T *a, const T *b, int64_t n, int64_t pixels, int64_t channels, bool broadcast, rule r)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n * pixels * channels) return;
@@ -51,29 +53,31 @@ static __global__ void __launch_bounds__(THREADS) combine_direct(T *dst, const T
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) reduce_direct(T *__restrict__ db, const T *__restrict__ ddst, const T *__restrict__ a,
-    int64_t n, int64_t pixels, int64_t channels)
+static __global__ void __launch_bounds__(THREADS) reduce_direct(T *__restrict__ db, const T *__restrict__ ddst,
+    const T *__restrict__ a, int64_t n, int64_t pixels, int64_t channels)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n * channels) return;
     int64_t first = i / channels * pixels * channels + i % channels;
     double sum = 0.0;
-    for (int64_t p = 0; p < pixels; p++) sum += (double)to_float(ddst[first + p * channels]) * (double)to_float(a[first + p * channels]);
+    for (int64_t p = 0; p < pixels; p++)
+        sum += (double)to_float(ddst[first + p * channels]) * (double)to_float(a[first + p * channels]);
     db[i] = from_float<T>((float)sum);
 }
 
 template <typename T> static status launch_combine_direct(const kernel_call *call, bool multiply)
 {
     const binary_desc *d = (const binary_desc *)call->desc;
-    return launch(combine_direct<T>, dim3(blocks_for(d->n * d->pixels * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->in[0], call->in[1], d->n, d->pixels, d->channels, d->b_broadcast, rule_of(d, multiply));
+    return launch(combine_direct<T>, dim3(blocks_for(d->n * d->pixels * d->channels, THREADS)), dim3(THREADS), 0,
+        call->stream, call->out[0], call->in[0], call->in[1], d->n, d->pixels, d->channels, d->b_broadcast,
+        rule_of(d, multiply));
 }
 
 template <typename T> static status launch_reduce_direct(const kernel_call *call)
 {
     const binary_desc *d = (const binary_desc *)call->desc;
-    return launch(reduce_direct<T>, dim3(blocks_for(d->n * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->in[0], call->in[1], d->n, d->pixels, d->channels);
+    return launch(reduce_direct<T>, dim3(blocks_for(d->n * d->channels, THREADS)), dim3(THREADS), 0, call->stream,
+        call->out[0], call->in[0], call->in[1], d->n, d->pixels, d->channels);
 }
 
 static status add_direct_run(const kernel_call *call)
@@ -95,7 +99,8 @@ static status reduce_direct_run(const kernel_call *call)
 
 /* Equal shapes: packs of 16 bytes, then what is left. packs is 0 where a tensor is not aligned. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) combine_vector(T *dst, const T *a, const T *b, int64_t count, int64_t packs, rule r)
+static __global__ void __launch_bounds__(THREADS)
+    combine_vector(T *dst, const T *a, const T *b, int64_t count, int64_t packs, rule r)
 {
     constexpr int N = LANES<T>;
     int64_t first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stride = (int64_t)gridDim.x * blockDim.x;
@@ -120,8 +125,8 @@ static __global__ void __launch_bounds__(THREADS) combine_vector(T *dst, const T
 
 /* b [n, 1, c] against a [n, pixels, c]. */
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS) combine_row(T *dst, const T *a, const T *b, int64_t n, int64_t pixels, int64_t channels,
-    int64_t band, rule r)
+static __global__ void __launch_bounds__(THREADS)
+    combine_row(T *dst, const T *a, const T *b, int64_t n, int64_t pixels, int64_t channels, int64_t band, rule r)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y * channels;
     if (channel >= channels) return;
@@ -151,8 +156,8 @@ template <typename T, int N> static status launch_combine_row(const kernel_call 
 {
     const binary_desc *d = (const binary_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->pixels, d->channels / N, UNROLL);
-    return launch(combine_row<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], call->in[1], d->n, d->pixels,
-        d->channels, p.band, rule_of(d, multiply));
+    return launch(combine_row<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], call->in[1], d->n,
+        d->pixels, d->channels, p.band, rule_of(d, multiply));
 }
 
 template <typename T> static status launch_combine(const kernel_call *call, bool multiply)
@@ -165,8 +170,8 @@ template <typename T> static status launch_combine(const kernel_call *call, bool
                                                        : launch_combine_row<T, 1>(call, multiply);
     unsigned blocks;
     TRY(blocks_on_device(&blocks, count, THREADS * UNROLL * LANES<T>));
-    return launch(combine_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], count,
-        aligned ? count / LANES<T> : 0, rule_of(d, multiply));
+    return launch(combine_vector<T>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], count, aligned ? count / LANES<T> : 0, rule_of(d, multiply));
 }
 
 static size_t reduce_scratch(const void *desc, const void *state)
@@ -201,5 +206,6 @@ CUDA_KERNEL(add__cuda_columns, OP_ADD, .refuse = refuse, .run = add_columns_run)
 CUDA_KERNEL(add__cuda_direct, OP_ADD, .refuse = refuse, .run = add_direct_run);
 CUDA_KERNEL(mul__cuda_columns, OP_MUL, .refuse = refuse, .run = mul_columns_run);
 CUDA_KERNEL(mul__cuda_direct, OP_MUL, .refuse = refuse, .run = mul_direct_run);
-CUDA_KERNEL(mul_reduce__cuda_columns, OP_MUL_REDUCE, .refuse = refuse, .scratch_bytes = reduce_scratch, .run = reduce_columns_run);
+CUDA_KERNEL(mul_reduce__cuda_columns, OP_MUL_REDUCE, .refuse = refuse, .scratch_bytes = reduce_scratch,
+    .run = reduce_columns_run);
 CUDA_KERNEL(mul_reduce__cuda_direct, OP_MUL_REDUCE, .refuse = refuse, .run = reduce_direct_run);

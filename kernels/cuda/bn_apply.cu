@@ -1,10 +1,11 @@
 /* bn_apply.cu: the passes of batch normalisation over whole tensors [rows, c]:
  *
  *     bn_apply        dst = act(a[c] src + d[c] (+ add))
- *     bn_grad_apply   g = ddst act'(dst);  dsrc = p[c] g + q[c] src + r[c];  dadd = g          (dst made again from src: remade)
+ *     bn_grad_apply   g = ddst act'(dst);  dsrc = p[c] g + q[c] src + r[c];  dadd = g  (dst made again: remade)
  *
- * direct: a thread an element. columns: see columns.cuh; the coefficients of a thread's channels stay in registers, a row costs one 16-byte
- * access per tensor, four (two) rows are in flight. Where channels are no whole 16 bytes, several rows are taken for one, if rows allow it. What of the activation is known at compile time is none, relu and "look".
+ * direct: a thread an element. columns: see columns.cuh; the coefficients of a thread's channels stay in registers, a
+ * row costs one 16-byte access per tensor, four (two) rows are in flight. Where channels are no whole 16 bytes, several
+ * rows are taken for one, if rows allow it. What of the activation is known at compile time is none, relu and "look".
  * Bound by memory: one access per tensor and element.
  */
 #include "kernels/cuda/columns.cuh"
@@ -16,7 +17,8 @@ static const char *refuse(const void *desc)
     return cuda_refuse_type(((const bn_desc *)desc)->type);
 }
 
-/* What the element-wise part needs of the descriptor. A kernel's row may be several of the tensor's: columns is then a multiple of channels. */
+/* What the element-wise part needs of the descriptor. A kernel's row may be several of the tensor's: columns
+ * is then a multiple of channels. */
 typedef struct shape {
     int64_t rows, columns, channels, band;
     activation act;
@@ -46,8 +48,9 @@ static __global__ void __launch_bounds__(THREADS) apply_direct(T *__restrict__ d
 
 /* dadd may be NULL; dst too where there is no activation, or where `apply`, bn_apply's coefficients, make it. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) grad_apply_direct(T *__restrict__ dsrc, T *__restrict__ dadd, const T *__restrict__ ddst,
-    const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ coef, const float *__restrict__ apply, shape s)
+static __global__ void __launch_bounds__(THREADS)
+    grad_apply_direct(T *__restrict__ dsrc, T *__restrict__ dadd, const T *__restrict__ ddst, const T *__restrict__ src,
+        const T *__restrict__ dst, const float *__restrict__ coef, const float *__restrict__ apply, shape s)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= s.rows * s.channels) return;
@@ -63,15 +66,16 @@ static __global__ void __launch_bounds__(THREADS) grad_apply_direct(T *__restric
 template <typename T> static status launch_apply_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    return launch(apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->in[0], call->in[1], d->has_add ? call->in[2] : NULL, shape_of(d, 1, 0));
+    return launch(apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0, call->stream,
+        call->out[0], call->in[0], call->in[1], d->has_add ? call->in[2] : NULL, shape_of(d, 1, 0));
 }
 
 template <typename T> static status launch_grad_apply_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    return launch(grad_apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        call->out[1], call->in[0], call->in[1], call->in[2], call->in[3], d->recompute ? call->in[4] : NULL, shape_of(d, 1, 0));
+    return launch(grad_apply_direct<T>, dim3(blocks_for(d->rows * d->channels, THREADS)), dim3(THREADS), 0,
+        call->stream, call->out[0], call->out[1], call->in[0], call->in[1], call->in[2], call->in[3],
+        d->recompute ? call->in[4] : NULL, shape_of(d, 1, 0));
 }
 
 static status apply_direct_run(const kernel_call *call)
@@ -175,12 +179,13 @@ template <typename T, int N, int ACT> static status launch_apply(const kernel_ca
         d->has_add ? call->in[2] : NULL, shape_of(d, period, p.band));
 }
 
-template <typename T, int N, int ACT, bool REMADE = false> static status launch_grad_apply(const kernel_call *call, int64_t period)
+template <typename T, int N, int ACT, bool REMADE = false>
+static status launch_grad_apply(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     column_plan p = column_plan_of(1, d->rows / period, d->channels * period / N, GRAD_UNROLL);
-    return launch(grad_apply_columns<T, N, ACT, REMADE>, p.grid, p.block, 0, call->stream, call->out[0], call->out[1], call->in[0], call->in[1],
-        call->in[2], call->in[3], REMADE ? call->in[4] : NULL, shape_of(d, period, p.band));
+    return launch(grad_apply_columns<T, N, ACT, REMADE>, p.grid, p.block, 0, call->stream, call->out[0], call->out[1],
+        call->in[0], call->in[1], call->in[2], call->in[3], REMADE ? call->in[4] : NULL, shape_of(d, period, p.band));
 }
 
 template <typename T> static status choose_apply(const kernel_call *call)
@@ -190,7 +195,8 @@ template <typename T> static status choose_apply(const kernel_call *call)
     int64_t period = column_period(d->rows, d->channels, LANES<T>);
     if (!period || !aligned) return launch_apply<T, 1, -1>(call, 1);
     if (d->act == ACT_NONE) return launch_apply<T, LANES<T>, ACT_NONE>(call, period);
-    return d->act == ACT_RELU ? launch_apply<T, LANES<T>, ACT_RELU>(call, period) : launch_apply<T, LANES<T>, -1>(call, period);
+    return d->act == ACT_RELU ? launch_apply<T, LANES<T>, ACT_RELU>(call, period)
+                              : launch_apply<T, LANES<T>, -1>(call, period);
 }
 
 template <typename T> static status choose_grad_apply(const kernel_call *call)
@@ -200,11 +206,13 @@ template <typename T> static status choose_grad_apply(const kernel_call *call)
     for (int i = 0; i < 3; i++) aligned = aligned && aligned_to(call->in[i], 16);
     int64_t period = column_period(d->rows, d->channels, LANES<T>);
     if (d->recompute && period && aligned)
-        return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU, true>(call, period) : launch_grad_apply<T, LANES<T>, -1, true>(call, period);
+        return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU, true>(call, period)
+                                  : launch_grad_apply<T, LANES<T>, -1, true>(call, period);
     if (d->recompute) return launch_grad_apply<T, 1, -1, true>(call, 1);
     if (!period || !aligned) return launch_grad_apply<T, 1, -1>(call, 1);
     if (d->act == ACT_NONE) return launch_grad_apply<T, LANES<T>, ACT_NONE>(call, period);
-    return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU>(call, period) : launch_grad_apply<T, LANES<T>, -1>(call, period);
+    return d->act == ACT_RELU ? launch_grad_apply<T, LANES<T>, ACT_RELU>(call, period)
+                              : launch_grad_apply<T, LANES<T>, -1>(call, period);
 }
 
 static status apply_columns_run(const kernel_call *call)

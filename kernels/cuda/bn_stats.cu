@@ -3,10 +3,10 @@
  *     bn_stats        sum x, sum x^2              bn_grad_stats   sum g, sum g x    with g = ddst * act'(dst)
  *
  * direct: a block a channel, in double.
- * columns: see columns.cuh. Runs of 16 rows are summed in f32, the runs in double (of the f32 sum's error sqrt(16) u is left, and double
- * arithmetic stays within the loads' time even where it runs at 1/32 rate); the rows of a block are added in order, then the bands. Where
- * channels are no whole 16 bytes but rows allow it, two, four or eight rows are taken for one.
- * Bound by memory: one read of src (ddst, src and dst).
+ * columns: see columns.cuh. Runs of 16 rows are summed in f32, the runs in double (of the f32 sum's error sqrt(16) u is
+ * left, and double arithmetic stays within the loads' time even where it runs at 1/32 rate); the rows of a block are
+ * added in order, then the bands. Where channels are no whole 16 bytes but rows allow it, two, four or eight rows are
+ * taken for one. Bound by memory: one read of src (ddst, src and dst).
  */
 #include "kernels/cuda/columns.cuh"
 
@@ -20,8 +20,8 @@ static const char *refuse(const void *desc)
 /* ------------------------------------------------------------------------------------------------ direct */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) stats_direct(double *__restrict__ stats, const T *__restrict__ src, int64_t rows,
-    int64_t channels)
+static __global__ void __launch_bounds__(THREADS)
+    stats_direct(double *__restrict__ stats, const T *__restrict__ src, int64_t rows, int64_t channels)
 {
     int64_t c = blockIdx.x;
     double sum = 0.0, squares = 0.0;
@@ -39,9 +39,9 @@ static __global__ void __launch_bounds__(THREADS) stats_direct(double *__restric
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) grad_stats_direct(double *__restrict__ stats, const T *__restrict__ ddst,
-    const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply, int64_t rows, int64_t channels, activation act,
-    float alpha, float beta)
+static __global__ void __launch_bounds__(THREADS) grad_stats_direct(double *__restrict__ stats,
+    const T *__restrict__ ddst, const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply,
+    int64_t rows, int64_t channels, activation act, float alpha, float beta)
 {
     int64_t c = blockIdx.x;
     double sum = 0.0, products = 0.0;
@@ -65,15 +65,16 @@ static __global__ void __launch_bounds__(THREADS) grad_stats_direct(double *__re
 template <typename T> static status launch_stats_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    return launch(stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->rows,
-        d->channels);
+    return launch(stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], d->rows, d->channels);
 }
 
 template <typename T> static status launch_grad_stats_direct(const kernel_call *call)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
-    return launch(grad_stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], call->in[2], d->recompute ? call->in[3] : NULL, d->rows, d->channels, d->act, d->alpha, d->beta);
+    return launch(grad_stats_direct<T>, dim3((unsigned)d->channels), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], call->in[1], call->in[2], d->recompute ? call->in[3] : NULL, d->rows, d->channels, d->act,
+        d->alpha, d->beta);
 }
 
 static status stats_direct_run(const kernel_call *call)
@@ -116,7 +117,8 @@ template <int N> static inline __device__ void sums_write(double *partial, const
     const double *fold = column_fold<2 * N>(&s->total[0][0]);
     double *band = partial + (int64_t)blockIdx.y * 2 * columns;
     int width = (int)blockDim.x, thread = (int)threadIdx.y * width + (int)threadIdx.x;
-    for (int i = thread; i < 2 * N * width; i += width * (int)blockDim.y) { /* neighbouring threads, neighbouring columns */
+    for (int i = thread; i < 2 * N * width;
+         i += width * (int)blockDim.y) { /* neighbouring threads, neighbouring columns */
         int stat = i / (N * width), at = i - stat * N * width, x = at / N, k = at % N;
         int64_t column = (int64_t)blockIdx.x * width * N + at;
         if (column < columns) band[stat * columns + column] = column_total(fold, stat * N + k, x);
@@ -124,8 +126,8 @@ template <int N> static inline __device__ void sums_write(double *partial, const
 }
 
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS, 2) stats_columns(double *__restrict__ partial, const T *__restrict__ src, int64_t rows,
-    int64_t channels, int64_t band)
+static __global__ void __launch_bounds__(THREADS, 2)
+    stats_columns(double *__restrict__ partial, const T *__restrict__ src, int64_t rows, int64_t channels, int64_t band)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
     int64_t row = blockIdx.y * band + threadIdx.y, end = (blockIdx.y + 1) * band;
@@ -156,9 +158,9 @@ static __global__ void __launch_bounds__(THREADS, 2) stats_columns(double *__res
 
 /* ACT: the activation, or -1: `act` decides at run time. REMADE: dst is NULL, apply has bn_apply's coefficients. */
 template <typename T, int N, int ACT, bool REMADE>
-static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *__restrict__ partial, const T *__restrict__ ddst,
-    const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply, int64_t rows, int64_t channels, int64_t period,
-    int64_t band, activation act, float alpha, float beta)
+static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *__restrict__ partial,
+    const T *__restrict__ ddst, const T *__restrict__ src, const T *__restrict__ dst, const float *__restrict__ apply,
+    int64_t rows, int64_t channels, int64_t period, int64_t band, activation act, float alpha, float beta)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y;
     int64_t row = blockIdx.y * band + threadIdx.y, end = (blockIdx.y + 1) * band;
@@ -201,10 +203,11 @@ static __global__ void __launch_bounds__(THREADS, 2) grad_stats_columns(double *
 }
 
 /* stats[stat, c] = sum over bands and periods of partial[band, stat, period, c], in a fixed order. Block (8, 32). */
-static __global__ void __launch_bounds__(THREADS, 2) sum_bands(double *__restrict__ stats, const double *__restrict__ partial,
-    int64_t channels, int64_t bands, int64_t period)
+static __global__ void __launch_bounds__(THREADS, 2) sum_bands(
+    double *__restrict__ stats, const double *__restrict__ partial, int64_t channels, int64_t bands, int64_t period)
 {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stat = i / channels, c = i - stat * channels, step = 2 * period * channels;
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stat = i / channels, c = i - stat * channels,
+            step = 2 * period * channels;
     double sum = 0.0;
     for (int64_t j = 0; j < period && stat < 2; j++) {
         const double *from = partial + (stat * period + j) * channels + c;
@@ -219,8 +222,8 @@ static status launch_sum_bands(const kernel_call *call, const double *partial, i
 {
     constexpr int WIDTH = 8;
     int64_t channels = ((const bn_desc *)call->desc)->channels;
-    return launch(sum_bands, dim3(blocks_for(2 * channels, WIDTH)), dim3(WIDTH, THREADS / WIDTH), 0, call->stream, call->out[0], partial,
-        channels, bands, period);
+    return launch(sum_bands, dim3(blocks_for(2 * channels, WIDTH)), dim3(WIDTH, THREADS / WIDTH), 0, call->stream,
+        call->out[0], partial, channels, bands, period);
 }
 
 /* How a tensor is cut: `period` rows of it are one of the kernel's. */
@@ -263,17 +266,20 @@ template <typename T, int N> static status launch_stats_columns(const kernel_cal
     const bn_desc *d = (const bn_desc *)call->desc;
     cut c = cut_of(d, N, period);
     double *stats = (double *)call->out[0], *partial = partial_count(c) ? (double *)call->scratch : stats;
-    TRY(launch(stats_columns<T, N>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], c.rows, c.channels, c.plan.band));
+    TRY(launch(stats_columns<T, N>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], c.rows,
+        c.channels, c.plan.band));
     return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
 }
 
-template <typename T, int N, int ACT, bool REMADE = false> static status launch_grad_stats_columns(const kernel_call *call, int64_t period)
+template <typename T, int N, int ACT, bool REMADE = false>
+static status launch_grad_stats_columns(const kernel_call *call, int64_t period)
 {
     const bn_desc *d = (const bn_desc *)call->desc;
     cut c = cut_of(d, N, period);
     double *stats = (double *)call->out[0], *partial = partial_count(c) ? (double *)call->scratch : stats;
-    TRY(launch(grad_stats_columns<T, N, ACT, REMADE>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0], call->in[1], call->in[2],
-        REMADE ? call->in[3] : NULL, c.rows, c.channels, period, c.plan.band, d->act, d->alpha, d->beta));
+    TRY(launch(grad_stats_columns<T, N, ACT, REMADE>, c.plan.grid, c.plan.block, 0, call->stream, partial, call->in[0],
+        call->in[1], call->in[2], REMADE ? call->in[3] : NULL, c.rows, c.channels, period, c.plan.band, d->act,
+        d->alpha, d->beta));
     return partial == stats ? OK : launch_sum_bands(call, partial, c.plan.bands, period);
 }
 
@@ -285,7 +291,8 @@ static bool is_aligned(const kernel_call *call)
 template <typename T> static status choose_stats(const kernel_call *call)
 {
     int64_t period = packed_period((const bn_desc *)call->desc);
-    return period && aligned_to(call->in[0], 16) ? launch_stats_columns<T, LANES<T>>(call, period) : launch_stats_columns<T, 1>(call, 1);
+    return period && aligned_to(call->in[0], 16) ? launch_stats_columns<T, LANES<T>>(call, period)
+                                                 : launch_stats_columns<T, 1>(call, 1);
 }
 
 template <typename T> static status choose_grad_stats(const kernel_call *call)
@@ -312,7 +319,9 @@ static status grad_stats_columns_run(const kernel_call *call)
     return FOR_FLOAT_TYPE(((const bn_desc *)call->desc)->type, choose_grad_stats, call);
 }
 
-CUDA_KERNEL(bn_stats__cuda_columns, OP_BN_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = stats_columns_run);
+CUDA_KERNEL(
+    bn_stats__cuda_columns, OP_BN_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = stats_columns_run);
 CUDA_KERNEL(bn_stats__cuda_direct, OP_BN_STATS, .refuse = refuse, .run = stats_direct_run);
-CUDA_KERNEL(bn_grad_stats__cuda_columns, OP_BN_GRAD_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = grad_stats_columns_run);
+CUDA_KERNEL(bn_grad_stats__cuda_columns, OP_BN_GRAD_STATS, .refuse = refuse, .scratch_bytes = scratch_bytes,
+    .run = grad_stats_columns_run);
 CUDA_KERNEL(bn_grad_stats__cuda_direct, OP_BN_GRAD_STATS, .refuse = refuse, .run = grad_stats_direct_run);

@@ -1,7 +1,8 @@
 /* cast.cu: between element types, with and without a scale. Results are defined to the bit (kernels.h).
  *
- * direct: a thread an element, every pair of types through double, as the reference does. vector: among f32, f16, bf16, i8 and u8, whose
- * values f32 holds; a thread moves four elements per access (16 bytes of f32), four in flight. Bound by memory.
+ * direct: a thread an element, every pair of types through double, as the reference does. vector: among f32,
+ * f16, bf16, i8 and u8, whose values f32 holds; a thread moves four elements per access (16 bytes of f32),
+ * four in flight. Bound by memory.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -38,7 +39,8 @@ static __device__ double load_any(const void *src, dtype type, int64_t i)
     }
 }
 
-/* To f32 rounded to odd, so that a second rounding to a shorter type equals one direct rounding (Boldo and Melquiond 2008). */
+/* To f32 rounded to odd, so that a second rounding to a shorter type equals one direct
+ * rounding (Boldo and Melquiond 2008). */
 static __device__ float to_odd(double value)
 {
     float near = (float)value;
@@ -76,8 +78,8 @@ static __device__ void store_any(void *dst, dtype type, int64_t i, double value)
 }
 
 /* scaled: the product with `scale` in f32, rounded there. */
-static __global__ void __launch_bounds__(THREADS) cast_direct(void *__restrict__ dst, const void *__restrict__ src, int64_t count,
-    dtype dst_type, dtype src_type, bool scaled, float scale)
+static __global__ void __launch_bounds__(THREADS) cast_direct(void *__restrict__ dst, const void *__restrict__ src,
+    int64_t count, dtype dst_type, dtype src_type, bool scaled, float scale)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
@@ -89,8 +91,8 @@ static __global__ void __launch_bounds__(THREADS) cast_direct(void *__restrict__
 static status launch_direct(const kernel_call *call, bool scaled)
 {
     const cast_desc *d = (const cast_desc *)call->desc;
-    return launch(cast_direct, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->count,
-        d->dst_type, d->src_type, scaled, d->scale);
+    return launch(cast_direct, dim3(blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], d->count, d->dst_type, d->src_type, scaled, d->scale);
 }
 
 static status cast_direct_run(const kernel_call *call)
@@ -107,8 +109,8 @@ static status scale_direct_run(const kernel_call *call)
 
 /* packs of WIDTH elements; 0 where a tensor is not aligned. A plain cast has scale 1. */
 template <typename TO, typename FROM>
-static __global__ void __launch_bounds__(THREADS) cast_vector(TO *__restrict__ dst, const FROM *__restrict__ src, int64_t count,
-    int64_t packs, float scale)
+static __global__ void __launch_bounds__(THREADS)
+    cast_vector(TO *__restrict__ dst, const FROM *__restrict__ src, int64_t count, int64_t packs, float scale)
 {
     int64_t first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stride = (int64_t)gridDim.x * blockDim.x;
     for (int64_t i = first; i < packs; i += UNROLL * stride) {
@@ -134,8 +136,8 @@ template <typename TO, typename FROM> static status launch_vector(const kernel_c
     bool aligned = aligned_to(call->out[0], WIDTH * sizeof(TO)) && aligned_to(call->in[0], WIDTH * sizeof(FROM));
     unsigned blocks;
     TRY(blocks_on_device(&blocks, d->count, THREADS * UNROLL * WIDTH));
-    return launch(cast_vector<TO, FROM>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->count,
-        aligned ? d->count / WIDTH : 0, scale);
+    return launch(cast_vector<TO, FROM>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        d->count, aligned ? d->count / WIDTH : 0, scale);
 }
 
 template <typename FROM> static status launch_from(const kernel_call *call, float scale)

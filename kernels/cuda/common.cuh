@@ -1,18 +1,22 @@
-/* common.cuh: what every CUDA kernel of ours stands on: launching, shared memory, element types, activations, reductions.
+/* common.cuh: what every CUDA kernel of ours stands on: launching, shared memory, element
+ * types, activations, reductions.
  *
- * The same .cu sources are compiled twice: by nvcc for GPUs, and by the host compiler with -DGRAFT_SIMT for kernels/simt, which runs them
- * on the CPU, one fibre per thread, and watches their accesses. So device code keeps to these rules:
+ * The same .cu sources are compiled twice: by nvcc for GPUs, and by the host compiler with -DGRAFT_SIMT
+ * for kernels/simt, which runs them on the CPU, one fibre per thread, and watches their accesses. So
+ * device code keeps to these rules:
  *
  *   - shared memory is declared by SHARED or SHARED_DYNAMIC, never by __shared__;
  *   - kernels start through launch(), never by <<<>>>;
- *   - PTX and intrinsics only through ptx.cuh; what an architecture lacks is chosen on the host (cuda_properties) and is a template
- *     parameter, never an #if on __CUDA_ARCH__;
- *   - every thread of a block reaches every barrier, every lane of a warp every shuffle: guard loads and stores, do not return early;
- *   - arithmetic is f32 (f64 where a descriptor says so); f16 and bf16 are only loaded and stored. Contraction is off (-fmad=false): write fmaf
- *     where a fused product is meant, and both compilations give the same bits;
+ *   - PTX and intrinsics only through ptx.cuh; what an architecture lacks is chosen on the host (cuda_properties) and
+ *     is a template parameter, never an #if on __CUDA_ARCH__;
+ *   - every thread of a block reaches every barrier, every lane of a warp every shuffle: guard loads and stores, do not
+ *     return early;
+ *   - arithmetic is f32 (f64 where a descriptor says so); f16 and bf16 are only loaded and stored. Contraction is off
+ *     (-fmad=false): write fmaf where a fused product is meant, and both compilations give the same bits;
  *   - no float atomics, no allocation, no synchronisation with the host.
  *
- *     static __global__ void __launch_bounds__(256) scale_kernel(float *__restrict__ dst, const float *__restrict__ src, float a, int64_t count)
+ *     static __global__ void __launch_bounds__(256)
+ *         scale_kernel(float *__restrict__ dst, const float *__restrict__ src, float a, int64_t count)
  *     {
  *         int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
  *         if (i < count) dst[i] = a * src[i];
@@ -20,7 +24,8 @@
  *     ...
  *     return launch(scale_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, call->stream, dst, src, a, count);
  *     ...
- *     extern "C" const kernel scale__cuda_grid = {.op = OP_SCALE, .backend = BACKEND_CUDA, .name = "scale__cuda_grid", .run = scale_run};
+ *     extern "C" const kernel scale__cuda_grid = {
+ *         .op = OP_SCALE, .backend = BACKEND_CUDA, .name = "scale__cuda_grid", .run = scale_run};
  */
 #ifndef GRAFT_CUDA_COMMON_CUH
 #define GRAFT_CUDA_COMMON_CUH
@@ -55,7 +60,8 @@
 
 /* ------------------------------------------------------------------------------------------------ launching */
 
-/* Of the current device: what launchers choose by. Under kernels/simt those of a small imaginary GPU (GRAFT_SIMT_SM=75|80|90). */
+/* Of the current device: what launchers choose by. Under kernels/simt those of a small
+ * imaginary GPU (GRAFT_SIMT_SM=75|80|90). */
 typedef struct cuda_properties {
     int32_t sm;          /* 75, 80, 90 ...: 10 * major + minor     */
     int32_t processors;  /* multiprocessors                        */
@@ -102,7 +108,8 @@ static inline unsigned blocks_for(int64_t count, int64_t each)
     return (unsigned)((count + each - 1) / each);
 }
 
-/* The same for kernels that walk on in steps of the grid: no more blocks of 256 threads than the device holds at once. */
+/* The same for kernels that walk on in steps of the grid: no more blocks of 256 threads
+ * than the device holds at once. */
 static inline status blocks_on_device(unsigned *blocks, int64_t count, int64_t each)
 {
     cuda_properties p;
@@ -112,20 +119,24 @@ static inline status blocks_on_device(unsigned *blocks, int64_t count, int64_t e
     return OK;
 }
 
-/* Starts `kernel` on the call's stream. E_DEVICE with the CUDA error. Arguments are converted to the kernel's parameters. More than 48 KB of shared
- * memory must be opted into, here by what is asked for alone: a kernel that asks for up to 48 KB must keep what it declares within them, too. */
+/* Starts `kernel` on the call's stream. E_DEVICE with the CUDA error. Arguments are converted to the kernel's
+ * parameters. More than 48 KB of shared memory must be opted into, here by what is asked for alone: a kernel that asks
+ * for up to 48 KB must keep what it declares within them, too. */
 template <typename... Parameters, typename... Arguments>
-static inline status launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void *stream, Arguments... arguments)
+static inline status launch(
+    void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void *stream, Arguments... arguments)
 {
 #ifdef GRAFT_SIMT
-    return simt_launch([=] { kernel((Parameters)arguments...); }, (const void *)kernel, grid, block, shared_bytes, stream);
+    return simt_launch(
+        [=] { kernel((Parameters)arguments...); }, (const void *)kernel, grid, block, shared_bytes, stream);
 #else
     auto start = [&](Parameters... parameters) {
         void *pointers[] = {(void *)&parameters...};
         return cudaLaunchKernel((const void *)kernel, grid, block, pointers, shared_bytes, (cudaStream_t)stream);
     };
     if (shared_bytes > 48 * 1024)
-        CUDA_TRY(cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
+        CUDA_TRY(
+            cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
     CUDA_TRY(start((Parameters)arguments...));
     return OK;
 #endif
@@ -155,8 +166,14 @@ template <typename T, int N> struct alignas(sizeof(T) * N) pack {
 /* Elements of T that one 16-byte access moves. */
 template <typename T> constexpr int LANES = 16 / (int)sizeof(T);
 
-template <int N, typename T> static inline __device__ pack<T, N> load_pack(const T *from) { return *(const pack<T, N> *)from; }
-template <int N, typename T> static inline __device__ void store_pack(T *to, const pack<T, N> &values) { *(pack<T, N> *)to = values; }
+template <int N, typename T> static inline __device__ pack<T, N> load_pack(const T *from)
+{
+    return *(const pack<T, N> *)from;
+}
+template <int N, typename T> static inline __device__ void store_pack(T *to, const pack<T, N> &values)
+{
+    *(pack<T, N> *)to = values;
+}
 
 /* Whether accesses of `bytes` (a power of two) may start at p; an absent tensor does not mind. */
 static inline bool aligned_to(const void *p, size_t bytes)
@@ -166,12 +183,15 @@ static inline bool aligned_to(const void *p, size_t bytes)
 
 /* Calls FUNCTION<T>(arguments) for the storage type of a float dtype. */
 #define FOR_FLOAT_TYPE(type, FUNCTION, ...)                                                                            \
-    ((type) == DTYPE_F16 ? FUNCTION<f16>(__VA_ARGS__) : (type) == DTYPE_BF16 ? FUNCTION<bf16>(__VA_ARGS__) : FUNCTION<float>(__VA_ARGS__))
+    ((type) == DTYPE_F16       ? FUNCTION<f16>(__VA_ARGS__)                                                            \
+        : (type) == DTYPE_BF16 ? FUNCTION<bf16>(__VA_ARGS__)                                                           \
+                               : FUNCTION<float>(__VA_ARGS__))
 
 /* The same for activations of an engine, i8 and u8, too. */
 #define FOR_ACTIVATION_TYPE(type, FUNCTION, ...)                                                                       \
-    ((type) == DTYPE_I8 ? FUNCTION<int8_t>(__VA_ARGS__) : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)         \
-                                                                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
+    ((type) == DTYPE_I8      ? FUNCTION<int8_t>(__VA_ARGS__)                                                           \
+        : (type) == DTYPE_U8 ? FUNCTION<uint8_t>(__VA_ARGS__)                                                          \
+                             : FOR_FLOAT_TYPE(type, FUNCTION, __VA_ARGS__))
 
 /* Sums of integers are integers. */
 template <typename T> struct sum_of { typedef float type; };

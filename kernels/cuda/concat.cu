@@ -1,8 +1,9 @@
-/* concat.cu: up to eight tensors [rows, channels[i]] side by side; integers of another scale are rescaled, rounded half to even.
+/* concat.cu: up to eight tensors [rows, channels[i]] side by side; integers of another scale are
+ * rescaled, rounded half to even.
  *
- * direct: a thread an element of dst, which looks up its input. packed: elements widened up to 16 bytes (move.cuh), 16 integers at a time where
- * something is rescaled; a thread keeps its column, so that the input is looked up once, and walks rows, four in flight (columns.cuh). Bound
- * by memory: one read, one write.
+ * direct: a thread an element of dst, which looks up its input. packed: elements widened up to 16 bytes (move.cuh), 16
+ * integers at a time where something is rescaled; a thread keeps its column, so that the input is looked up once, and
+ * walks rows, four in flight (columns.cuh). Bound by memory: one read, one write.
  */
 #include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/move.cuh"
@@ -46,7 +47,8 @@ template <typename T> static __device__ T rescaled(T x, float scale)
 
 /* ------------------------------------------------------------------------------------------------ direct */
 
-template <typename T> static __global__ void __launch_bounds__(THREADS) concat_direct(T *__restrict__ dst, int64_t rows, inputs in)
+template <typename T>
+static __global__ void __launch_bounds__(THREADS) concat_direct(T *__restrict__ dst, int64_t rows, inputs in)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, columns = in.first[in.count];
     if (i >= rows * columns) return;
@@ -74,8 +76,8 @@ template <typename T> static status launch_direct(const kernel_call *call)
 {
     const concat_desc *d = (const concat_desc *)call->desc;
     inputs in = inputs_of(call, 1);
-    return launch(concat_direct<T>, dim3(blocks_for(d->rows * in.first[in.count], THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
-        d->rows, in);
+    return launch(concat_direct<T>, dim3(blocks_for(d->rows * in.first[in.count], THREADS)), dim3(THREADS), 0,
+        call->stream, call->out[0], d->rows, in);
 }
 
 static status direct_run(const kernel_call *call)
@@ -89,7 +91,8 @@ static status direct_run(const kernel_call *call)
 /* ------------------------------------------------------------------------------------------------ packed */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) concat_columns(T *__restrict__ dst, int64_t rows, int64_t band, inputs in)
+static __global__ void __launch_bounds__(THREADS)
+    concat_columns(T *__restrict__ dst, int64_t rows, int64_t band, inputs in)
 {
     int64_t columns = in.first[in.count], column = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, step = blockDim.y;
     if (column >= columns) return;
@@ -106,7 +109,8 @@ static __global__ void __launch_bounds__(THREADS) concat_columns(T *__restrict__
             if (row + u * step < end) x[u] = src[(row + u * step) * width];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++)
-            if (row + u * step < end) dst[(row + u * step) * columns + column] = scale == 1.0f ? x[u] : rescaled(x[u], scale);
+            if (row + u * step < end)
+                dst[(row + u * step) * columns + column] = scale == 1.0f ? x[u] : rescaled(x[u], scale);
     }
 }
 

@@ -1,4 +1,5 @@
-/* conv2d.cu: the host half of conv2d.cuh, and sums of columns: memory-bound reductions; kernelcheck --bench, bench/shapes/resnet50-bf16.txt. */
+/* conv2d.cu: the host half of conv2d.cuh, and sums of columns: memory-bound reductions; kernelcheck --bench,
+ * bench/shapes/resnet50-bf16.txt. */
 #include "kernels/cuda/conv2d.cuh"
 
 /* ------------------------------------------------------------------------------------------------ geometry */
@@ -39,8 +40,8 @@ conv2d_gemm conv2d_gemm_forward(const conv2d_desc *d)
     return g;
 }
 
-/* Along one axis: taps k with (p + pad - k * dilation) divisible by the stride: first, step, count; ddst row of dsrc row y and the j-th of
- * them: from + y - j * gap. */
+/* Along one axis: taps k with (p + pad - k * dilation) divisible by the stride: first, step, count; ddst row of dsrc
+ * row y and the j-th of them: from + y - j * gap. */
 typedef struct parity {
     int32_t first, step, count, from, gap;
 } parity;
@@ -90,8 +91,8 @@ const char *conv2d_refuse_gemm(const conv2d_desc *d)
     /* Short of 2^31 by what the last block's threads and tile may count beyond the last element. */
     double limit = 0x1p31 - 0x1p10, pixels = (double)(d->ih + d->pt + d->pb) * (double)(d->iw + d->pl + d->pr);
     double weights = (double)d->oc * d->kh * d->kw * (double)(d->ic / d->groups);
-    bool fits = (double)d->n * pixels * (double)d->ic < limit && (double)d->n * (double)d->oh * (double)d->ow * (double)d->oc < limit &&
-                weights < limit;
+    bool fits = (double)d->n * pixels * (double)d->ic < limit &&
+                (double)d->n * (double)d->oh * (double)d->ow * (double)d->oc < limit && weights < limit;
     return fits ? NULL : "a tensor of about 2^31 elements or more, padding included";
 }
 
@@ -130,22 +131,26 @@ template <typename TO> static inline __device__ TO packed_value(float x) { retur
 template <> inline __device__ float packed_value<float>(float x) { return round_tf32(x); }
 
 template <typename TO, typename FROM>
-static __global__ void __launch_bounds__(256) pack_kernel(TO *__restrict__ packed, conv2d_gemm g, const FROM *__restrict__ weight)
+static __global__ void __launch_bounds__(256)
+    pack_kernel(TO *__restrict__ packed, conv2d_gemm g, const FROM *__restrict__ weight)
 {
     int64_t count = (int64_t)g.groups * g.n * g.k_pitch;
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
         int32_t row = (int32_t)(i / g.k_pitch), k = (int32_t)(i % g.k_pitch), group = row / g.n, n = row % g.n;
-        int32_t tap = divide(k, g.by_channels), c = k - tap * g.channels, ty = divide(tap, g.by_taps_w), tx = tap - ty * g.taps_w;
+        int32_t tap = divide(k, g.by_channels), c = k - tap * g.channels, ty = divide(tap, g.by_taps_w),
+                tx = tap - ty * g.taps_w;
         int64_t from = g.w_first + group * g.w_group + n * g.w_n + ty * g.w_ty + tx * g.w_tx + c * g.w_c;
         packed[i] = packed_value<TO>(k < g.k ? to_float(weight[from]) : 0.0f);
     }
 }
 
-template <typename TO, typename FROM> static status pack_as(void *packed, const conv2d_gemm *g, const void *weight, void *stream)
+template <typename TO, typename FROM>
+static status pack_as(void *packed, const conv2d_gemm *g, const void *weight, void *stream)
 {
     int64_t count = (int64_t)g->groups * g->n * g->k_pitch;
     if (count == 0) return OK;
-    return launch(pack_kernel<TO, FROM>, dim3(blocks_for(count, 256)), dim3(256), 0, stream, (TO *)packed, *g, (const FROM *)weight);
+    return launch(pack_kernel<TO, FROM>, dim3(blocks_for(count, 256)), dim3(256), 0, stream, (TO *)packed, *g,
+        (const FROM *)weight);
 }
 
 template <typename TO> static status pack_from_f32(void *packed, const conv2d_gemm *g, const void *weight, void *stream)
@@ -197,7 +202,8 @@ status conv2d_stats(const kernel_call *call, double *stats, void *scratch)
     return stats_of(call, call->out[0], stats, scratch);
 }
 
-static __global__ void __launch_bounds__(256) add_sums_kernel(float *__restrict__ dbias, const double *__restrict__ sums, int64_t columns)
+static __global__ void __launch_bounds__(256)
+    add_sums_kernel(float *__restrict__ dbias, const double *__restrict__ sums, int64_t columns)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < columns) dbias[i] = (float)((double)dbias[i] + sums[i]);
@@ -214,8 +220,10 @@ status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch)
 constexpr int COLUMN_LANES = 32;
 constexpr int PART_RUNS = 32;
 
-/* Sum over parts of one column of partial, in 32 interleaved runs that are added in order; holds where run is 0. Block: 32 columns x 32 runs. */
-template <typename T> static inline __device__ T sum_of_parts(const T *partial, int64_t parts, int64_t pitch, int64_t column, bool some)
+/* Sum over parts of one column of partial, in 32 interleaved runs that are added in order; holds where run is
+ * 0. Block: 32 columns x 32 runs. */
+template <typename T>
+static inline __device__ T sum_of_parts(const T *partial, int64_t parts, int64_t pitch, int64_t column, bool some)
 {
     SHARED(T, shared, [PART_RUNS][COLUMN_LANES]);
     int lane = threadIdx.x % COLUMN_LANES, run = threadIdx.x / COLUMN_LANES;
@@ -231,8 +239,8 @@ template <typename T> static inline __device__ T sum_of_parts(const T *partial, 
     return sum;
 }
 
-static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) sum_parts_kernel(double *__restrict__ sums, const double *__restrict__ partial,
-    int64_t parts, int64_t columns)
+static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS)
+    sum_parts_kernel(double *__restrict__ sums, const double *__restrict__ partial, int64_t parts, int64_t columns)
 {
     int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x % COLUMN_LANES;
     double sum = sum_of_parts(partial, parts, columns, column, column < columns);
@@ -241,12 +249,13 @@ static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) sum_parts_kern
 
 status conv2d_sum_parts(double *sums, const double *partial, int64_t parts, int64_t columns, void *stream)
 {
-    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, sums, partial, parts, columns);
+    return launch(sum_parts_kernel, dim3(blocks_for(columns, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream,
+        sums, partial, parts, columns);
 }
 
 /* Few parts: a thread per element. Many, as of a small weight with many bands: 32 runs of parts per element. */
-static __global__ void __launch_bounds__(256) add_parts_kernel(void *__restrict__ out, dtype type, const float *__restrict__ partial,
-    int64_t parts, int64_t count)
+static __global__ void __launch_bounds__(256) add_parts_kernel(
+    void *__restrict__ out, dtype type, const float *__restrict__ partial, int64_t parts, int64_t count)
 {
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
         float sum = 0;
@@ -256,8 +265,8 @@ static __global__ void __launch_bounds__(256) add_parts_kernel(void *__restrict_
     }
 }
 
-static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) add_many_parts_kernel(void *__restrict__ out, dtype type,
-    const float *__restrict__ partial, int64_t parts, int64_t count)
+static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) add_many_parts_kernel(
+    void *__restrict__ out, dtype type, const float *__restrict__ partial, int64_t parts, int64_t count)
 {
     int64_t i = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x % COLUMN_LANES;
     float sum = sum_of_parts(partial, parts, count, i, i < count);
@@ -267,6 +276,8 @@ static __global__ void __launch_bounds__(COLUMN_LANES *PART_RUNS) add_many_parts
 status conv2d_add_parts(void *out, dtype type, const float *partial, int64_t parts, int64_t count, void *stream)
 {
     if (parts >= PART_RUNS)
-        return launch(add_many_parts_kernel, dim3(blocks_for(count, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0, stream, out, type, partial, parts, count);
-    return launch(add_parts_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream, out, type, partial, parts, count);
+        return launch(add_many_parts_kernel, dim3(blocks_for(count, COLUMN_LANES)), dim3(COLUMN_LANES * PART_RUNS), 0,
+            stream, out, type, partial, parts, count);
+    return launch(
+        add_parts_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, stream, out, type, partial, parts, count);
 }

@@ -1,9 +1,11 @@
-/* conv2d.cuh: what the convolution kernels share: a convolution seen as a product of gathered rows, factors, epilogue, sums of columns.
+/* conv2d.cuh: what the convolution kernels share: a convolution seen as a product of gathered rows,
+ * factors, epilogue, sums of columns.
  *
- * Every product here is out[m, n] = sum over k of in[m, k] * weight[n, k]: rows m are pixels (images x rows_h x rows_w), columns n output
- * channels of a group, and k runs over taps and, within a tap, the input channels of a group. Forward is one such product. The data
- * gradient is one per parity of the input pixel: dsrc pixels (first + stride * y, ...) see a fixed subset of the taps, whose ddst pixels
- * again lie a constant apart, so that no product by a structural zero is formed.
+ * Every product here is out[m, n] = sum over k of in[m, k] * weight[n, k]: rows m are pixels (images x rows_h x
+ * rows_w), columns n output channels of a group, and k runs over taps and, within a tap, the input channels of a
+ * group. Forward is one such product. The data gradient is one per parity of the input pixel: dsrc pixels (first +
+ * stride * y, ...) see a fixed subset of the taps, whose ddst pixels again lie a constant apart, so that no product
+ * by a structural zero is formed.
  */
 #ifndef GRAFT_CUDA_CONV2D_CUH
 #define GRAFT_CUDA_CONV2D_CUH
@@ -12,7 +14,8 @@
 
 /* ------------------------------------------------------------------------------------------------ division */
 
-/* x / value for 0 <= x < 2^31 as a multiplication (Granlund and Montgomery 1994, "Division by invariant integers", theorem 4.2). */
+/* x / value for 0 <= x < 2^31 as a multiplication (Granlund and Montgomery 1994, "Division by
+ * invariant integers", theorem 4.2). */
 typedef struct divisor {
     uint32_t multiplier, shift;
     int32_t value;
@@ -44,15 +47,16 @@ typedef struct conv2d_gemm {
 conv2d_gemm conv2d_gemm_forward(const conv2d_desc *d);
 /* The product of dsrc's pixels (ph + sh * y, pw + sw * x), 0 <= ph < sh, 0 <= pw < sw; m or k may be 0. */
 conv2d_gemm conv2d_gemm_dsrc(const conv2d_desc *d, int32_t ph, int32_t pw);
-/* Why conv2d_gemm cannot describe it, or NULL: offsets of elements, padding included, and indices of threads must fit 31 bits. */
+/* Why conv2d_gemm cannot describe it, or NULL: offsets of elements, padding included, and
+ * indices of threads must fit 31 bits. */
 const char *conv2d_refuse_gemm(const conv2d_desc *d);
 
-/* Bands of pixels that a weight gradient is summed over apart: at least 256 pixels each, 512 tiles of 64 x 64 in all, at most 64 MiB of partial
- * results. From the shape alone, so that a result has the same bits on every GPU. */
+/* Bands of pixels that a weight gradient is summed over apart: at least 256 pixels each, 512 tiles of 64 x 64 in all,
+ * at most 64 MiB of partial results. From the shape alone, so that a result has the same bits on every GPU. */
 int32_t conv2d_bands(const conv2d_gemm *g);
 
-/* Where row m reads: its pixel at tap 0, channel 0. The element counts modulo 2^32, since in padding it may lie before or behind the tensor:
- * base + (offset of a tap that lies inside) is right again. */
+/* Where row m reads: its pixel at tap 0, channel 0. The element counts modulo 2^32, since in padding it may lie before
+ * or behind the tensor: base + (offset of a tap that lies inside) is right again. */
 typedef struct pixel_origin {
     uint32_t base;
     int32_t y, x;
@@ -183,14 +187,15 @@ static inline __device__ float epilogue_sum(const conv2d_output *o, float y, flo
 
 /* ------------------------------------------------------------------------------------------------ packed weights */
 
-/* Rows [groups * n, k_pitch] of a product's weights in its order of k, zeros from k on, converted to `to`: f32 (rounded to tf32), f16, bf16 or,
- * of integers, i8. */
+/* Rows [groups * n, k_pitch] of a product's weights in its order of k, zeros from k on, converted to `to`: f32 (rounded
+ * to tf32), f16, bf16 or, of integers, i8. */
 status conv2d_pack_weights(void *packed, dtype to, const conv2d_gemm *g, const void *weight, dtype from, void *stream);
 
 /* ------------------------------------------------------------------------------------------------ sums of columns */
 
-/* Sums over dst's pixels by the kernel of OP_BN_STATS: conv2d_stats writes stats [2, oc] of the dst that a forward call has written;
- * conv2d_dbias adds the sums of a weight gradient's ddst to dbias [oc]. Both use conv2d_columns_scratch bytes. */
+/* Sums over dst's pixels by the kernel of OP_BN_STATS: conv2d_stats writes stats [2, oc] of the dst that
+ * a forward call has written; conv2d_dbias adds the sums of a weight gradient's ddst to dbias [oc]. Both
+ * use conv2d_columns_scratch bytes. */
 size_t conv2d_columns_scratch(const conv2d_desc *d);
 status conv2d_stats(const kernel_call *call, double *stats, void *scratch);
 status conv2d_dbias(const kernel_call *call, float *dbias, void *scratch);

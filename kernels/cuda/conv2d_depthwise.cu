@@ -1,18 +1,21 @@
 /* conv2d_depthwise.cu: one input and one output channel per group: forward, data gradient and weight gradient.
  *
- * Bound by memory: 2 kh kw operations per element. A thread owns V neighbouring channels of a strip of STRIP outputs that lie below each other;
- * rows of the input pass through it once, each loaded value serving every output of the strip whose window holds it (3x3 and 5x5, stride 1 and
- * 2). Other windows, and the data gradient of strided ones (a product per parity, conv2d.cuh), take one output per thread and rely on L1.
- * Weights are packed as f32 [taps, channels]. Integers are multiplied and added in f32, which is exact below 2^24.
+ * Bound by memory: 2 kh kw operations per element. A thread owns V neighbouring channels of a strip of STRIP outputs
+ * that lie below each other; rows of the input pass through it once, each loaded value serving every output of the
+ * strip whose window holds it (3x3 and 5x5, stride 1 and 2). Other windows, and the data gradient of strided ones (a
+ * product per parity, conv2d.cuh), take one output per thread and rely on L1. Weights are packed as f32 [taps,
+ * channels]. Integers are multiplied and added in f32, which is exact below 2^24.
  *
- * Weight gradient: a thread owns V channels and walks along rows of the output, the window sliding through registers; 8 rows of threads, then
- * bands of rows, are added in order. kernelcheck --bench --only=conv2d_forward__cuda_depthwise --shapes=bench/shapes/mobilenet_v2-bf16.txt.
+ * Weight gradient: a thread owns V channels and walks along rows of the output, the window sliding through registers; 8
+ * rows of threads, then bands of rows, are added in order. kernelcheck --bench --only=conv2d_forward__cuda_depthwise
+ * --shapes=bench/shapes/mobilenet_v2-bf16.txt.
  */
 #include "kernels/cuda/conv2d.cuh"
 
 constexpr int THREADS = 128, STRIP = 4;
 
-/* The product of an output with its taps in rising order of the input's rows and columns: a gradient's run backwards. */
+/* The product of an output with its taps in rising order of the input's rows and
+ * columns: a gradient's run backwards. */
 static conv2d_gemm turned(conv2d_gemm g)
 {
     if (g.taps_h == 0) g.gap_h = g.gap_w = 1;
@@ -29,8 +32,8 @@ static conv2d_gemm turned(conv2d_gemm g)
 
 /* ------------------------------------------------------------------------------------------------ weights */
 
-static __global__ void __launch_bounds__(THREADS) pack_kernel(float *__restrict__ packed, conv2d_gemm g, const void *__restrict__ weight, dtype type,
-    conv2d_compute compute)
+static __global__ void __launch_bounds__(THREADS) pack_kernel(
+    float *__restrict__ packed, conv2d_gemm g, const void *__restrict__ weight, dtype type, conv2d_compute compute)
 {
     int32_t count = g.groups * g.taps_h * g.taps_w;
     for (int32_t i = blockIdx.x * THREADS + threadIdx.x; i < count; i += gridDim.x * THREADS) {
@@ -45,15 +48,17 @@ static status pack_weights(const kernel_call *call, float *packed, const conv2d_
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
     int32_t count = g->groups * g->taps_h * g->taps_w;
     if (count == 0) return OK;
-    return launch(pack_kernel, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, call->stream, packed, *g, call->in[1], d->weight_type, d->compute);
+    return launch(pack_kernel, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, call->stream, packed, *g,
+        call->in[1], d->weight_type, d->compute);
 }
 
 /* ------------------------------------------------------------------------------------------------ forward and dsrc */
 
-/* Factors of V channels at an input pixel; zeros outside the image. PLAIN: no transform, and no rounding but to tf32. */
+/* Factors of V channels at an input pixel; zeros outside the image. PLAIN: no
+ * transform, and no rounding but to tf32. */
 template <typename T, int V, bool PLAIN>
-static inline __device__ void load_pixel(float x[V], const conv2d_gemm *g, const conv2d_input *in, conv2d_compute compute, const T *src, int32_t image,
-    int32_t iy, int32_t ix, int32_t c)
+static inline __device__ void load_pixel(float x[V], const conv2d_gemm *g, const conv2d_input *in,
+    conv2d_compute compute, const T *src, int32_t image, int32_t iy, int32_t ix, int32_t c)
 {
     bool inside = (uint32_t)iy < (uint32_t)g->in_h && (uint32_t)ix < (uint32_t)g->in_w;
     pack<T, V> v = {};
@@ -85,7 +90,8 @@ template <typename T, int V> static inline __device__ void load_pack(float y[V],
     for (int i = 0; i < V; i++) y[i] = to_float(v.at[i]);
 }
 
-template <typename T, int V> static inline __device__ void finish_pixel(float y[V], const conv2d_output *out, int64_t at, int32_t c)
+template <typename T, int V>
+static inline __device__ void finish_pixel(float y[V], const conv2d_output *out, int64_t at, int32_t c)
 {
     float add[V] = {};
     if (out->add) {
@@ -129,7 +135,8 @@ static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, co
 #pragma unroll
             for (int kx = 0; kx < K; kx++)
 #pragma unroll
-                for (int i = 0; i < V; i++) sum[(r - ky) / S][i] = fmaf(row[kx][i], w[ky * K + kx][i], sum[(r - ky) / S][i]);
+                for (int i = 0; i < V; i++)
+                    sum[(r - ky) / S][i] = fmaf(row[kx][i], w[ky * K + kx][i], sum[(r - ky) / S][i]);
         }
     }
 #pragma unroll
@@ -139,17 +146,20 @@ static __global__ void __launch_bounds__(THREADS) strip_kernel(conv2d_gemm g, co
 
 /* Any window; one output pixel and V channels per thread. */
 template <typename T, int V>
-static __global__ void __launch_bounds__(THREADS, 8) window_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, conv2d_compute compute,
-    const T *__restrict__ src, const float *__restrict__ weight)
+static __global__ void __launch_bounds__(THREADS, 8) window_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out,
+    conv2d_compute compute, const T *__restrict__ src, const float *__restrict__ weight)
 {
-    int32_t packs = g.groups / V, index = blockIdx.x * THREADS + threadIdx.x, m = index / packs, c = (index - m * packs) * V;
+    int32_t packs = g.groups / V, index = blockIdx.x * THREADS + threadIdx.x, m = index / packs,
+            c = (index - m * packs) * V;
     if (m >= g.m) return; /* no barrier below */
-    int32_t image = divide(m, g.by_image), pixel = m - image * g.by_image.value, y = divide(pixel, g.by_row), x = pixel - y * g.by_row.value;
+    int32_t image = divide(m, g.by_image), pixel = m - image * g.by_image.value, y = divide(pixel, g.by_row),
+            x = pixel - y * g.by_row.value;
     float sum[V] = {};
     for (int32_t ty = 0; ty < g.taps_h; ty++)
         for (int32_t tx = 0; tx < g.taps_w; tx++) {
             float v[V];
-            load_pixel<T, V, false>(v, &g, &in, compute, src, image, y * g.step_h + g.first_h + ty * g.gap_h, x * g.step_w + g.first_w + tx * g.gap_w, c);
+            load_pixel<T, V, false>(v, &g, &in, compute, src, image, y * g.step_h + g.first_h + ty * g.gap_h,
+                x * g.step_w + g.first_w + tx * g.gap_w, c);
 #pragma unroll
             for (int i = 0; i < V; i++) sum[i] = fmaf(v[i], weight[(ty * g.taps_w + tx) * g.groups + c + i], sum[i]);
         }
@@ -169,14 +179,15 @@ typedef struct depthwise_call {
 template <typename T, int V, int K, int S> static status launch_strip(const depthwise_call *c)
 {
     int64_t strips = (c->g.rows_h + STRIP - 1) / STRIP, images = c->g.m / c->g.by_image.value;
-    return launch(strip_kernel<T, V, K, S>, dim3(blocks_for(images * strips * c->g.rows_w * (c->g.groups / V), THREADS)), dim3(THREADS), 0, c->stream, c->g,
+    return launch(strip_kernel<T, V, K, S>,
+        dim3(blocks_for(images * strips * c->g.rows_w * (c->g.groups / V), THREADS)), dim3(THREADS), 0, c->stream, c->g,
         c->out, c->compute, (const T *)c->src, c->weight);
 }
 
 template <typename T, int V> static status launch_window(const depthwise_call *c)
 {
-    return launch(window_kernel<T, V>, dim3(blocks_for((int64_t)c->g.m * (c->g.groups / V), THREADS)), dim3(THREADS), 0, c->stream, c->g, c->in, c->out,
-        c->compute, (const T *)c->src, c->weight);
+    return launch(window_kernel<T, V>, dim3(blocks_for((int64_t)c->g.m * (c->g.groups / V), THREADS)), dim3(THREADS), 0,
+        c->stream, c->g, c->in, c->out, c->compute, (const T *)c->src, c->weight);
 }
 
 /* V fills 16 bytes where the weights leave registers for it; bytes go by fours. */
@@ -198,8 +209,8 @@ template <typename T> static status depthwise(const depthwise_call *c)
 static status forward_run(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    depthwise_call c = {turned(conv2d_gemm_forward(d)), conv2d_input_of(call), conv2d_output_of(call), d->compute, call->in[CONV2D_SRC],
-        (const float *)call->packed, call->stream};
+    depthwise_call c = {turned(conv2d_gemm_forward(d)), conv2d_input_of(call), conv2d_output_of(call), d->compute,
+        call->in[CONV2D_SRC], (const float *)call->packed, call->stream};
     if (d->src_type == DTYPE_I8) return depthwise<int8_t>(&c);
     if (d->src_type == DTYPE_U8) return depthwise<uint8_t>(&c);
     return FOR_FLOAT_TYPE(d->src_type, depthwise, &c);
@@ -249,11 +260,11 @@ static status dsrc_run(const kernel_call *call)
 
 constexpr int ROWS = 8;
 
-/* V channels per thread, 32 threads along channels, 8 along rows of the output. partial [bands, channels, taps]. With K = 0 the taps are
- * blockIdx.z, one each, the window does not slide, and factors may be rounded to any type. */
+/* V channels per thread, 32 threads along channels, 8 along rows of the output. partial [bands, channels, taps]. With K
+ * = 0 the taps are blockIdx.z, one each, the window does not slide, and factors may be rounded to any type. */
 template <typename T, int V, int K, int S>
-static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm g, conv2d_compute compute, float *__restrict__ partial,
-    const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
+static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm g, conv2d_compute compute,
+    float *__restrict__ partial, const T *__restrict__ src, const T *__restrict__ ddst, int32_t bands)
 {
     constexpr int TAPS = K ? K * K : 1;
     SHARED(float, shared, [ROWS][WARP]);
@@ -281,7 +292,8 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
                 for (int ky = 0; ky < K; ky++)
 #pragma unroll
                     for (int kx = 0; kx < K; kx++) {
-                        /* All of it in the first column; later what the last step's window leaves over, and S new columns. */
+                        /* All of it in the first column; later what the last step's window leaves over,
+                         * and S new columns. */
                         if (kx + S < K && x > 0) {
 #pragma unroll
                             for (int i = 0; i < V; i++) window[ky][kx][i] = window[ky][kx + S][i];
@@ -289,7 +301,8 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
                             load_pixel<T, V, true>(window[ky][kx], &g, NULL, compute, src, image, iy + ky, ix + kx, c);
                         }
 #pragma unroll
-                        for (int i = 0; i < V; i++) sum[ky * K + kx][i] = fmaf(dy[i], window[ky][kx][i], sum[ky * K + kx][i]);
+                        for (int i = 0; i < V; i++)
+                            sum[ky * K + kx][i] = fmaf(dy[i], window[ky][kx][i], sum[ky * K + kx][i]);
                     }
             }
         }
@@ -303,25 +316,29 @@ static __global__ void __launch_bounds__(WARP *ROWS) dweight_kernel(conv2d_gemm 
             __syncthreads();
             float total = 0;
             for (int r = 0; r < ROWS; r++) total += shared[r][lane];
-            if (run == 0 && c < g.groups) partial[((int64_t)band * g.groups + c + i) * taps + (K ? t : (int)blockIdx.z)] = total;
+            if (run == 0 && c < g.groups)
+                partial[((int64_t)band * g.groups + c + i) * taps + (K ? t : (int)blockIdx.z)] = total;
         }
 }
 
 /* About 512 blocks, 8 rows at least in each; from the shape alone. */
 static int32_t row_bands(const conv2d_desc *d)
 {
-    int64_t rows = d->n * d->oh, across = (d->oc + 63) / 64, bands = (512 + across - 1) / across, most = (rows + ROWS - 1) / ROWS;
+    int64_t rows = d->n * d->oh, across = (d->oc + 63) / 64, bands = (512 + across - 1) / across,
+            most = (rows + ROWS - 1) / ROWS;
     return (int32_t)(bands < most ? bands : most);
 }
 
-template <typename T, int V, int K, int S> static status launch_dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
+template <typename T, int V, int K, int S>
+static status launch_dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
 {
     dim3 grid(blocks_for(g->groups, WARP * V), bands, K ? 1 : g->taps_h * g->taps_w);
-    return launch(dweight_kernel<T, V, K, S>, grid, dim3(WARP * ROWS), 0, call->stream, *g, ((const conv2d_desc *)call->desc)->compute, partial,
-        (const T *)call->in[0], (const T *)call->in[1], bands);
+    return launch(dweight_kernel<T, V, K, S>, grid, dim3(WARP * ROWS), 0, call->stream, *g,
+        ((const conv2d_desc *)call->desc)->compute, partial, (const T *)call->in[0], (const T *)call->in[1], bands);
 }
 
-template <typename T> static status dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
+template <typename T>
+static status dweight(const kernel_call *call, const conv2d_gemm *g, float *partial, int32_t bands)
 {
     constexpr int V = 4 / sizeof(T);
     if (g->groups % V) return launch_dweight<T, 1, 0, 1>(call, g, partial, bands);
@@ -365,12 +382,15 @@ static const char *shape_refuse(const conv2d_desc *d)
 static const char *forward_refuse(const void *desc)
 {
     const conv2d_desc *d = (const conv2d_desc *)desc;
-    bool integer = d->src_type == DTYPE_I8 || d->src_type == DTYPE_U8, exponential = d->epilogue.act == ACT_SIGMOID || d->epilogue.act == ACT_SWISH;
+    bool integer = d->src_type == DTYPE_I8 || d->src_type == DTYPE_U8,
+         exponential = d->epilogue.act == ACT_SIGMOID || d->epilogue.act == ACT_SWISH;
     const char *why = shape_refuse(d);
     if (why) return why;
-    /* A thread has 4 results of a channel: sums over them would be as many bytes as a quarter of what bn_stats reads. */
+    /* A thread has 4 results of a channel: sums over them would be as many bytes as a
+     * quarter of what bn_stats reads. */
     if (d->epilogue.stats) return "no statistics";
-    if (integer && d->kh * d->kw > 512) return "a window of more than 512 taps"; /* 512 * 255 * 128 < 2^24: sums in f32 are exact */
+    if (integer && d->kh * d->kw > 512)
+        return "a window of more than 512 taps"; /* 512 * 255 * 128 < 2^24: sums in f32 are exact */
     return integer && d->dst_type != DTYPE_F32 && exponential ? "sigmoid or swish, rounded to an integer" : NULL;
 }
 

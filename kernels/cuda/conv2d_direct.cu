@@ -1,8 +1,11 @@
-/* conv2d_direct.cu: convolution by its definition, one thread per element of the result. The readable form of the faster kernels and what
- * runs where they refuse. Bound by the latency of its loads; kernelcheck --bench --only=conv2d_forward__cuda_direct.
+/* conv2d_direct.cu: convolution by its definition, one thread per element of the result. The readable form of the
+ * faster kernels and what runs where they refuse. Bound by the latency of its loads; kernelcheck --bench
+ * --only=conv2d_forward__cuda_direct.
  *
- *     dst[n, y, x, o]       = epilogue(sum over ky, kx, c of src[n, y sh - pt + ky dil_h, x sw - pl + kx dil_w, c] weight[o, ky, kx, c])
- *     dsrc[n, y, x, c]      = sum over ky, kx, o of ddst[n, (y + pt - ky dil_h) / sh, ..., o] weight[o, ky, kx, c], where divisible
+ *     dst[n, y, x, o]       = epilogue(sum over ky, kx, c of src[n, y sh - pt + ky dil_h, x sw - pl + kx dil_w, c]
+ *                                      weight[o, ky, kx, c])
+ *     dsrc[n, y, x, c]      = sum over ky, kx, o of ddst[n, (y + pt - ky dil_h) / sh, ..., o] weight[o, ky, kx, c],
+ *                             where divisible
  *     dweight[o, ky, kx, c] += sum over n, y, x of ddst[n, y, x, o] src[n, y sh - pt + ky dil_h, ..., c]
  * A transform of src comes first.
  */
@@ -19,7 +22,10 @@ static dim3 grid_for(int64_t count)
 /* ------------------------------------------------------------------------------------------------ products */
 
 /* One factor: as it is for integers, else in f32 and rounded to `compute`. */
-template <typename T> static inline __device__ float factor(T x, conv2d_compute compute) { return round_factor(to_float(x), compute); }
+template <typename T> static inline __device__ float factor(T x, conv2d_compute compute)
+{
+    return round_factor(to_float(x), compute);
+}
 static inline __device__ int32_t factor(int8_t x, conv2d_compute) { return x; }
 static inline __device__ int32_t factor(uint8_t x, conv2d_compute) { return x; }
 
@@ -35,12 +41,13 @@ static inline __device__ float src_factor(float x, const conv2d_desc *d, const c
 static inline __device__ int32_t src_factor(int32_t x, const conv2d_desc *, const conv2d_input *, int32_t) { return x; }
 
 template <typename T, typename W>
-static __global__ void __launch_bounds__(THREADS, 4) forward_kernel(conv2d_desc d, conv2d_output out, conv2d_input in, const T *__restrict__ src,
-    const W *__restrict__ weight)
+static __global__ void __launch_bounds__(THREADS, 4) forward_kernel(
+    conv2d_desc d, conv2d_output out, conv2d_input in, const T *__restrict__ src, const W *__restrict__ weight)
 {
     int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, count = d.n * d.oh * d.ow * d.oc;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)gridDim.x * THREADS) {
-        int64_t o = i % d.oc, x = i / d.oc % d.ow, y = i / (d.oc * d.ow) % d.oh, n = i / (d.oc * d.ow * d.oh), g = o / ocg;
+        int64_t o = i % d.oc, x = i / d.oc % d.ow, y = i / (d.oc * d.ow) % d.oh, n = i / (d.oc * d.ow * d.oh),
+                g = o / ocg;
         typename sum_of<T>::type sum = 0;
         for (int32_t ky = 0; ky < d.kh; ky++) {
             int64_t iy = y * d.sh - d.pt + (int64_t)ky * d.dil_h;
@@ -51,20 +58,23 @@ static __global__ void __launch_bounds__(THREADS, 4) forward_kernel(conv2d_desc 
                 const T *s = src + ((n * d.ih + iy) * d.iw + ix) * d.ic + g * icg;
                 const W *w = weight + ((o * d.kh + ky) * d.kw + kx) * icg;
                 for (int64_t c = 0; c < icg; c++)
-                    sum = multiply_add(src_factor(factor(s[c], COMPUTE_F32), &d, &in, (int32_t)(g * icg + c)), factor(w[c], d.compute), sum);
+                    sum = multiply_add(src_factor(factor(s[c], COMPUTE_F32), &d, &in, (int32_t)(g * icg + c)),
+                        factor(w[c], d.compute), sum);
             }
         }
         float v = epilogue_sum(&out, (float)sum, out.add ? load_as(out.add, out.add_type, i) : 0, (int32_t)o);
         bool rounded = out.dst_type == DTYPE_I8 || out.dst_type == DTYPE_U8;
-        store_as(out.dst, out.dst_type, i, rounded ? activate_exactly(v, out.act, out.alpha, out.beta) : activate(v, out.act, out.alpha, out.beta));
+        store_as(out.dst, out.dst_type, i,
+            rounded ? activate_exactly(v, out.act, out.alpha, out.beta) : activate(v, out.act, out.alpha, out.beta));
     }
 }
 
 template <typename T, typename W> static status forward(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    TRY(launch(forward_kernel<T, W>, grid_for(d->n * d->oh * d->ow * d->oc), dim3(THREADS), 0, call->stream, *d, conv2d_output_of(call),
-        conv2d_input_of(call), (const T *)call->in[CONV2D_SRC], (const W *)call->in[CONV2D_WEIGHT]));
+    TRY(launch(forward_kernel<T, W>, grid_for(d->n * d->oh * d->ow * d->oc), dim3(THREADS), 0, call->stream, *d,
+        conv2d_output_of(call), conv2d_input_of(call), (const T *)call->in[CONV2D_SRC],
+        (const W *)call->in[CONV2D_WEIGHT]));
     return d->epilogue.stats ? conv2d_stats(call, (double *)call->out[1], call->scratch) : OK;
 }
 
@@ -89,12 +99,13 @@ static size_t forward_scratch(const void *desc, const void *state)
 /* ------------------------------------------------------------------------------------------------ gradients */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS, 4) dsrc_kernel(conv2d_desc d, T *__restrict__ dsrc, const T *__restrict__ ddst,
-    const T *__restrict__ weight)
+static __global__ void __launch_bounds__(THREADS, 4)
+    dsrc_kernel(conv2d_desc d, T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ weight)
 {
     int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, count = d.n * d.ih * d.iw * d.ic;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)gridDim.x * THREADS) {
-        int64_t c = i % d.ic, x = i / d.ic % d.iw, y = i / (d.ic * d.iw) % d.ih, n = i / (d.ic * d.iw * d.ih), g = c / icg;
+        int64_t c = i % d.ic, x = i / d.ic % d.iw, y = i / (d.ic * d.iw) % d.ih, n = i / (d.ic * d.iw * d.ih),
+                g = c / icg;
         float sum = 0;
         for (int32_t ky = 0; ky < d.kh; ky++) {
             int64_t oy = y + d.pt - (int64_t)ky * d.dil_h;
@@ -104,7 +115,8 @@ static __global__ void __launch_bounds__(THREADS, 4) dsrc_kernel(conv2d_desc d, 
                 if (ox < 0 || ox % d.sw || ox / d.sw >= d.ow) continue;
                 const T *s = ddst + ((n * d.oh + oy / d.sh) * d.ow + ox / d.sw) * d.oc;
                 for (int64_t o = g * ocg; o < (g + 1) * ocg; o++)
-                    sum = fmaf(factor(s[o], d.compute), factor(weight[((o * d.kh + ky) * d.kw + kx) * icg + c % icg], d.compute), sum);
+                    sum = fmaf(factor(s[o], d.compute),
+                        factor(weight[((o * d.kh + ky) * d.kw + kx) * icg + c % icg], d.compute), sum);
             }
         }
         dsrc[i] = from_float<T>(sum);
@@ -114,8 +126,8 @@ static __global__ void __launch_bounds__(THREADS, 4) dsrc_kernel(conv2d_desc d, 
 template <typename T> static status dsrc(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    return launch(dsrc_kernel<T>, grid_for(d->n * d->ih * d->iw * d->ic), dim3(THREADS), 0, call->stream, *d, (T *)call->out[0],
-        (const T *)call->in[0], (const T *)call->in[1]);
+    return launch(dsrc_kernel<T>, grid_for(d->n * d->ih * d->iw * d->ic), dim3(THREADS), 0, call->stream, *d,
+        (T *)call->out[0], (const T *)call->in[0], (const T *)call->in[1]);
 }
 
 static status dsrc_run(const kernel_call *call)
@@ -124,12 +136,13 @@ static status dsrc_run(const kernel_call *call)
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc d, conv2d_input in, void *__restrict__ dweight,
-    const T *__restrict__ src, const T *__restrict__ ddst)
+static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(
+    conv2d_desc d, conv2d_input in, void *__restrict__ dweight, const T *__restrict__ src, const T *__restrict__ ddst)
 {
     int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, count = d.oc * d.kh * d.kw * icg;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (int64_t)gridDim.x * THREADS) {
-        int64_t c = i % icg, kx = i / icg % d.kw, ky = i / (icg * d.kw) % d.kh, o = i / (icg * d.kw * d.kh), g = o / ocg;
+        int64_t c = i % icg, kx = i / icg % d.kw, ky = i / (icg * d.kw) % d.kh, o = i / (icg * d.kw * d.kh),
+                g = o / ocg;
         float sum = 0;
         for (int64_t p = 0; p < d.n * d.oh; p++) {
             int64_t n = p / d.oh, y = p % d.oh, iy = y * d.sh - d.pt + ky * d.dil_h;
@@ -138,7 +151,9 @@ static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc 
                 int64_t ix = x * d.sw - d.pl + kx * d.dil_w;
                 if (ix < 0 || ix >= d.iw) continue;
                 sum = fmaf(factor(ddst[(p * d.ow + x) * d.oc + o], d.compute),
-                    src_factor(to_float(src[((n * d.ih + iy) * d.iw + ix) * d.ic + g * icg + c]), &d, &in, (int32_t)(g * icg + c)), sum);
+                    src_factor(to_float(src[((n * d.ih + iy) * d.iw + ix) * d.ic + g * icg + c]), &d, &in,
+                        (int32_t)(g * icg + c)),
+                    sum);
             }
         }
         store_as(dweight, d.weight_type, i, load_as(dweight, d.weight_type, i) + sum);
@@ -148,8 +163,8 @@ static __global__ void __launch_bounds__(THREADS, 4) dweight_kernel(conv2d_desc 
 template <typename T> static status dweight(const kernel_call *call)
 {
     const conv2d_desc *d = (const conv2d_desc *)call->desc;
-    return launch(dweight_kernel<T>, grid_for(d->oc * d->kh * d->kw * (d->ic / d->groups)), dim3(THREADS), 0, call->stream, *d,
-        conv2d_input_of(call), call->out[0], (const T *)call->in[0], (const T *)call->in[1]);
+    return launch(dweight_kernel<T>, grid_for(d->oc * d->kh * d->kw * (d->ic / d->groups)), dim3(THREADS), 0,
+        call->stream, *d, conv2d_input_of(call), call->out[0], (const T *)call->in[0], (const T *)call->in[1]);
 }
 
 static status dweight_run(const kernel_call *call)

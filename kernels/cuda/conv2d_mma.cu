@@ -1,9 +1,10 @@
-/* conv2d_mma.cu: the variants on tensor cores: who takes what, with which tile, from which weights. The kernel: conv2d_mma.cuh. */
+/* conv2d_mma.cu: the variants on tensor cores: who takes what, with which tile, from which
+ * weights. The kernel: conv2d_mma.cuh. */
 #include "kernels/cuda/conv2d_mma.cuh"
 
 #include <stdlib.h>
 
-/* ------------------------------------------------------------------------------------------------ what is to be done */
+/* ----------------------------------------------------------------------------------------------- what is to be done */
 
 /* How one descriptor runs; made once. */
 typedef struct mma_plan {
@@ -99,7 +100,9 @@ static status forward_create_for(const conv2d_desc *d, void **state, bool sm75, 
 /* Scratch: statistics, one row of f64 per row of tiles. */
 static int64_t stats_rows(const conv2d_desc *d, const mma_state *s)
 {
-    int64_t rows = s->tile[0] == TILE_256_128 ? 256 : s->tile[0] == TILE_128_128 || s->tile[0] == TILE_128_64 ? 128 : 64;
+    int64_t rows = s->tile[0] == TILE_256_128                                ? 256
+                   : s->tile[0] == TILE_128_128 || s->tile[0] == TILE_128_64 ? 128
+                                                                             : 64;
     return (d->n * d->oh * d->ow + rows - 1) / rows;
 }
 
@@ -123,7 +126,9 @@ static status forward_pack_for(const kernel_call *call, bool sm75)
     mma_plan p = forward_plan(d, sm75);
     conv2d_gemm g = conv2d_gemm_forward(d);
     set_pitch(&g, &p);
-    return p.packed ? conv2d_pack_weights(call->packed, p.element, &g, call->in[CONV2D_WEIGHT], d->weight_type, call->stream) : OK;
+    return p.packed
+               ? conv2d_pack_weights(call->packed, p.element, &g, call->in[CONV2D_WEIGHT], d->weight_type, call->stream)
+               : OK;
 }
 
 static status forward_run_for(const kernel_call *call, bool sm75)
@@ -211,7 +216,8 @@ static const char *shape_refuse(const conv2d_desc *d)
     const char *why = conv2d_refuse_gemm(d);
     if (why) return why;
     if (d->kh > MAX_WINDOW || d->kw > MAX_WINDOW) return "a window above 16 x 16";
-    if (d->groups > 1 && d->oc / d->groups * (d->ic / d->groups) < 64) return "groups of so few channels waste the tensor cores";
+    if (d->groups > 1 && d->oc / d->groups * (d->ic / d->groups) < 64)
+        return "groups of so few channels waste the tensor cores";
     return NULL;
 }
 
@@ -280,10 +286,22 @@ static const char *forward_refuse(const void *desc) { return float_refuse((const
 static const char *forward_sm75_refuse(const void *desc) { return sm75_refuse((const conv2d_desc *)desc); }
 static const char *forward_i8_refuse(const void *desc) { return i8_refuse((const conv2d_desc *)desc); }
 static const char *forward_i8_sm75_refuse(const void *desc) { return i8_sm75_refuse((const conv2d_desc *)desc); }
-static status forward_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES); }
-static status forward_sm75_create(const void *desc, void **state) { return forward_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES); }
-static size_t forward_packed(const void *desc, const void *) { return forward_packed_for((const conv2d_desc *)desc, false); }
-static size_t forward_sm75_packed(const void *desc, const void *) { return forward_packed_for((const conv2d_desc *)desc, true); }
+static status forward_create(const void *desc, void **state)
+{
+    return forward_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES);
+}
+static status forward_sm75_create(const void *desc, void **state)
+{
+    return forward_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES);
+}
+static size_t forward_packed(const void *desc, const void *)
+{
+    return forward_packed_for((const conv2d_desc *)desc, false);
+}
+static size_t forward_sm75_packed(const void *desc, const void *)
+{
+    return forward_packed_for((const conv2d_desc *)desc, true);
+}
 static status forward_pack(const kernel_call *call) { return forward_pack_for(call, false); }
 static status forward_sm75_pack(const kernel_call *call) { return forward_pack_for(call, true); }
 static status forward_run(const kernel_call *call) { return forward_run_for(call, false); }
@@ -299,10 +317,19 @@ static const char *dsrc_sm75_refuse(const void *desc)
     const char *why = parities_refuse((const conv2d_desc *)desc);
     return why ? why : sm75_refuse((const conv2d_desc *)desc);
 }
-static status dsrc_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES); }
-static status dsrc_sm75_create(const void *desc, void **state) { return dsrc_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES); }
+static status dsrc_create(const void *desc, void **state)
+{
+    return dsrc_create_for((const conv2d_desc *)desc, state, false, COPIED_TILES);
+}
+static status dsrc_sm75_create(const void *desc, void **state)
+{
+    return dsrc_create_for((const conv2d_desc *)desc, state, true, COPIED_TILES);
+}
 static size_t dsrc_packed(const void *desc, const void *) { return dsrc_packed_for((const conv2d_desc *)desc, false); }
-static size_t dsrc_sm75_packed(const void *desc, const void *) { return dsrc_packed_for((const conv2d_desc *)desc, true); }
+static size_t dsrc_sm75_packed(const void *desc, const void *)
+{
+    return dsrc_packed_for((const conv2d_desc *)desc, true);
+}
 static status dsrc_pack(const kernel_call *call) { return dsrc_pack_for(call, false); }
 static status dsrc_sm75_pack(const kernel_call *call) { return dsrc_pack_for(call, true); }
 static status dsrc_run(const kernel_call *call) { return dsrc_run_for(call, false); }
@@ -340,8 +367,8 @@ FORWARD(mma_i8_sm75, forward_sm75_, forward_i8_sm75_refuse);
 DSRC(mma, dsrc_);
 DSRC(mma_sm75, dsrc_sm75_);
 
-/* One tile each, whatever the shape: what a tuner times and a checkpoint may ask for by name, and every tile's way into the checks. The variants
- * above choose among them. */
+/* One tile each, whatever the shape: what a tuner times and a checkpoint may ask for by name, and every tile's way into
+ * the checks. The variants above choose among them. */
 #define TILE_VARIANTS(bm, bn)                                                                                          \
     static const char *forward_##bm##_##bn##_refuse(const void *desc)                                                  \
     {                                                                                                                  \
@@ -356,7 +383,9 @@ DSRC(mma_sm75, dsrc_sm75_);
     static const char *dsrc_##bm##_##bn##_refuse(const void *desc)                                                     \
     {                                                                                                                  \
         const char *why = dsrc_refuse(desc);                                                                           \
-        return why ? why : dsrc_plan((const conv2d_desc *)desc, false).tiles >> TILE_##bm##_##bn & 1 ? NULL : STAGED_ELSEWHERE; \
+        return why                                                                         ? why                       \
+               : dsrc_plan((const conv2d_desc *)desc, false).tiles >> TILE_##bm##_##bn & 1 ? NULL                      \
+                                                                                           : STAGED_ELSEWHERE;         \
     }                                                                                                                  \
     static status dsrc_##bm##_##bn##_create(const void *desc, void **state)                                            \
     {                                                                                                                  \

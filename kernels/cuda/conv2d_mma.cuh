@@ -1,22 +1,27 @@
 /* conv2d_mma.cuh: implicit GEMM on tensor cores: the product of conv2d.cuh by mma.sync. Forward and data gradient.
  *
- * A block forms BM x BN results, a warp WM x WN of them. k is walked in slices of 64 bytes per row (32 values of 16 bits, 16 tf32, 64 i8),
- * taps outermost, channels within; a slice of both factors lies in shared memory row by row, its four 16-byte chunks XORed with bits of
- * the row number so that neither the copies nor ldmatrix meet a bank conflict. The fragments of all mma shapes used here are the same bytes,
- * so one loop serves every type. Per row of the tile a thread keeps the address of tap 0 and one word of mask: bit ty, and bit 16 + tx, say
- * whether that tap lies inside the image.
+ * A block forms BM x BN results, a warp WM x WN of them. k is walked in slices of 64 bytes per row (32 values of
+ * 16 bits, 16 tf32, 64 i8), taps outermost, channels within; a slice of both factors lies in shared memory row by
+ * row, its four 16-byte chunks XORed with bits of the row number so that neither the copies nor ldmatrix meet a
+ * bank conflict. The fragments of all mma shapes used here are the same bytes, so one loop serves every type. Per
+ * row of the tile a thread keeps the address of tap 0 and one word of mask: bit ty, and bit 16 + tx, say whether
+ * that tap lies inside the image.
  *
- *   STAGE_COPY    sm_80: cp.async, TILE::STAGES slices in flight, padding filled with zeros by the copy; channels in whole chunks
- *   STAGE_VECTOR  through registers, two buffers: sm_75, the input transform, f32 rounded to 16 bits; channels in whole chunks
+ *   STAGE_COPY    sm_80: cp.async, TILE::STAGES slices in flight, padding filled with zeros by the copy; channels in
+ *                 whole chunks
+ *   STAGE_VECTOR  through registers, two buffers: sm_75, the input transform, f32 rounded to 16 bits; channels in whole
+ *                 chunks
  *   STAGE_GATHER  the same, element by element: any number of channels: stems and odd groups
  *
- * 1x1 convolutions with stride 1 are plain products of matrices: the large tiles of STAGE_COPY have a form without taps and masks (POINT).
+ * 1x1 convolutions with stride 1 are plain products of matrices: the large tiles of STAGE_COPY have a form
+ * without taps and masks (POINT).
  *
- * The epilogue passes each 16 rows of a warp through shared memory, so that a thread finishes 8 neighbouring channels and stores 16 bytes of
- * a 16-bit type at once; sums of channels for batch-norm go lanes, warps, one row per block, and are added over blocks in order.
+ * The epilogue passes each 16 rows of a warp through shared memory, so that a thread finishes 8 neighbouring channels
+ * and stores 16 bytes of a 16-bit type at once; sums of channels for batch-norm go lanes, warps, one row per block, and
+ * are added over blocks in order.
  *
- * Bound by mma issue where k is long, by memory for 1x1 with few channels. kernelcheck --bench --only=conv2d_forward__cuda_mma
- * --shapes=bench/shapes/resnet50-bf16.txt.
+ * Bound by mma issue where k is long, by memory for 1x1 with few channels. kernelcheck --bench
+ * --only=conv2d_forward__cuda_mma --shapes=bench/shapes/resnet50-bf16.txt.
  */
 #ifndef GRAFT_CUDA_CONV2D_MMA_CUH
 #define GRAFT_CUDA_CONV2D_MMA_CUH
@@ -57,31 +62,46 @@ struct product_f16 {
     typedef f16 element;
     typedef float sum;
     static constexpr bool INTEGER = false, TF32 = false;
-    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2]) { ptx_mma_f16_k16(d, a, b); }
+    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2])
+    {
+        ptx_mma_f16_k16(d, a, b);
+    }
 };
 struct product_bf16 {
     typedef bf16 element;
     typedef float sum;
     static constexpr bool INTEGER = false, TF32 = false;
-    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2]) { ptx_mma_bf16_k16(d, a, b); }
+    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2])
+    {
+        ptx_mma_bf16_k16(d, a, b);
+    }
 };
 struct product_tf32 {
     typedef float element;
     typedef float sum;
     static constexpr bool INTEGER = false, TF32 = true;
-    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2]) { ptx_mma_tf32_k8(d, a, b); }
+    static inline __device__ void multiply(float d[4], const uint32_t a[4], const uint32_t b[2])
+    {
+        ptx_mma_tf32_k8(d, a, b);
+    }
 };
 struct product_s8 {
     typedef int8_t element;
     typedef int32_t sum;
     static constexpr bool INTEGER = true, TF32 = false;
-    static inline __device__ void multiply(int32_t d[4], const uint32_t a[4], const uint32_t b[2]) { ptx_mma_s8_k32(d, a, b); }
+    static inline __device__ void multiply(int32_t d[4], const uint32_t a[4], const uint32_t b[2])
+    {
+        ptx_mma_s8_k32(d, a, b);
+    }
 };
 struct product_u8 {
     typedef uint8_t element; /* of the input; weights are s8 */
     typedef int32_t sum;
     static constexpr bool INTEGER = true, TF32 = false;
-    static inline __device__ void multiply(int32_t d[4], const uint32_t a[4], const uint32_t b[2]) { ptx_mma_u8s8_k32(d, a, b); }
+    static inline __device__ void multiply(int32_t d[4], const uint32_t a[4], const uint32_t b[2])
+    {
+        ptx_mma_u8s8_k32(d, a, b);
+    }
 };
 struct product_f16_sm75 {
     typedef f16 element;
@@ -109,9 +129,12 @@ struct product_s8_sm75 {
 /* ------------------------------------------------------------------------------------------------ tiles */
 
 template <int BM_, int BN_, int WM_, int WN_, int STAGES_> struct mma_tile {
-    static constexpr int BM = BM_, BN = BN_, WM = WM_, WN = WN_, STAGES = STAGES_; /* STAGES: of STAGE_COPY; the others have two */
-    static constexpr int WARPS_M = BM / WM, WARPS_N = BN / WN, THREADS = WARPS_M * WARPS_N * (int)WARP, MI = WM / 16, NI = WN / 8;
-    static constexpr int LOADERS = THREADS / (SLICE / CHUNK); /* rows that the block loads at a time: a thread keeps its chunk */
+    static constexpr int BM = BM_, BN = BN_, WM = WM_, WN = WN_,
+                         STAGES = STAGES_; /* STAGES: of STAGE_COPY; the others have two */
+    static constexpr int WARPS_M = BM / WM, WARPS_N = BN / WN, THREADS = WARPS_M * WARPS_N * (int)WARP, MI = WM / 16,
+                         NI = WN / 8;
+    static constexpr int LOADERS =
+        THREADS / (SLICE / CHUNK); /* rows that the block loads at a time: a thread keeps its chunk */
     static constexpr int A = BM / LOADERS, B = BN / LOADERS, STAGE_BYTES = (BM + BN) * SLICE;
     static constexpr int EPILOGUE_PITCH = WN + 8, EPILOGUE_BYTES = WARPS_M * WARPS_N * 16 * EPILOGUE_PITCH * 4;
     static_assert(BM % LOADERS == 0 && (BN % LOADERS == 0), "every thread loads as much");
@@ -126,7 +149,8 @@ static inline __device__ int swizzled(int row, int chunk)
 /* Tile `index` of down x across ones, n fastest within bands of 8, so that neighbours share rows of the input in L2. */
 static inline __device__ void tile_at(int32_t index, int32_t down, int32_t across, int32_t *row, int32_t *column)
 {
-    int32_t band = index / (down * 8), rest = index - band * down * 8, width = across - band * 8 < 8 ? across - band * 8 : 8;
+    int32_t band = index / (down * 8), rest = index - band * down * 8,
+            width = across - band * 8 < 8 ? across - band * 8 : 8;
     *row = rest / width;
     *column = band * 8 + rest % width;
 }
@@ -156,8 +180,10 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
         }
         pixel_origin p = pixel_origin_of(g, m, g->m);
         l->base[i] = p.base + group * g->channels;
-        for (int t = 0; t < g->taps_h; t++) l->mask[i] |= (uint32_t)((uint32_t)(p.y + t * g->gap_h) < (uint32_t)g->in_h) << t;
-        for (int t = 0; t < g->taps_w; t++) l->mask[i] |= (uint32_t)((uint32_t)(p.x + t * g->gap_w) < (uint32_t)g->in_w) << (16 + t);
+        for (int t = 0; t < g->taps_h; t++)
+            l->mask[i] |= (uint32_t)((uint32_t)(p.y + t * g->gap_h) < (uint32_t)g->in_h) << t;
+        for (int t = 0; t < g->taps_w; t++)
+            l->mask[i] |= (uint32_t)((uint32_t)(p.x + t * g->gap_w) < (uint32_t)g->in_w) << (16 + t);
     }
     l->k = threadIdx.x % (SLICE / CHUNK) * ELEMENTS;
     if constexpr (POINT) return;
@@ -168,7 +194,8 @@ static inline __device__ void loader_open(loader<TILE> *l, const conv2d_gemm *g,
 }
 
 /* On to the next slice. */
-template <typename TILE, bool POINT> static inline __device__ void loader_next(loader<TILE> *l, const conv2d_gemm *g, int32_t elements)
+template <typename TILE, bool POINT>
+static inline __device__ void loader_next(loader<TILE> *l, const conv2d_gemm *g, int32_t elements)
 {
     l->k += elements;
     if constexpr (POINT) return;
@@ -191,21 +218,26 @@ static inline __device__ uint32_t tap_bits(int32_t ty, int32_t tx)
 
 /* Slices of both factors straight to shared memory. */
 template <typename TILE, typename E, bool POINT>
-static inline __device__ void copy_slice(unsigned char *to, const loader<TILE> *l, const conv2d_gemm *g, const E *src, const E *weight, int32_t n0)
+static inline __device__ void copy_slice(
+    unsigned char *to, const loader<TILE> *l, const conv2d_gemm *g, const E *src, const E *weight, int32_t n0)
 {
     int chunk = threadIdx.x % (SLICE / CHUNK), run = threadIdx.x / (SLICE / CHUNK);
     bool some = POINT ? l->k < g->channels : l->ty < g->taps_h;
-    uint32_t offset = POINT ? l->k : tap_offset(g, l->ty, l->tx, l->c), bits = POINT ? 1 : some ? tap_bits(l->ty, l->tx) : 0;
+    uint32_t offset = POINT ? l->k : tap_offset(g, l->ty, l->tx, l->c), bits = POINT  ? 1
+                                                                               : some ? tap_bits(l->ty, l->tx)
+                                                                                      : 0;
 #pragma unroll
     for (int i = 0; i < TILE::A; i++) {
         bool inside = some && (l->mask[i] & bits) == bits;
-        ptx_cp_async<CHUNK>(to + swizzled(run + i * TILE::LOADERS, chunk), src + (inside ? l->base[i] + offset : 0), inside);
+        ptx_cp_async<CHUNK>(
+            to + swizzled(run + i * TILE::LOADERS, chunk), src + (inside ? l->base[i] + offset : 0), inside);
     }
 #pragma unroll
     for (int i = 0; i < TILE::B; i++) {
         int32_t n = n0 + run + i * TILE::LOADERS;
         bool inside = n < g->n && l->k < g->k_pitch;
-        ptx_cp_async<CHUNK>(to + TILE::BM * SLICE + swizzled(run + i * TILE::LOADERS, chunk), weight + (inside ? (int64_t)n * g->k_pitch + l->k : 0), inside);
+        ptx_cp_async<CHUNK>(to + TILE::BM * SLICE + swizzled(run + i * TILE::LOADERS, chunk),
+            weight + (inside ? (int64_t)n * g->k_pitch + l->k : 0), inside);
     }
 }
 
@@ -220,8 +252,8 @@ template <typename TILE, typename T, typename E> struct staged {
 template <typename T> static inline __device__ T zero(void) { return from_float<T>(0.0f); }
 
 template <typename TILE, typename T, typename E, mma_stage STAGE>
-static inline __device__ void load_staged(staged<TILE, T, E> *s, const loader<TILE> *l, const conv2d_gemm *g, const T *src, const E *weight,
-    int32_t n0)
+static inline __device__ void load_staged(
+    staged<TILE, T, E> *s, const loader<TILE> *l, const conv2d_gemm *g, const T *src, const E *weight, int32_t n0)
 {
     constexpr int ELEMENTS = staged<TILE, T, E>::ELEMENTS;
     if constexpr (STAGE == STAGE_VECTOR) {
@@ -245,7 +277,8 @@ static inline __device__ void load_staged(staged<TILE, T, E> *s, const loader<TI
         for (int i = 0; i < TILE::A; i++) s->inside[i] = 0;
 #pragma unroll
         for (int e = 0; e < ELEMENTS; e++) {
-            int32_t tap = divide(l->k + e, g->by_channels), c = l->k + e - tap * g->channels, ty = divide(tap, g->by_taps_w), tx = tap - ty * g->taps_w;
+            int32_t tap = divide(l->k + e, g->by_channels), c = l->k + e - tap * g->channels,
+                    ty = divide(tap, g->by_taps_w), tx = tap - ty * g->taps_w;
             bool some = ty < g->taps_h;
             uint32_t offset = tap_offset(g, ty, tx, c), bits = some ? tap_bits(ty, tx) : 0;
 #pragma unroll
@@ -261,7 +294,8 @@ static inline __device__ void load_staged(staged<TILE, T, E> *s, const loader<TI
     for (int i = 0; i < TILE::B; i++) {
         int32_t n = n0 + run + i * TILE::LOADERS;
         s->b[i] = {};
-        if (n < g->n && l->k < g->k_pitch) s->b[i] = *(const pack<E, ELEMENTS> *)(weight + (int64_t)n * g->k_pitch + l->k);
+        if (n < g->n && l->k < g->k_pitch)
+            s->b[i] = *(const pack<E, ELEMENTS> *)(weight + (int64_t)n * g->k_pitch + l->k);
     }
 }
 
@@ -270,8 +304,8 @@ template <typename E, typename T> static inline __device__ E as_factor(T x) { re
 template <> inline __device__ float as_factor<float, float>(float x) { return round_tf32(x); }
 
 template <typename TILE, typename T, typename P, mma_stage STAGE>
-static inline __device__ void store_staged(unsigned char *to, const staged<TILE, T, typename P::element> *s, const loader<TILE> *l, const conv2d_gemm *g,
-    const conv2d_input *in, int32_t group)
+static inline __device__ void store_staged(unsigned char *to, const staged<TILE, T, typename P::element> *s,
+    const loader<TILE> *l, const conv2d_gemm *g, const conv2d_input *in, int32_t group)
 {
     typedef typename P::element E;
     constexpr int ELEMENTS = staged<TILE, T, E>::ELEMENTS;
@@ -284,14 +318,17 @@ static inline __device__ void store_staged(unsigned char *to, const staged<TILE,
         if (!P::INTEGER && in->a) {
 #pragma unroll
             for (int e = 0; e < ELEMENTS; e++) {
-                int32_t k = l->k + e, c = STAGE == STAGE_VECTOR ? l->c + e : k - divide(k, g->by_channels) * g->channels;
-                if (s->inside[i] >> e & 1) v.at[e] = as_factor<E, float>(transformed(in, to_float(s->a[i][e]), group * g->channels + c));
+                int32_t k = l->k + e,
+                        c = STAGE == STAGE_VECTOR ? l->c + e : k - divide(k, g->by_channels) * g->channels;
+                if (s->inside[i] >> e & 1)
+                    v.at[e] = as_factor<E, float>(transformed(in, to_float(s->a[i][e]), group * g->channels + c));
             }
         }
         *(pack<E, ELEMENTS> *)(to + swizzled(run + i * TILE::LOADERS, chunk)) = v;
     }
 #pragma unroll
-    for (int i = 0; i < TILE::B; i++) *(pack<E, ELEMENTS> *)(to + TILE::BM * SLICE + swizzled(run + i * TILE::LOADERS, chunk)) = s->b[i];
+    for (int i = 0; i < TILE::B; i++)
+        *(pack<E, ELEMENTS> *)(to + TILE::BM * SLICE + swizzled(run + i * TILE::LOADERS, chunk)) = s->b[i];
 }
 
 /* ------------------------------------------------------------------------------------------------ arithmetic */
@@ -330,8 +367,10 @@ static inline __device__ void multiply_slice(typename P::sum sum[TILE::MI][TILE:
 
 /* ------------------------------------------------------------------------------------------------ epilogue */
 
-/* Eight neighbours of a tensor, 16 bytes (i8: 8) at a time; `whole`: aligned and all of them inside, else the first `count`. */
-template <typename T> static inline __device__ void load_eight(float y[8], const void *from, int64_t at, bool whole, int count)
+/* Eight neighbours of a tensor, 16 bytes (i8: 8) at a time; `whole`: aligned and all of them
+ * inside, else the first `count`. */
+template <typename T>
+static inline __device__ void load_eight(float y[8], const void *from, int64_t at, bool whole, int count)
 {
     constexpr int PART = sizeof(T) == 4 ? 4 : 8;
     const T *p = (const T *)from + at;
@@ -362,7 +401,8 @@ template <typename T> static inline __device__ void store_eight(float y[8], void
     }
 }
 
-static inline __device__ void load_eight_integers(float y[8], const void *from, dtype type, int64_t at, bool whole, int count)
+static inline __device__ void load_eight_integers(
+    float y[8], const void *from, dtype type, int64_t at, bool whole, int count)
 {
     if (type == DTYPE_I8) load_eight<int8_t>(y, from, at, whole, count);
     else if (type == DTYPE_U8) load_eight<uint8_t>(y, from, at, whole, count);
@@ -376,13 +416,15 @@ static inline __device__ void store_eight_integers(float y[8], void *to, dtype t
     else store_eight<float>(y, to, at, whole, count);
 }
 
-/* Adds a warp's sums of its WN channels over lanes, then over the block's warps, and writes the block's row of `stats`. */
+/* Adds a warp's sums of its WN channels over lanes, then over the block's warps, and
+ * writes the block's row of `stats`. */
 template <typename TILE>
-static inline __device__ void store_stats(double *stats, float *shared, float sum[8], float square[8], const conv2d_gemm *g, int32_t group, int32_t tile_m,
-    int32_t n0)
+static inline __device__ void store_stats(double *stats, float *shared, float sum[8], float square[8],
+    const conv2d_gemm *g, int32_t group, int32_t tile_m, int32_t n0)
 {
     constexpr int LANES = TILE::WN / 8;
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, row = warp / TILE::WARPS_N, first = warp % TILE::WARPS_N * TILE::WN;
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, row = warp / TILE::WARPS_N,
+        first = warp % TILE::WARPS_N * TILE::WN;
 #pragma unroll
     for (int e = 0; e < 8; e++) {
         for (int offset = LANES; offset < WARP; offset *= 2) {
@@ -407,8 +449,8 @@ static inline __device__ void store_stats(double *stats, float *shared, float su
 }
 
 template <typename P, typename T, typename TILE>
-static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI][4], unsigned char *bytes, const conv2d_gemm *g, const conv2d_output *out,
-    double *stats, int32_t group, int32_t tile_m, int32_t n0)
+static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI][4], unsigned char *bytes,
+    const conv2d_gemm *g, const conv2d_output *out, double *stats, int32_t group, int32_t tile_m, int32_t n0)
 {
     constexpr int PITCH = TILE::EPILOGUE_PITCH, LANES = TILE::WN / 8, ROWS = (int)WARP / LANES;
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, column = lane % LANES * 8;
@@ -439,7 +481,8 @@ static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI]
             pack<float, 4> one = quads[second], other = quads[!second];
             float y[8], add[8];
 #pragma unroll
-            for (int e = 0; e < 4; e++) y[e] = second ? other.at[e] : one.at[e], y[e + 4] = second ? one.at[e] : other.at[e];
+            for (int e = 0; e < 4; e++)
+                y[e] = second ? other.at[e] : one.at[e], y[e + 4] = second ? one.at[e] : other.at[e];
             if (m >= g->m || count <= 0) continue;
             int64_t at = out_element(g, m) + group * g->n + n;
             if (out->add && P::INTEGER) load_eight_integers(add, out->add, out->add_type, at, whole, count);
@@ -471,8 +514,8 @@ static inline __device__ void store_tile(typename P::sum sum[TILE::MI][TILE::NI]
 /* ------------------------------------------------------------------------------------------------ kernel */
 
 template <typename P, typename T, typename TILE, mma_stage STAGE, bool POINT>
-static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out, double *__restrict__ stats,
-    const T *__restrict__ src, const typename P::element *__restrict__ weight)
+static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g, conv2d_input in, conv2d_output out,
+    double *__restrict__ stats, const T *__restrict__ src, const typename P::element *__restrict__ weight)
 {
     typedef typename P::element E;
     constexpr int ELEMENTS = CHUNK / sizeof(E), DEPTH = SLICE / sizeof(E);
@@ -495,7 +538,8 @@ static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g
         for (int32_t s = 0, read = 0, write = TILE::STAGES - 1; s < slices; s++) {
             ptx_cp_async_wait<TILE::STAGES - 2>();
             __syncthreads();
-            if (s + TILE::STAGES - 1 < slices) copy_slice<TILE, E, POINT>(shared + write * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
+            if (s + TILE::STAGES - 1 < slices)
+                copy_slice<TILE, E, POINT>(shared + write * TILE::STAGE_BYTES, &l, &g, src, rows, n0);
             ptx_cp_async_commit();
             loader_next<TILE, POINT>(&l, &g, DEPTH);
             multiply_slice<P, TILE, P::TF32>(sum, shared + read * TILE::STAGE_BYTES);
@@ -517,21 +561,22 @@ static __global__ void __launch_bounds__(TILE::THREADS) mma_kernel(conv2d_gemm g
     store_tile<P, T, TILE>(sum, shared, &g, &out, stats, group, tile_m, n0);
 }
 
-template <typename P, typename T, typename TILE, mma_stage STAGE, bool POINT = false> static status mma_launch(const mma_call *c)
+template <typename P, typename T, typename TILE, mma_stage STAGE, bool POINT = false>
+static status mma_launch(const mma_call *c)
 {
     size_t bytes = TILE::STAGE_BYTES * (STAGE == STAGE_COPY ? TILE::STAGES : 2);
     if (bytes < TILE::EPILOGUE_BYTES) bytes = TILE::EPILOGUE_BYTES;
     unsigned blocks = blocks_for(c->g.m, TILE::BM) * blocks_for(c->g.n, TILE::BN) * c->g.groups;
     if (blocks == 0) return OK;
-    return launch(mma_kernel<P, T, TILE, STAGE, POINT>, dim3(blocks), dim3(TILE::THREADS), bytes, c->stream, c->g, c->in, c->out, c->stats, (const T *)c->src,
-        (const typename P::element *)c->weight);
+    return launch(mma_kernel<P, T, TILE, STAGE, POINT>, dim3(blocks), dim3(TILE::THREADS), bytes, c->stream, c->g,
+        c->in, c->out, c->stats, (const T *)c->src, (const typename P::element *)c->weight);
 }
 
 /* A 1x1 convolution with stride 1 and no padding, and its data gradient. */
 static inline bool is_point(const conv2d_gemm *g)
 {
-    return g->taps_h == 1 && g->taps_w == 1 && g->step_h == 1 && g->step_w == 1 && g->first_h == 0 && g->first_w == 0 && g->rows_h == g->in_h &&
-        g->rows_w == g->in_w;
+    return g->taps_h == 1 && g->taps_w == 1 && g->step_h == 1 && g->step_w == 1 && g->first_h == 0 && g->first_w == 0 &&
+           g->rows_h == g->in_h && g->rows_w == g->in_w;
 }
 
 template <typename P, typename TILE> static status mma_large(const mma_call *c)
@@ -553,7 +598,8 @@ template <typename P> static status mma_copied(const mma_call *c)
     }
 }
 
-constexpr uint32_t COPIED_TILES = (1 << TILE_COUNT) - 1, VECTOR_TILES = 1 << TILE_128_128 | 1 << TILE_64_64, GATHER_TILES = 1 << TILE_64_64;
+constexpr uint32_t COPIED_TILES = (1 << TILE_COUNT) - 1, VECTOR_TILES = 1 << TILE_128_128 | 1 << TILE_64_64,
+                   GATHER_TILES = 1 << TILE_64_64;
 
 /* Registers hold a slice besides: more warps for the large tile. */
 template <typename P, typename T> static status mma_vector(const mma_call *c)

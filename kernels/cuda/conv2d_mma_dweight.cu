@@ -5,7 +5,9 @@ typedef status (*dweight_launcher)(const mma_dweight_call *c);
 
 static dtype product_type(const conv2d_desc *d)
 {
-    return d->compute == COMPUTE_F16 ? DTYPE_F16 : d->compute == COMPUTE_BF16 ? DTYPE_BF16 : d->src_type; /* f32: tf32 */
+    return d->compute == COMPUTE_F16    ? DTYPE_F16
+           : d->compute == COMPUTE_BF16 ? DTYPE_BF16
+                                        : d->src_type; /* f32: tf32 */
 }
 
 static dweight_launcher launcher_of(const conv2d_desc *d)
@@ -45,7 +47,8 @@ static status run_as(const kernel_call *call, dweight_launcher launch, bool sm75
     c.partial = (float *)((char *)call->scratch + conv2d_columns_scratch(d));
     c.bands = conv2d_bands(&c.g), c.stage = stage_of(d, sm75), c.stream = call->stream;
     TRY(launch(&c));
-    TRY(conv2d_add_parts(call->out[0], d->weight_type, c.partial, c.bands, (int64_t)c.g.groups * c.g.n * c.g.k, call->stream));
+    TRY(conv2d_add_parts(
+        call->out[0], d->weight_type, c.partial, c.bands, (int64_t)c.g.groups * c.g.n * c.g.k, call->stream));
     return call->out[1] ? conv2d_dbias(call, (float *)call->out[1], call->scratch) : OK;
 }
 
@@ -63,7 +66,8 @@ static const char *shape_refuse(const conv2d_desc *d)
 {
     const char *why = conv2d_refuse_gemm(d);
     if (why) return why;
-    if (d->groups > 1 && d->oc / d->groups * (d->ic / d->groups) < 64) return "groups of so few channels waste the tensor cores";
+    if (d->groups > 1 && d->oc / d->groups * (d->ic / d->groups) < 64)
+        return "groups of so few channels waste the tensor cores";
     return NULL;
 }
 

@@ -1,4 +1,5 @@
-/* conv2d_mma_i8.cu: conv2d_mma.cuh for integers: s8 and u8 activations, s8 weights, int32 sums, the epilogue in f32 in the order of kernels.h. */
+/* conv2d_mma_i8.cu: conv2d_mma.cuh for integers: s8 and u8 activations, s8 weights, int32 sums, the epilogue in
+ * f32 in the order of kernels.h. */
 #include "kernels/cuda/conv2d_mma.cuh"
 
 status conv2d_mma_s8(const mma_call *c)

@@ -1,4 +1,5 @@
-/* conv2d_tile.h: which tile a product on tensor cores gets: a pure function of its shape and the GPU. Plain C, so that it is tested without one. */
+/* conv2d_tile.h: which tile a product on tensor cores gets: a pure function of its shape and the GPU. Plain C, so
+ * that it is tested without one. */
 #ifndef GRAFT_CUDA_CONV2D_TILE_H
 #define GRAFT_CUDA_CONV2D_TILE_H
 
@@ -7,9 +8,9 @@
 /* Rows x columns of a block's results, best use of the tensor cores first. */
 typedef enum conv2d_tile { TILE_256_128, TILE_128_128, TILE_128_64, TILE_64_64, TILE_64_32, TILE_COUNT } conv2d_tile;
 
-/* The tile of least time = rounds * work of a tile / efficiency, among those whose bit is set in `allowed`; ties go to the larger. rounds:
- * tiles that the busiest processor computes. The efficiencies are estimates of how well a warp's tile hides its loads: a warp reads
- * (WM + WN) / (WM * WN) values of shared memory per product. */
+/* The tile of least time = rounds * work of a tile / efficiency, among those whose bit is set in `allowed`; ties go to
+ * the larger. rounds: tiles that the busiest processor computes. The efficiencies are estimates of how well a warp's
+ * tile hides its loads: a warp reads (WM + WN) / (WM * WN) values of shared memory per product. */
 static inline conv2d_tile conv2d_choose_tile(int64_t m, int64_t n, int64_t groups, int32_t processors, uint32_t allowed)
 {
     static const struct { int32_t bm, bn; double efficiency; } tiles[TILE_COUNT] = {

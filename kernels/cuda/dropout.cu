@@ -1,7 +1,8 @@
 /* dropout.cu: dst = keep ? src / (1 - p) : 0, keep drawn by Philox4x32-10, the twin of philox4x32 in core/base/rng.c.
  *
- * One Philox block decides four elements of a sample. direct: a thread a block of four. vector: a thread one 16-byte access (one or two
- * blocks), where samples are whole accesses. Bound by memory from about 20 integer operations per element downwards: 60 for a block.
+ * One Philox block decides four elements of a sample. direct: a thread a block of four. vector: a thread one 16-byte
+ * access (one or two blocks), where samples are whole accesses. Bound by memory from about 20 integer operations per
+ * element downwards: 60 for a block.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -94,15 +95,17 @@ static dim3 grid_of(const dropout_desc *d, int64_t each)
 template <typename T> static status launch_direct(const kernel_call *call)
 {
     const dropout_desc *d = (const dropout_desc *)call->desc;
-    return launch(dropout_direct<T>, grid_of(d, QUAD), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], rule_of(d));
+    return launch(dropout_direct<T>, grid_of(d, QUAD), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], rule_of(d));
 }
 
 template <typename T> static status launch_vector(const kernel_call *call)
 {
     const dropout_desc *d = (const dropout_desc *)call->desc;
-    if (d->per_sample % LANES<T> != 0 || !aligned_to(call->out[0], 16) || !aligned_to(call->in[0], 16)) return launch_direct<T>(call);
-    return launch(dropout_vector<T>, grid_of(d, LANES<T>), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1],
-        rule_of(d));
+    if (d->per_sample % LANES<T> != 0 || !aligned_to(call->out[0], 16) || !aligned_to(call->in[0], 16))
+        return launch_direct<T>(call);
+    return launch(dropout_vector<T>, grid_of(d, LANES<T>), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], rule_of(d));
 }
 
 static status direct_run(const kernel_call *call)

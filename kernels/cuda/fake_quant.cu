@@ -4,9 +4,9 @@
  *     dst       = saturate(half even(src * (1 / scale))) * scale,  scale = range[r] / 127
  *     dsrc      = ddst where nothing was saturated, else 0
  *
- * A grid's y walks rows, its x the elements of one. The maximum is taken in two steps, bands of a row and then the bands: a maximum does not
- * depend on its order. Every step is rounded as the reference does it, so results are equal to the bit.
- * Bound by memory: one or two reads and one write per element.
+ * A grid's y walks rows, its x the elements of one. The maximum is taken in two steps, bands of a row and then the
+ * bands: a maximum does not depend on its order. Every step is rounded as the reference does it, so results are equal
+ * to the bit. Bound by memory: one or two reads and one write per element.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -57,13 +57,14 @@ static __global__ void __launch_bounds__(THREADS) greatest_of_bands(float *__res
     }
 }
 
-static __global__ void __launch_bounds__(THREADS) update_range(float *__restrict__ range, const float *__restrict__ partial, int64_t rows,
-    int64_t bands, float momentum)
+static __global__ void __launch_bounds__(THREADS) update_range(
+    float *__restrict__ range, const float *__restrict__ partial, int64_t rows, int64_t bands, float momentum)
 {
     int64_t r = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (r >= rows) return;
     float greatest = 0.0f, before = range[r];
-    for (int64_t b = 0; b < bands; b++) greatest = partial[r * bands + b] > greatest ? partial[r * bands + b] : greatest;
+    for (int64_t b = 0; b < bands; b++)
+        greatest = partial[r * bands + b] > greatest ? partial[r * bands + b] : greatest;
     bool first = momentum == 1.0f || !(before > RANGE_MIN);
     range[r] = first ? greatest : (1.0f - momentum) * before + momentum * greatest;
 }
@@ -79,9 +80,10 @@ template <typename T> static status launch_range(const kernel_call *call)
 {
     const fake_quant_desc *d = (const fake_quant_desc *)call->desc;
     int64_t bands = bands_of(d);
-    TRY(launch(greatest_of_bands<T>, grid_of(d, bands), dim3(THREADS), 0, call->stream, call->scratch, call->in[0], d->rows, d->count));
-    return launch(update_range, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->scratch, d->rows,
-        bands, d->momentum);
+    TRY(launch(greatest_of_bands<T>, grid_of(d, bands), dim3(THREADS), 0, call->stream, call->scratch, call->in[0],
+        d->rows, d->count));
+    return launch(update_range, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->scratch, d->rows, bands, d->momentum);
 }
 
 static status range_run(const kernel_call *call)
@@ -92,8 +94,8 @@ static status range_run(const kernel_call *call)
 /* ------------------------------------------------------------------------------------------------ there and back */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) forward(T *__restrict__ dst, const T *__restrict__ src, const float *__restrict__ range,
-    int64_t rows, int64_t count, float least)
+static __global__ void __launch_bounds__(THREADS) forward(T *__restrict__ dst, const T *__restrict__ src,
+    const float *__restrict__ range, int64_t rows, int64_t count, float least)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
@@ -105,8 +107,8 @@ static __global__ void __launch_bounds__(THREADS) forward(T *__restrict__ dst, c
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) backward(T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ src,
-    const float *__restrict__ range, int64_t rows, int64_t count, float least)
+static __global__ void __launch_bounds__(THREADS) backward(T *__restrict__ dsrc, const T *__restrict__ ddst,
+    const T *__restrict__ src, const float *__restrict__ range, int64_t rows, int64_t count, float least)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= count) return;
@@ -125,15 +127,15 @@ static float least_of(const fake_quant_desc *d)
 template <typename T> static status launch_forward(const kernel_call *call)
 {
     const fake_quant_desc *d = (const fake_quant_desc *)call->desc;
-    return launch(forward<T>, grid_of(d, blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], d->rows, d->count, least_of(d));
+    return launch(forward<T>, grid_of(d, blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], call->in[1], d->rows, d->count, least_of(d));
 }
 
 template <typename T> static status launch_backward(const kernel_call *call)
 {
     const fake_quant_desc *d = (const fake_quant_desc *)call->desc;
-    return launch(backward<T>, grid_of(d, blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], call->in[2], d->rows, d->count, least_of(d));
+    return launch(backward<T>, grid_of(d, blocks_for(d->count, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], call->in[1], call->in[2], d->rows, d->count, least_of(d));
 }
 
 static status forward_run(const kernel_call *call)
@@ -146,6 +148,7 @@ static status backward_run(const kernel_call *call)
     return FOR_FLOAT_TYPE(((const fake_quant_desc *)call->desc)->type, launch_backward, call);
 }
 
-CUDA_KERNEL(fake_quant_range__cuda_bands, OP_FAKE_QUANT_RANGE, .refuse = refuse, .scratch_bytes = range_scratch, .run = range_run);
+CUDA_KERNEL(fake_quant_range__cuda_bands, OP_FAKE_QUANT_RANGE, .refuse = refuse, .scratch_bytes = range_scratch,
+    .run = range_run);
 CUDA_KERNEL(fake_quant__cuda_direct, OP_FAKE_QUANT, .refuse = refuse, .run = forward_run);
 CUDA_KERNEL(fake_quant_backward__cuda_direct, OP_FAKE_QUANT_BACKWARD, .refuse = refuse, .run = backward_run);

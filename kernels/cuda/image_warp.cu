@@ -1,10 +1,11 @@
-/* image_warp.cu: the augmentation pass: u8 pictures of any size through a map and a colour matrix, normalised, into the network's NHWC input.
- * The formula is in kernels.h.
+/* image_warp.cu: the augmentation pass: u8 pictures of any size through a map and a colour matrix, normalised, into the
+ * network's NHWC input. The formula is in kernels.h.
  *
- * direct: a thread an element of dst. packed: a thread a pixel, whose taps and position serve all its channels; a block is 32 x 8 pixels of one
- * picture, so that neighbouring threads read neighbouring pixels whatever the rotation; four channels leave in one store. Positions are
- * double, as the reference's, to the bit; the sums f32. Bound by memory where pictures are enlarged or copied (source read once, four taps from
- * the L1 cache), by the taps where they shrink: 4 radius_x radius_y of them per pixel.
+ * direct: a thread an element of dst. packed: a thread a pixel, whose taps and position serve all its channels; a block
+ * is 32 x 8 pixels of one picture, so that neighbouring threads read neighbouring pixels whatever the rotation; four
+ * channels leave in one store. Positions are double, as the reference's, to the bit; the sums f32. Bound by memory
+ * where pictures are enlarged or copied (source read once, four taps from the L1 cache), by the taps where they shrink:
+ * 4 radius_x radius_y of them per pixel.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -36,7 +37,8 @@ typedef struct point {
 
 static __device__ point source_position(const float m[9], double u, double v)
 {
-    double x = u * (double)m[0] + v * (double)m[3] + (double)m[6], y = u * (double)m[1] + v * (double)m[4] + (double)m[7];
+    double x = u * (double)m[0] + v * (double)m[3] + (double)m[6],
+           y = u * (double)m[1] + v * (double)m[4] + (double)m[7];
     double w = u * (double)m[2] + v * (double)m[5] + (double)m[8];
     if (w == 1.0) return point{x, y}; /* affine: a division in double costs more than the rest */
     return point{x / w, y / w};
@@ -85,15 +87,18 @@ static __device__ void recolour(float rgb[3], const float m[16])
 {
     float r = rgb[0], g = rgb[1], b = rgb[2];
 #pragma unroll
-    for (int c = 0; c < 3; c++) rgb[c] = fminf(fmaxf(r * m[c] + g * m[4 + c] + b * m[8 + c] + 255.0f * m[12 + c], 0.0f), 255.0f);
+    for (int c = 0; c < 3; c++)
+        rgb[c] = fminf(fmaxf(r * m[c] + g * m[4 + c] + b * m[8 + c] + 255.0f * m[12 + c], 0.0f), 255.0f);
 }
 
 /* Colours 0 .. 255 of a pixel of dst. */
-static __device__ void pixel_of(float rgb[3], const uint8_t *src, const image_source &s, const shape &d, int64_t x, int64_t y)
+static __device__ void pixel_of(
+    float rgb[3], const uint8_t *src, const image_source &s, const shape &d, int64_t x, int64_t y)
 {
     point p = source_position(s.inverse, (double)x + 0.5, (double)y + 0.5);
     rgb[0] = rgb[1] = rgb[2] = s.fill;
-    if (p.x >= 0.0 && p.x <= (double)s.width && p.y >= 0.0 && p.y <= (double)s.height) sample(rgb, s, src + s.offset, d.channels, p);
+    if (p.x >= 0.0 && p.x <= (double)s.width && p.y >= 0.0 && p.y <= (double)s.height)
+        sample(rgb, s, src + s.offset, d.channels, p);
     if (s.has_color) recolour(rgb, s.color);
 }
 
@@ -123,8 +128,8 @@ static __global__ void __launch_bounds__(THREADS, 2) warp_direct(T *__restrict__
 template <typename T> static status launch_direct(const kernel_call *call)
 {
     const image_warp_desc *d = (const image_warp_desc *)call->desc;
-    return launch(warp_direct<T>, dim3(blocks_for(d->n * d->height * d->width * d->dst_channels, THREADS)), dim3(THREADS), 0, call->stream,
-        call->out[0], call->in[0], call->in[1], shape_of(d));
+    return launch(warp_direct<T>, dim3(blocks_for(d->n * d->height * d->width * d->dst_channels, THREADS)),
+        dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], shape_of(d));
 }
 
 static status direct_run(const kernel_call *call)
@@ -148,7 +153,8 @@ static __global__ void __launch_bounds__(THREADS, 2) warp_pixels(T *__restrict__
         pack<T, 4> values;
         pixel_of(rgb, src, sources[n], d, x, y);
 #pragma unroll
-        for (int c = 0; c < CHANNELS; c++) values.at[c] = from_float<T>(c < 3 && c < d.channels ? normalised(rgb, d, c < 3 ? c : 0) : 0.0f);
+        for (int c = 0; c < CHANNELS; c++)
+            values.at[c] = from_float<T>(c < 3 && c < d.channels ? normalised(rgb, d, c < 3 ? c : 0) : 0.0f);
         if constexpr (CHANNELS == 4) {
             store_pack(to, values);
         } else {
@@ -163,11 +169,11 @@ template <typename T> static status launch_packed(const kernel_call *call)
     const image_warp_desc *d = (const image_warp_desc *)call->desc;
     int64_t tiles = ((d->width + TILE_X - 1) / TILE_X) * ((d->height + TILE_Y - 1) / TILE_Y);
     dim3 grid((unsigned)tiles, 1, (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX));
-    void (*const kernels[])(T *, const uint8_t *, const image_source *, shape) = {warp_pixels<T, 1>, warp_pixels<T, 2>, warp_pixels<T, 3>,
-        warp_pixels<T, 4>};
+    void (*const kernels[])(T *, const uint8_t *, const image_source *, shape) = {
+        warp_pixels<T, 1>, warp_pixels<T, 2>, warp_pixels<T, 3>, warp_pixels<T, 4>};
     if (!aligned_to(call->out[0], 16)) return launch_direct<T>(call);
-    return launch(kernels[d->dst_channels - 1], grid, dim3(TILE_X, TILE_Y), 0, call->stream, call->out[0], call->in[0], call->in[1],
-        shape_of(d));
+    return launch(kernels[d->dst_channels - 1], grid, dim3(TILE_X, TILE_Y), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], shape_of(d));
 }
 
 static status packed_run(const kernel_call *call)

@@ -1,9 +1,11 @@
-/* loss.cu: softmax cross-entropy and binary cross-entropy, loss and gradient in one pass over the logits. Formulas: kernels.h.
+/* loss.cu: softmax cross-entropy and binary cross-entropy, loss and gradient in one pass over
+ * the logits. Formulas: kernels.h.
  *
- * direct: one block does it all, a thread a row. rows: first the divisor from targets and class weights (cross-entropy only), up to 64 blocks
- * that leave a partial sum each; then a group of threads a row (softmax.cuh), whose second look at the row hits the L1 cache; each block
- * leaves its loss; one block adds these in order. Terms are f32, sums double. The cut depends on the descriptor alone: the same
- * bits on every GPU. Bound by memory: src and targets read, dsrc written (targets twice); small batches by three launches.
+ * direct: one block does it all, a thread a row. rows: first the divisor from targets and class weights (cross-entropy
+ * only), up to 64 blocks that leave a partial sum each; then a group of threads a row (softmax.cuh), whose second look
+ * at the row hits the L1 cache; each block leaves its loss; one block adds these in order. Terms are f32, sums double.
+ * The cut depends on the descriptor alone: the same bits on every GPU. Bound by memory: src and targets read, dsrc
+ * written (targets twice); small batches by three launches.
  */
 #include "kernels/cuda/softmax.cuh"
 
@@ -33,9 +35,10 @@ template <typename T> static loss_args<T> loss_args_of(const kernel_call *call, 
 {
     const loss_desc *d = (const loss_desc *)call->desc;
     double smoothing = (double)d->smoothing, share = softmax ? 1.0 / (double)d->classes : 0.5;
-    loss_args<T> a = {(double *)call->out[0], (float *)call->out[1], (T *)call->out[2], (const T *)call->in[0], (const float *)call->in[1],
-        (const float *)call->in[2], (const int64_t *)call->in[3], (const float *)call->in[4], d->rows, d->classes,
-        (float)(1.0 - smoothing), (float)(smoothing * share), d->grad_scale};
+    loss_args<T> a = {(double *)call->out[0], (float *)call->out[1], (T *)call->out[2], (const T *)call->in[0],
+        (const float *)call->in[1], (const float *)call->in[2], (const int64_t *)call->in[3],
+        (const float *)call->in[4], d->rows, d->classes, (float)(1.0 - smoothing), (float)(smoothing * share),
+        d->grad_scale};
     return a;
 }
 
@@ -70,7 +73,7 @@ template <typename T> static __device__ void clear_row(const loss_args<T> &a, in
     for (int64_t c = lane; a.dsrc && c < a.classes; c += group) a.dsrc[row * a.classes + c] = from_float<T>(0.0f);
 }
 
-/* ------------------------------------------------------------------------------------------------ a row, by GROUP threads */
+/* ------------------------------------------------------------------------------------------ a row, by GROUP threads */
 
 /* Whatever the group's size, the sum is every thread's; GROUP 1 is a thread alone. */
 template <int GROUP> static __device__ double row_sum(double x)
@@ -101,7 +104,8 @@ static __device__ double softmax_ce_row(const loss_args<T> &a, int64_t row, int 
     float log_sum = logf(s.sum), whole = (float)row_sum<GROUP>(mass);
     for (int64_t c = lane; c < a.classes; c += GROUP) {
         float share = weight_of(a, c) * fmaf(a.keep, t[c], a.even), shifted = to_float(x[c]) - s.max;
-        if (share != 0.0f) loss -= (double)(share * (shifted - log_sum)); /* a class that nothing asks for adds 0 whatever its logit */
+        if (share != 0.0f)
+            loss -= (double)(share * (shifted - log_sum)); /* a class that nothing asks for adds 0 whatever its logit */
         if (a.dsrc) a.dsrc[row * a.classes + c] = from_float<T>(factor * (whole * (expf(shifted) / s.sum) - share));
     }
     return row_sum<GROUP>(loss);
@@ -123,7 +127,8 @@ static __device__ double sigmoid_bce_row(const loss_args<T> &a, int64_t row, int
 template <typename T, int GROUP, bool SOFTMAX>
 static __device__ double loss_row(const loss_args<T> &a, int64_t row, int lane, float factor)
 {
-    double loss = SOFTMAX ? softmax_ce_row<T, GROUP>(a, row, lane, factor) : sigmoid_bce_row<T, GROUP>(a, row, lane, factor);
+    double loss =
+        SOFTMAX ? softmax_ce_row<T, GROUP>(a, row, lane, factor) : sigmoid_bce_row<T, GROUP>(a, row, lane, factor);
     if (a.row_loss && lane == 0) a.row_loss[row] = (float)loss;
     return loss;
 }
@@ -133,7 +138,8 @@ static __device__ double loss_row(const loss_args<T> &a, int64_t row, int lane, 
 template <typename T, bool SOFTMAX> static __global__ void __launch_bounds__(THREADS, 2) loss_direct(loss_args<T> a)
 {
     int64_t valid = valid_rows(a);
-    double divisor = SOFTMAX ? block_sum(weigh(a, threadIdx.x, valid * a.classes, THREADS)) : (double)(valid * a.classes);
+    double divisor =
+        SOFTMAX ? block_sum(weigh(a, threadIdx.x, valid * a.classes, THREADS)) : (double)(valid * a.classes);
     double inverse = divisor > 0.0 ? 1.0 / divisor : 0.0, loss = 0.0;
     float factor = factor_of(a, inverse);
     for (int64_t row = threadIdx.x; row < a.rows; row += THREADS) {
@@ -174,9 +180,11 @@ static size_t scratch_bytes(const void *desc, const void *state)
     return sizeof(loss_scratch);
 }
 
-template <typename T> static __global__ void __launch_bounds__(THREADS) weigh_blocks(loss_scratch *scratch, loss_args<T> a)
+template <typename T>
+static __global__ void __launch_bounds__(THREADS) weigh_blocks(loss_scratch *scratch, loss_args<T> a)
 {
-    double sum = weigh(a, (int64_t)blockIdx.x * THREADS + threadIdx.x, valid_rows(a) * a.classes, (int64_t)gridDim.x * THREADS);
+    double sum =
+        weigh(a, (int64_t)blockIdx.x * THREADS + threadIdx.x, valid_rows(a) * a.classes, (int64_t)gridDim.x * THREADS);
     sum = block_sum(sum);
     if (threadIdx.x == 0) scratch->weight[blockIdx.x] = sum;
 }
@@ -210,7 +218,8 @@ static __global__ void __launch_bounds__(THREADS, 4) loss_rows(loss_scratch *scr
 }
 
 template <typename T, bool SOFTMAX>
-static __global__ void __launch_bounds__(THREADS) sum_losses(loss_scratch *scratch, loss_args<T> a, int weigh_blocks, int loss_blocks)
+static __global__ void __launch_bounds__(THREADS)
+    sum_losses(loss_scratch *scratch, loss_args<T> a, int weigh_blocks, int loss_blocks)
 {
     double loss = 0.0, inverse = inverse_of<T, SOFTMAX>(scratch, a, valid_rows(a), weigh_blocks);
     for (int i = threadIdx.x; i < loss_blocks; i += THREADS) loss += scratch->loss[i];
@@ -227,9 +236,12 @@ static int blocks_below(int64_t count, int64_t each, int most)
 template <typename T, int GROUP, bool SOFTMAX> static status launch_group(const kernel_call *call)
 {
     loss_args<T> a = loss_args_of<T>(call, SOFTMAX);
-    int weighing = blocks_below(a.rows * a.classes, THREADS * 8, WEIGH_BLOCKS), losing = blocks_below(a.rows, GROUPS<GROUP>, LOSS_BLOCKS);
-    if (SOFTMAX) TRY(launch(weigh_blocks<T>, dim3((unsigned)weighing), dim3(THREADS), 0, call->stream, call->scratch, a));
-    TRY(launch(loss_rows<T, GROUP, SOFTMAX>, dim3((unsigned)losing), dim3(THREADS), 0, call->stream, call->scratch, a, weighing));
+    int weighing = blocks_below(a.rows * a.classes, THREADS * 8, WEIGH_BLOCKS),
+        losing = blocks_below(a.rows, GROUPS<GROUP>, LOSS_BLOCKS);
+    if (SOFTMAX)
+        TRY(launch(weigh_blocks<T>, dim3((unsigned)weighing), dim3(THREADS), 0, call->stream, call->scratch, a));
+    TRY(launch(loss_rows<T, GROUP, SOFTMAX>, dim3((unsigned)losing), dim3(THREADS), 0, call->stream, call->scratch, a,
+        weighing));
     return launch(sum_losses<T, SOFTMAX>, dim3(1), dim3(THREADS), 0, call->stream, call->scratch, a, weighing, losing);
 }
 
@@ -255,7 +267,9 @@ static status sigmoid_bce_rows_run(const kernel_call *call)
     return FOR_FLOAT_TYPE(((const loss_desc *)call->desc)->type, launch_sigmoid_bce, call);
 }
 
-CUDA_KERNEL(softmax_ce__cuda_rows, OP_SOFTMAX_CE, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = softmax_ce_rows_run);
+CUDA_KERNEL(
+    softmax_ce__cuda_rows, OP_SOFTMAX_CE, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = softmax_ce_rows_run);
 CUDA_KERNEL(softmax_ce__cuda_direct, OP_SOFTMAX_CE, .refuse = refuse, .run = softmax_ce_direct_run);
-CUDA_KERNEL(sigmoid_bce__cuda_rows, OP_SIGMOID_BCE, .refuse = refuse, .scratch_bytes = scratch_bytes, .run = sigmoid_bce_rows_run);
+CUDA_KERNEL(sigmoid_bce__cuda_rows, OP_SIGMOID_BCE, .refuse = refuse, .scratch_bytes = scratch_bytes,
+    .run = sigmoid_bce_rows_run);
 CUDA_KERNEL(sigmoid_bce__cuda_direct, OP_SIGMOID_BCE, .refuse = refuse, .run = sigmoid_bce_direct_run);

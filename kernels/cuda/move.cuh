@@ -1,7 +1,9 @@
-/* move.cuh: moving elements without looking at them: an element is its bytes, and neighbours that move together are one wider element.
+/* move.cuh: moving elements without looking at them: an element is its bytes, and neighbours that move
+ * together are one wider element.
  *
- * Host code joins dimensions that stay together and widens the elements as far as sizes and addresses allow, up to 16 bytes; kernels know only
- * element sizes. Indices are 32-bit where the tensors are below 2^31 elements, because each is divided by every dimension.
+ * Host code joins dimensions that stay together and widens the elements as far as sizes and addresses allow, up to 16
+ * bytes; kernels know only element sizes. Indices are 32-bit where the tensors are below 2^31 elements, because each
+ * is divided by every dimension.
  */
 #ifndef GRAFT_CUDA_MOVE_CUH
 #define GRAFT_CUDA_MOVE_CUH

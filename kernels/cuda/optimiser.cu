@@ -1,10 +1,11 @@
 /* optimiser.cu: gradient check and update rules over the flat blocks of all parameters at once. Formulas: kernels.h.
  *
- * direct: grad_check is one block; optimiser a thread an element. chunks: a block takes 8192 elements, looks up the segments it meets by
- * bisection, and its threads walk groups of four elements: 16-byte accesses where a group lies within one segment, single elements at its
- * borders. What a block has summed (squares, penalty; double, since the squares of f32 fit) it leaves in scratch, and one block adds these in
- * order. The gradient is cleared by the thread that has read it. The step's numbers are read from device memory: a captured step never
- * changes its arguments. Bound by memory: grad_check 4 bytes per parameter, adam 16 read and 16 written.
+ * direct: grad_check is one block; optimiser a thread an element. chunks: a block takes 8192 elements, looks up the
+ * segments it meets by bisection, and its threads walk groups of four elements: 16-byte accesses where a group lies
+ * within one segment, single elements at its borders. What a block has summed (squares, penalty; double, since the
+ * squares of f32 fit) it leaves in scratch, and one block adds these in order. The gradient is cleared by the thread
+ * that has read it. The step's numbers are read from device memory: a captured step never changes its arguments. Bound
+ * by memory: grad_check 4 bytes per parameter, adam 16 read and 16 written.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -108,12 +109,14 @@ static __global__ void __launch_bounds__(THREADS) check_direct(step_state *state
     if (threadIdx.x == 0) write_check(state, squares, bad, clip_norm);
 }
 
-/* A group of elements from i on, of which segment s is the first that ends behind i; `whole`: by 16 bytes where one segment holds all four. */
-static __device__ void check_group(double *squares, int32_t *bad, const float *grad, const param_segment *segments, const chunk &c, int64_t i,
-    bool whole)
+/* A group of elements from i on, of which segment s is the first that ends behind i; `whole`: by 16 bytes
+ * where one segment holds all four. */
+static __device__ void check_group(double *squares, int32_t *bad, const float *grad, const param_segment *segments,
+    const chunk &c, int64_t i, bool whole)
 {
     int32_t s = segment_behind(segments, c.first, c.last, i);
-    if (whole && segment_holds(segments, s, c.last, i) && i + GROUP <= segments[s].offset + segments[s].count && i + GROUP <= c.end) {
+    if (whole && segment_holds(segments, s, c.last, i) && i + GROUP <= segments[s].offset + segments[s].count &&
+        i + GROUP <= c.end) {
         pack<float, GROUP> g = load_pack<GROUP>(grad + i);
 #pragma unroll
         for (int k = 0; k < GROUP; k++) *squares += (double)g.at[k] * (double)g.at[k];
@@ -134,7 +137,8 @@ static __global__ void __launch_bounds__(THREADS) check_chunks(check_scratch scr
     chunk c = chunk_of(segments, count, elements);
     double squares = 0.0;
     int32_t bad = INT32_MAX;
-    for (int64_t i = c.begin + threadIdx.x * GROUP; i < c.end; i += THREADS * GROUP) check_group(&squares, &bad, grad, segments, c, i, whole);
+    for (int64_t i = c.begin + threadIdx.x * GROUP; i < c.end; i += THREADS * GROUP)
+        check_group(&squares, &bad, grad, segments, c, i, whole);
     squares = block_sum(squares);
     bad = block_min(bad);
     if (threadIdx.x != 0) return;
@@ -142,7 +146,8 @@ static __global__ void __launch_bounds__(THREADS) check_chunks(check_scratch scr
     scratch.bad[blockIdx.x] = bad;
 }
 
-static __global__ void __launch_bounds__(THREADS) check_finish(step_state *state, check_scratch scratch, int64_t chunks, double clip_norm)
+static __global__ void __launch_bounds__(THREADS)
+    check_finish(step_state *state, check_scratch scratch, int64_t chunks, double clip_norm)
 {
     double squares = 0.0;
     int32_t bad = INT32_MAX;
@@ -191,15 +196,17 @@ static update_args update_args_of(const kernel_call *call)
 {
     const optimiser_desc *d = (const optimiser_desc *)call->desc;
     bool penalised = d->l1_weight != 0.0f || d->l2_weight != 0.0f;
-    update_args a = {(float *)call->out[OPTIMISER_WEIGHT], (float *)call->out[OPTIMISER_MOMENT1], (float *)call->out[OPTIMISER_MOMENT2],
-        (float *)call->out[OPTIMISER_EMA], (float *)call->out[OPTIMISER_GRAD_ZEROED], (const float *)call->in[OPTIMISER_GRAD],
+    update_args a = {(float *)call->out[OPTIMISER_WEIGHT], (float *)call->out[OPTIMISER_MOMENT1],
+        (float *)call->out[OPTIMISER_MOMENT2], (float *)call->out[OPTIMISER_EMA],
+        (float *)call->out[OPTIMISER_GRAD_ZEROED], (const float *)call->in[OPTIMISER_GRAD],
         (const param_segment *)call->in[OPTIMISER_SEGMENTS], (step_state *)call->out[OPTIMISER_STATE],
-        penalised ? (double *)call->scratch : NULL, d->count, d->segments, d->momentum, d->beta1, d->beta2, d->rho, d->epsilon,
-        d->weight_decay, d->l1_weight, d->l2_weight, d->ema_decay, d->nesterov};
+        penalised ? (double *)call->scratch : NULL, d->count, d->segments, d->momentum, d->beta1, d->beta2, d->rho,
+        d->epsilon, d->weight_decay, d->l1_weight, d->l2_weight, d->ema_decay, d->nesterov};
     return a;
 }
 
-/* What the step gives: scale turns the stored gradient into the clipped one, the corrections are Adam's 1 / (1 - beta^t). */
+/* What the step gives: scale turns the stored gradient into the clipped one, the
+ * corrections are Adam's 1 / (1 - beta^t). */
 typedef struct step_numbers {
     float rate, scale, correction1, correction2;
     bool finite;
@@ -229,11 +236,13 @@ static __device__ float sign(float x)
 
 /* One element of a segment: w, m, v and ema are updated. has_m: the rule keeps a first moment. */
 template <update_rule RULE>
-static __device__ void update_element(float *w, float *m, float *v, float *ema, float g, const update_args &a, const step_numbers &n,
-    const param_segment &s, bool has_m)
+static __device__ void update_element(float *w, float *m, float *v, float *ema, float g, const update_args &a,
+    const step_numbers &n, const param_segment &s, bool has_m)
 {
-    float rate = n.rate * s.rate_factor, decay = a.weight_decay * s.decay_factor, coupled = RULE == UPDATE_ADAMW ? 0.0f : decay;
-    float x = g * n.scale + (coupled + 2.0f * a.l2_weight * s.decay_factor) * *w + a.l1_weight * s.decay_factor * sign(*w);
+    float rate = n.rate * s.rate_factor, decay = a.weight_decay * s.decay_factor,
+          coupled = RULE == UPDATE_ADAMW ? 0.0f : decay;
+    float x =
+        g * n.scale + (coupled + 2.0f * a.l2_weight * s.decay_factor) * *w + a.l1_weight * s.decay_factor * sign(*w);
     if (RULE == UPDATE_SGD) {
         *m = has_m ? a.momentum * *m + x : x;
         *w -= rate * (a.nesterov ? x + a.momentum * *m : *m);
@@ -264,7 +273,8 @@ static __device__ double update_single(const update_args &a, const step_numbers 
     double penalty = 0.0;
     float g = a.grad[i];
     if (segment_holds(a.segments, s, last, i) && a.segments[s].rate_factor != 0.0f) {
-        float w = a.weight[i], m = a.moment1 ? a.moment1[i] : 0.0f, v = a.moment2 ? a.moment2[i] : 0.0f, ema = a.ema ? a.ema[i] : 0.0f;
+        float w = a.weight[i], m = a.moment1 ? a.moment1[i] : 0.0f, v = a.moment2 ? a.moment2[i] : 0.0f,
+              ema = a.ema ? a.ema[i] : 0.0f;
         if (a.penalty) penalty = penalty_of(w, a, a.segments[s]);
         if (n.finite) {
             update_element<RULE>(&w, &m, &v, &ema, g, a, n, a.segments[s], a.moment1 != NULL);
@@ -296,11 +306,13 @@ template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2)
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     double penalty = 0.0;
     if (i < a.count)
-        penalty = update_single<RULE>(a, step_numbers_of<RULE>(a), i, segment_behind(a.segments, 0, a.segment_count, i), a.segment_count);
+        penalty = update_single<RULE>(
+            a, step_numbers_of<RULE>(a), i, segment_behind(a.segments, 0, a.segment_count, i), a.segment_count);
     leave_penalty(a, penalty);
 }
 
-static __global__ void __launch_bounds__(THREADS) penalty_finish(step_state *state, const double *__restrict__ parts, int64_t count)
+static __global__ void __launch_bounds__(THREADS)
+    penalty_finish(step_state *state, const double *__restrict__ parts, int64_t count)
 {
     double sum = 0.0;
     for (int64_t i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
@@ -311,7 +323,8 @@ static __global__ void __launch_bounds__(THREADS) penalty_finish(step_state *sta
 static status launch_penalty_finish(const kernel_call *call, const update_args &a, int64_t parts)
 {
     if (!a.penalty) return OK;
-    return launch(penalty_finish, dim3(1), dim3(THREADS), 0, call->stream, call->out[OPTIMISER_STATE], a.penalty, parts);
+    return launch(
+        penalty_finish, dim3(1), dim3(THREADS), 0, call->stream, call->out[OPTIMISER_STATE], a.penalty, parts);
 }
 
 static size_t direct_scratch_bytes(const void *desc, const void *state)
@@ -362,7 +375,8 @@ static __device__ double update_group(const update_args &a, const step_numbers &
     return penalty;
 }
 
-template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2) update_chunks(update_args a, bool whole)
+template <update_rule RULE>
+static __global__ void __launch_bounds__(THREADS, 2) update_chunks(update_args a, bool whole)
 {
     chunk c = chunk_of(a.segments, a.segment_count, a.count);
     step_numbers n = step_numbers_of<RULE>(a);
@@ -370,7 +384,8 @@ template <update_rule RULE> static __global__ void __launch_bounds__(THREADS, 2)
     for (int64_t i = c.begin + threadIdx.x * GROUP; i < c.end; i += THREADS * GROUP) {
         int32_t s = segment_behind(a.segments, c.first, c.last, i);
         int64_t end = i + GROUP < c.end ? i + GROUP : c.end;
-        if (whole && end - i == GROUP && segment_holds(a.segments, s, c.last, i) && end <= a.segments[s].offset + a.segments[s].count) {
+        if (whole && end - i == GROUP && segment_holds(a.segments, s, c.last, i) &&
+            end <= a.segments[s].offset + a.segments[s].count) {
             penalty += update_group<RULE>(a, n, i, a.segments[s]);
             continue;
         }
@@ -392,8 +407,8 @@ static status update_chunks_run(const kernel_call *call)
 {
     const optimiser_desc *d = (const optimiser_desc *)call->desc;
     update_args a = update_args_of(call);
-    bool whole = aligned_to(a.grad, 16) && aligned_to(a.weight, 16) && aligned_to(a.moment1, 16) && aligned_to(a.moment2, 16) &&
-                 aligned_to(a.ema, 16) && aligned_to(a.zeroed, 16);
+    bool whole = aligned_to(a.grad, 16) && aligned_to(a.weight, 16) && aligned_to(a.moment1, 16) &&
+                 aligned_to(a.moment2, 16) && aligned_to(a.ema, 16) && aligned_to(a.zeroed, 16);
     int64_t chunks = chunk_count(d);
     void (*kernel)(update_args, bool) = d->rule == UPDATE_SGD    ? update_chunks<UPDATE_SGD>
                                         : d->rule == UPDATE_ADAM ? update_chunks<UPDATE_ADAM>

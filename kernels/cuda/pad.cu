@@ -2,9 +2,9 @@
  *
  *     dst[i] = src[i * step - before], `value` outside          scatter: dst[i * step - before] = src[i], 0 elsewhere
  *
- * A thread an element of dst in both cases: scatter asks which src element lands here. direct: elements as they are. packed: dimensions that
- * are copied whole are joined with the one before them, and elements are widened up to 16 bytes, four of them in flight (move.cuh). Bound by
- * memory: one read, one write.
+ * A thread an element of dst in both cases: scatter asks which src element lands here. direct: elements as they are.
+ * packed: dimensions that are copied whole are joined with the one before them, and elements are widened up to 16
+ * bytes, four of them in flight (move.cuh). Bound by memory: one read, one write.
  */
 #include "kernels/cuda/move.cuh"
 
@@ -24,7 +24,8 @@ template <typename INDEX> static __device__ bool source_of(const shape &s, INDEX
 {
     INDEX flat = 0, stride = 1;
 #pragma unroll
-    for (int k = MOVE_MAX_RANK - 1; k >= 0; k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
+    for (int k = MOVE_MAX_RANK - 1; k >= 0;
+         k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
         if (k >= s.rank) continue;
         INDEX dim = (INDEX)s.dst_dim[k], at = i % dim;
         i /= dim;
@@ -43,7 +44,8 @@ template <typename INDEX> static __device__ bool source_of(const shape &s, INDEX
 }
 
 template <typename T, typename INDEX>
-static __global__ void __launch_bounds__(THREADS) pad_elements(T *__restrict__ dst, const T *__restrict__ src, INDEX count, shape s, T value)
+static __global__ void __launch_bounds__(THREADS)
+    pad_elements(T *__restrict__ dst, const T *__restrict__ src, INDEX count, shape s, T value)
 {
     INDEX stride = (INDEX)gridDim.x * THREADS;
     for (INDEX i = (INDEX)blockIdx.x * THREADS + (INDEX)threadIdx.x; i < count; i += UNROLL * stride) {
@@ -86,7 +88,8 @@ static void join_dimensions(shape *s)
         s->before[k - 1] *= size;
         s->rank--;
         for (int32_t j = k; j < s->rank; j++)
-            s->src_dim[j] = s->src_dim[j + 1], s->dst_dim[j] = s->dst_dim[j + 1], s->before[j] = s->before[j + 1], s->step[j] = s->step[j + 1];
+            s->src_dim[j] = s->src_dim[j + 1], s->dst_dim[j] = s->dst_dim[j + 1], s->before[j] = s->before[j + 1],
+            s->step[j] = s->step[j + 1];
     }
 }
 
@@ -108,16 +111,20 @@ template <typename T> static status launch_pad(const kernel_call *call, shape s)
     int64_t count = product_of(s.dst_dim, s.rank), reach = 1;
     unsigned char filled[16];
     T value;
-    for (size_t i = 0; i < 16 / dtype_bytes(d->type); i++) dtype_store(filled, d->type, (int64_t)i, d->scatter ? 0.0 : (double)d->value);
+    for (size_t i = 0; i < 16 / dtype_bytes(d->type); i++)
+        dtype_store(filled, d->type, (int64_t)i, d->scatter ? 0.0 : (double)d->value);
     memcpy(&value, filled, sizeof value);
     for (int32_t k = 0; k < s.rank; k++) /* the largest coordinates that are looked at */
-        if (reach < s.dst_dim[k] * s.step[k] + llabs(s.before[k])) reach = s.dst_dim[k] * s.step[k] + llabs(s.before[k]);
+        if (reach < s.dst_dim[k] * s.step[k] + llabs(s.before[k]))
+            reach = s.dst_dim[k] * s.step[k] + llabs(s.before[k]);
     unsigned blocks;
     TRY(blocks_on_device(&blocks, count, THREADS * UNROLL));
     bool is_32 = is_short(count) && is_short(product_of(s.src_dim, s.rank)) && is_short(reach) && is_short(reach * 4);
     if (is_32)
-        return launch(pad_elements<T, int32_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], count, s, value);
-    return launch(pad_elements<T, int64_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], count, s, value);
+        return launch(pad_elements<T, int32_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+            count, s, value);
+    return launch(pad_elements<T, int64_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        count, s, value);
 }
 
 static status direct_run(const kernel_call *call)

@@ -1,10 +1,10 @@
 /* pool.cu: window, global and adaptive pooling, forward and backward, NHWC.
  *
- * direct: a thread a channel of an output (of backward: of an input pixel, which gathers from the windows over it, in order, so that no
- * atomics are needed), then of the next pixel of its band. packed: the same with N neighbouring channels per thread in 16-byte accesses;
- * neighbouring threads take neighbouring channels, then neighbouring pixels, so that overlapping windows meet in the L1 cache. columns
- * (forward averages over whole images): see reduce.cuh.
- * Bound by memory: one read of src, one write of dst (and of index); windows that overlap are read again from cache.
+ * direct: a thread a channel of an output (of backward: of an input pixel, which gathers from the windows over it, in
+ * order, so that no atomics are needed), then of the next pixel of its band. packed: the same with N neighbouring
+ * channels per thread in 16-byte accesses; neighbouring threads take neighbouring channels, then neighbouring pixels,
+ * so that overlapping windows meet in the L1 cache. columns (forward averages over whole images): see reduce.cuh. Bound
+ * by memory: one read of src, one write of dst (and of index); windows that overlap are read again from cache.
  */
 #include "kernels/cuda/reduce.cuh"
 
@@ -43,7 +43,8 @@ typedef struct shape {
 
 static shape shape_of(const pool_desc *d)
 {
-    shape s = {d->n, d->c, {(int32_t)d->ih, (int32_t)d->oh, d->kh, d->sh, d->pt, d->pb, d->adaptive, d->count_include_pad},
+    shape s = {d->n, d->c,
+        {(int32_t)d->ih, (int32_t)d->oh, d->kh, d->sh, d->pt, d->pb, d->adaptive, d->count_include_pad},
         {(int32_t)d->iw, (int32_t)d->ow, d->kw, d->sw, d->pl, d->pr, d->adaptive, d->count_include_pad}};
     return s;
 }
@@ -92,7 +93,8 @@ static __device__ bool exceeds(float x, float best)
 
 /* Pixel `p` of an image of dst: the first N channels from `channel` on. index may be NULL. */
 template <typename T, int N, pool_kind KIND>
-static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const shape &s, int64_t image, int64_t p, int64_t channel)
+static __device__ void forward_pixel(
+    T *dst, int32_t *index, const T *src, const shape &s, int64_t image, int64_t p, int64_t channel)
 {
     int32_t oy = (int32_t)quotient(p, s.x.out), ox = (int32_t)(p - (int64_t)oy * s.x.out);
     const T *from = src + image * s.y.in * s.x.in * s.c + channel;
@@ -109,7 +111,8 @@ static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const
 #pragma unroll
             for (int k = 0; k < N; k++) {
                 if (KIND == POOL_AVERAGE) sum[k] = accumulate(sum[k], v.at[k]);
-                else if (exceeds(to_float(v.at[k]), to_float(best.at[k]))) best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
+                else if (exceeds(to_float(v.at[k]), to_float(best.at[k])))
+                    best.at[k] = v.at[k], at.at[k] = iy * s.x.in + ix;
             }
         }
     float divisor = (float)((int64_t)y.divisor * x.divisor);
@@ -123,7 +126,8 @@ static __device__ void forward_pixel(T *dst, int32_t *index, const T *src, const
 }
 
 template <typename T, int N, pool_kind KIND>
-static __device__ void backward_pixel(T *dsrc, const T *ddst, const int32_t *index, const shape &s, int64_t image, int32_t p, int64_t channel)
+static __device__ void backward_pixel(
+    T *dsrc, const T *ddst, const int32_t *index, const shape &s, int64_t image, int32_t p, int64_t channel)
 {
     int32_t iy = p / s.x.in, ix = p - iy * s.x.in;
     span y = covering(s.y, iy), x = covering(s.x, ix);
@@ -175,16 +179,16 @@ template <typename T, int N> static status launch_forward(const kernel_call *cal
 {
     const pool_desc *d = (const pool_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->oh * d->ow, d->c / N, 1);
-    return launch(d->kind == POOL_MAX ? forward_window<T, N, POOL_MAX> : forward_window<T, N, POOL_AVERAGE>, p.grid, p.block, 0,
-        call->stream, call->out[0], call->out[1], call->in[0], shape_of(d), p.band);
+    return launch(d->kind == POOL_MAX ? forward_window<T, N, POOL_MAX> : forward_window<T, N, POOL_AVERAGE>, p.grid,
+        p.block, 0, call->stream, call->out[0], call->out[1], call->in[0], shape_of(d), p.band);
 }
 
 template <typename T, int N> static status launch_backward(const kernel_call *call)
 {
     const pool_desc *d = (const pool_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->ih * d->iw, d->c / N, 1);
-    return launch(d->kind == POOL_MAX ? backward_window<T, N, POOL_MAX> : backward_window<T, N, POOL_AVERAGE>, p.grid, p.block, 0,
-        call->stream, call->out[0], call->in[0], call->in[1], shape_of(d), p.band);
+    return launch(d->kind == POOL_MAX ? backward_window<T, N, POOL_MAX> : backward_window<T, N, POOL_AVERAGE>, p.grid,
+        p.block, 0, call->stream, call->out[0], call->in[0], call->in[1], shape_of(d), p.band);
 }
 
 template <typename T> static status forward_direct(const kernel_call *call)
@@ -250,7 +254,8 @@ template <typename T> static status average(const kernel_call *call)
     bool padded = d->count_include_pad && !d->adaptive;
     kernel_call plain = *call; /* in[1] is no factor */
     plain.in[1] = NULL;
-    return launch_reduce<T, false>(&plain, d->n, d->ih * d->iw, d->c, padded ? (float)(kh * kw) : (float)(d->ih * d->iw));
+    return launch_reduce<T, false>(
+        &plain, d->n, d->ih * d->iw, d->c, padded ? (float)(kh * kw) : (float)(d->ih * d->iw));
 }
 
 static status average_run(const kernel_call *call)
@@ -258,7 +263,8 @@ static status average_run(const kernel_call *call)
     return FOR_ACTIVATION_TYPE(((const pool_desc *)call->desc)->type, average, call);
 }
 
-CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .scratch_bytes = average_scratch, .run = average_run);
+CUDA_KERNEL(pool_forward__cuda_columns, OP_POOL_FORWARD, .refuse = columns_refuse, .scratch_bytes = average_scratch,
+    .run = average_run);
 CUDA_KERNEL(pool_forward__cuda_packed, OP_POOL_FORWARD, .refuse = refuse, .run = forward_packed_run);
 CUDA_KERNEL(pool_forward__cuda_direct, OP_POOL_FORWARD, .refuse = refuse, .run = forward_direct_run);
 CUDA_KERNEL(pool_backward__cuda_packed, OP_POOL_BACKWARD, .refuse = refuse, .run = backward_packed_run);

@@ -1,7 +1,9 @@
-/* reduce.cuh: dst[n, c] = sum over rows of a[n, rows, c] (times b) / divisor: averages over whole images, gradients of what was broadcast.
+/* reduce.cuh: dst[n, c] = sum over rows of a[n, rows, c] (times b) / divisor: averages over whole images,
+ * gradients of what was broadcast.
  *
- * Columns (columns.cuh): f32 within a thread (integers: int32), double across the threads of a block. Where images times channels are too few
- * blocks, the rows are cut into bands that leave partial sums, added in order by a second kernel.
+ * Columns (columns.cuh): f32 within a thread (integers: int32), double across the threads of a block.
+ * Where images times channels are too few blocks, the rows are cut into bands that leave partial sums,
+ * added in order by a second kernel.
  */
 #ifndef GRAFT_CUDA_REDUCE_CUH
 #define GRAFT_CUDA_REDUCE_CUH
@@ -14,11 +16,13 @@ template <typename T> static inline __device__ float accumulate(float sum, T x) 
 
 /* partial [n, bands, channels], or NULL: one band, whose sum is the result. PRODUCT: of a and b. */
 template <typename T, int N, bool PRODUCT>
-static __global__ void __launch_bounds__(COLUMN_THREADS, 2) reduce_columns(T *__restrict__ dst, double *__restrict__ partial,
-    const T *__restrict__ a, const T *__restrict__ b, int64_t n, int64_t rows, int64_t channels, int64_t band, float divisor)
+static __global__ void __launch_bounds__(COLUMN_THREADS, 2)
+    reduce_columns(T *__restrict__ dst, double *__restrict__ partial, const T *__restrict__ a, const T *__restrict__ b,
+        int64_t n, int64_t rows, int64_t channels, int64_t band, float divisor)
 {
     constexpr int UNROLL = PRODUCT ? 2 : 4;
-    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y, end = (blockIdx.y + 1) * band;
+    int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, step = blockDim.y,
+            end = (blockIdx.y + 1) * band;
     if (end > rows) end = rows;
     if (channel >= channels) end = 0;
     for (int64_t image = blockIdx.z; image < n; image += gridDim.z) {
@@ -54,8 +58,8 @@ static __global__ void __launch_bounds__(COLUMN_THREADS, 2) reduce_columns(T *__
 
 /* Block (8, 32). */
 template <typename T>
-static __global__ void __launch_bounds__(COLUMN_THREADS, 2) reduce_bands(T *__restrict__ dst, const double *__restrict__ partial, int64_t n,
-    int64_t channels, int64_t bands, float divisor)
+static __global__ void __launch_bounds__(COLUMN_THREADS, 2) reduce_bands(
+    T *__restrict__ dst, const double *__restrict__ partial, int64_t n, int64_t channels, int64_t bands, float divisor)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, image = i / channels;
     const double *from = partial + image * bands * channels + (i - image * channels);
@@ -82,7 +86,8 @@ static inline column_plan reduce_plan(int64_t n, int64_t rows, int64_t channels,
 /* Alignment, which is known only at the call, may choose single lanes. */
 static inline size_t reduce_scratch_bytes(int64_t n, int64_t rows, int64_t channels, size_t element_bytes)
 {
-    int64_t single = reduce_plan(n, rows, channels, 1).bands, wide = reduce_plan(n, rows, channels, reduce_lanes(channels, element_bytes)).bands;
+    int64_t single = reduce_plan(n, rows, channels, 1).bands,
+            wide = reduce_plan(n, rows, channels, reduce_lanes(channels, element_bytes)).bands;
     int64_t bands = single > wide ? single : wide;
     return bands > 1 ? (size_t)(n * bands * channels) * sizeof(double) : 0;
 }
@@ -92,12 +97,12 @@ static status launch_reduce_lanes(const kernel_call *call, int64_t n, int64_t ro
 {
     column_plan p = reduce_plan(n, rows, channels, N);
     double *partial = p.bands > 1 ? (double *)call->scratch : NULL;
-    TRY(launch(reduce_columns<T, N, PRODUCT>, p.grid, p.block, 0, call->stream, call->out[0], partial, call->in[0], call->in[1], n, rows,
-        channels, p.band, divisor));
+    TRY(launch(reduce_columns<T, N, PRODUCT>, p.grid, p.block, 0, call->stream, call->out[0], partial, call->in[0],
+        call->in[1], n, rows, channels, p.band, divisor));
     if (!partial) return OK;
     constexpr int WIDTH = 8;
-    return launch(reduce_bands<T>, dim3(blocks_for(n * channels, WIDTH)), dim3(WIDTH, COLUMN_THREADS / WIDTH), 0, call->stream,
-        call->out[0], partial, n, channels, p.bands, divisor);
+    return launch(reduce_bands<T>, dim3(blocks_for(n * channels, WIDTH)), dim3(WIDTH, COLUMN_THREADS / WIDTH), 0,
+        call->stream, call->out[0], partial, n, channels, p.bands, divisor);
 }
 
 /* in[0] (and in[1]) [n, rows, channels] to out[0] [n, channels], with reduce_scratch_bytes of scratch. */

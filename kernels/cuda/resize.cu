@@ -1,9 +1,10 @@
 /* resize.cu: nearest and bilinear resampling and their transposes, NHWC.
  *
- * Positions are quotients of integers: the floor is an integer division, the weights are the remainder and what it lacks, over the divisor,
- * each rounded once. direct: a thread an element. packed: a thread N neighbouring channels of a pixel in 16-byte accesses (nearest forward: bytes,
- * move.cuh). backward gathers: a thread visits the outputs that read its pixel, in order, so no atomics are needed. Bound by memory: src
- * read (each pixel up to 4 times, from cache), dst written.
+ * Positions are quotients of integers: the floor is an integer division, the weights are the remainder and what it
+ * lacks, over the divisor, each rounded once. direct: a thread an element. packed: a thread N neighbouring
+ * channels of a pixel in 16-byte accesses (nearest forward: bytes, move.cuh). backward gathers: a thread visits
+ * the outputs that read its pixel, in order, so no atomics are needed. Bound by memory: src read (each pixel up to
+ * 4 times, from cache), dst written.
  */
 #include "kernels/cuda/columns.cuh"
 #include "kernels/cuda/move.cuh"
@@ -104,10 +105,11 @@ static __device__ float share_of(const axis &a, int32_t o, int32_t i)
 
 /* T is an element's bytes, `packs` their number in a pixel. */
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) nearest_elements(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t packs,
-    int64_t band)
+static __global__ void __launch_bounds__(THREADS)
+    nearest_elements(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t packs, int64_t band)
 {
-    int64_t at = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, pixels = (int64_t)s.y.out * s.x.out, end = (blockIdx.y + 1) * band;
+    int64_t at = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, pixels = (int64_t)s.y.out * s.x.out,
+            end = (blockIdx.y + 1) * band;
     if (end > pixels) end = pixels;
     for (int64_t image = blockIdx.z; at < packs && image < s.n; image += gridDim.z)
         for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) {
@@ -125,7 +127,8 @@ static __device__ void forward_pixel(T *dst, const T *src, const shape &s, int64
     const T *from = src + channel;
     int64_t top = (image * s.y.in + y.low) * s.x.in, bottom = (image * s.y.in + y.high) * s.x.in;
     pack<T, N> a = load_pack<N>(from + (top + x.low) * s.c), b = load_pack<N>(from + (top + x.high) * s.c);
-    pack<T, N> e = load_pack<N>(from + (bottom + x.low) * s.c), f = load_pack<N>(from + (bottom + x.high) * s.c), result;
+    pack<T, N> e = load_pack<N>(from + (bottom + x.low) * s.c), f = load_pack<N>(from + (bottom + x.high) * s.c),
+               result;
 #pragma unroll
     for (int k = 0; k < N; k++) {
         float upper = x.low_weight * to_float(a.at[k]) + x.high_weight * to_float(b.at[k]);
@@ -137,27 +140,31 @@ static __device__ void forward_pixel(T *dst, const T *src, const shape &s, int64
 
 /* N = 1 is the direct variant. */
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS, 2) bilinear_forward(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t band)
+static __global__ void __launch_bounds__(THREADS, 2)
+    bilinear_forward(T *__restrict__ dst, const T *__restrict__ src, shape s, int64_t band)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.out * s.x.out;
     int64_t end = (blockIdx.y + 1) * band;
     if (end > pixels) end = pixels;
     for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
-        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) forward_pixel<T, N>(dst, src, s, image, p, channel);
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y)
+            forward_pixel<T, N>(dst, src, s, image, p, channel);
 }
 
 template <typename T> static status launch_nearest(const kernel_call *call, int64_t packs)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->oh * d->ow, packs, 1);
-    return launch(nearest_elements<T>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), packs, p.band);
+    return launch(
+        nearest_elements<T>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), packs, p.band);
 }
 
 template <typename T, int N> static status launch_bilinear(const kernel_call *call)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->oh * d->ow, d->c / N, 1);
-    return launch(bilinear_forward<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
+    return launch(
+        bilinear_forward<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
 }
 
 /* ------------------------------------------------------------------------------------------------ backward */
@@ -187,20 +194,23 @@ static __device__ void backward_pixel(T *dsrc, const T *ddst, const shape &s, in
 }
 
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS, 2) backward_gather(T *__restrict__ dsrc, const T *__restrict__ ddst, shape s, int64_t band)
+static __global__ void __launch_bounds__(THREADS, 2)
+    backward_gather(T *__restrict__ dsrc, const T *__restrict__ ddst, shape s, int64_t band)
 {
     int64_t channel = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * N, pixels = (int64_t)s.y.in * s.x.in;
     int64_t end = (blockIdx.y + 1) * band;
     if (end > pixels) end = pixels;
     for (int64_t image = blockIdx.z; channel < s.c && image < s.n; image += gridDim.z)
-        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y) backward_pixel<T, N>(dsrc, ddst, s, image, p, channel);
+        for (int64_t p = blockIdx.y * band + threadIdx.y; p < end; p += blockDim.y)
+            backward_pixel<T, N>(dsrc, ddst, s, image, p, channel);
 }
 
 template <typename T, int N> static status launch_backward(const kernel_call *call)
 {
     const resize_desc *d = (const resize_desc *)call->desc;
     column_plan p = column_plan_of(d->n, d->ih * d->iw, d->c / N, 1);
-    return launch(backward_gather<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
+    return launch(
+        backward_gather<T, N>, p.grid, p.block, 0, call->stream, call->out[0], call->in[0], shape_of(d), p.band);
 }
 
 /* ------------------------------------------------------------------------------------------------ variants */
@@ -208,7 +218,8 @@ template <typename T, int N> static status launch_backward(const kernel_call *ca
 /* Whether the pixels of both tensors are whole 16 bytes. */
 template <typename T> static bool is_packed(const kernel_call *call)
 {
-    return ((const resize_desc *)call->desc)->c % LANES<T> == 0 && aligned_to(call->out[0], 16) && aligned_to(call->in[0], 16);
+    return ((const resize_desc *)call->desc)->c % LANES<T> == 0 && aligned_to(call->out[0], 16) &&
+           aligned_to(call->in[0], 16);
 }
 
 template <typename T> static status bilinear_direct(const kernel_call *call)
@@ -244,7 +255,8 @@ static status forward_packed_run(const kernel_call *call)
     size_t bytes = dtype_bytes(d->type);
     int64_t packs = d->c;
     if (d->bilinear) return FOR_FLOAT_TYPE(d->type, bilinear_packed, call);
-    while (bytes < 16 && packs % 2 == 0 && aligned_to(call->out[0], 2 * bytes) && aligned_to(call->in[0], 2 * bytes)) bytes *= 2, packs /= 2;
+    while (bytes < 16 && packs % 2 == 0 && aligned_to(call->out[0], 2 * bytes) && aligned_to(call->in[0], 2 * bytes))
+        bytes *= 2, packs /= 2;
     return FOR_ELEMENT(bytes, launch_nearest, call, packs);
 }
 

@@ -2,8 +2,9 @@
  *
  *     dst = exp(src - max) / sum exp(src - max)            dsrc = dst (ddst - sum(ddst dst))
  *
- * direct: a thread a row. rows: a warp a row of up to 1024 classes, beyond that a block; one pass for maximum and sum (the dot product), one
- * to write, which finds the row in the L1 cache. Bound by memory: one read and one write of [rows, classes] (two reads).
+ * direct: a thread a row. rows: a warp a row of up to 1024 classes, beyond that a block; one pass for maximum and
+ * sum (the dot product), one to write, which finds the row in the L1 cache. Bound by memory: one read and one write
+ * of [rows, classes] (two reads).
  */
 #include "kernels/cuda/softmax.cuh"
 
@@ -17,39 +18,42 @@ static const char *refuse(const void *desc)
 /* ------------------------------------------------------------------------------------------------ direct */
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) forward_direct(T *__restrict__ dst, const T *__restrict__ src, int64_t rows, int64_t classes)
+static __global__ void __launch_bounds__(THREADS)
+    forward_direct(T *__restrict__ dst, const T *__restrict__ src, int64_t rows, int64_t classes)
 {
     int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;
     float max = -INFINITY, sum = 0.0f;
     for (int64_t i = row * classes; i < (row + 1) * classes; i++) max = fmaxf(max, to_float(src[i]));
     for (int64_t i = row * classes; i < (row + 1) * classes; i++) sum += expf(to_float(src[i]) - max);
-    for (int64_t i = row * classes; i < (row + 1) * classes; i++) dst[i] = from_float<T>(expf(to_float(src[i]) - max) / sum);
+    for (int64_t i = row * classes; i < (row + 1) * classes; i++)
+        dst[i] = from_float<T>(expf(to_float(src[i]) - max) / sum);
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THREADS) backward_direct(T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ dst,
-    int64_t rows, int64_t classes)
+static __global__ void __launch_bounds__(THREADS) backward_direct(
+    T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ dst, int64_t rows, int64_t classes)
 {
     int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;
     float dot = 0.0f;
     for (int64_t i = row * classes; i < (row + 1) * classes; i++) dot = fmaf(to_float(ddst[i]), to_float(dst[i]), dot);
-    for (int64_t i = row * classes; i < (row + 1) * classes; i++) dsrc[i] = from_float<T>(to_float(dst[i]) * (to_float(ddst[i]) - dot));
+    for (int64_t i = row * classes; i < (row + 1) * classes; i++)
+        dsrc[i] = from_float<T>(to_float(dst[i]) * (to_float(ddst[i]) - dot));
 }
 
 template <typename T> static status launch_forward_direct(const kernel_call *call)
 {
     const softmax_desc *d = (const softmax_desc *)call->desc;
-    return launch(forward_direct<T>, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->rows,
-        d->classes);
+    return launch(forward_direct<T>, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], d->rows, d->classes);
 }
 
 template <typename T> static status launch_backward_direct(const kernel_call *call)
 {
     const softmax_desc *d = (const softmax_desc *)call->desc;
-    return launch(backward_direct<T>, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
-        call->in[1], d->rows, d->classes);
+    return launch(backward_direct<T>, dim3(blocks_for(d->rows, THREADS)), dim3(THREADS), 0, call->stream, call->out[0],
+        call->in[0], call->in[1], d->rows, d->classes);
 }
 
 static status forward_direct_run(const kernel_call *call)
@@ -65,7 +69,8 @@ static status backward_direct_run(const kernel_call *call)
 /* ------------------------------------------------------------------------------------------------ rows */
 
 template <typename T, int GROUP>
-static __global__ void __launch_bounds__(THREADS, 4) forward_rows(T *__restrict__ dst, const T *__restrict__ src, int64_t rows, int64_t classes)
+static __global__ void __launch_bounds__(THREADS, 4)
+    forward_rows(T *__restrict__ dst, const T *__restrict__ src, int64_t rows, int64_t classes)
 {
     for (int64_t row = group_index<GROUP>(); row < rows; row += (int64_t)gridDim.x * GROUPS<GROUP>) {
         const T *x = src + row * classes;
@@ -79,14 +84,15 @@ static __global__ void __launch_bounds__(THREADS, 4) forward_rows(T *__restrict_
 }
 
 template <typename T, int GROUP>
-static __global__ void __launch_bounds__(THREADS, 4) backward_rows(T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ dst,
-    int64_t rows, int64_t classes)
+static __global__ void __launch_bounds__(THREADS, 4) backward_rows(
+    T *__restrict__ dsrc, const T *__restrict__ ddst, const T *__restrict__ dst, int64_t rows, int64_t classes)
 {
     for (int64_t row = group_index<GROUP>(); row < rows; row += (int64_t)gridDim.x * GROUPS<GROUP>) {
         int64_t first = row * classes;
         float dot = 0.0f;
 #pragma unroll 4
-        for (int64_t c = group_lane<GROUP>(); c < classes; c += GROUP) dot = fmaf(to_float(ddst[first + c]), to_float(dst[first + c]), dot);
+        for (int64_t c = group_lane<GROUP>(); c < classes; c += GROUP)
+            dot = fmaf(to_float(ddst[first + c]), to_float(dst[first + c]), dot);
         dot = group_sum<GROUP>(dot);
         for (int64_t c = group_lane<GROUP>(); c < classes; c += GROUP)
             dsrc[first + c] = from_float<T>(to_float(dst[first + c]) * (to_float(ddst[first + c]) - dot));
@@ -98,7 +104,8 @@ template <typename T, int GROUP> static status launch_forward_group(const kernel
     const softmax_desc *d = (const softmax_desc *)call->desc;
     unsigned blocks;
     TRY(row_blocks<GROUP>(&blocks, d->rows));
-    return launch(forward_rows<T, GROUP>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], d->rows, d->classes);
+    return launch(forward_rows<T, GROUP>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        d->rows, d->classes);
 }
 
 template <typename T, int GROUP> static status launch_backward_group(const kernel_call *call)
@@ -106,8 +113,8 @@ template <typename T, int GROUP> static status launch_backward_group(const kerne
     const softmax_desc *d = (const softmax_desc *)call->desc;
     unsigned blocks;
     TRY(row_blocks<GROUP>(&blocks, d->rows));
-    return launch(backward_rows<T, GROUP>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], call->in[1], d->rows,
-        d->classes);
+    return launch(backward_rows<T, GROUP>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0],
+        call->in[1], d->rows, d->classes);
 }
 
 template <typename T> static status launch_forward(const kernel_call *call)

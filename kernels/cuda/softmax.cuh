@@ -1,5 +1,5 @@
-/* softmax.cuh: what softmax and the losses share: rows, each the work of one warp or of one block of 256 threads ("group"), and the online
- * maximum of Milakov and Gimelshein 2018: maximum and sum of exp(x - maximum) in one pass.
+/* softmax.cuh: what softmax and the losses share: rows, each the work of one warp or of one block of 256 threads
+ * ("group"), and the online maximum of Milakov and Gimelshein 2018: maximum and sum of exp(x - maximum) in one pass.
  */
 #ifndef GRAFT_CUDA_SOFTMAX_CUH
 #define GRAFT_CUDA_SOFTMAX_CUH
@@ -48,7 +48,8 @@ static inline __device__ void exp_sum_add(exp_sum *s, float x)
 static inline __device__ exp_sum exp_sum_join(exp_sum a, exp_sum b)
 {
     exp_sum s = {a.max > b.max ? a.max : b.max, 0.0f};
-    s.sum = (a.max == s.max ? a.sum : a.sum * expf(a.max - s.max)) + (b.max == s.max ? b.sum : b.sum * expf(b.max - s.max));
+    s.sum =
+        (a.max == s.max ? a.sum : a.sum * expf(a.max - s.max)) + (b.max == s.max ? b.sum : b.sum * expf(b.max - s.max));
     return s;
 }
 

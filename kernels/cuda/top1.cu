@@ -1,5 +1,5 @@
-/* top1.cu: rows whose largest score stands where the largest target stands. A warp takes a row; each block leaves a count, one block adds
- * them in order. Bound by memory: scores and targets are read once.
+/* top1.cu: rows whose largest score stands where the largest target stands. A warp takes a row; each block leaves a
+ * count, one block adds them in order. Bound by memory: scores and targets are read once.
  */
 #include "kernels/cuda/common.cuh"
 
@@ -37,14 +37,16 @@ static __global__ void __launch_bounds__(THREADS) count_blocks(double *__restric
     int lane = (int)threadIdx.x % WARP;
     double correct = 0.0;
     for (int64_t row = (int64_t)blockIdx.x * ROWS + threadIdx.x / WARP; row < rows; row += (int64_t)gridDim.x * ROWS) {
-        int wanted = first_largest(targets + row * classes, classes, lane), found = first_largest(scores + row * classes, classes, lane);
+        int wanted = first_largest(targets + row * classes, classes, lane),
+            found = first_largest(scores + row * classes, classes, lane);
         if (lane == 0 && found == wanted && targets[row * classes + wanted] > 0.0f) correct += 1.0;
     }
     correct = block_sum(correct);
     if (threadIdx.x == 0) count[blockIdx.x] = correct;
 }
 
-static __global__ void __launch_bounds__(THREADS) sum_counts(double *__restrict__ sum, const double *__restrict__ count, int blocks)
+static __global__ void __launch_bounds__(THREADS)
+    sum_counts(double *__restrict__ sum, const double *__restrict__ count, int blocks)
 {
     double correct = block_sum((int)threadIdx.x < blocks ? count[threadIdx.x] : 0.0);
     if (threadIdx.x == 0) *sum = correct;

@@ -1,10 +1,10 @@
 /* transpose.cu: dst dimension i is src dimension perm[i].
  *
- * direct: a thread an element of dst, gathered from src. packed: dimensions that stay neighbours are joined and those of size 1 dropped; then
- * either the last dimension stays last, and elements of up to 16 bytes are gathered (four in flight), or it does not, and tiles of 32 x 32
- * elements, along the last dimension of src and the last of dst, turn in shared memory: both sides are read and written along their own rows.
- * The tile's rows are 33 elements apart, so that its columns fall into different banks whatever the element's size. Bound by memory: one
- * read, one write.
+ * direct: a thread an element of dst, gathered from src. packed: dimensions that stay neighbours are joined and those
+ * of size 1 dropped; then either the last dimension stays last, and elements of up to 16 bytes are gathered (four in
+ * flight), or it does not, and tiles of 32 x 32 elements, along the last dimension of src and the last of dst, turn in
+ * shared memory: both sides are read and written along their own rows. The tile's rows are 33 elements apart, so that
+ * its columns fall into different banks whatever the element's size. Bound by memory: one read, one write.
  */
 #include "kernels/cuda/move.cuh"
 
@@ -23,7 +23,8 @@ template <typename INDEX> static __device__ INDEX source_of(const shape &s, INDE
 {
     INDEX from = 0;
 #pragma unroll
-    for (int k = MOVE_MAX_RANK - 1; k >= 0; k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
+    for (int k = MOVE_MAX_RANK - 1; k >= 0;
+         k--) { /* unrolled, so that the shape is indexed by constants and stays out of local memory */
         if (k >= s.rank) continue;
         INDEX dim = (INDEX)s.dim[k], rest = i / dim;
         from += (i - rest * dim) * (INDEX)s.src_stride[k];
@@ -33,7 +34,8 @@ template <typename INDEX> static __device__ INDEX source_of(const shape &s, INDE
 }
 
 template <typename T, typename INDEX>
-static __global__ void __launch_bounds__(THREADS, 2) gather_elements(T *__restrict__ dst, const T *__restrict__ src, INDEX count, shape s)
+static __global__ void __launch_bounds__(THREADS, 2)
+    gather_elements(T *__restrict__ dst, const T *__restrict__ src, INDEX count, shape s)
 {
     INDEX stride = (INDEX)gridDim.x * THREADS;
     for (INDEX i = (INDEX)blockIdx.x * THREADS + (INDEX)threadIdx.x; i < count; i += UNROLL * stride) {
@@ -65,8 +67,10 @@ template <typename T> static status launch_gather(const kernel_call *call, shape
     unsigned blocks;
     TRY(blocks_on_device(&blocks, count, THREADS * UNROLL));
     if (is_short(count))
-        return launch(gather_elements<T, int32_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], count, s);
-    return launch(gather_elements<T, int64_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], count, s);
+        return launch(gather_elements<T, int32_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0],
+            call->in[0], count, s);
+    return launch(
+        gather_elements<T, int64_t>, dim3(blocks), dim3(THREADS), 0, call->stream, call->out[0], call->in[0], count, s);
 }
 
 static status direct_run(const kernel_call *call)
@@ -77,7 +81,8 @@ static status direct_run(const kernel_call *call)
 
 /* ------------------------------------------------------------------------------------------------ tiles */
 
-/* Columns run along dst's last dimension, rows along the one that is src's last; the others, at most four, are walked by z. */
+/* Columns run along dst's last dimension, rows along the one that is src's last; the others,
+ * at most four, are walked by z. */
 typedef struct tiles {
     int64_t columns, rows;
     int64_t src_column, dst_row; /* strides; of a row in src and a column in dst they are 1 */
@@ -104,19 +109,21 @@ static __global__ void __launch_bounds__(THREADS) turn_tiles(T *__restrict__ dst
         __syncthreads(); /* the last tile may still be read */
 #pragma unroll
         for (int j = 0; j < TILE; j += TILE_ROWS)
-            if (row + x < t.rows && column + y + j < t.columns) tile[y + j][x] = src[from + (column + y + j) * t.src_column + row + x];
+            if (row + x < t.rows && column + y + j < t.columns)
+                tile[y + j][x] = src[from + (column + y + j) * t.src_column + row + x];
         __syncthreads();
 #pragma unroll
         for (int j = 0; j < TILE; j += TILE_ROWS)
-            if (column + x < t.columns && row + y + j < t.rows) dst[to + (row + y + j) * t.dst_row + column + x] = tile[x][y + j];
+            if (column + x < t.columns && row + y + j < t.rows)
+                dst[to + (row + y + j) * t.dst_row + column + x] = tile[x][y + j];
     }
 }
 
 template <typename T> static status launch_tiles(const kernel_call *call, tiles t)
 {
     int64_t grid = ((t.columns + TILE - 1) / TILE) * ((t.rows + TILE - 1) / TILE);
-    return launch(turn_tiles<T>, dim3((unsigned)grid, 1, (unsigned)(t.count < GRID_MAX ? t.count : GRID_MAX)), dim3(TILE, TILE_ROWS), 0,
-        call->stream, call->out[0], call->in[0], t);
+    return launch(turn_tiles<T>, dim3((unsigned)grid, 1, (unsigned)(t.count < GRID_MAX ? t.count : GRID_MAX)),
+        dim3(TILE, TILE_ROWS), 0, call->stream, call->out[0], call->in[0], t);
 }
 
 /* Drops dimensions of size 1 and joins neighbours of dst that are neighbours in src. */
@@ -137,10 +144,12 @@ static void join_dimensions(shape *s)
     s->rank = rank;
 }
 
-/* Where the last dimension stays last: makes one element of two as long as sizes and addresses allow. Gives the bytes of an element. */
+/* Where the last dimension stays last: makes one element of two as long as sizes and addresses allow.
+ * Gives the bytes of an element. */
 static size_t widen_elements(shape *s, size_t bytes, const kernel_call *call)
 {
-    while (bytes < 16 && s->dim[s->rank - 1] % 2 == 0 && aligned_to(call->out[0], 2 * bytes) && aligned_to(call->in[0], 2 * bytes)) {
+    while (bytes < 16 && s->dim[s->rank - 1] % 2 == 0 && aligned_to(call->out[0], 2 * bytes) &&
+           aligned_to(call->in[0], 2 * bytes)) {
         bytes *= 2;
         s->dim[s->rank - 1] /= 2;
         for (int32_t k = 0; k < s->rank - 1; k++) s->src_stride[k] /= 2;

@@ -1,4 +1,5 @@
-/* batch_norm.c: Ioffe and Szegedy 2015 in the three steps of kernels.h. Channels outside, rows inside: every sum is one double. */
+/* batch_norm.c: Ioffe and Szegedy 2015 in the three steps of kernels.h. Channels outside, rows
+ * inside: every sum is one double. */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -81,7 +82,8 @@ static status coef_run(const kernel_call *call)
 {
     const bn_desc *d = call->desc;
     for (int64_t c = 0; c < d->channels; c++)
-        set_coef(call, c, param(d, call->in[0], c), param(d, call->in[1], c), param(d, call->in[2], c), param(d, call->in[3], c));
+        set_coef(call, c, param(d, call->in[0], c), param(d, call->in[1], c), param(d, call->in[2], c),
+            param(d, call->in[3], c));
     return OK;
 }
 
@@ -109,7 +111,9 @@ static double output(const kernel_call *call, const void *coef, int64_t i)
     if (!d->recompute) return dtype_load(call->in[2], d->type, i);
     double a = param(d, coef, c), x = dtype_load(call->in[1], d->type, i), shift = param(d, coef, d->channels + c);
     if (d->type == DTYPE_F64) dtype_store(&stored, d->type, 0, ref_act(d->act, d->alpha, d->beta, a * x + shift));
-    else dtype_store(&stored, d->type, 0, ref_act_f32(d->act, d->alpha, d->beta, fmaf((float)a, (float)x, (float)shift)));
+    else
+        dtype_store(
+            &stored, d->type, 0, ref_act_f32(d->act, d->alpha, d->beta, fmaf((float)a, (float)x, (float)shift)));
     return dtype_load(&stored, d->type, 0);
 }
 
@@ -177,9 +181,12 @@ static status grad_apply_run(const kernel_call *call)
     return OK;
 }
 
-#define BN_KERNEL(upper, lower, refusal) \
-    const kernel bn_##lower##__ref_direct = {.op = OP_BN_##upper, .backend = BACKEND_REF, .name = "bn_" #lower "__ref_direct", \
-        .refuse = refusal, .run = lower##_run}
+#define BN_KERNEL(upper, lower, refusal)                                                                               \
+    const kernel bn_##lower##__ref_direct = {.op = OP_BN_##upper,                                                      \
+        .backend = BACKEND_REF,                                                                                        \
+        .name = "bn_" #lower "__ref_direct",                                                                           \
+        .refuse = refusal,                                                                                             \
+        .run = lower##_run}
 BN_KERNEL(STATS, stats, tensor_refuse);
 BN_KERNEL(FINALISE, finalise, finalise_refuse);
 BN_KERNEL(COEF, coef, finalise_refuse);

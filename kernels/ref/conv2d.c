@@ -1,5 +1,5 @@
-/* conv2d.c: convolution by its definition, one image at a time. The image and the weights are turned to double once; the
- * innermost loop runs over neighbouring elements. */
+/* conv2d.c: convolution by its definition, one image at a time. The image and the weights are turned to double once;
+ * the innermost loop runs over neighbouring elements. */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -19,7 +19,8 @@ static conv_sizes sizes_of(const conv2d_desc *d)
     return (conv_sizes){d->ih * d->iw * d->ic, d->oc * d->kh * d->kw * icg, d->oc, icg, d->oc / d->groups};
 }
 
-static bool output_follows(int64_t out, int64_t in, int32_t window, int32_t stride, int32_t dilation, int32_t first, int32_t last)
+static bool output_follows(
+    int64_t out, int64_t in, int32_t window, int32_t stride, int32_t dilation, int32_t first, int32_t last)
 {
     int64_t room = in + first + last - ((int64_t)(window - 1) * dilation + 1);
     return room >= 0 && out == room / stride + 1;
@@ -29,7 +30,8 @@ static const char *geometry_refuse(const conv2d_desc *d)
 {
     int64_t src[] = {d->n, d->ih, d->iw, d->ic}, dst[] = {d->n, d->oh, d->ow, d->oc};
     int64_t weight[] = {d->oc, d->kh, d->kw, d->ic}, steps[] = {d->sh, d->sw}, gaps[] = {d->dil_h, d->dil_w};
-    if (!ref_dims_ok(src, 4) || !ref_dims_ok(dst, 4) || !ref_dims_ok(weight, 4)) return "a dimension below 1 or a tensor too large";
+    if (!ref_dims_ok(src, 4) || !ref_dims_ok(dst, 4) || !ref_dims_ok(weight, 4))
+        return "a dimension below 1 or a tensor too large";
     if (!ref_dims_ok(steps, 2) || !ref_dims_ok(gaps, 2)) return "a stride or dilation below 1";
     if (d->groups < 1 || d->ic % d->groups || d->oc % d->groups) return "groups do not divide the channels";
     if (d->pt < 0 || d->pl < 0 || d->pb < 0 || d->pr < 0) return "a negative pad";
@@ -59,7 +61,8 @@ static const char *forward_refuse(const void *desc)
         if (d->compute != COMPUTE_F32 || d->transform.enabled || e->stats)
             return "an integer convolution has no reduced products, transform or statistics";
         if (sizes_of(d).icg * d->kh * d->kw > 65536) return "the int32 sum could overflow";
-        if (e->has_add && !ref_is_i8(e->add_type) && e->add_type != DTYPE_F32) return "add of an integer convolution is i8, u8 or f32";
+        if (e->has_add && !ref_is_i8(e->add_type) && e->add_type != DTYPE_F32)
+            return "add of an integer convolution is i8, u8 or f32";
         return NULL;
     }
     if (!ref_is_float(d->src_type) || d->weight_type != d->src_type || d->dst_type != d->src_type)
@@ -112,8 +115,10 @@ static float f32_to_tf32(float x)
 /* With reduced products both factors are rounded before they are multiplied. */
 static void reduce_products(const conv2d_desc *d, double *values, int64_t count)
 {
-    for (int64_t i = 0; i < count && d->compute == COMPUTE_F16; i++) values[i] = f16_to_f32(f32_to_f16((float)values[i]));
-    for (int64_t i = 0; i < count && d->compute == COMPUTE_BF16; i++) values[i] = bf16_to_f32(f32_to_bf16((float)values[i]));
+    for (int64_t i = 0; i < count && d->compute == COMPUTE_F16; i++)
+        values[i] = f16_to_f32(f32_to_f16((float)values[i]));
+    for (int64_t i = 0; i < count && d->compute == COMPUTE_BF16; i++)
+        values[i] = bf16_to_f32(f32_to_bf16((float)values[i]));
     for (int64_t i = 0; i < count && d->compute == COMPUTE_TF32; i++) values[i] = f32_to_tf32((float)values[i]);
 }
 
@@ -141,13 +146,15 @@ static void load_weights_by_output(const conv2d_desc *d, double *weights, const 
     int64_t taps = (int64_t)d->kh * d->kw;
     for (int64_t oc = 0; oc < d->oc; oc++) {
         double *to = weights + (oc / s.ocg) * taps * s.icg * s.ocg + oc % s.ocg;
-        for (int64_t i = 0; i < taps * s.icg; i++) to[i * s.ocg] = dtype_load(weight, d->weight_type, oc * taps * s.icg + i);
+        for (int64_t i = 0; i < taps * s.icg; i++)
+            to[i * s.ocg] = dtype_load(weight, d->weight_type, oc * taps * s.icg + i);
     }
     reduce_products(d, weights, s.weights);
 }
 
 /* sums[oc] of one output pixel. */
-static void pixel_sums(const conv2d_desc *d, double *sums, const double *image, const double *weights, int64_t oy, int64_t ox)
+static void pixel_sums(
+    const conv2d_desc *d, double *sums, const double *image, const double *weights, int64_t oy, int64_t ox)
 {
     conv_sizes s = sizes_of(d);
     memset(sums, 0, (size_t)d->oc * sizeof(double));
@@ -223,10 +230,10 @@ static status forward_run(const kernel_call *call)
 
 /* ------------------------------------------------------------------------------------------------ gradients */
 
-/* What both gradients do at one output pixel: for every tap inside the image and every output channel, run over the ic/groups
- * neighbours. to_image: image += ddst * weights, else weights += ddst * image. */
-static void pixel_gradient(const conv2d_desc *d, bool to_image, double *image, double *weights, const double *ddst, int64_t oy,
-    int64_t ox)
+/* What both gradients do at one output pixel: for every tap inside the image and every output channel, run over the
+ * ic/groups neighbours. to_image: image += ddst * weights, else weights += ddst * image. */
+static void pixel_gradient(
+    const conv2d_desc *d, bool to_image, double *image, double *weights, const double *ddst, int64_t oy, int64_t ox)
 {
     conv_sizes s = sizes_of(d);
     for (int32_t ky = 0; ky < d->kh; ky++) {

@@ -63,7 +63,10 @@ static status backward_run(const kernel_call *call)
 
 const kernel fake_quant_range__ref_direct = {.op = OP_FAKE_QUANT_RANGE, .backend = BACKEND_REF,
     .name = "fake_quant_range__ref_direct", .refuse = refuse, .run = range_run};
-const kernel fake_quant__ref_direct = {.op = OP_FAKE_QUANT, .backend = BACKEND_REF, .name = "fake_quant__ref_direct", .refuse = refuse,
+const kernel fake_quant__ref_direct = {.op = OP_FAKE_QUANT,
+    .backend = BACKEND_REF,
+    .name = "fake_quant__ref_direct",
+    .refuse = refuse,
     .run = forward_run};
 const kernel fake_quant_backward__ref_direct = {.op = OP_FAKE_QUANT_BACKWARD, .backend = BACKEND_REF,
     .name = "fake_quant_backward__ref_direct", .refuse = refuse, .run = backward_run};

@@ -22,7 +22,8 @@ typedef struct point {
 
 static point source_position(const float m[9], double u, double v)
 {
-    double x = u * (double)m[0] + v * (double)m[3] + (double)m[6], y = u * (double)m[1] + v * (double)m[4] + (double)m[7];
+    double x = u * (double)m[0] + v * (double)m[3] + (double)m[6],
+           y = u * (double)m[1] + v * (double)m[4] + (double)m[7];
     double w = u * (double)m[2] + v * (double)m[5] + (double)m[8];
     return (point){x / w, y / w};
 }
@@ -50,7 +51,8 @@ static void sample(double rgb[3], const image_warp_desc *d, const image_source *
     double total = 0, sum[3] = {0};
     for (int32_t iy = y.first; iy < y.end; iy++)
         for (int32_t ix = x.first; ix < x.end; ix++) {
-            double weight = triangle((iy + 0.5 - p.y) / (double)s->radius_y) * triangle((ix + 0.5 - p.x) / (double)s->radius_x);
+            double weight =
+                triangle((iy + 0.5 - p.y) / (double)s->radius_y) * triangle((ix + 0.5 - p.x) / (double)s->radius_x);
             const uint8_t *pixel = pixels + ((int64_t)iy * s->width + ix) * d->channels;
             for (int32_t c = 0; c < d->channels; c++) sum[c] += weight * pixel[c];
             total += weight;
@@ -62,7 +64,8 @@ static void recolour(double rgb[3], const image_warp_desc *d, const float m[16])
 {
     double from[3] = {rgb[0], d->channels == 1 ? rgb[0] : rgb[1], d->channels == 1 ? rgb[0] : rgb[2]};
     for (int32_t c = 0; c < d->channels; c++) {
-        double v = from[0] * (double)m[c] + from[1] * (double)m[4 + c] + from[2] * (double)m[8 + c] + 255 * (double)m[12 + c];
+        double v =
+            from[0] * (double)m[c] + from[1] * (double)m[4 + c] + from[2] * (double)m[8 + c] + 255 * (double)m[12 + c];
         rgb[c] = v < 0 ? 0 : v > 255 ? 255 : v;
     }
 }
@@ -75,12 +78,14 @@ static status warp_run(const kernel_call *call)
         const image_source *s = &sources[i / (d->height * d->width)];
         point p = source_position(s->inverse, (double)(i % d->width) + 0.5, (double)(i / d->width % d->height) + 0.5);
         double rgb[3] = {(double)s->fill, (double)s->fill, (double)s->fill};
-        if (p.x >= 0 && p.x <= s->width && p.y >= 0 && p.y <= s->height) sample(rgb, d, s, (const uint8_t *)call->in[0] + s->offset, p);
+        if (p.x >= 0 && p.x <= s->width && p.y >= 0 && p.y <= s->height)
+            sample(rgb, d, s, (const uint8_t *)call->in[0] + s->offset, p);
         if (s->has_color) recolour(rgb, d, s->color);
         for (int32_t c = 0; c < d->dst_channels; c++) {
             bool used = c < d->channels;
             double v = used ? rgb[d->bgr && d->channels == 3 ? 2 - c : c] : 0;
-            dtype_store(call->out[0], d->type, i * d->dst_channels + c, used ? (v - (double)d->mean[c]) / (double)d->std[c] : 0);
+            dtype_store(call->out[0], d->type, i * d->dst_channels + c,
+                used ? (v - (double)d->mean[c]) / (double)d->std[c] : 0);
         }
     }
     return OK;

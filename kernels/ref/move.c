@@ -31,7 +31,8 @@ static const char *pad_refuse(const void *desc)
 {
     const pad_desc *d = desc;
     if (d->rank < 1 || d->rank > MOVE_MAX_RANK) return "rank not in 1 .. 6";
-    if (!ref_dims_ok(d->src_dim, d->rank) || !ref_dims_ok(d->dst_dim, d->rank)) return "a dimension below 1 or a tensor too large";
+    if (!ref_dims_ok(d->src_dim, d->rank) || !ref_dims_ok(d->dst_dim, d->rank))
+        return "a dimension below 1 or a tensor too large";
     if ((unsigned)d->type >= DTYPE_COUNT) return "unknown type";
     for (int32_t k = 0; k < d->rank; k++) {
         if (d->step[k] < 1 || d->step[k] > INT32_MAX) return "a step below 1";
@@ -58,7 +59,8 @@ static status pad_run(const kernel_call *call)
     int64_t index[MOVE_MAX_RANK], flat, dst_count = count_of(d->dst_dim, d->rank);
     for (int64_t i = 0; i < dst_count; i++) {
         unravel(index, d->dst_dim, d->rank, i);
-        if (!d->scatter && pad_partner(d, index, d->src_dim, &flat)) copy_element(call->out[0], i, call->in[0], flat, d->type);
+        if (!d->scatter && pad_partner(d, index, d->src_dim, &flat))
+            copy_element(call->out[0], i, call->in[0], flat, d->type);
         else dtype_store(call->out[0], d->type, i, d->scatter ? 0 : (double)d->value);
     }
     for (int64_t i = 0; d->scatter && i < count_of(d->src_dim, d->rank); i++) {
@@ -125,7 +127,8 @@ static status concat_run(const kernel_call *call)
         bool rescale = ref_is_i8(d->type) && d->scale[k] != 1;
         for (int64_t i = 0; i < d->rows * d->channels[k]; i++) {
             int64_t to = i / d->channels[k] * sum + before + i % d->channels[k];
-            if (rescale) ref_store_f32(call->out[0], d->type, to, (float)dtype_load(call->in[k], d->type, i) * d->scale[k]);
+            if (rescale)
+                ref_store_f32(call->out[0], d->type, to, (float)dtype_load(call->in[k], d->type, i) * d->scale[k]);
             else copy_element(call->out[0], to, call->in[k], i, d->type);
         }
     }

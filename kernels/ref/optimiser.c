@@ -39,7 +39,8 @@ static status check_run(const kernel_call *call)
         }
     double norm = sqrt(squares);
     state->grad_norm = (float)norm;
-    state->clip_factor = state->finite && d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1;
+    state->clip_factor =
+        state->finite && d->clip_norm > 0 && norm > (double)d->clip_norm ? (float)((double)d->clip_norm / norm) : 1;
     return OK;
 }
 
@@ -101,7 +102,8 @@ static status optimiser_run(const kernel_call *call)
     const param_segment *segments = call->in[OPTIMISER_SEGMENTS];
     step_state *state = call->out[OPTIMISER_STATE];
     float *zeroed = call->out[OPTIMISER_GRAD_ZEROED];
-    blocks b = {call->out[OPTIMISER_WEIGHT], call->out[OPTIMISER_MOMENT1], call->out[OPTIMISER_MOMENT2], call->out[OPTIMISER_EMA]};
+    blocks b = {call->out[OPTIMISER_WEIGHT], call->out[OPTIMISER_MOMENT1], call->out[OPTIMISER_MOMENT2],
+        call->out[OPTIMISER_EMA]};
     state->penalty = 0;
     for (int32_t s = 0; s < d->segments; s++)
         if (segments[s].rate_factor != 0) update_segment(call, &b, &segments[s], state);

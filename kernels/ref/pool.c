@@ -42,7 +42,8 @@ static const char *pool_refuse(const void *desc)
     if (d->adaptive) return NULL;
     if (!ref_dims_ok(window, 4)) return "a window or stride below 1";
     if (d->pt < 0 || d->pl < 0 || d->pb < 0 || d->pr < 0) return "a negative pad";
-    if (d->pt >= d->kh || d->pl >= d->kw || (d->oh - 1) * d->sh >= d->ih + d->pt || (d->ow - 1) * d->sw >= d->iw + d->pl)
+    if (d->pt >= d->kh || d->pl >= d->kw || (d->oh - 1) * d->sh >= d->ih + d->pt ||
+        (d->ow - 1) * d->sw >= d->iw + d->pl)
         return "a window lies in the padding";
     return NULL;
 }

@@ -59,7 +59,8 @@ bool ref_act_known(activation act)
 
 bool ref_act_recoverable(activation act, float alpha)
 {
-    return act == ACT_NONE || act == ACT_RELU || act == ACT_RELU6 || act == ACT_CLIP || (act == ACT_LEAKY && alpha >= 0);
+    return act == ACT_NONE || act == ACT_RELU || act == ACT_RELU6 || act == ACT_CLIP ||
+           (act == ACT_LEAKY && alpha >= 0);
 }
 
 void ref_load(double *values, const void *data, dtype type, int64_t first, int64_t count)

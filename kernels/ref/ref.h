@@ -16,15 +16,16 @@ bool ref_act_recoverable(activation act, float alpha); /* whether ref_act_grad_d
 void ref_load(double *values, const void *data, dtype type, int64_t first, int64_t count);
 void ref_store(void *data, dtype type, int64_t first, const double *values, int64_t count);
 
-/* y in f32 to the nearest integer, halves to even, saturated: element i of an integer tensor. Floats are stored as they are. */
+/* y in f32 to the nearest integer, halves to even, saturated: element i of an integer tensor.
+ * Floats are stored as they are. */
 void ref_store_f32(void *data, dtype type, int64_t i, float y);
 
 bool ref_is_float(dtype type); /* f32 f16 bf16 f64 */
 bool ref_is_i8(dtype type);    /* i8 u8            */
 dtype ref_param_type(dtype type); /* of parameters beside tensors of `type`: f64 for f64, else f32 */
 
-/* Whether all dimensions are at least 1 (and, of several, at most 2^31 - 1) and their product is at most 2^40: no product of two of
- * them, or of one and a stride, overflows. */
+/* Whether all dimensions are at least 1 (and, of several, at most 2^31 - 1) and their product is at most 2^40: no
+ * product of two of them, or of one and a stride, overflows. */
 bool ref_dims_ok(const int64_t *dim, int32_t count);
 
 #endif

@@ -62,7 +62,8 @@ static status forward_run(const kernel_call *call)
                 double b = dtype_load(call->in[0], d->type, (top + x.high) * d->c + c);
                 double e = dtype_load(call->in[0], d->type, (bottom + x.low) * d->c + c);
                 double f = dtype_load(call->in[0], d->type, (bottom + x.high) * d->c + c);
-                value = (1 - y.weight) * ((1 - x.weight) * a + x.weight * b) + y.weight * ((1 - x.weight) * e + x.weight * f);
+                value = (1 - y.weight) * ((1 - x.weight) * a + x.weight * b) +
+                        y.weight * ((1 - x.weight) * e + x.weight * f);
             }
             dtype_store(call->out[0], d->type, p * d->c + c, value);
         }

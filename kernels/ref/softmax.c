@@ -112,7 +112,8 @@ static double smoothed(const loss_call *l, int64_t i, double even_share)
     return (1 - e) * (double)l->targets[i] + e * even_share;
 }
 
-/* One row: its loss; its gradient times `factor` into dsrc. A class of weight or target 0 adds nothing, whatever its logit. */
+/* One row: its loss; its gradient times `factor` into dsrc. A class of weight or target 0
+ * adds nothing, whatever its logit. */
 static double softmax_ce_row(const loss_call *l, int64_t row, double factor)
 {
     const loss_desc *d = l->desc;
@@ -137,7 +138,8 @@ static status softmax_ce_run(const kernel_call *call)
     loss_call l = loss_call_of(call);
     const loss_desc *d = l.desc;
     double divisor = 0, loss = 0;
-    for (int64_t i = 0; i < l.valid * d->classes; i++) divisor += class_weight(&l, i % d->classes) * (double)l.targets[i];
+    for (int64_t i = 0; i < l.valid * d->classes; i++)
+        divisor += class_weight(&l, i % d->classes) * (double)l.targets[i];
     double inverse = divisor > 0 ? 1 / divisor : 0;
     for (int64_t r = 0; r < l.valid; r++) {
         double row = softmax_ce_row(&l, r, l.grad_scale * inverse);

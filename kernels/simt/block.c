@@ -35,7 +35,9 @@ void simt_fault(const simt_site *site, const char *fmt, ...)
     engine *e = simt_engine;
     thread *t = &e->thread[e->current];
     int used = snprintf(e->report, sizeof e->report, "thread (%u, %u, %u): ", t->index.x, t->index.y, t->index.z);
-    if (site) used += snprintf(e->report + used, sizeof e->report - (size_t)used, "%s:%u: ", base_name(site->file), site->line);
+    if (site)
+        used +=
+            snprintf(e->report + used, sizeof e->report - (size_t)used, "%s:%u: ", base_name(site->file), site->line);
     va_list args;
     va_start(args, fmt);
     vsnprintf(e->report + used, sizeof e->report - (size_t)used, fmt, args);
@@ -50,7 +52,8 @@ static void describe_state(const engine *e, int32_t i, char text[256])
     uint32_t bit = 1u << i % LANES;
     const simt_site *site = e->thread[i].site;
     if (w->done & bit) snprintf(text, 256, "ended");
-    else if (w->waiting & bit) snprintf(text, 256, "wait for their warp in %s at %s:%u", w->name, base_name(site->file), site->line);
+    else if (w->waiting & bit)
+        snprintf(text, 256, "wait for their warp in %s at %s:%u", w->name, base_name(site->file), site->line);
     else snprintf(text, 256, "wait at the barrier of %s:%u", base_name(site->file), site->line);
 }
 
@@ -75,8 +78,8 @@ static void report_stuck(engine *e)
     size_t used = (size_t)snprintf(e->report, sizeof e->report, "barrier divergence:");
     for (int32_t g = 0; g < groups && used < sizeof e->report; g++) {
         uint3 index = e->thread[first[g]].index;
-        used += (size_t)snprintf(e->report + used, sizeof e->report - used, "%s %d threads %s (first: (%u, %u, %u))", g ? "," : "", members[g],
-            state[g], index.x, index.y, index.z);
+        used += (size_t)snprintf(e->report + used, sizeof e->report - used, "%s %d threads %s (first: (%u, %u, %u))",
+            g ? "," : "", members[g], state[g], index.x, index.y, index.z);
     }
     abandon(e);
 }
@@ -150,7 +153,8 @@ static void pass_turn(engine *e)
     fibre_switch(mine, t->fibre);
 }
 
-/* A fibre's life: threads that have not started, one after the other; when one that waited is next, the fibre is free again. */
+/* A fibre's life: threads that have not started, one after the other; when one that waited is
+ * next, the fibre is free again. */
 static void run_threads(void)
 {
     engine *e = simt_engine;
@@ -189,8 +193,10 @@ void simt_barrier(const simt_site *site)
     warp *w = &e->warp[e->current / LANES];
     self->site = site;
     if (e->arrived == 0) e->barrier = site;
-    if (site != e->barrier && (site->line != e->barrier->line || site->column != e->barrier->column || strcmp(site->file, e->barrier->file) != 0))
-        simt_fault(site, "barrier divergence: other threads wait at another barrier, %s:%u", base_name(e->barrier->file), e->barrier->line);
+    if (site != e->barrier && (site->line != e->barrier->line || site->column != e->barrier->column ||
+                                  strcmp(site->file, e->barrier->file) != 0))
+        simt_fault(site, "barrier divergence: other threads wait at another barrier, %s:%u",
+            base_name(e->barrier->file), e->barrier->line);
     unready(e, w, 1u << e->current % LANES);
     if (++e->arrived < e->threads) {
         pass_turn(e);
@@ -213,7 +219,8 @@ void simt_collective(simt_combine *combine, const char *name, void *argument, co
     e->thread[e->current].site = site;
     e->thread[e->current].code = __builtin_return_address(0);
     if (!w->waiting) w->combine = combine, w->name = name;
-    else if (w->combine != combine) simt_fault(site, "warp divergence: calls %s while other lanes wait in %s", name, w->name);
+    else if (w->combine != combine)
+        simt_fault(site, "warp divergence: calls %s while other lanes wait in %s", name, w->name);
     w->argument[lane] = argument;
     w->waiting |= 1u << lane;
     unready(e, w, 1u << lane);
@@ -298,7 +305,8 @@ static void block_begin(engine *e, uint64_t block)
     const launch *l = e->l;
     e->block = block;
     e->random = (l->order + block) * 0x9e3779b97f4a7c15u;
-    blockIdx = (uint3){(unsigned)(block % l->grid.x), (unsigned)(block / l->grid.x % l->grid.y), (unsigned)(block / l->grid.x / l->grid.y)};
+    blockIdx = (uint3){(unsigned)(block % l->grid.x), (unsigned)(block / l->grid.x % l->grid.y),
+        (unsigned)(block / l->grid.x / l->grid.y)};
     e->arrived = e->finished = 0;
     e->failed = false;
     e->block_epoch = ++e->epoch;

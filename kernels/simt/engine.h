@@ -1,8 +1,8 @@
 /* engine.h: one OS thread's means to run blocks. Internal to kernels/simt.
  *
- * A thread of a block is ready, waits (at the block's barrier or with its warp) or has ended. Ready threads run in the order of their numbers, each
- * until it waits; GRAFT_SIMT_ORDER=seed draws the order instead. A fibre runs thread after thread as long as they end without waiting, so
- * kernels without barriers never switch.
+ * A thread of a block is ready, waits (at the block's barrier or with its warp) or has ended. Ready threads run in the
+ * order of their numbers, each until it waits; GRAFT_SIMT_ORDER=seed draws the order instead. A fibre runs thread after
+ * thread as long as they end without waiting, so kernels without barriers never switch.
  */
 #ifndef GRAFT_SIMT_ENGINE_H
 #define GRAFT_SIMT_ENGINE_H

@@ -17,7 +17,8 @@ enum { PAGE = 4096, COLOURS = 13, COLOUR_BYTES = 320 };
 
 bool fibre_init(fibre *f, int index)
 {
-    char *stack = mmap(NULL, PAGE + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *stack =
+        mmap(NULL, PAGE + STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED) return false;
     mprotect(stack, PAGE, PROT_NONE);
     f->stack = stack + PAGE;
@@ -68,7 +69,8 @@ void fibre_entered(fibre *from)
 
 #ifdef __x86_64__
 
-/* void simt_switch(void **save, void *load): the registers that a call preserves go to the old stack and come from the new one. */
+/* void simt_switch(void **save, void *load): the registers that a call preserves go to the old
+ * stack and come from the new one. */
 void simt_switch(void **save, void *load);
 __asm__(".text\n"
         ".p2align 4\n"
@@ -95,8 +97,8 @@ __asm__(".text\n"
 
 void fibre_restart(fibre *f, void (*entry)(void))
 {
-    /* As if simt_switch had been called from entry's caller: six registers, entry as the return address, and a stack pointer that is 8 past
-     * a multiple of 16 after the return, as on entry to any function. */
+    /* As if simt_switch had been called from entry's caller: six registers, entry as the return address, and a stack
+     * pointer that is 8 past a multiple of 16 after the return, as on entry to any function. */
     uintptr_t top = ((uintptr_t)f->stack + f->stack_bytes) & ~(uintptr_t)63;
     void **frame = (void **)top - 2;
 #ifdef __SANITIZE_ADDRESS__

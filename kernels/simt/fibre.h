@@ -1,4 +1,5 @@
-/* fibre.h: stacks that one OS thread runs by turns. Switching costs a few nanoseconds on x86-64 (six registers); elsewhere ucontext stands in. */
+/* fibre.h: stacks that one OS thread runs by turns. Switching costs a few nanoseconds on x86-64 (six
+ * registers); elsewhere ucontext stands in. */
 #ifndef GRAFT_SIMT_FIBRE_H
 #define GRAFT_SIMT_FIBRE_H
 
@@ -21,7 +22,8 @@ typedef struct fibre {
 #endif
 } fibre;
 
-/* Gives a zeroed fibre a stack with a guard page below it. index spreads stacks over the cache's sets. False: out of memory. */
+/* Gives a zeroed fibre a stack with a guard page below it. index spreads stacks over the
+ * cache's sets. False: out of memory. */
 bool fibre_init(fibre *f, int index);
 void fibre_free(fibre *f);
 

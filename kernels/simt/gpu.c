@@ -188,7 +188,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
-    if (capture_active()) return gpu_error(cudaErrorStreamCaptureUnsupported, "cudaDeviceSynchronize while a stream is being captured");
+    if (capture_active())
+        return gpu_error(cudaErrorStreamCaptureUnsupported, "cudaDeviceSynchronize while a stream is being captured");
     return known_device(current_device);
 }
 
@@ -213,6 +214,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
 {
     (void)kernel;
     if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > gpu_shared_bytes())
-        return gpu_error(cudaErrorInvalidValue, "%d bytes of shared memory, this GPU has %d a block", value, gpu_shared_bytes());
+        return gpu_error(
+            cudaErrorInvalidValue, "%d bytes of shared memory, this GPU has %d a block", value, gpu_shared_bytes());
     return cudaSuccess;
 }

@@ -40,7 +40,8 @@ engine *engine_get(void)
     engine *e = calloc(1, sizeof *e);
     if (!e) return NULL;
     e->arena = aligned_alloc(SHARED_GUARD, ARENA_BYTES);
-    e->copies = mmap(NULL, sizeof(copy) * MAX_THREADS * MAX_COPIES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    e->copies = mmap(NULL, sizeof(copy) * MAX_THREADS * MAX_COPIES, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     e->cells = watch_enabled ? cells_make(ARENA_BYTES) : NULL;
     if (!e->arena || e->copies == MAP_FAILED || (watch_enabled && !e->cells)) {
         engine_free(e);
@@ -121,20 +122,30 @@ static status configuration(const launch *l)
 {
     uint64_t threads = (uint64_t)l->block.x * l->block.y * l->block.z;
     if (threads < 1 || threads > MAX_THREADS || l->block.z > 64)
-        return FAIL(E_DEVICE, "invalid configuration: block of (%u, %u, %u), a GPU has at most 1024 threads a block, 64 along z", l->block.x,
-            l->block.y, l->block.z);
-    if (l->grid.x < 1 || l->grid.y < 1 || l->grid.z < 1 || l->grid.x > INT32_MAX || l->grid.y > 65535 || l->grid.z > 65535)
-        return FAIL(E_DEVICE, "invalid configuration: grid of (%u, %u, %u), a GPU has at most (2147483647, 65535, 65535) blocks", l->grid.x,
-            l->grid.y, l->grid.z);
+        return FAIL(E_DEVICE,
+            "invalid configuration: block of (%u, %u, %u), a GPU has at most 1024 threads a block, 64 along z",
+            l->block.x, l->block.y, l->block.z);
+    if (l->grid.x < 1 || l->grid.y < 1 || l->grid.z < 1 || l->grid.x > INT32_MAX || l->grid.y > 65535 ||
+        l->grid.z > 65535)
+        return FAIL(E_DEVICE,
+            "invalid configuration: grid of (%u, %u, %u), a GPU has at most (2147483647, 65535, 65535) blocks",
+            l->grid.x, l->grid.y, l->grid.z);
     if (l->shared_bytes > (size_t)gpu_shared_bytes())
-        return FAIL(E_DEVICE, "invalid configuration: %zu bytes of shared memory, this GPU has %d a block", l->shared_bytes, gpu_shared_bytes());
+        return FAIL(E_DEVICE, "invalid configuration: %zu bytes of shared memory, this GPU has %d a block",
+            l->shared_bytes, gpu_shared_bytes());
     return OK;
 }
 
-status simt_launch_closure(void (*body)(const void *closure), const void *closure, size_t closure_bytes, const void *kernel, dim3 grid,
-    dim3 block, size_t shared_bytes, void *stream)
+status simt_launch_closure(void (*body)(const void *closure), const void *closure, size_t closure_bytes,
+    const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, void *stream)
 {
-    launch l = {.body = body, .closure = closure, .closure_bytes = closure_bytes, .kernel = kernel, .grid = grid, .block = block, .shared_bytes = shared_bytes};
+    launch l = {.body = body,
+        .closure = closure,
+        .closure_bytes = closure_bytes,
+        .kernel = kernel,
+        .grid = grid,
+        .block = block,
+        .shared_bytes = shared_bytes};
     TRY(configuration(&l));
     status result = OK;
     if (capture_launch(&l, stream, &result)) return result;

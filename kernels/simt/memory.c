@@ -1,4 +1,5 @@
-/* memory.c: device memory: host memory between guard bands, in a table by address. Pinned host memory likewise, in another. */
+/* memory.c: device memory: host memory between guard bands, in a table by address. Pinned
+ * host memory likewise, in another. */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -67,7 +68,8 @@ static cudaError_t allocate(void **data, size_t bytes, bool device)
 {
     *data = NULL;
     const char *what = device ? "cudaMalloc" : "cudaHostAlloc";
-    if (capture_active()) return gpu_error(cudaErrorStreamCaptureUnsupported, "%s while a stream is being captured", what);
+    if (capture_active())
+        return gpu_error(cudaErrorStreamCaptureUnsupported, "%s while a stream is being captured", what);
     if (bytes == 0) return cudaSuccess;
     if (bytes > SIZE_MAX / 2) return gpu_error(cudaErrorMemoryAllocation, "out of memory");
     size_t room = (bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -96,7 +98,8 @@ static bool guards_intact(const block *b)
 #ifdef __SANITIZE_ADDRESS__
     (void)b;
 #else
-    const unsigned char *before = (const unsigned char *)b->at - GUARD, *after = (const unsigned char *)b->at + b->bytes;
+    const unsigned char *before = (const unsigned char *)b->at - GUARD,
+                        *after = (const unsigned char *)b->at + b->bytes;
     for (size_t i = 0; i < GUARD; i++)
         if (before[i] != GUARD_BYTE) return false;
     for (size_t i = 0; i < b->room - b->bytes + GUARD; i++)
@@ -124,16 +127,23 @@ static cudaError_t release(void *data, bool device)
     memmove(b, b + 1, (--count - index) * sizeof *b);
     free(base);
     pthread_rwlock_unlock(&lock);
-    if (!intact) return gpu_error(cudaErrorIllegalAddress, "%s: something wrote beside a block of %zu bytes", what, bytes);
+    if (!intact)
+        return gpu_error(cudaErrorIllegalAddress, "%s: something wrote beside a block of %zu bytes", what, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **data, size_t bytes) { return allocate(data, bytes, true); }
 cudaError_t cudaFree(void *data) { return release(data, true); }
-cudaError_t cudaHostAlloc(void **data, size_t bytes, unsigned flags) { return (void)flags, allocate(data, bytes, false); }
+cudaError_t cudaHostAlloc(void **data, size_t bytes, unsigned flags)
+{
+    return (void)flags, allocate(data, bytes, false);
+}
 cudaError_t cudaMallocHost(void **data, size_t bytes) { return allocate(data, bytes, false); }
 cudaError_t cudaFreeHost(void *data) { return release(data, false); }
-cudaError_t cudaHostRegister(void *data, size_t bytes, unsigned flags) { return (void)data, (void)bytes, (void)flags, cudaSuccess; }
+cudaError_t cudaHostRegister(void *data, size_t bytes, unsigned flags)
+{
+    return (void)data, (void)bytes, (void)flags, cudaSuccess;
+}
 cudaError_t cudaHostUnregister(void *data) { return (void)data, cudaSuccess; }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
@@ -151,7 +161,8 @@ bool memory_intact(char *text, size_t text_bytes)
     pthread_rwlock_rdlock(&lock);
     for (size_t i = 0; i < count && good; i++) {
         good = guards_intact(&blocks[i]);
-        if (!good) snprintf(text, text_bytes, "a thread wrote beside a block of %zu bytes of device memory", blocks[i].bytes);
+        if (!good)
+            snprintf(text, text_bytes, "a thread wrote beside a block of %zu bytes of device memory", blocks[i].bytes);
     }
     pthread_rwlock_unlock(&lock);
     return good;
@@ -216,8 +227,8 @@ void memory_describe(const void *at, char *text, size_t text_bytes)
     pthread_rwlock_rdlock(&lock);
     const block *b = find(at);
     if (b && (const char *)at < b->at + b->room + GUARD)
-        snprintf(text, text_bytes, "byte %zu of a block of %zu bytes of %s memory", (size_t)((const char *)at - b->at), b->bytes,
-            b->device ? "device" : "pinned host");
+        snprintf(text, text_bytes, "byte %zu of a block of %zu bytes of %s memory", (size_t)((const char *)at - b->at),
+            b->bytes, b->device ? "device" : "pinned host");
     else snprintf(text, text_bytes, "address %p", at);
     pthread_rwlock_unlock(&lock);
 }

@@ -1,4 +1,5 @@
-/* ptx.h: the host twins of ptx.cuh, which documents them. Those that wait have the caller's line as a last, defaulted argument. */
+/* ptx.h: the host twins of ptx.cuh, which documents them. Those that wait have the caller's line
+ * as a last, defaulted argument. */
 #ifndef GRAFT_SIMT_PTX_H
 #define GRAFT_SIMT_PTX_H
 
@@ -16,7 +17,10 @@
 
 #ifdef __F16C__
 PTX float ptx_f16_to_f32(f16 x) { return _cvtsh_ss(x.bits); }
-PTX f16 ptx_f32_to_f16(float x) { return f16{x != x ? (uint16_t)0x7fff : (uint16_t)_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)}; }
+PTX f16 ptx_f32_to_f16(float x)
+{
+    return f16{x != x ? (uint16_t)0x7fff : (uint16_t)_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)};
+}
 #else
 PTX float ptx_f16_to_f32(f16 x) { return f16_to_f32(x.bits); }
 PTX f16 ptx_f32_to_f16(float x) { return f16{x != x ? (uint16_t)0x7fff : f32_to_f16(x)}; } /* cvt gives this NaN */
@@ -42,7 +46,9 @@ PTX uint32_t ptx_f32_to_tf32(float x, SIMT_HERE)
     simt_needs(80, "cvt.rna.tf32.f32", simt_site_of(at));
     uint32_t u = __float_as_uint(x), magnitude = u & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return 0x7fffffffu;
-    return magnitude == 0x7f800000u ? u : (u + 0x1000u) & 0xffffe000u; /* half a unit up in magnitude: ties away from zero */
+    return magnitude == 0x7f800000u
+               ? u
+               : (u + 0x1000u) & 0xffffe000u; /* half a unit up in magnitude: ties away from zero */
 }
 
 /* ------------------------------------------------------------------------------------------------ warps */
@@ -105,7 +111,8 @@ template <int PENDING> PTX void ptx_cp_async_wait(SIMT_HERE)
     simt_cp_async_wait(PENDING);
 }
 
-PTX void simt_load_matrix(simt_combine *combine, const char *name, uint32_t *r, const void *shared, const simt_site *site)
+PTX void simt_load_matrix(
+    simt_combine *combine, const char *name, uint32_t *r, const void *shared, const simt_site *site)
 {
     simt_ldmatrix load = {r, shared};
     simt_collective(combine, name, &load, site);
@@ -129,7 +136,8 @@ PTX void ptx_ldmatrix_x2_trans(uint32_t r[2], const void *shared, SIMT_HERE)
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-PTX void simt_multiply(simt_combine *combine, const char *name, int sm, void *d, const uint32_t *a, const uint32_t *b, const simt_site *site)
+PTX void simt_multiply(simt_combine *combine, const char *name, int sm, void *d, const uint32_t *a, const uint32_t *b,
+    const simt_site *site)
 {
     if (sm > 75) simt_needs(sm, name, site);
     simt_mma product = {d, a, b};

@@ -8,7 +8,8 @@
 
 #include "kernels/simt/engine.h"
 
-/* addr2line's output for an address: a line "function at file:line" and one per function that it is inlined in. NULL: no way to tell. */
+/* addr2line's output for an address: a line "function at file:line" and one per function that it is
+ * inlined in. NULL: no way to tell. */
 static FILE *ask(const void *address)
 {
     Dl_info info;
@@ -53,7 +54,8 @@ void report_function(const void *address, char *text, size_t capacity)
 /* The twins and intrinsics are not what went wrong: the line that called them is. */
 static bool is_ours(const char *file)
 {
-    return strncmp(file, "ptx.h:", 6) == 0 || strncmp(file, "simt.h:", 7) == 0 || strncmp(file, "cuda_runtime.h:", 15) == 0;
+    return strncmp(file, "ptx.h:", 6) == 0 || strncmp(file, "simt.h:", 7) == 0 ||
+           strncmp(file, "cuda_runtime.h:", 15) == 0;
 }
 
 void report_line(const void *address, char *text, size_t capacity)

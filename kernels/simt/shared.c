@@ -20,7 +20,8 @@ static size_t rounded(size_t bytes)
 static void *add_array(engine *e, const void *key, const char *name, size_t bytes)
 {
     size_t offset = e->arena_used + SHARED_GUARD, end = offset + rounded(bytes) + SHARED_GUARD;
-    if (e->arrays == MAX_ARRAYS || end > ARENA_BYTES) simt_fault(NULL, "shared array '%s': more than %d arrays, or too large", name, MAX_ARRAYS);
+    if (e->arrays == MAX_ARRAYS || end > ARENA_BYTES)
+        simt_fault(NULL, "shared array '%s': more than %d arrays, or too large", name, MAX_ARRAYS);
     ASAN_UNPOISON_MEMORY_REGION(e->arena + e->arena_used, end - e->arena_used);
     memset(e->arena + e->arena_used, GUARD_BYTE, end - e->arena_used);
     memset(e->arena + offset, FRESH_BYTE, bytes);
@@ -39,13 +40,18 @@ void *simt_shared(const void *key, size_t bytes, const char *name)
         if (e->array[i].key == key) return e->arena + e->array[i].offset;
         if (e->array[i].key) total += e->array[i].bytes;
     }
-    if (total > STATIC_SHARED) simt_fault(NULL, "shared array '%s': %zu bytes of declared shared memory, a GPU has %d", name, total, STATIC_SHARED);
+    if (total > STATIC_SHARED)
+        simt_fault(
+            NULL, "shared array '%s': %zu bytes of declared shared memory, a GPU has %d", name, total, STATIC_SHARED);
     if (total + e->l->shared_bytes > (size_t)gpu_shared_bytes())
-        simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for, this GPU has %d a block", name, total, e->l->shared_bytes,
-            gpu_shared_bytes());
+        simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for, this GPU has %d a block", name,
+            total, e->l->shared_bytes, gpu_shared_bytes());
     if (e->l->shared_bytes <= STATIC_SHARED && total + e->l->shared_bytes > STATIC_SHARED)
-        simt_fault(NULL, "shared array '%s': %zu bytes declared and %zu asked for are above %d together: launch() opts in where what is asked for "
-            "alone is above, so a GPU refuses this", name, total, e->l->shared_bytes, STATIC_SHARED);
+        simt_fault(NULL,
+            "shared array '%s': %zu bytes declared and %zu asked for are above %d together: launch() opts in where "
+            "what is asked for "
+            "alone is above, so a GPU refuses this",
+            name, total, e->l->shared_bytes, STATIC_SHARED);
     return add_array(e, key, name, bytes);
 }
 
@@ -84,7 +90,8 @@ bool shared_intact(engine *e)
         const shared_array *a = &e->array[i];
         bool before = intact(e->arena + a->offset - SHARED_GUARD, SHARED_GUARD);
         if (before && intact(e->arena + a->offset + a->bytes, rounded(a->bytes) - a->bytes + SHARED_GUARD)) continue;
-        snprintf(e->report, sizeof e->report, "a thread wrote %s the shared array '%s' of %zu bytes", before ? "past" : "before", a->name, a->bytes);
+        snprintf(e->report, sizeof e->report, "a thread wrote %s the shared array '%s' of %zu bytes",
+            before ? "past" : "before", a->name, a->bytes);
         return false;
     }
     return true;
@@ -100,7 +107,9 @@ static const shared_array *array_near(const engine *e, size_t offset)
     size_t least = SIZE_MAX;
     for (int32_t i = 0; i < e->arrays; i++) {
         const shared_array *a = &e->array[i];
-        size_t distance = offset < a->offset ? a->offset - offset : offset >= a->offset + a->bytes ? offset - a->offset - a->bytes + 1 : 0;
+        size_t distance = offset < a->offset               ? a->offset - offset
+                          : offset >= a->offset + a->bytes ? offset - a->offset - a->bytes + 1
+                                                           : 0;
         if (distance < least && a->bytes) near = a, least = distance;
     }
     return near;
@@ -123,5 +132,6 @@ void shared_describe(const engine *e, const void *at, char *text, size_t text_by
 {
     size_t offset = (size_t)((const char *)at - e->arena);
     const shared_array *a = array_near(e, offset);
-    snprintf(text, text_bytes, "byte %td of shared array '%s' of %zu bytes", (ptrdiff_t)(offset - a->offset), a->name, a->bytes);
+    snprintf(text, text_bytes, "byte %td of shared array '%s' of %zu bytes", (ptrdiff_t)(offset - a->offset), a->name,
+        a->bytes);
 }

@@ -1,8 +1,9 @@
 /* simt.h: what device code compiled for the CPU calls: the runtime under common.cuh, ptx.h and include/cuda_runtime.h.
  *
- * Kernels run on the CPU, one fibre per thread of a block, blocks spread over OS threads (docs/SIMT.md). A thread runs until it waits: at a
- * barrier of its block, or at a warp-wide operation until the 32 lanes have arrived. What is wrong with a kernel (a barrier that not all
- * reach, a write past an array) ends the launch with E_DEVICE and a text that names kernel, block and thread.
+ * Kernels run on the CPU, one fibre per thread of a block, blocks spread over OS threads (docs/SIMT.md). A thread runs
+ * until it waits: at a barrier of its block, or at a warp-wide operation until the 32 lanes have arrived. What is wrong
+ * with a kernel (a barrier that not all reach, a write past an array) ends the launch with E_DEVICE and a text that
+ * names kernel, block and thread.
  */
 #ifndef GRAFT_SIMT_SIMT_H
 #define GRAFT_SIMT_SIMT_H
@@ -24,10 +25,10 @@ typedef struct simt_site {
     unsigned line, column;
 } simt_site;
 
-/* Runs body(closure) once per thread, now or, while the stream is captured, when the graph is launched: the closure is then copied. `kernel`
- * names it in reports. */
-status simt_launch_closure(void (*body)(const void *closure), const void *closure, size_t closure_bytes, const void *kernel, dim3 grid,
-    dim3 block, size_t shared_bytes, void *stream);
+/* Runs body(closure) once per thread, now or, while the stream is captured, when the graph is launched: the closure is
+ * then copied. `kernel` names it in reports. */
+status simt_launch_closure(void (*body)(const void *closure), const void *closure, size_t closure_bytes,
+    const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, void *stream);
 
 /* The block's array of that key, uninitialised, the same for all its threads; 128-byte aligned, between guard bands. */
 void *simt_shared(const void *key, size_t bytes, const char *name);
@@ -36,8 +37,8 @@ void *simt_shared_dynamic(void);
 /* Waits until every thread of the block is here; all must come from the same line. */
 void simt_barrier(const simt_site *site);
 
-/* Waits until the 32 lanes of the warp are here with the same `combine`; then combine(arguments, lanes) has been called once. Lanes that the block
- * does not have are NULL. */
+/* Waits until the 32 lanes of the warp are here with the same `combine`; then combine(arguments, lanes) has been called
+ * once. Lanes that the block does not have are NULL. */
 typedef void simt_combine(void *const arguments[32]);
 void simt_collective(simt_combine *combine, const char *name, void *argument, const simt_site *site);
 
@@ -52,7 +53,7 @@ void simt_cp_async(void *shared, const void *global, int32_t bytes, bool valid, 
 void simt_cp_async_commit(void);
 void simt_cp_async_wait(int32_t pending);
 
-/* ------------------------------------------------------------------------------------------------ warp-wide operations */
+/* --------------------------------------------------------------------------------------------- warp-wide operations */
 
 /* Arguments of the combine functions below, one per lane. */
 typedef struct simt_exchange {
@@ -107,7 +108,8 @@ static inline void __syncthreads(SIMT_HERE)
 }
 
 template <typename Body>
-static inline status simt_launch(Body body, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, void *stream)
+static inline status simt_launch(
+    Body body, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, void *stream)
 {
     static_assert(__is_trivially_copyable(Body), "kernel arguments are plain data");
     auto call = [](const void *closure) { (*(const Body *)closure)(); };

@@ -1,4 +1,5 @@
-/* stream.c: copies, streams, events and graphs. Work is done when it is enqueued; a captured stream keeps it in its graph instead. */
+/* stream.c: copies, streams, events and graphs. Work is done when it is enqueued; a captured stream
+ * keeps it in its graph instead. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ typedef struct node {
     cudaHostFn_t fn;
 } node;
 
-/* In order of capture, which is an order that all dependencies allow. Shared by the graph and what is instantiated from it. */
+/* In order of capture, which is an order that all dependencies allow. Shared by the graph
+ * and what is instantiated from it. */
 struct CUgraph_st {
     node *nodes;
     size_t count, capacity;
@@ -41,7 +43,8 @@ struct CUevent_st {
     bool timed;
 };
 
-/* Captures under way: of the whole process (cudaStreamCaptureModeGlobal), and of this host thread (ThreadLocal). A relaxed one forbids nothing. */
+/* Captures under way: of the whole process (cudaStreamCaptureModeGlobal), and of this host thread (ThreadLocal).
+ * A relaxed one forbids nothing. */
 static atomic_int captures;
 static _Thread_local int thread_captures;
 
@@ -68,7 +71,8 @@ static double now(void)
 static cudaError_t node_run(const node *n)
 {
     switch (n->kind) {
-    case NODE_LAUNCH: return launch_run(&n->l) == OK ? cudaSuccess : gpu_error(cudaErrorLaunchFailure, "%s", status_message());
+    case NODE_LAUNCH:
+        return launch_run(&n->l) == OK ? cudaSuccess : gpu_error(cudaErrorLaunchFailure, "%s", status_message());
     case NODE_COPY: memmove(n->dst, n->src, n->bytes); break;
     case NODE_SET: memset(n->dst, n->value, n->bytes); break;
     case NODE_HOST: n->fn(n->dst); break;
@@ -121,7 +125,9 @@ static cudaError_t graph_add(cudaGraph_t g, const node *n)
 static cudaError_t enqueue(const node *n, cudaStream_t stream)
 {
     if (capture_of(stream)) return graph_add(stream->capture, n);
-    if (!stream && capture_active()) return gpu_error(cudaErrorStreamCaptureUnsupported, "work on the default stream while a stream is being captured");
+    if (!stream && capture_active())
+        return gpu_error(
+            cudaErrorStreamCaptureUnsupported, "work on the default stream while a stream is being captured");
     return node_run(n);
 }
 
@@ -145,9 +151,11 @@ bool capture_launch(const launch *l, void *stream, status *result)
 
 static cudaError_t check_copy(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
 {
-    if ((unsigned)kind > cudaMemcpyDefault) return gpu_error(cudaErrorInvalidMemcpyDirection, "invalid copy direction %d", (int)kind);
+    if ((unsigned)kind > cudaMemcpyDefault)
+        return gpu_error(cudaErrorInvalidMemcpyDirection, "invalid copy direction %d", (int)kind);
     if (kind == cudaMemcpyDefault || bytes == 0) return cudaSuccess;
-    cudaError_t error = memory_check(dst, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, "copy to");
+    cudaError_t error =
+        memory_check(dst, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice, "copy to");
     if (error != cudaSuccess) return error;
     return memory_check(src, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice, "copy from");
 }
@@ -168,7 +176,9 @@ cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t st
 {
     if (bytes == 0) return cudaSuccess;
     cudaError_t error = memory_check(data, bytes, true, "cudaMemset");
-    return error != cudaSuccess ? error : enqueue(&(node){.kind = NODE_SET, .dst = data, .value = value, .bytes = bytes}, stream);
+    return error != cudaSuccess
+               ? error
+               : enqueue(&(node){.kind = NODE_SET, .dst = data, .value = value, .bytes = bytes}, stream);
 }
 
 cudaError_t cudaMemset(void *data, int value, size_t bytes)
@@ -224,7 +234,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     (void)flags;
     if (!event) return gpu_error(cudaErrorInvalidResourceHandle, "cudaStreamWaitEvent: no event");
     if (!still_open(&event->capture)) return cudaSuccess;
-    if (!stream) return gpu_error(cudaErrorStreamCaptureUnsupported, "the default stream cannot wait for a captured event");
+    if (!stream)
+        return gpu_error(cudaErrorStreamCaptureUnsupported, "the default stream cannot wait for a captured event");
     if (!capture_of(stream)) stream->capture = graph_share(event->capture), stream->joined = true;
     return cudaSuccess;
 }
@@ -261,7 +272,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     if (!event) return gpu_error(cudaErrorInvalidResourceHandle, "cudaEventSynchronize: no event");
-    return still_open(&event->capture) ? gpu_error(cudaErrorCapturedEvent, "the host cannot wait for a captured event") : cudaSuccess;
+    return still_open(&event->capture) ? gpu_error(cudaErrorCapturedEvent, "the host cannot wait for a captured event")
+                                       : cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
@@ -269,7 +281,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(even
 cudaError_t cudaEventElapsedTime(float *time_ms, cudaEvent_t begin, cudaEvent_t end)
 {
     if (!begin || !end || begin->seconds == 0 || end->seconds == 0 || !begin->timed || !end->timed)
-        return gpu_error(cudaErrorInvalidResourceHandle, "cudaEventElapsedTime: an event was never recorded, or is not timed");
+        return gpu_error(
+            cudaErrorInvalidResourceHandle, "cudaEventElapsedTime: an event was never recorded, or is not timed");
     *time_ms = (float)(1e3 * (end->seconds - begin->seconds));
     return cudaSuccess;
 }
@@ -293,7 +306,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     *graph = NULL;
-    if (!capture_of(stream) || stream->joined) return gpu_error(cudaErrorInvalidValue, "this stream's capture was not begun");
+    if (!capture_of(stream) || stream->joined)
+        return gpu_error(cudaErrorInvalidValue, "this stream's capture was not begun");
     cudaGraph_t captured = stream->capture;
     stream->capture = NULL;
     atomic_store(&captured->open, false);
@@ -309,7 +323,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *state)
 {
     bool capturing = capture_of(stream);
-    *state = !capturing ? cudaStreamCaptureStatusNone : stream->broken ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+    *state = !capturing       ? cudaStreamCaptureStatusNone
+             : stream->broken ? cudaStreamCaptureStatusInvalidated
+                              : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 
@@ -327,7 +343,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
     if (!exec) return gpu_error(cudaErrorInvalidValue, "cudaGraphLaunch: no graph");
-    if (capture_of(stream)) return gpu_error(cudaErrorStreamCaptureUnsupported, "a graph inside a graph is not supported here");
+    if (capture_of(stream))
+        return gpu_error(cudaErrorStreamCaptureUnsupported, "a graph inside a graph is not supported here");
     for (size_t i = 0; i < exec->graph->count; i++) {
         cudaError_t error = node_run(&exec->graph->nodes[i]);
         if (error != cudaSuccess) return error;

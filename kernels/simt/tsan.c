@@ -1,5 +1,5 @@
-/* tsan.c: what g++ -fsanitize=thread calls before every access of the code that it compiles; only device code is compiled so. The calls of host
- * code in the same files (launchers) find no block under way. */
+/* tsan.c: what g++ -fsanitize=thread calls before every access of the code that it compiles; only device code is
+ * compiled so. The calls of host code in the same files (launchers) find no block under way. */
 #include "kernels/simt/watch.h"
 
 void __tsan_init(void);
@@ -65,7 +65,8 @@ void __tsan_write_range(void *at, unsigned long bytes) { look(at, bytes, 1, true
         __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                                                 \
     }                                                                                                                  \
     int __tsan_atomic##bits##_compare_exchange_strong(volatile type *, type *, type, int, int);                        \
-    int __tsan_atomic##bits##_compare_exchange_strong(volatile type *at, type *expected, type value, int order, int failed) \
+    int __tsan_atomic##bits##_compare_exchange_strong(                                                                 \
+        volatile type *at, type *expected, type value, int order, int failed)                                          \
     {                                                                                                                  \
         (void)order, (void)failed;                                                                                     \
         look((const void *)(uintptr_t)at, sizeof *at, sizeof *at, true, true, __builtin_return_address(0));            \

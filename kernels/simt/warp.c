@@ -1,5 +1,5 @@
-/* warp.c: what a warp does together, once its lanes have arrived. Fragment layouts: PTX ISA, "Matrix fragments for mma.mNNnNNkNN" and "ldmatrix"; there
- * group = lane / 4 and member = lane % 4. */
+/* warp.c: what a warp does together, once its lanes have arrived. Fragment layouts: PTX ISA, "Matrix fragments for
+ * mma.mNNnNNkNN" and "ldmatrix"; there group = lane / 4 and member = lane % 4. */
 #include <string.h>
 #ifdef __F16C__
 #include <immintrin.h>
@@ -17,7 +17,8 @@ void simt_combine_exchange(void *const arguments[32])
     for (int32_t i = 0; i < LANES; i++) {
         simt_exchange *x = arguments[i];
         if (!x) continue;
-        if (!arguments[x->source]) simt_fault(NULL, "a shuffle reads lane %d, which this block does not have", x->source);
+        if (!arguments[x->source])
+            simt_fault(NULL, "a shuffle reads lane %d, which this block does not have", x->source);
         x->value = value[x->source];
     }
 }
@@ -61,7 +62,8 @@ static void load_matrices(void *const arguments[32], int32_t count, bool transpo
         uint16_t matrix[8][8];
         for (int32_t r = 0; r < 8; r++) {
             const void *row = ((const simt_ldmatrix *)arguments[8 * m + r])->row;
-            if ((uintptr_t)row % 16) simt_fault(NULL, "ldmatrix: the row of lane %d is not aligned to 16 bytes", 8 * m + r);
+            if ((uintptr_t)row % 16)
+                simt_fault(NULL, "ldmatrix: the row of lane %d is not aligned to 16 bytes", 8 * m + r);
             if (watch_enabled) watch_row(arguments, 8 * m + r);
             memcpy(matrix[r], row, sizeof matrix[r]);
         }
@@ -79,7 +81,7 @@ void simt_combine_ldmatrix_x4(void *const arguments[32]) { load_matrices(argumen
 void simt_combine_ldmatrix_x2_trans(void *const arguments[32]) { load_matrices(arguments, 2, true); }
 void simt_combine_ldmatrix_x4_trans(void *const arguments[32]) { load_matrices(arguments, 4, true); }
 
-/* ------------------------------------------------------------------------------------------------ products of 16-bit floats */
+/* ---------------------------------------------------------------------------------------- products of 16-bit floats */
 
 /* d[16][8] gathered from the lanes, four words each, and back. */
 static inline void gather_d(uint32_t d[16][8], void *const arguments[32])
@@ -110,8 +112,10 @@ typedef union product_d {
     floats real[16];
 } product_d;
 
-/* Registers of two, four or one elements are neighbours in a row of a and in a column of b: rows of 16 * registers bytes. `b` by columns. */
-static inline __attribute__((always_inline)) void gather_ab(void *const arguments[32], void *to_a, void *to_b, int32_t registers)
+/* Registers of two, four or one elements are neighbours in a row of a and in a column of b: rows of 16 *
+ * registers bytes. `b` by columns. */
+static inline __attribute__((always_inline)) void gather_ab(
+    void *const arguments[32], void *to_a, void *to_b, int32_t registers)
 {
     char *a = to_a, *b = to_b;
     int32_t stride = 16 * registers, column;
@@ -129,7 +133,8 @@ static inline __attribute__((always_inline)) void gather_ab(void *const argument
 static inline void decode_f16(float *to, const uint16_t *from, int32_t count)
 {
 #ifdef __F16C__
-    for (int32_t i = 0; i < count; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+    for (int32_t i = 0; i < count; i += 8)
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
 #else
     for (int32_t i = 0; i < count; i++) to[i] = f16_to_f32(from[i]);
 #endif
@@ -152,9 +157,10 @@ static inline void decode_tf32(float *to, const uint32_t *from, int32_t count)
     }
 }
 
-/* d += a * b, b by columns. Products of 11-bit significands are exact in f32; sums are taken in f32 in the order of k (a GPU's order is its
- * secret). */
-static inline __attribute__((always_inline)) void multiply(void *const arguments[32], const float *a, const float *b, int32_t depth)
+/* d += a * b, b by columns. Products of 11-bit significands are exact in f32; sums are taken in f32 in the order of k
+ * (a GPU's order is its secret). */
+static inline __attribute__((always_inline)) void multiply(
+    void *const arguments[32], const float *a, const float *b, int32_t depth)
 {
     enum { BLOCK = 4 };
     product_d d;
@@ -173,7 +179,8 @@ static inline __attribute__((always_inline)) void multiply(void *const arguments
 }
 
 /* registers 1: k 8; 2: k 16. */
-static inline __attribute__((always_inline)) void multiply_halves(void *const arguments[32], int32_t registers, bool bf16)
+static inline __attribute__((always_inline)) void multiply_halves(
+    void *const arguments[32], int32_t registers, bool bf16)
 {
     need_all(arguments, "mma");
     uint16_t a[256], b[128];

@@ -9,7 +9,8 @@ bool watch_enabled;
 
 cell *cells_make(size_t bytes)
 {
-    void *cells = mmap(NULL, bytes * sizeof(cell), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *cells =
+        mmap(NULL, bytes * sizeof(cell), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return cells == MAP_FAILED ? NULL : cells;
 }
 
@@ -54,7 +55,8 @@ static void fail(engine *e, const access *a, size_t byte, const char *what)
     else memory_describe(a->at + byte, where, sizeof where);
     report_line((const char *)a->code - 1, line, sizeof line);
     e->current = a->thread;
-    simt_fault(NULL, "%s: %s%s of %zu bytes, %s: %s", line, a->atomic ? "atomic " : "", a->write ? "write" : "read", a->bytes, where, what);
+    simt_fault(NULL, "%s: %s%s of %zu bytes, %s: %s", line, a->atomic ? "atomic " : "", a->write ? "write" : "read",
+        a->bytes, where, what);
 }
 
 static void fail_race(engine *e, const access *a, size_t byte, const past *other, bool wrote) __attribute__((noreturn));
@@ -82,11 +84,14 @@ static bool unordered(const engine *e, const past *p, const past *now, bool shar
 
 static void judge(engine *e, const access *a, size_t byte, cell *c, bool shared)
 {
-    past now = {e->epoch, code_offset(a->code), (uint32_t)(e->block * MAX_THREADS) + (uint32_t)a->thread, e->warp[a->thread / LANES].epoch, a->atomic};
+    past now = {e->epoch, code_offset(a->code), (uint32_t)(e->block * MAX_THREADS) + (uint32_t)a->thread,
+        e->warp[a->thread / LANES].epoch, a->atomic};
     if (shared && c->written.epoch < e->block_epoch) c->in_flight = 0; /* of an earlier block */
     if (c->in_flight) fail(e, a, byte, "cp.async writes there and has not been waited for");
-    if (shared && !a->write && c->written.epoch < e->block_epoch) fail(e, a, byte, "nothing has written there in this block");
-    if (!(a->atomic && c->written.atomic) && unordered(e, &c->written, &now, shared)) fail_race(e, a, byte, &c->written, true);
+    if (shared && !a->write && c->written.epoch < e->block_epoch)
+        fail(e, a, byte, "nothing has written there in this block");
+    if (!(a->atomic && c->written.atomic) && unordered(e, &c->written, &now, shared))
+        fail_race(e, a, byte, &c->written, true);
     if (a->write) {
         if (unordered(e, &c->read, &now, shared)) fail_race(e, a, byte, &c->read, false);
         if (unordered(e, &c->read_before, &now, shared)) fail_race(e, a, byte, &c->read_before, false);
@@ -103,7 +108,8 @@ void watch_access(engine *e, const access *a)
     bool shared = is_shared(e, a->at);
     char text[256];
     size_t left;
-    cell *cells = shared ? shared_cells(e, a->at, &left, text, sizeof text) : memory_cells(a->at, &left, text, sizeof text);
+    cell *cells =
+        shared ? shared_cells(e, a->at, &left, text, sizeof text) : memory_cells(a->at, &left, text, sizeof text);
     if (!cells) {
         if (!left) fail(e, a, 0, text);
         return;

@@ -1,9 +1,10 @@
 /* watch.h: judging every access of device code. Internal to kernels/simt.
  *
- * Device code compiled with -fsanitize=thread calls __tsan_read4 and so on before each access; these are ours (tsan.c). Every byte of
- * shared memory and of each block of device memory has a cell that says who wrote it last, who read it last, and when. Time is counted in
- * epochs: a new one begins with each block and each time a block passes a barrier. As blocks run one after the other then, on one
- * OS thread, epochs alone tell whether two accesses were in the same launch, the same block, or between the same two barriers.
+ * Device code compiled with -fsanitize=thread calls __tsan_read4 and so on before each access; these are ours (tsan.c).
+ * Every byte of shared memory and of each block of device memory has a cell that says who wrote it last, who read it
+ * last, and when. Time is counted in epochs: a new one begins with each block and each time a block passes a barrier.
+ * As blocks run one after the other then, on one OS thread, epochs alone tell whether two accesses were in the same
+ * launch, the same block, or between the same two barriers.
  */
 #ifndef GRAFT_SIMT_WATCH_H
 #define GRAFT_SIMT_WATCH_H
@@ -40,7 +41,8 @@ void watch_access(engine *e, const access *a);
 void watch_copy_begins(engine *e, const copy *c, const void *code);
 void watch_copy_ends(engine *e, const copy *c);
 
-/* memory.c: the cell of the byte at `at`, and how many bytes follow it in its block (0: in none, `text` says where it is). */
+/* memory.c: the cell of the byte at `at`, and how many bytes follow it in its block (0: in
+ * none, `text` says where it is). */
 cell *memory_cells(const void *at, size_t *left, char *text, size_t text_bytes);
 /* shared.c: likewise. */
 cell *shared_cells(engine *e, const void *at, size_t *left, char *text, size_t text_bytes);

@@ -1,5 +1,5 @@
-/* faults.cu: kernels with one planted fault each, which kernels/simt must name, and the same kernels without it, which must pass. The reports name
- * lines of this file.
+/* faults.cu: kernels with one planted fault each, which kernels/simt must name, and the same kernels without it, which
+ * must pass. The reports name lines of this file.
  *
  *   simt_faults              in a build with SIMT=1
  *   simt_faults --watched    in one with SIMT_CHECK=1, too
@@ -117,7 +117,7 @@ template <bool FAULTY> static __global__ void other_shuffle(float *dst, const fl
     dst[here()] = x;
 }
 
-/* ------------------------------------------------------------------------------------------------ races within a block */
+/* --------------------------------------------------------------------------------------------- races within a block */
 
 template <bool FAULTY> static __global__ void missing_barrier(float *dst, const float *src)
 {
@@ -252,7 +252,7 @@ template <bool FAULTY> static __global__ void copy_misaligned(float *dst, const 
     dst[here()] = tile[threadIdx.x].x;
 }
 
-/* ------------------------------------------------------------------------------------------------ races between blocks */
+/* --------------------------------------------------------------------------------------------- races between blocks */
 
 template <bool FAULTY> static __global__ void blocks_write_same(float *dst, const float *src)
 {
@@ -329,48 +329,67 @@ static status run_too_many_threads(bool faulty, float *dst, const float *src)
 }
 
 static const fault faults[] = {
-    {"store_past_shared", "byte 256 of shared array 'tile' of 256 bytes: outside of every array", "wrote past the shared array 'tile' of 256 bytes",
-        RUN(store_past_shared)},
-    {"store_before_shared", "byte -4 of shared array 'tile' of 256 bytes: outside of every array", "a thread wrote past the shared array",
-        RUN(store_before_shared)},
-    {"store_past_dynamic", "byte 1024 of shared array 'dynamic shared memory' of 1024 bytes", "wrote past the shared array 'dynamic shared memory'",
-        RUN(store_past_dynamic)},
-    {"load_past_shared", "byte 256 of shared array 'tile' of 256 bytes: outside of every array", NULL, RUN(load_past_shared)},
-    {"store_past_global", "thread (63, 0, 0): faults.cu:#: write of 4 bytes, byte 768 of a block of 768 bytes of device memory: outside of the block",
+    {"store_past_shared", "byte 256 of shared array 'tile' of 256 bytes: outside of every array",
+        "wrote past the shared array 'tile' of 256 bytes", RUN(store_past_shared)},
+    {"store_before_shared", "byte -4 of shared array 'tile' of 256 bytes: outside of every array",
+        "a thread wrote past the shared array", RUN(store_before_shared)},
+    {"store_past_dynamic", "byte 1024 of shared array 'dynamic shared memory' of 1024 bytes",
+        "wrote past the shared array 'dynamic shared memory'", RUN(store_past_dynamic)},
+    {"load_past_shared", "byte 256 of shared array 'tile' of 256 bytes: outside of every array", NULL,
+        RUN(load_past_shared)},
+    {"store_past_global",
+        "thread (63, 0, 0): faults.cu:#: write of 4 bytes, byte 768 of a block of 768 bytes of device memory: outside "
+        "of the block",
         "wrote beside a block of 768 bytes", RUN(store_past_global)},
-    {"load_past_global", "read of 4 bytes, byte 768 of a block of 768 bytes of device memory: outside of the block", NULL, RUN(load_past_global)},
-    {"misaligned", "write of 16 bytes, byte 4 of a block of 768 bytes of device memory: not aligned", NULL, RUN(misaligned)},
-    {"ended_before_barrier", "63 threads wait at the barrier of faults.cu:# (first: (0, 0, 0)), 1 threads ended (first: (5, 0, 0))",
-        "63 threads wait at the barrier of faults.cu:# (first: (0, 0, 0)), 1 threads ended (first: (5, 0, 0))", RUN(ended_before_barrier)},
+    {"load_past_global", "read of 4 bytes, byte 768 of a block of 768 bytes of device memory: outside of the block",
+        NULL, RUN(load_past_global)},
+    {"misaligned", "write of 16 bytes, byte 4 of a block of 768 bytes of device memory: not aligned", NULL,
+        RUN(misaligned)},
+    {"ended_before_barrier",
+        "63 threads wait at the barrier of faults.cu:# (first: (0, 0, 0)), 1 threads ended (first: (5, 0, 0))",
+        "63 threads wait at the barrier of faults.cu:# (first: (0, 0, 0)), 1 threads ended (first: (5, 0, 0))",
+        RUN(ended_before_barrier)},
     {"two_barriers", "faults.cu:#: barrier divergence: other threads wait at another barrier, faults.cu:#",
         "barrier divergence: other threads wait at another barrier", RUN(two_barriers)},
-    {"lane_missing", "wait for their warp in shfl.bfly at common.cuh", "wait for their warp in shfl.bfly at common.cuh", RUN(lane_missing)},
-    {"other_shuffle", "calls vote.ballot while other lanes wait in shfl.bfly", "warp divergence: calls", RUN(other_shuffle)},
-    {"missing_barrier", "thread (1, 0, 0): faults.cu:#: read of 4 bytes, byte 0 of shared array 'tile' of 256 bytes: race: "
-        "thread (0, 0, 0) wrote it at faults.cu:#, and no barrier is between", NULL, RUN(missing_barrier), true},
+    {"lane_missing", "wait for their warp in shfl.bfly at common.cuh", "wait for their warp in shfl.bfly at common.cuh",
+        RUN(lane_missing)},
+    {"other_shuffle", "calls vote.ballot while other lanes wait in shfl.bfly", "warp divergence: calls",
+        RUN(other_shuffle)},
+    {"missing_barrier",
+        "thread (1, 0, 0): faults.cu:#: read of 4 bytes, byte 0 of shared array 'tile' of 256 bytes: race: "
+        "thread (0, 0, 0) wrote it at faults.cu:#, and no barrier is between",
+        NULL, RUN(missing_barrier), true},
     {"missing_second_barrier", "read of 4 bytes", NULL, RUN(missing_second_barrier), true},
     {"same_cell", "thread (1, 0, 0): faults.cu:#: write of 4 bytes", NULL, RUN(same_cell), true},
     {"warp_barrier_for_block", "race: thread (", NULL, RUN(warp_barrier_for_block), true},
     {"warp_staging", "no barrier is between", NULL, RUN(warp_staging), true},
     {"global_within_block", "no barrier is between", NULL, RUN(global_within_block), true},
-    {"unwritten", "byte 252 of shared array 'tile' of 256 bytes: nothing has written there in this block", NULL, RUN(unwritten)},
+    {"unwritten", "byte 252 of shared array 'tile' of 256 bytes: nothing has written there in this block", NULL,
+        RUN(unwritten)},
     {"copy_without_wait", "cp.async writes there and has not been waited for", NULL, RUN(copy_without_wait), true},
-    {"copy_with_one_pending", "of shared array 'tile' of 512 bytes: cp.async writes there and has not been waited for", NULL,
-        RUN(copy_with_one_pending), true},
-    {"copy_without_barrier", "thread (1, 0, 0): faults.cu:#: read of 4 bytes, byte 0 of shared array 'tile' of 256 bytes: race: "
-        "thread (0, 0, 0) wrote it at faults.cu:#", NULL, RUN(copy_without_barrier), true},
+    {"copy_with_one_pending", "of shared array 'tile' of 512 bytes: cp.async writes there and has not been waited for",
+        NULL, RUN(copy_with_one_pending), true},
+    {"copy_without_barrier",
+        "thread (1, 0, 0): faults.cu:#: read of 4 bytes, byte 0 of shared array 'tile' of 256 bytes: race: "
+        "thread (0, 0, 0) wrote it at faults.cu:#",
+        NULL, RUN(copy_without_barrier), true},
     {"copy_over_readers", "no barrier is between", NULL, RUN(copy_over_readers)},
     {"copy_misaligned", "faults.cu:#: cp.async of 16 bytes from", "not aligned", RUN(copy_misaligned)},
-    {"blocks_write_same", "block (1, 0, 0): thread (0, 0, 0): faults.cu:#: write of 4 bytes, byte 256 of a block of 768 bytes of device memory: "
-        "race: thread (63, 0, 0) of block (0, 0, 0) wrote it at faults.cu:#, and blocks have no order", NULL, RUN(blocks_write_same)},
+    {"blocks_write_same",
+        "block (1, 0, 0): thread (0, 0, 0): faults.cu:#: write of 4 bytes, byte 256 of a block of 768 bytes of device "
+        "memory: "
+        "race: thread (63, 0, 0) of block (0, 0, 0) wrote it at faults.cu:#, and blocks have no order",
+        NULL, RUN(blocks_write_same)},
     {"block_reads_other", "of block (0, 0, 0) wrote it", NULL, RUN(block_reads_other)},
     {"block_overwrites_read", "blocks have no order", NULL, RUN(block_overwrites_read)},
     {"host_memory", "no device memory: the host's, or freed", NULL, run_host_memory},
     {"freed", "no device memory: the host's, or freed", NULL, run_freed},
     {"older_gpu", "cp.async needs sm_80, this GPU is sm_75", "cp.async needs sm_80, this GPU is sm_75", run_older_gpu},
     {"too_much_shared", "166913 bytes of shared memory", "166913 bytes of shared memory", run_too_much_shared},
-    {"shared_sum", "256 bytes declared and 166657 asked for, this GPU has 166912 a block", "256 bytes declared and 166657 asked for", run_shared_sum},
-    {"no_opt_in", "256 bytes declared and 48897 asked for are above 49152 together", "256 bytes declared and 48897 asked for are above", run_no_opt_in},
+    {"shared_sum", "256 bytes declared and 166657 asked for, this GPU has 166912 a block",
+        "256 bytes declared and 166657 asked for", run_shared_sum},
+    {"no_opt_in", "256 bytes declared and 48897 asked for are above 49152 together",
+        "256 bytes declared and 48897 asked for are above", run_no_opt_in},
     {"too_many_threads", "block of (1025, 1, 1)", "block of (1025, 1, 1)", run_too_many_threads},
 };
 
@@ -422,7 +441,8 @@ static void check_report(const fault *f, bool watched)
     const char *pattern = watched ? f->watched : f->plain;
     if (!pattern) return;
     status s = run_case(f, true, result);
-    line(s == E_DEVICE && says(status_message(), pattern), f->name, "caught", s == OK ? "not caught" : status_message());
+    line(
+        s == E_DEVICE && says(status_message(), pattern), f->name, "caught", s == OK ? "not caught" : status_message());
 }
 
 /* Unwatched, a race is seen by its results only. */
@@ -436,7 +456,8 @@ static void check_orders(const fault *f)
         snprintf(seed, sizeof seed, "%d", order);
         setenv("GRAFT_SIMT_ORDER", seed, 1);
         for (int faulty = 0; faulty < (f->shows ? 2 : 1); faulty++) {
-            if (run_case(f, faulty, order ? result : first[faulty]) != OK) line(false, f->name, "runs in any order", status_message());
+            if (run_case(f, faulty, order ? result : first[faulty]) != OK)
+                line(false, f->name, "runs in any order", status_message());
             else if (order && memcmp(result, first[faulty], sizeof result) != 0) same[faulty] = false;
         }
     }

@@ -1,5 +1,5 @@
-/* runtime.cu: the CUDA runtime API of kernels/simt as the device layer uses it: memory, copies, captured graphs, errors; and launches from several host
- * threads. Expected are the rules of the CUDA runtime's manual. */
+/* runtime.cu: the CUDA runtime API of kernels/simt as the device layer uses it: memory, copies, captured graphs,
+ * errors; and launches from several host threads. Expected are the rules of the CUDA runtime's manual. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +79,8 @@ static void test_graph(void)
     cudaGraphDestroy(graph);
     bool good = true;
     for (int i = 0; i < 3; i++) {
-        good = good && cudaGraphLaunch(exec, main_stream) == cudaSuccess && cudaStreamSynchronize(main_stream) == cudaSuccess;
+        good = good && cudaGraphLaunch(exec, main_stream) == cudaSuccess &&
+               cudaStreamSynchronize(main_stream) == cudaSuccess;
         good = good && all_are(a, 5) && all_are(b, 3);
     }
     ok(good, "a graph of two streams runs three times, in the order of its events");
@@ -87,8 +88,10 @@ static void test_graph(void)
     cudaGraphExecDestroy(exec);
 
     cudaStreamBeginCapture(main_stream, cudaStreamCaptureModeThreadLocal);
-    ok(cudaStreamSynchronize(main_stream) == cudaErrorStreamCaptureUnsupported, "a captured stream cannot be waited for");
-    ok(cudaStreamEndCapture(main_stream, &graph) == cudaErrorStreamCaptureInvalidated && !graph, "which spoils the capture");
+    ok(cudaStreamSynchronize(main_stream) == cudaErrorStreamCaptureUnsupported,
+        "a captured stream cannot be waited for");
+    ok(cudaStreamEndCapture(main_stream, &graph) == cudaErrorStreamCaptureInvalidated && !graph,
+        "which spoils the capture");
     cudaStreamDestroy(main_stream);
     cudaStreamDestroy(side);
     cudaEventDestroy(fork);
@@ -115,7 +118,8 @@ static void test_memory(void)
     ok(cudaMemset(host, 0, 64) == cudaErrorInvalidValue, "cudaMemset of host memory");
     ok(cudaFree((char *)data + 256) == cudaErrorInvalidValue, "freeing what was not allocated");
     ok(cudaFree(data) == cudaSuccess && cudaFree(data) == cudaErrorInvalidValue, "freeing twice");
-    ok(cudaHostAlloc(&pinned, 100, cudaHostAllocDefault) == cudaSuccess && cudaFree(pinned) == cudaErrorInvalidValue, "pinned memory is no device memory");
+    ok(cudaHostAlloc(&pinned, 100, cudaHostAllocDefault) == cudaSuccess && cudaFree(pinned) == cudaErrorInvalidValue,
+        "pinned memory is no device memory");
 #ifdef __SANITIZE_ADDRESS__
     cudaFreeHost(pinned); /* the sanitizer would end the program at the overrun */
 #else
@@ -131,7 +135,8 @@ static void test_devices(void)
     setenv("GRAFT_SIMT_DEVICES", "0", 1);
     ok(cudaGetDeviceCount(&value) == cudaErrorNoDevice && value == 0, "no device");
     setenv("GRAFT_SIMT_DEVICES", "2", 1);
-    ok(cudaGetDeviceCount(&value) == cudaSuccess && value == 2 && cudaSetDevice(2) == cudaErrorInvalidDevice, "two devices");
+    ok(cudaGetDeviceCount(&value) == cudaSuccess && value == 2 && cudaSetDevice(2) == cudaErrorInvalidDevice,
+        "two devices");
     unsetenv("GRAFT_SIMT_DEVICES");
     setenv("GRAFT_SIMT_SM", "75", 1);
     cuda_properties p;

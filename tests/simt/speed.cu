@@ -1,5 +1,5 @@
-/* speed.cu: what kernels/simt costs: prints nanoseconds of processor time per thread, lane or warp, and the rate of a tiled product. No test. Run it with
- * GRAFT_SIMT_THREADS=1: processor time is that of all OS threads. */
+/* speed.cu: what kernels/simt costs: prints nanoseconds of processor time per thread, lane or warp, and the rate of a
+ * tiled product. No test. Run it with GRAFT_SIMT_THREADS=1: processor time is that of all OS threads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -87,7 +87,8 @@ int main(void)
 {
     constexpr int MANY = 1 << 14;
     void *a, *b, *c;
-    if (cudaMalloc(&a, SIZE * SIZE * 4) || cudaMalloc(&b, SIZE * SIZE * 4) || cudaMalloc(&c, MANY * THREADS * 4)) return 1;
+    if (cudaMalloc(&a, SIZE * SIZE * 4) || cudaMalloc(&b, SIZE * SIZE * 4) || cudaMalloc(&c, MANY * THREADS * 4))
+        return 1;
     cudaMemset(a, 0, SIZE * SIZE * 4);
     cudaMemset(b, 0, SIZE * SIZE * 4);
     row("a barrier, per thread", barriers, 1, (double)ROUNDS * THREADS, (float *)c);
@@ -98,7 +99,9 @@ int main(void)
     double best = 1e9;
     for (int i = 0; i < 3; i++) {
         double start = processor_seconds();
-        if (launch(tiled, dim3(SIZE / TILE, SIZE / TILE), dim3(THREADS), 0, NULL, (float *)c, (const float *)a, (const float *)b) != OK) return 1;
+        if (launch(tiled, dim3(SIZE / TILE, SIZE / TILE), dim3(THREADS), 0, NULL, (float *)c, (const float *)a,
+                (const float *)b) != OK)
+            return 1;
         double seconds = processor_seconds() - start;
         if (seconds < best) best = seconds;
     }

@@ -1,6 +1,6 @@
-/* twins.cu: the functions of ptx.cuh against closed forms: fragments placed by the index formulas of the PTX ISA manual and products against a
- * triple loop in double; conversions against core/base/dtype and arithmetic in double. Compiled for a GPU it checks the manual's formulas,
- * compiled for the CPU the twins. */
+/* twins.cu: the functions of ptx.cuh against closed forms: fragments placed by the index formulas of the PTX ISA manual
+ * and products against a triple loop in double; conversions against core/base/dtype and arithmetic in double. Compiled
+ * for a GPU it checks the manual's formulas, compiled for the CPU the twins. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,8 @@ static status fetched(void *host, void *device, size_t bytes)
 /* ------------------------------------------------------------------------------------------------ products */
 
 typedef enum product { F16_K16, BF16_K16, TF32_K8, F16_K8, S8_K32, U8S8_K32, S8_K16, PRODUCTS } product;
-static const char *const product_names[] = {"f16 m16n8k16", "bf16 m16n8k16", "tf32 m16n8k8", "f16 m16n8k8", "s8 m16n8k32", "u8 s8 m16n8k32", "s8 m8n8k16"};
+static const char *const product_names[] = {
+    "f16 m16n8k16", "bf16 m16n8k16", "tf32 m16n8k8", "f16 m16n8k8", "s8 m16n8k32", "u8 s8 m16n8k32", "s8 m8n8k16"};
 
 /* An element as it stands in a register. */
 template <product P> static __device__ uint32_t encode(float x)
@@ -52,7 +53,8 @@ template <product P> static __device__ uint32_t encode(float x)
     return (uint32_t)(int)x & 0xff;
 }
 
-/* Where element i of lane's fragment is: the manual's "Matrix fragments for mma.m16n8k16 with floating point type", and so on. */
+/* Where element i of lane's fragment is: the manual's "Matrix fragments for mma.m16n8k16 with
+ * floating point type", and so on. */
 template <product P> static __device__ void place_a(int lane, int i, int *row, int *column)
 {
     int group = lane >> 2, member = lane % 4;
@@ -108,11 +110,13 @@ template <product P> static __global__ void multiply(float *d, const float *a, c
     int lane = threadIdx.x, row, column;
     for (int i = 0; i < s::A; i++) {
         place_a<P>(lane, i, &row, &column);
-        fragment_a[i / s::PER_REGISTER] |= encode<P>(a[row * s::K + column]) << 32 / s::PER_REGISTER * (i % s::PER_REGISTER);
+        fragment_a[i / s::PER_REGISTER] |= encode<P>(a[row * s::K + column])
+                                           << 32 / s::PER_REGISTER * (i % s::PER_REGISTER);
     }
     for (int i = 0; i < s::B; i++) {
         place_b<P>(lane, i, &row, &column);
-        fragment_b[i / s::PER_REGISTER] |= encode<P>(b[row * 8 + column]) << 32 / s::PER_REGISTER * (i % s::PER_REGISTER);
+        fragment_b[i / s::PER_REGISTER] |= encode<P>(b[row * 8 + column])
+                                           << 32 / s::PER_REGISTER * (i % s::PER_REGISTER);
     }
     float sum[4];
     int32_t count[4];
@@ -140,14 +144,18 @@ template <product P> static void test_product(rng *r)
     typedef shape<P> s;
     float a[16 * 32], b[32 * 8], d[16 * 8], result[16 * 8];
     bool bytes = P >= S8_K32;
-    for (float &x : a) x = bytes ? (P == U8S8_K32 ? (float)rng_below(r, 256) : (float)rng_below(r, 256) - 128) : ((float)rng_below(r, 65) - 32) / 8;
+    for (float &x : a)
+        x = bytes ? (P == U8S8_K32 ? (float)rng_below(r, 256) : (float)rng_below(r, 256) - 128)
+                  : ((float)rng_below(r, 65) - 32) / 8;
     for (float &x : b) x = bytes ? (float)rng_below(r, 256) - 128 : ((float)rng_below(r, 65) - 32) / 8;
     for (float &x : d) x = (float)rng_below(r, 1000) - 500;
     void *device_a, *device_b, *device_d;
     need(sent(&device_a, a, sizeof a), product_names[P]);
     need(sent(&device_b, b, sizeof b), product_names[P]);
     need(sent(&device_d, d, sizeof d), product_names[P]);
-    need(launch(multiply<P>, dim3(1), dim3(32), 0, NULL, (float *)device_d, (const float *)device_a, (const float *)device_b), product_names[P]);
+    need(launch(multiply<P>, dim3(1), dim3(32), 0, NULL, (float *)device_d, (const float *)device_a,
+             (const float *)device_b),
+        product_names[P]);
     need(fetched(result, device_d, sizeof result), product_names[P]);
     (void)cudaFree(device_a);
     (void)cudaFree(device_b);
@@ -196,7 +204,8 @@ static void test_load(void)
     void *device_in, *device_out;
     need(sent(&device_in, in, sizeof in), "ldmatrix");
     need(sent(&device_out, out, sizeof out), "ldmatrix");
-    need(launch(load_matrices, dim3(1), dim3(32), 0, NULL, (uint32_t *)device_out, (const uint16_t *)device_in), "ldmatrix");
+    need(launch(load_matrices, dim3(1), dim3(32), 0, NULL, (uint32_t *)device_out, (const uint16_t *)device_in),
+        "ldmatrix");
     need(fetched(out, device_out, sizeof out), "ldmatrix");
     (void)cudaFree(device_in);
     for (int form = 0; form < 4; form++) {
@@ -205,10 +214,13 @@ static void test_load(void)
         for (int i = 0; i < 32 * 4 && good; i++) {
             int lane = i / 4, matrix = i % 4, row = lane / 4, column = lane % 4 * 2;
             const uint16_t *m = in + matrix * 64;
-            uint32_t low = form % 2 ? m[column * 8 + row] : m[row * 8 + column], high = form % 2 ? m[(column + 1) * 8 + row] : m[row * 8 + column + 1];
+            uint32_t low = form % 2 ? m[column * 8 + row] : m[row * 8 + column],
+                     high = form % 2 ? m[(column + 1) * 8 + row] : m[row * 8 + column + 1];
             uint32_t expected = form >= 2 && matrix >= 2 ? 0 : low | high << 16;
             good = out[form * 128 + i] == expected;
-            if (!good) snprintf(detail, sizeof detail, "lane %d register %d: %08x, expected %08x", lane, matrix, out[form * 128 + i], expected);
+            if (!good)
+                snprintf(detail, sizeof detail, "lane %d register %d: %08x, expected %08x", lane, matrix,
+                    out[form * 128 + i], expected);
         }
         ok(good, names[form], detail);
     }
@@ -240,7 +252,9 @@ static void test_load_and_multiply(rng *r)
     need(sent(&device_a, a, sizeof a), "ldmatrix and mma");
     need(sent(&device_b, b, sizeof b), "ldmatrix and mma");
     need(sent(&device_d, d, sizeof d), "ldmatrix and mma");
-    need(launch(load_and_multiply, dim3(1), dim3(32), 0, NULL, (float *)device_d, (const float *)device_a, (const float *)device_b), "ldmatrix and mma");
+    need(launch(load_and_multiply, dim3(1), dim3(32), 0, NULL, (float *)device_d, (const float *)device_a,
+             (const float *)device_b),
+        "ldmatrix and mma");
     need(fetched(d, device_d, sizeof d), "ldmatrix and mma");
     (void)cudaFree(device_a);
     (void)cudaFree(device_b);
@@ -264,7 +278,8 @@ static __global__ void convert(converted *out, const float *in, int count)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    out[i] = converted{ptx_f32_to_f16(in[i]).bits, ptx_f32_to_bf16(in[i]).bits, ptx_f32_to_tf32(in[i]), ptx_f32_to_s8(in[i]), ptx_f32_to_u8(in[i])};
+    out[i] = converted{ptx_f32_to_f16(in[i]).bits, ptx_f32_to_bf16(in[i]).bits, ptx_f32_to_tf32(in[i]),
+        ptx_f32_to_s8(in[i]), ptx_f32_to_u8(in[i])};
 }
 
 static __global__ void widen(float *out, int count)
@@ -295,8 +310,8 @@ static uint32_t tf32_expected(float x)
 /* Every exponent with significands at and beside all ties of the narrower types, and random bits. */
 static int conversion_inputs(float *in, int capacity, rng *r)
 {
-    static const uint32_t tails[] = {0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x2000, 0x2fff, 0x3000, 0x3001, 0x7fff, 0x8000, 0x8001, 0x18000, 0x7fffff, 0x7ff000,
-        0x7fe000, 0x7fefff, 0x400000, 0x3fffff};
+    static const uint32_t tails[] = {0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x2000, 0x2fff, 0x3000, 0x3001, 0x7fff,
+        0x8000, 0x8001, 0x18000, 0x7fffff, 0x7ff000, 0x7fe000, 0x7fefff, 0x400000, 0x3fffff};
     int count = 0;
     for (uint32_t exponent = 0; exponent < 512; exponent++)
         for (uint32_t tail : tails) {
@@ -320,7 +335,9 @@ static void test_conversions(rng *r)
     void *device_in, *device_out;
     need(sent(&device_in, in, COUNT * sizeof *in), "conversions");
     need(sent(&device_out, out, COUNT * sizeof *out), "conversions");
-    need(launch(convert, dim3(blocks_for(count, 256)), dim3(256), 0, NULL, (converted *)device_out, (const float *)device_in, count), "conversions");
+    need(launch(convert, dim3(blocks_for(count, 256)), dim3(256), 0, NULL, (converted *)device_out,
+             (const float *)device_in, count),
+        "conversions");
     need(fetched(out, device_out, COUNT * sizeof *out), "conversions");
     (void)cudaFree(device_in);
     int wrong[5] = {0};
@@ -333,7 +350,8 @@ static void test_conversions(rng *r)
         dtype_store(&u8, DTYPE_U8, 0, (double)x);
         bool good[5] = {isnan(x) ? (out[i].f16 & 0x7fff) > 0x7c00 : out[i].f16 == f32_to_f16(x),
             isnan(x) ? (out[i].bf16 & 0x7fff) > 0x7f80 : out[i].bf16 == f32_to_bf16(x),
-            isnan(x) ? (out[i].tf32 & 0x7fffffff) > 0x7f800000 : (out[i].tf32 & 0xffffe000) == tf32_expected(x), out[i].s8 == s8, out[i].u8 == u8};
+            isnan(x) ? (out[i].tf32 & 0x7fffffff) > 0x7f800000 : (out[i].tf32 & 0xffffe000) == tf32_expected(x),
+            out[i].s8 == s8, out[i].u8 == u8};
         for (int k = 0; k < 5; k++)
             if (!good[k] && wrong[k]++ == 0) first[k] = x;
     }
@@ -374,15 +392,16 @@ static __global__ void exchange(int32_t *out)
 {
     int i = threadIdx.x;
     double wide = ptx_shuffle((double)i + 0.25, 3);
-    int32_t value[EXCHANGES] = {ptx_shuffle_xor(i, 5), ptx_shuffle_down(i, 7), ptx_shuffle(i, i + 1), (int32_t)(4 * wide), (int32_t)ptx_ballot(i % 3 == 0),
-        warp_sum(i), (int32_t)block_sum((double)i), (int32_t)block_sum((float)(i % 2))};
+    int32_t value[EXCHANGES] = {ptx_shuffle_xor(i, 5), ptx_shuffle_down(i, 7), ptx_shuffle(i, i + 1),
+        (int32_t)(4 * wide), (int32_t)ptx_ballot(i % 3 == 0), warp_sum(i), (int32_t)block_sum((double)i),
+        (int32_t)block_sum((float)(i % 2))};
     for (int k = 0; k < EXCHANGES; k++) out[i * EXCHANGES + k] = value[k];
 }
 
 static void test_exchange(void)
 {
-    static const char *const names[EXCHANGES] = {"shfl.bfly", "shfl.down", "shfl.idx", "shfl of a double", "vote.ballot", "warp_sum", "block_sum of doubles",
-        "block_sum again"};
+    static const char *const names[EXCHANGES] = {"shfl.bfly", "shfl.down", "shfl.idx", "shfl of a double",
+        "vote.ballot", "warp_sum", "block_sum of doubles", "block_sum again"};
     int32_t out[EXCHANGE_THREADS * EXCHANGES] = {0};
     void *device;
     need(sent(&device, out, sizeof out), "exchange");
@@ -395,10 +414,12 @@ static void test_exchange(void)
             int lane = i % 32, base = i - lane;
             uint32_t ballot = 0;
             for (int j = 0; j < 32; j++) ballot |= (uint32_t)((base + j) % 3 == 0) << j;
-            int32_t expected[EXCHANGES] = {base + (lane ^ 5), lane + 7 < 32 ? i + 7 : i, base + (i + 1) % 32, 4 * (base + 3) + 1, (int32_t)ballot,
-                32 * base + 31 * 16, EXCHANGE_THREADS * (EXCHANGE_THREADS - 1) / 2, EXCHANGE_THREADS / 2};
+            int32_t expected[EXCHANGES] = {base + (lane ^ 5), lane + 7 < 32 ? i + 7 : i, base + (i + 1) % 32,
+                4 * (base + 3) + 1, (int32_t)ballot, 32 * base + 31 * 16, EXCHANGE_THREADS * (EXCHANGE_THREADS - 1) / 2,
+                EXCHANGE_THREADS / 2};
             good = out[i * EXCHANGES + k] == expected[k];
-            if (!good) snprintf(detail, sizeof detail, "thread %d: %d, expected %d", i, out[i * EXCHANGES + k], expected[k]);
+            if (!good)
+                snprintf(detail, sizeof detail, "thread %d: %d, expected %d", i, out[i * EXCHANGES + k], expected[k]);
         }
         ok(good, names[k], detail);
     }
@@ -432,7 +453,8 @@ static void test_copy_async(void)
     void *device_in, *device_out;
     need(sent(&device_in, in, sizeof in), "cp.async");
     need(sent(&device_out, out, sizeof out), "cp.async");
-    need(launch(copy_async, dim3(1), dim3(32), 0, NULL, (uint32_t *)device_out, (const uint32_t *)device_in), "cp.async");
+    need(launch(copy_async, dim3(1), dim3(32), 0, NULL, (uint32_t *)device_out, (const uint32_t *)device_in),
+        "cp.async");
     need(fetched(out, device_out, sizeof out), "cp.async");
     (void)cudaFree(device_in);
     static const char *const names[] = {"cp.async of 4 bytes", "cp.async of 8 bytes", "cp.async of 16 bytes"};

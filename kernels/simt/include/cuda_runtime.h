@@ -1,5 +1,5 @@
-/* cuda_runtime.h: CUDA C as far as Graft's kernels use it, for the host compiler. The API is in cuda_runtime_api.h; waiting and warps are in
- * kernels/simt/simt.h and ptx.h. */
+/* cuda_runtime.h: CUDA C as far as Graft's kernels use it, for the host compiler. The API is in cuda_runtime_api.h;
+ * waiting and warps are in kernels/simt/simt.h and ptx.h. */
 #ifndef GRAFT_SIMT_CUDA_RUNTIME_H
 #define GRAFT_SIMT_CUDA_RUNTIME_H
 
@@ -89,7 +89,10 @@ SIMT_FN double rsqrt(double a) { return 1.0 / sqrt(a); }
 SIMT_FN float __fdividef(float a, float b) { return a / b; }
 SIMT_FN float __saturatef(float a) { return a > 0.0f ? (a < 1.0f ? a : 1.0f) : 0.0f; }
 /* Saturating, NaN gives 0. */
-SIMT_FN int simt_f2i(float a) { return a != a ? 0 : a >= 2147483648.0f ? 2147483647 : a < -2147483648.0f ? -2147483647 - 1 : (int)a; }
+SIMT_FN int simt_f2i(float a)
+{
+    return a != a ? 0 : a >= 2147483648.0f ? 2147483647 : a < -2147483648.0f ? -2147483647 - 1 : (int)a;
+}
 SIMT_FN int __float2int_rn(float a) { return simt_f2i(rintf(a)); }
 SIMT_FN int __float2int_rd(float a) { return simt_f2i(floorf(a)); }
 SIMT_FN int __float2int_ru(float a) { return simt_f2i(ceilf(a)); }
@@ -108,7 +111,10 @@ SIMT_FN unsigned __brev(unsigned x)
 }
 SIMT_FN int __mulhi(int a, int b) { return (int)((long long)a * b >> 32); }
 SIMT_FN unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((unsigned long long)a * b >> 32); }
-SIMT_FN unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)((unsigned __int128)a * b >> 64); }
+SIMT_FN unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
+{
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
 SIMT_FN int __dp4a(int a, int b, int c)
 {
     for (int i = 0; i < 4; i++) c += (int)(signed char)(a >> 8 * i) * (int)(signed char)(b >> 8 * i);

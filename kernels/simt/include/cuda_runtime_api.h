@@ -1,6 +1,6 @@
-/* cuda_runtime_api.h: the part of the CUDA runtime API that Graft calls, for builds that run its kernels on the CPU (kernels/simt). Names,
- * signatures and values are the toolkit's; meanings are in its manual. Everything has happened when a call returns, in order of the calls, so
- * streams and events keep order by themselves.
+/* cuda_runtime_api.h: the part of the CUDA runtime API that Graft calls, for builds that run its kernels on the CPU
+ * (kernels/simt). Names, signatures and values are the toolkit's; meanings are in its manual. Everything has happened
+ * when a call returns, in order of the calls, so streams and events keep order by themselves.
  *
  * The imaginary GPU: GRAFT_SIMT_SM = 75|80|86|87|89|90 (80), GRAFT_SIMT_DEVICES (1), GRAFT_SIMT_MEMORY_MB (16384).
  */
@@ -120,7 +120,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaM
 cudaError_t cudaMemset(void *data, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void *data, int value, size_t bytes, cudaStream_t stream);
 
-/* ------------------------------------------------------------------------------------------------ streams and events */
+/* ----------------------------------------------------------------------------------------------- streams and events */
 
 #define cudaStreamDefault 0u
 #define cudaStreamNonBlocking 1u
@@ -147,8 +147,16 @@ cudaError_t cudaEventElapsedTime(float *time_ms, cudaEvent_t begin, cudaEvent_t 
 
 /* ------------------------------------------------------------------------------------------------ graphs */
 
-enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeThreadLocal = 1, cudaStreamCaptureModeRelaxed = 2 };
-enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1, cudaStreamCaptureStatusInvalidated = 2 };
+enum cudaStreamCaptureMode {
+    cudaStreamCaptureModeGlobal = 0,
+    cudaStreamCaptureModeThreadLocal = 1,
+    cudaStreamCaptureModeRelaxed = 2
+};
+enum cudaStreamCaptureStatus {
+    cudaStreamCaptureStatusNone = 0,
+    cudaStreamCaptureStatusActive = 1,
+    cudaStreamCaptureStatusInvalidated = 2
+};
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
@@ -162,7 +170,10 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream);
 
 /* ------------------------------------------------------------------------------------------------ functions */
 
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaFuncAttributePreferredSharedMemoryCarveout = 9 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value);
 
 /* ------------------------------------------------------------------------------------------------ types */
