@@ -175,6 +175,17 @@ static void test_yolo_is_not_taken(void **state)
     o.format = FORMAT_KITTI;
     dataset train;
     assert_fails(E_DATA, "no train part", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    o.format = FORMAT_AUTO;
+    assert_fails(E_DATA, "as YOLO has them", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    put_jpeg(test_path("halves/images/train/a.jpg"), 40, 30, 1);
+    put_text(test_path("halves/labels/train/a.txt"), "0 0.5 0.5 0.1 0.1\n");
+    o.root = test_path("halves");
+    assert_fails(E_DATA, "as YOLO has them", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    put_jpeg(test_path("words/images/a.jpg"), 40, 30, 1);
+    put_jpeg(test_path("words/labels/b.jpg"), 40, 30, 1); /* classes of pictures that are called so */
+    o.root = test_path("words");
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    dataset_close(&train);
 }
 
 static void test_raccoons(void **state)

@@ -78,6 +78,18 @@ out:
     return result;
 }
 
+/* Folders of images and of label files beside them are no classes. */
+static status refuse_label_folders(const dataset *ds, const char *folder)
+{
+    int64_t pictures = dataset_find_class(ds, "images"), labels = dataset_find_class(ds, "labels");
+    if (pictures < 0 || labels < 0) return OK;
+    for (int64_t i = 0; i < ds->count; i++)
+        if (ds->samples[i].class_index == labels) return OK; /* two classes, after all */
+    return FAIL(E_DATA,
+        "%s: its folders images and labels are no classes but pictures and label files, as YOLO has them: of boxes "
+        "graft reads KITTI (train/images and train/labels) and Pascal VOC (docs/DATA.md)", folder);
+}
+
 static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
 {
     (void)options;
@@ -102,6 +114,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
     }
     if (class_count == 0) TRY_OUT(FAIL(E_DATA, "%s: expected one sub-folder per class, found none", folder));
     TRY_OUT(dataset_set_classes(ds, classes, class_count));
+    TRY_OUT(refuse_label_folders(ds, folder));
     if (ds->count == 0) TRY_OUT(FAIL(E_DATA, "%s: no images in its %" PRId64 " class folders", folder, class_count));
 out:
     arena_free(&memory);
