@@ -106,7 +106,8 @@ static bool is_place(const option *o)
 
 static const char model_spec[] = "the model's spec";
 
-/* What the model's spec says of an option that nobody reads, or not beside what the command line says, says nothing. */
+/* An option that the model's spec sets, but that is not read beside the options of the command line, goes back to its
+ * default. */
 static status drop_unread(config *c)
 {
     for (int32_t i = 0; i < option_count; i++) {

@@ -2,18 +2,18 @@
  * Second order derivatives for network pruning, NIPS 1992; layer by layer, with inputs' covariance as Hessian: Frantar
  * and Alistarh, Optimal brain compression, NeurIPS 2022, eq. 3 to 5).
  *
- * A layer computes W x. Without channel c, whose part the other channels of x take over as well as they can (least
- * squares), its outputs change by
+ * A layer computes W x. When channel c of x is removed and the other channels take over its part by least squares, the
+ * mean square of the change of the layer's outputs is
  *
  *     |W_c|^2 / [C^-1]_cc     C: covariance of x over images and pixels, of the channels that are left
  *
- * as mean square, W_c over outputs and taps (neighbouring pixels taken as independent), outputs as batch
- * normalisation scales them. Then W and C^-1 become those without c, and so on. Only P = W'W is needed of W. Changes
- * are parts of the outputs' variance, summed over the layers that read a channel; the features in front of the last
- * layer are read by everything behind.
+ * where |W_c|^2 sums over outputs and taps. Neighbouring pixels are taken as independent, and outputs are scaled as
+ * batch normalisation scales them. After each removal W and C^-1 are updated to the channels that are left. Of W only P
+ * = W'W is needed. A change is counted as a part of the outputs' variance and summed over all layers that read the
+ * channel; the features in front of the last layer count as read by an unknown layer.
  *
- * The channel whose change is smallest for the root of what it saves goes next, in the whole network: with
- * the root no layer pays for all. */
+ * The next channel to be removed is the one, in the whole network, whose change divided by the square root of the saved
+ * products is smallest. Without the root one layer would lose most of its channels. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -17,8 +17,9 @@ bool transfer_is_on(const spec *s)
     return s->transfer.enable == TRANSFER_TRUE || !s->model.load_graph;
 }
 
-/* A complete spec repeats the defaults: a line of a file that says the same says nothing. The command line means what
- * it says. What nobody would read stays as it is. */
+/* A recipe replaces defaults only. A line of a spec file that repeats a default is one too, since complete specs repeat
+ * all of them; a word of the command line is the user's choice, whatever it says. An option that is not read beside the
+ * others keeps its value. */
 static status may_be_set(const config *c, const option *o, bool *may)
 {
     bool given = config_is_set(c, o->section, o->key) && c->origin_line[o - option_table] == 0;
