@@ -316,8 +316,8 @@ static status learn(job *j, double rate)
     return OK;
 }
 
-/* The rate suits most networks and is too high for some. When learning diverges it starts again at a third of the rate.
- * Weights whose error is greater than at the start are never kept. */
+/* The rate suits most networks and is too high for some: when the error has not fallen, learning starts again at a
+ * third of the rate. Weights whose error is greater than at the start are never kept. */
 static status learn_safely(job *j, double *error)
 {
     size_t bytes = (size_t)param_store_count(j->store) * sizeof(float);
