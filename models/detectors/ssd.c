@@ -67,16 +67,16 @@ static status check_options(const spec *s)
 
 /* ------------------------------------------------------------------------------------------------ maps */
 
-static const unit_names unit = {"conv", "bn", "relu"};
-
-/* The next map: half as wide and high, down to one pixel. */
+/* The next map: half as wide and high, down to one pixel. It is normalised whatever the backbone is. */
 static status add_map(net *n, edge_id *x, int32_t k, int64_t channels)
 {
     const char *narrow = net_prefix(n, "ssd.extra.%d.reduce", k), *act = net_prefix(n, "ssd.extra.%d.reduce.relu", k);
     TRY(net_conv(n, x, narrow, (conv_shape){.out_channels = channels / 2, .kernel = 1, .bias = true}));
     TRY(net_activation(n, x, act, ACT_RELU));
     conv_shape half = {.out_channels = channels, .kernel = 3, .stride = 2, .pad = 1};
-    return net_unit(n, x, net_prefix(n, "ssd.extra.%d", k), unit, half, ACT_RELU);
+    TRY(net_conv(n, x, net_prefix(n, "ssd.extra.%d.conv", k), half));
+    TRY(net_batchnorm(n, x, net_prefix(n, "ssd.extra.%d.bn", k)));
+    return net_activation(n, x, net_prefix(n, "ssd.extra.%d.relu", k), ACT_RELU);
 }
 
 static int32_t last_block(const graph *g)
@@ -95,6 +95,10 @@ static status find_maps(net *n, const model_stages *stages, const spec *s, edge_
     if (count == 0)
         return FAIL(E_USAGE, "model.arch = %s: it has no map of stride %d or more", s->model.arch, FIRST_STRIDE);
     n->block = last_block(n->g) + 1;
+    /* Features without batch normalisation are of any size: scores made of them would be enormous (as the paper's section
+     * 3.1 finds of conv4_3, which it scales to a norm of 20). */
+    for (int32_t k = 0; k < count && !s->model.use_batch_norm; k++)
+        TRY(net_batchnorm(n, &map[k], net_prefix(n, "ssd.norm.%d", k)));
     for (edge_id x = map[count - 1]; count < MAPS; count++) {
         TRY(add_map(n, &x, count, s->ssd.extra_channels));
         map[count] = x;
