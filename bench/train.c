@@ -147,7 +147,7 @@ int main(int argc, char **argv)
     device *dev;
     plan_memory need;
     parse(&a, &c, argc, argv);
-    GOOD(models_build(&g, &c.spec.model, CLASSES));
+    GOOD(models_build(&g, &c.spec, CLASSES));
     init_params(&g, 1);
     const task_setting setting = {.task = task_find(NULL), .spec = &c.spec, .class_count = CLASSES};
     GOOD(train_graph_build(&t, &g, &setting, a.batch, 1));
