@@ -69,7 +69,7 @@ static status make_model(model *m, const bench *b)
     TRY_OUT(config_set(&c, "model", "input_width", "224", "bench"));
     TRY_OUT(config_set(&c, "model", "input_height", "224", "bench"));
     TRY_OUT(models_set_defaults(&c));
-    TRY_OUT(models_build(&m->graph, &c.spec.model, CLASSES));
+    TRY_OUT(models_build(&m->graph, &c.spec, CLASSES));
     printf("network %s %" PRId64 " parameters %.3f GMACs\n", b->arch, graph_param_count(&m->graph),
         (double)graph_macs(&m->graph) / 1e9);
     fill(&m->graph);

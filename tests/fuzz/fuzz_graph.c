@@ -31,7 +31,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         size_t bytes;
         char path[4096];
         snprintf(path, sizeof path, "%s/network%d", folder, i);
-        if (models_build(&g, &options, 3) != OK || graph_write_json(&g, &w) != OK) abort();
+        if (models_build(&g, &(spec){.model = options}, 3) != OK || graph_write_json(&g, &w) != OK) abort();
         if (json_writer_finish(&w, &text, &bytes) != OK || file_write_all(path, text, bytes) != OK) abort();
         json_writer_free(&w);
         graph_free(&g);
