@@ -95,8 +95,8 @@ static status find_maps(net *n, const model_stages *stages, const spec *s, edge_
     if (count == 0)
         return FAIL(E_USAGE, "model.arch = %s: it has no map of stride %d or more", s->model.arch, FIRST_STRIDE);
     n->block = last_block(n->g) + 1;
-    /* Features without batch normalisation are of any size: scores made of them would be enormous (as the paper's section
-     * 3.1 finds of conv4_3, which it scales to a norm of 20). */
+    /* Features without batch normalisation are of any size: scores made of them would be enormous (as the paper's
+     * section 3.1 finds of conv4_3, which it scales to a norm of 20). */
     for (int32_t k = 0; k < count && !s->model.use_batch_norm; k++)
         TRY(net_batchnorm(n, &map[k], net_prefix(n, "ssd.norm.%d", k)));
     for (edge_id x = map[count - 1]; count < MAPS; count++) {
