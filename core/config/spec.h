@@ -116,7 +116,7 @@ typedef struct spec {
 /* The texts of enum options, as spec.def has them: files that hold a choice spell it the same way.
  * section.key must be an enum option.
  *
- *     option_choice("data", "resize", RESIZE_CROP)                 // "crop"
+ *     const char *word = option_choice("data", "resize", RESIZE_CROP); // "crop"
  */
 const char *option_choice(const char *section, const char *key, int value); /* value: one of the enumeration */
 const char *const *option_choices(const char *section, const char *key);    /* all, in its order; NULL-terminated */

@@ -16,16 +16,18 @@
  *   - no float atomics, no allocation, no synchronisation with the host.
  *
  *     static __global__ void __launch_bounds__(256)
- *         scale_kernel(float *__restrict__ dst, const float *__restrict__ src, float a, int64_t count)
+ *         leaky(float *__restrict__ dst, const float *__restrict__ src, float slope, int64_t count)
  *     {
  *         int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
- *         if (i < count) dst[i] = a * src[i];
+ *         if (i < count) dst[i] = src[i] > 0.0f ? src[i] : slope * src[i];
  *     }
- *     ...
- *     return launch(scale_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, call->stream, dst, src, a, count);
- *     ...
- *     extern "C" const kernel scale__cuda_grid = {
- *         .op = OP_SCALE, .backend = BACKEND_CUDA, .name = "scale__cuda_grid", .run = scale_run};
+ *     static status leaky_run(const kernel_call *call)
+ *     {
+ *         const act_desc *d = (const act_desc *)call->desc;
+ *         return launch(leaky, dim3(blocks_for(d->count, 256)), dim3(256), 0, call->stream, call->out[0], call->in[0],
+ *             d->alpha, d->count);
+ *     }
+ *     CUDA_KERNEL(act_forward__cuda_leaky, OP_ACT_FORWARD, .refuse = refuse, .run = leaky_run);
  */
 #ifndef GRAFT_CUDA_COMMON_CUH
 #define GRAFT_CUDA_COMMON_CUH
