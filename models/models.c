@@ -56,26 +56,18 @@ void models_list(char *text, size_t capacity)
         used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "", m->name);
 }
 
-/* Takes the defaults for what nobody has set: of a head, "section.key=value ...". */
-static status apply_head_defaults(config *c, const detector_entry *head)
+/* Takes the defaults of `name`, "key=value ..." of [model] or "section.key=value ...", for what nobody has set. */
+static status apply_defaults(config *c, const char *name, const char *defaults)
 {
-    char section[64], key[64], value[64], origin[64];
+    char key[128], value[64], origin[64];
     int length;
-    snprintf(origin, sizeof origin, "default of %s", head->name);
-    for (const char *at = head->defaults; sscanf(at, " %63[^. ].%63[^= ]=%63s%n", section, key, value, &length) == 3;
-         at += length)
-        if (!config_is_set(c, section, key)) TRY(config_set(c, section, key, value, origin));
-    return OK;
-}
-
-/* Of a network, "key=value ..." of [model]. */
-static status apply_defaults(config *c, const model_entry *m)
-{
-    char key[64], value[64], origin[64];
-    int length;
-    snprintf(origin, sizeof origin, "default of %s", m->name);
-    for (const char *at = m->defaults; sscanf(at, " %63[^= ]=%63s%n", key, value, &length) == 2; at += length)
-        if (!config_is_set(c, "model", key)) TRY(config_set(c, "model", key, value, origin));
+    snprintf(origin, sizeof origin, "default of %s", name);
+    for (const char *at = defaults; sscanf(at, " %127[^= ]=%63s%n", key, value, &length) == 2; at += length) {
+        char *dot = strchr(key, '.');
+        if (dot) *dot = 0;
+        const char *section = dot ? key : "model", *word = dot ? dot + 1 : key;
+        if (!config_is_set(c, section, word)) TRY(config_set(c, section, word, value, origin));
+    }
     return OK;
 }
 
@@ -115,12 +107,12 @@ status models_set_defaults(config *c)
     const model_entry *m = models_find(c->spec.model.arch);
     const detector_entry *head = detectors_find(&c->spec.model);
     if (!m) return OK;
-    if (head) TRY(apply_head_defaults(c, head));
+    if (head) TRY(apply_defaults(c, head->name, head->defaults));
     config own;
     TRY(config_init(&own));
-    status result = apply_defaults(&own, m);
+    status result = apply_defaults(&own, m->name, m->defaults);
     if (result == OK) result = complain(c, &own, m);
-    if (result == OK) result = apply_defaults(c, m);
+    if (result == OK) result = apply_defaults(c, m->name, m->defaults);
     config_free(&own);
     return result;
 }

@@ -252,6 +252,14 @@ int32_t graph_heads(const graph *g, edge_id heads[GRAPH_MAX_OUTPUTS])
     return count;
 }
 
+int32_t graph_last_block(const graph *g)
+{
+    int32_t last = -1;
+    for (node_id i = 0; i < g->node_count; i++)
+        if (g->nodes[i].block > last) last = g->nodes[i].block;
+    return last;
+}
+
 int32_t graph_consumers(const graph *g, edge_id e)
 {
     int32_t count = 0;

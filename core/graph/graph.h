@@ -133,6 +133,8 @@ int64_t graph_macs(const graph *g);                 /* multiply-adds at the pres
  * node that says so (op.head_in) those inputs of it, else the output itself. Returns how many; auxiliary
  * outputs stand last, as in outputs. */
 int32_t graph_heads(const graph *g, edge_id heads[GRAPH_MAX_OUTPUTS]);
+/* Number of the last block; the blocks of the head are -1. */
+int32_t graph_last_block(const graph *g);
 int32_t graph_consumers(const graph *g, edge_id e); /* nodes that read e, + 1 if an output  */
 
 #endif

@@ -2,11 +2,11 @@
  *
  *     conv2d     in front of a batchnorm normal with sigma = sqrt(2 / (oc * kh * kw / groups)) (He and others 2015,
  *                eq. 14, fan out), otherwise with sigma = sqrt(2 / (kh * kw * ic / groups)) (eq. 10, fan in), and in
- *                the head (block -1) with 0.01. The bias is 0, but 1 where an activation follows in the head, for of
- *                SqueezeNet's scores a ReLU would silence half the classes for good, since features are positive. What
- *                all scores have in common is nothing to softmax.
- *     linear     the last is uniform in +-1 / sqrt(fan in), weight and bias, and those before it are normal with sigma
- *                = 0.01, with bias 0
+ *                the head (block -1) with sigma = 0.01. The bias is 0. It is 1 where an activation follows in the head,
+ *                since features are positive and a ReLU would silence half of SqueezeNet's scores for good. The softmax
+ *                ignores what all scores have in common.
+ *     linear     the last layer is uniform in +-1 / sqrt(fan in), weight and bias. Those before it are normal with
+ *                sigma = 0.01 and have a bias of 0.
  *     batchnorm  gamma 1, beta 0, running mean 0, running variance 1
  *
  * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same

@@ -30,7 +30,7 @@ static status cast_fixed(caster *c, edge_id e, const char *name, edge_id *out)
 }
 
 /* The form of a source edge that a reader takes; block: the reader's. */
-static status converted(caster *c, edge_id src_edge, bool narrow, int32_t block, edge_id *out)
+static status cast_edge(caster *c, edge_id src_edge, bool narrow, int32_t block, edge_id *out)
 {
     graph *g = c->b.dst;
     TRY(builder_edge(&c->b, src_edge, out));
@@ -51,7 +51,7 @@ static status add(caster *c, const node *n, const void *attr)
     edge_id in[NODE_MAX_IN], out[NODE_MAX_OUT];
     for (int32_t i = 0; i < n->in_count; i++) {
         in[i] = EDGE_NONE;
-        if (n->in[i] != EDGE_NONE) TRY(converted(c, n->in[i], n->op->narrow_in >> i & 1, n->block, &in[i]));
+        if (n->in[i] != EDGE_NONE) TRY(cast_edge(c, n->in[i], n->op->narrow_in >> i & 1, n->block, &in[i]));
     }
     for (int32_t i = 0; i < n->out_count; i++) {
         out[i] = EDGE_NONE;
@@ -85,7 +85,7 @@ static status finish(caster *c)
 {
     for (int32_t i = 0; i < c->b.src->output_count; i++) {
         edge_id src_edge = c->b.src->outputs[i], e;
-        TRY(converted(c, src_edge, c->b.src->edges[src_edge].type != DTYPE_F32, -1, &e));
+        TRY(cast_edge(c, src_edge, c->b.src->edges[src_edge].type != DTYPE_F32, -1, &e));
         TRY(graph_output(c->b.dst, e));
     }
     return OK;

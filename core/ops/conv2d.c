@@ -145,10 +145,10 @@ static status lower(graph_builder *b, const node *n)
     edge_id weight = n->in[WEIGHT], image;
     if (!quantised_input(b->src, n->in[X]) || b->src->edges[weight].kind != EDGE_PARAM) return builder_copy(b, n);
     TRY(quantised_weight(b, n, weight, &image));
-    edge_id unscaled = b->map[weight];
+    edge_id as_trained = b->map[weight];
     b->map[weight] = image;
     TRY(builder_copy(b, n));
-    b->map[weight] = unscaled;
+    b->map[weight] = as_trained;
     return OK;
 }
 
@@ -394,9 +394,9 @@ static status linear_gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     const linear_attr *attr = n->attr;
     edge_id ddst = dout[0];
-    node unscaled = *n;
-    unscaled.in[SCALE] = n->in[LINEAR_SCALE]; /* where conv2d has it */
-    TRY(gradient_activation(a, &unscaled, attr->act, attr->alpha, attr->beta, &ddst));
+    node as_trained = *n;
+    as_trained.in[SCALE] = n->in[LINEAR_SCALE]; /* where conv2d has it */
+    TRY(gradient_activation(a, &as_trained, attr->act, attr->alpha, attr->beta, &ddst));
     conv2d_grad_attr grad = {.conv = unit_conv, .linear = true, .src = a->g->edges[n->in[X]].shape,
         .weight = a->g->edges[n->in[WEIGHT]].shape};
     grad.conv.compute = attr->compute;

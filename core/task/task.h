@@ -156,5 +156,10 @@ const char *task_file_name(const task *t);
 
 /* A value as lines show it: "91.02 %", "0.2795", or "-" for NaN. */
 const char *figure_text(const figure *f, double value, char text[24]);
+/* A part of 1 in per cent, as tables show it: "91.02", or "-" for NaN. */
+const char *percent_text(double part, char text[16]);
+/* The numbers of the values from the smallest to the greatest, equal ones in their order, NaN last: what tables of many
+ * classes list. order: [count]. */
+void order_ascending(int64_t *order, const double *value, int64_t count);
 
 #endif

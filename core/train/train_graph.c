@@ -23,14 +23,6 @@ static void freeze_node(graph *g, node *n)
     if (n->op == &op_batchnorm) ((batchnorm_attr *)n->attr)->frozen = true;
 }
 
-int32_t graph_last_block(const graph *g)
-{
-    int32_t last = -1;
-    for (node_id i = 0; i < g->node_count; i++)
-        if (g->nodes[i].block > last) last = g->nodes[i].block;
-    return last;
-}
-
 static status freeze_block(graph *g, const char *text)
 {
     int64_t block;

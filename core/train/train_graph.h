@@ -47,9 +47,6 @@ status trainable_fuse(trainable *t, backend b, spec_normalise_on_read on_read, f
 
 void trainable_free(trainable *t); /* accepts a zeroed struct */
 
-/* Number of the last block; the blocks of the head are -1. */
-int32_t graph_last_block(const graph *g);
-
 /* Blocks below it are transfer.frozen_part of all; 0 without transfer. */
 int32_t transfer_first_block(const graph *g, const spec *s);
 

@@ -79,13 +79,6 @@ static status add_map(net *n, edge_id *x, int32_t k, int64_t channels)
     return net_activation(n, x, net_prefix(n, "ssd.extra.%d.relu", k), ACT_RELU);
 }
 
-static int32_t last_block(const graph *g)
-{
-    int32_t last = 0;
-    for (node_id i = 0; i < g->node_count; i++) last = g->nodes[i].block > last ? g->nodes[i].block : last;
-    return last;
-}
-
 /* Backbones' stages stand in network order, so that those of stride 8 and more are the last ones. */
 static status find_maps(net *n, const model_stages *stages, const spec *s, edge_id map[MAPS])
 {
@@ -94,7 +87,7 @@ static status find_maps(net *n, const model_stages *stages, const spec *s, edge_
         if (stages->stage[i].stride >= FIRST_STRIDE) map[count++] = stages->stage[i].edge;
     if (count == 0)
         return FAIL(E_USAGE, "model.arch = %s: it has no map of stride %d or more", s->model.arch, FIRST_STRIDE);
-    n->block = last_block(n->g) + 1;
+    n->block = graph_last_block(n->g) + 1;
     /* Features without batch normalisation are of any size: scores made of them would be enormous (as the paper's
      * section 3.1 finds of conv4_3, which it scales to a norm of 20). */
     for (int32_t k = 0; k < count && !s->model.use_batch_norm; k++)

@@ -26,7 +26,7 @@ static bool is_unit_conv(const graph *g, const node *n)
 }
 
 /* Whether the walk from the output may go on through n, noting what it met. */
-static bool keeps_channels(const graph *g, const node *n, head_info *h)
+static bool step_back(const graph *g, const node *n, head_info *h)
 {
     if (n->op == &op_reshape || n->op == &op_flatten) return true;
     if (n->op == &op_softmax) {
@@ -70,7 +70,7 @@ void head_find(head_info *h, const graph *g, int32_t output)
             h->layer = g->edges[e].producer;
             break;
         }
-        if (!keeps_channels(g, n, h)) return;
+        if (!step_back(g, n, h)) return;
         e = n->in[0];
     }
     if (h->layer == NODE_NONE) return;

@@ -1,28 +1,17 @@
 #include <inttypes.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "core/task/classify/classify.h"
 #include "core/base/utf8.h"
 
 enum { MATRIX_MAX_CLASSES = 20 };
 
-/* "-" where nothing was there to average. */
-static const char *percent(double v, char text[16])
-{
-    if (isnan(v)) return "-";
-    snprintf(text, 16, "%.2f", 100 * v);
-    return text;
-}
-
 static void print_row(FILE *stream, const char *name, const class_metrics *c)
 {
     char a[16], b[16], d[16];
     fputs("  ", stream);
     utf8_print_column(stream, name, 24);
-    fprintf(stream, " %9s %9s %9s %9" PRId64 "\n", percent(c->precision, a), percent(c->recall, b), percent(c->f1, d),
-        c->support);
+    fprintf(stream, " %9s %9s %9s %9" PRId64 "\n", percent_text(c->precision, a), percent_text(c->recall, b),
+        percent_text(c->f1, d), c->support);
 }
 
 static void print_matrix(FILE *stream, const metrics *m, const char *const *class_name)
@@ -38,33 +27,23 @@ static void print_matrix(FILE *stream, const metrics *m, const char *const *clas
     }
 }
 
-typedef struct ranked_class {
-    double f1;
-    int64_t index;
-} ranked_class;
-
-static int by_f1(const void *a, const void *b)
-{
-    const ranked_class *x = a, *y = b;
-    if (x->f1 != y->f1) return x->f1 < y->f1 ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
 static status print_weakest(FILE *stream, const metrics *m, const char *const *class_name, int64_t rows)
 {
-    ranked_class *order = malloc((size_t)m->classes * sizeof *order);
-    if (!order) return FAIL_MEMORY(m->classes * sizeof *order);
-    for (int64_t c = 0; c < m->classes; c++) {
-        double f1 = metrics_class(m, c).f1;
-        order[c] = (ranked_class){isnan(f1) ? 2 : f1, c};
+    arena memory = {0};
+    double *f1 = ARENA_ARRAY(&memory, double, m->classes);
+    int64_t *order = ARENA_ARRAY(&memory, int64_t, m->classes);
+    if (!f1 || !order) {
+        arena_free(&memory);
+        return FAIL_MEMORY(m->classes * 16);
     }
-    qsort(order, (size_t)m->classes, sizeof *order, by_f1);
+    for (int64_t c = 0; c < m->classes; c++) f1[c] = metrics_class(m, c).f1;
+    order_ascending(order, f1, m->classes);
     for (int64_t i = 0; i < rows; i++) {
-        class_metrics one = metrics_class(m, order[i].index);
-        print_row(stream, class_name[order[i].index], &one);
+        class_metrics one = metrics_class(m, order[i]);
+        print_row(stream, class_name[order[i]], &one);
     }
     fprintf(stream, "  (the %" PRId64 " weakest of %" PRId64 " classes by F1)\n", rows, m->classes);
-    free(order);
+    arena_free(&memory);
     return OK;
 }
 
@@ -77,7 +56,7 @@ status classify_score_print(const task_score *score, FILE *stream, int64_t max_r
     char loss[24] = "-";
     if (m->count > 0) snprintf(loss, sizeof loss, "%.4f", metrics_loss(m));
     fprintf(stream, "%" PRId64 " images  loss %s  top-1 %s %%  top-%" PRId64 " %s %%\n\n", m->count, loss,
-        percent(metrics_accuracy(m), top1), m->top_k, percent(metrics_accuracy_top_k(m), top_k));
+        percent_text(metrics_accuracy(m), top1), m->top_k, percent_text(metrics_accuracy_top_k(m), top_k));
     fprintf(stream, "  %-24s %9s %9s %9s %9s\n", "class", "precision", "recall", "F1", "support");
     if (m->classes > max_rows) TRY(print_weakest(stream, m, class_name, max_rows));
     for (int64_t c = 0; c < m->classes && m->classes <= max_rows; c++) {

@@ -26,7 +26,6 @@ typedef struct poor_image {
 
 typedef struct detect_score {
     const task_setting *setting;
-    int64_t capacity;                  /* rows of the output per image, known with the first batch */
     int64_t images;
     ranked_detection *ranked;          /* [ranked_count], as they came until score_merge or a reader ranks them */
     int64_t ranked_count, ranked_capacity;

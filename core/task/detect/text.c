@@ -1,51 +1,31 @@
 #include <inttypes.h>
-#include <math.h>
-#include <stdlib.h>
 
 #include "core/base/utf8.h"
 #include "core/task/detect/detect.h"
-
-static const char *percent(double v, char text[16])
-{
-    if (isnan(v)) return "-";
-    snprintf(text, 16, "%.2f", 100 * v);
-    return text;
-}
 
 static void print_row(FILE *stream, const char *name, const class_average *a)
 {
     char ap[16], precision[16], recall[16];
     fputs("  ", stream);
     utf8_print_column(stream, name, 24);
-    fprintf(stream, " %9s %9s %9s %9" PRId64 " %11" PRId64 "\n", percent(a->average_precision, ap),
-        percent(a->precision, precision), percent(a->recall, recall), a->objects, a->detections);
-}
-
-typedef struct ranked_class {
-    double average_precision;
-    int64_t index;
-} ranked_class;
-
-/* Classes without objects last. */
-static int by_precision(const void *a, const void *b)
-{
-    const ranked_class *x = a, *y = b;
-    double p = isnan(x->average_precision) ? 2 : x->average_precision,
-           q = isnan(y->average_precision) ? 2 : y->average_precision;
-    if (p != q) return p < q ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    fprintf(stream, " %9s %9s %9s %9" PRId64 " %11" PRId64 "\n", percent_text(a->average_precision, ap),
+        percent_text(a->precision, precision), percent_text(a->recall, recall), a->objects, a->detections);
 }
 
 static status print_weakest(FILE *stream, const detect_score *s, const class_average *a, int64_t rows)
 {
-    int64_t classes = s->setting->class_count;
-    ranked_class *order = malloc((size_t)classes * sizeof *order);
-    if (!order) return FAIL_MEMORY(classes * sizeof *order);
-    for (int64_t k = 0; k < classes; k++) order[k] = (ranked_class){a[k].average_precision, k};
-    qsort(order, (size_t)classes, sizeof *order, by_precision);
-    for (int64_t i = 0; i < rows; i++) print_row(stream, s->setting->class_name[order[i].index], &a[order[i].index]);
+    arena memory = {0};
+    int64_t classes = s->setting->class_count, *order = ARENA_ARRAY(&memory, int64_t, classes);
+    double *value = ARENA_ARRAY(&memory, double, classes);
+    if (!value || !order) {
+        arena_free(&memory);
+        return FAIL_MEMORY(classes * 16);
+    }
+    for (int64_t k = 0; k < classes; k++) value[k] = a[k].average_precision;
+    order_ascending(order, value, classes);
+    for (int64_t i = 0; i < rows; i++) print_row(stream, s->setting->class_name[order[i]], &a[order[i]]);
     fprintf(stream, "  (the %" PRId64 " weakest of %" PRId64 " classes by average precision)\n", rows, classes);
-    free(order);
+    arena_free(&memory);
     return OK;
 }
 
@@ -57,8 +37,8 @@ status detect_score_print(const task_score *score, FILE *stream, int64_t max_row
     double map[FIGURE_MAX];
     char text[16];
     detect_score_values(score, map);
-    fprintf(stream, "%" PRId64 " images  mAP %s %% (IoU %g, %s)\n\n", s->images, percent(map[0], text), o->evaluate.iou,
-        o->evaluate.average_precision == AVERAGE_PRECISION_SAMPLE ? "11 points" : "area");
+    fprintf(stream, "%" PRId64 " images  mAP %s %% (IoU %g, %s)\n\n", s->images, percent_text(map[0], text),
+        o->evaluate.iou, o->evaluate.average_precision == AVERAGE_PRECISION_SAMPLE ? "11 points" : "area");
     fprintf(stream, "  %-24s %9s %9s %9s %9s %11s\n", "class", "AP", "precision", "recall", "objects", "detections");
     if (s->setting->class_count > max_rows) TRY(print_weakest(stream, s, a, max_rows));
     for (int64_t k = 0; k < s->setting->class_count && s->setting->class_count <= max_rows; k++)
