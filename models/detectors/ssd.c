@@ -4,14 +4,14 @@
 #include "models/detectors/detectors.h"
 #include "models/parts/layers.h"
 
-enum { MAPS = 6, FIRST_STRIDE = 8, RATIOS_MAX = 16 };
+enum { MAPS = 6, FIRST_STRIDE = 8, RATIOS_MAX = 16, SHAPES_MAX = 2 * RATIOS_MAX };
 
 typedef struct anchor_shape {
     double width, height; /* pixels of the input */
 } anchor_shape;
 
-/* The anchors of one cell of map k; how many. */
-static int32_t anchor_shapes(anchor_shape shapes[RATIOS_MAX + 1], const spec *s, int32_t k)
+/* Fills the anchors of one cell of map k and returns how many they are: each ratio of 1 may have two. */
+static int32_t anchor_shapes(anchor_shape shapes[SHAPES_MAX], const spec *s, int32_t k)
 {
     const spec_ssd *o = &s->ssd;
     int64_t smaller = s->model.input_width < s->model.input_height ? s->model.input_width : s->model.input_height;
@@ -37,7 +37,7 @@ static void put_anchor(float box[4], double x, double y, anchor_shape a, const s
 /* Rows of anchors behind `rows`, as the predictions of a map [h, w, anchors] stand. */
 static float *put_anchors(float *rows, shape map, const spec *s, int32_t k)
 {
-    anchor_shape shapes[RATIOS_MAX + 1];
+    anchor_shape shapes[SHAPES_MAX];
     int32_t count = anchor_shapes(shapes, s, k);
     double step_x = (double)s->model.input_width / (double)map.dim[2],
            step_y = (double)s->model.input_height / (double)map.dim[1];
@@ -141,7 +141,7 @@ status ssd_build(net *n, const model_stages *stages, const spec *s, int64_t clas
     const spec_ssd *o = &s->ssd;
     edge_id map[MAPS], in[3];
     int32_t anchors[MAPS];
-    anchor_shape shapes[RATIOS_MAX + 1];
+    anchor_shape shapes[SHAPES_MAX];
     ssd_head_attr attr = {.classes = classes,
         .capacity = o->max_detections,
         .top_k = o->nms_candidates,

@@ -270,6 +270,24 @@ static void anchors_stand_in_cells(void **state)
     config_free(&c);
 }
 
+/* Every ratio of 1 has two squares, however often it is asked for. */
+static void many_ratios_fit(void **state)
+{
+    (void)state;
+    static const char *const ratios[] = {"1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"};
+    graph g;
+    config c;
+    build(&g, &c, "ssd_resnet10", 3);
+    graph_free(&g);
+    GOOD(config_set(&c, "ssd", "aspect_ratios", ratios[0], "test"));
+    GOOD(models_build(&g, &c.spec, 3));
+    assert_int_equal(g.edges[graph_find_edge(&g, "ssd.anchors")].shape.dim[0], 32 * 258);
+    graph_free(&g);
+    GOOD(config_set(&c, "ssd", "aspect_ratios", ratios[1], "test"));
+    assert_int_equal(models_build(&g, &c.spec, 3), E_USAGE);
+    config_free(&c);
+}
+
 static void heads_stand_on_backbones(void **state)
 {
     (void)state;
@@ -383,6 +401,7 @@ int main(void)
         cmocka_unit_test(absent_classes_are_left_out),
         cmocka_unit_test(labels_fill_rows),
         cmocka_unit_test(anchors_stand_in_cells),
+        cmocka_unit_test(many_ratios_fit),
         cmocka_unit_test(heads_stand_on_backbones),
         cmocka_unit_test(classes_change_places),
         cmocka_unit_test(a_fresh_head_has_other_classes),

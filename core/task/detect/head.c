@@ -27,11 +27,11 @@ node_id detect_head(const graph *g, int32_t output)
 
 /* ------------------------------------------------------------------------------------------------ layers */
 
-/* Whatever is asked of the nodes behind the head's scores. each: values of a prediction, the
- * classes and perhaps a background. */
+/* A visitor of the nodes that compute the head's scores. each: values of a prediction, which are the classes and perhaps
+ * a background. */
 typedef status node_fn(graph *g, node_id n, int64_t each, const void *context);
 
-/* The layers that make edge e, and the reshapes and joins behind them; these first. */
+/* Calls the visitor for every node from edge e back to the layers that compute it. A layer ends the way. */
 static status visit_behind(graph *g, edge_id e, int64_t each, node_fn *visit, const void *context)
 {
     node_id id = g->edges[e].producer;
