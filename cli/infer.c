@@ -14,6 +14,7 @@
 #include "core/task/draw.h"
 
 #define ANNOTATED "annotated"
+enum { NAME_BYTES = 200 }; /* of an image's name, so that the number in front and .png fit a file's name */
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
@@ -74,6 +75,7 @@ static status draw_boxes(job *j, image *im, int64_t i, const sample *s, const pr
 {
     const char *base = path_base(s->name), *dot = strrchr(base, '.');
     int length = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
+    if (length > NAME_BYTES) length = NAME_BYTES;
     char *path;
     draw_objects(im, p, j->net.class_name, 1);
     TRY_ALLOC(path,

@@ -27,8 +27,8 @@ node_id detect_head(const graph *g, int32_t output)
 
 /* ------------------------------------------------------------------------------------------------ layers */
 
-/* A visitor of the nodes that compute the head's scores. each: values of a prediction, which are the classes and perhaps
- * a background. */
+/* A visitor of the nodes that compute the head's scores. each: values of a prediction, which are
+ * the classes and perhaps a background. */
 typedef status node_fn(graph *g, node_id n, int64_t each, const void *context);
 
 /* Calls the visitor for every node from edge e back to the layers that compute it. A layer ends the way. */
