@@ -87,7 +87,7 @@ void graft_close(graft_engine *engine); /* accepts NULL */
 int graft_describe(const graft_engine *engine, graft_info *info);
 
 /* What is in one image, best first: at most `capacity` objects, *count of them written. A detector gives what its own
- * limits let through (ssd.score_threshold ...): compare `score` with the threshold that you want. GRAFT_E_USAGE,
+ * limits let through (detect.score_threshold ...): compare `score` with the threshold that you want. GRAFT_E_USAGE,
  * GRAFT_E_MEMORY, GRAFT_E_DEVICE. */
 int graft_find(graft_engine *engine, graft_object *object, int32_t capacity, int32_t *count, const graft_image *image);
 

@@ -109,7 +109,8 @@ bool option_is_read(const spec *s, const char *section, const char *key);
 /* The value as config_set takes it. NULL when out of memory. */
 char *config_value_text(const config *c, arena *a, const option *o);
 
-/* The resolved spec as INI that reads back to the same values; with_origins adds "; origin" behind each. */
+/* The resolved spec as INI that reads back to the same values, without sections of which nothing is read (another
+ * detector's); with_origins adds "; origin" behind each. */
 status config_dump(const config *c, FILE *stream, bool with_origins);
 /* The same with the help of every option as comments: `graft spec resnet18`. */
 status config_template(const config *c, FILE *stream);

@@ -11,12 +11,21 @@ static status stream_failed(FILE *stream)
     return FAIL(E_IO, "cannot write the spec: %s", strerror(errno));
 }
 
+/* Whether any option of the section is read: a detector's is not, beside another head. */
+static bool section_is_read(const spec *s, const option_section *section)
+{
+    for (int32_t row = section->first; row < section->first + section->count; row++)
+        if (option_is_read(s, section->name, option_table[row].key)) return true;
+    return false;
+}
+
 status config_dump(const config *c, FILE *stream, bool with_origins)
 {
     arena memory = {0};
     status result = OK;
     for (int32_t i = 0; i < option_section_count; i++) {
         const option_section *section = &option_sections[i];
+        if (!section_is_read(&c->spec, section)) continue;
         fprintf(stream, "%s[%s]\n", i ? "\n" : "", section->name);
         for (int32_t row = section->first; row < section->first + section->count; row++) {
             const option *o = &option_table[row];
@@ -49,11 +58,12 @@ status config_template(const config *c, FILE *stream)
     status result = OK;
     const char *head = c->spec.model.head == HEAD_NONE ? "" : option_choice("model", "head", c->spec.model.head);
     fprintf(stream,
-            "# Spec for %s%s%s: every option. Lines that stay as they are may be removed.\n"
+            "# Spec for %s%s%s: every option of it. Lines that stay as they are may be removed.\n"
             "# Check the file with: graft spec --check FILE\n",
             head, *head ? "_" : "", c->spec.model.arch);
     for (int32_t i = 0; i < option_section_count; i++) {
         const option_section *section = &option_sections[i];
+        if (!section_is_read(&c->spec, section)) continue;
         fprintf(stream, "\n# %s\n[%s]\n", section->help, section->name);
         for (int32_t row = section->first; row < section->first + section->count; row++) {
             const option *o = &option_table[row];

@@ -99,6 +99,7 @@ typedef enum spec_calibrator {
 
 typedef struct spec {
     spec_model model;
+    spec_detect detect;
     spec_ssd ssd;
     spec_data data;
     spec_augment augment;

@@ -143,10 +143,10 @@ status ssd_build(net *n, const model_stages *stages, const spec *s, int64_t clas
     int32_t anchors[MAPS];
     anchor_shape shapes[SHAPES_MAX];
     ssd_head_attr attr = {.classes = classes,
-        .capacity = o->max_detections,
-        .top_k = o->nms_candidates,
-        .threshold = (float)o->score_threshold,
-        .iou = (float)o->nms_iou,
+        .capacity = s->detect.max_detections,
+        .top_k = s->detect.nms_candidates,
+        .threshold = (float)s->detect.score_threshold,
+        .iou = (float)s->detect.nms_iou,
         .width = (int32_t)s->model.input_width,
         .height = (int32_t)s->model.input_height,
         .positive = (float)o->positive_iou,
