@@ -19,7 +19,8 @@ typedef struct text_list {
 } text_list;
 
 /* Values of the enum options, in the order of their choices in spec.def. */
-typedef enum spec_head { HEAD_NONE, HEAD_SSD } spec_head;
+typedef enum spec_head { HEAD_NONE, HEAD_SSD, HEAD_DSSD, HEAD_RETINANET } spec_head;
+typedef enum spec_retinanet_form { RETINANET_TOOLKIT, RETINANET_TORCHVISION } spec_retinanet_form;
 typedef enum spec_average_precision { AVERAGE_PRECISION_INTEGRATE, AVERAGE_PRECISION_SAMPLE } spec_average_precision;
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
@@ -101,6 +102,8 @@ typedef struct spec {
     spec_model model;
     spec_detect detect;
     spec_ssd ssd;
+    spec_dssd dssd;
+    spec_retinanet retinanet;
     spec_data data;
     spec_augment augment;
     spec_train train;

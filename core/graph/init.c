@@ -64,6 +64,27 @@ static double conv_sigma(const graph *g, const node *n, shape weight)
     return n->block < 0 ? SMALL : sqrt(2 / (double)(d[1] * d[2] * d[3]));
 }
 
+/* The bias that gives the scores of a head the probability that it asks for: ln(p / (1 - p)). n: in front of it, with
+ * nothing between but nodes that move values. 0: it does not ask, or n makes no scores. */
+static float score_bias(const graph *g, const node *n)
+{
+    edge_id e = n->out[0];
+    for (node_id i = 0; i < g->node_count; i++) { /* nodes stand in the order of their edges */
+        const node *reader = &g->nodes[i];
+        bool moves = reader->op == &op_reshape || reader->op == &op_concat;
+        for (int32_t k = 0; k < reader->in_count; k++) {
+            if (reader->in[k] != e) continue;
+            if (moves) {
+                e = reader->out[0];
+                break;
+            }
+            double p = (double)reader->op->score_prior;
+            if (p > 0 && reader->op->class_in >> k & 1) return (float)log(p / (1 - p));
+        }
+    }
+    return 0;
+}
+
 void init_node_params(graph *g, node_id id, uint64_t seed)
 {
     const node *n = &g->nodes[id];
@@ -72,7 +93,7 @@ void init_node_params(graph *g, node_id id, uint64_t seed)
     if (n->op == &op_conv2d) {
         fill_normal(weight, seed, (float)conv_sigma(g, n, weight->shape));
         bool scores = n->block < 0 && is_read_by(g, n->out[0], &op_activation);
-        fill(input_of(g, n, 2), scores ? 1 : 0);
+        fill(input_of(g, n, 2), scores ? 1 : score_bias(g, n));
     } else if (n->op == &op_linear && !is_output(g, n->out[0])) {
         fill_normal(weight, seed, (float)SMALL);
         fill(input_of(g, n, 2), 0);

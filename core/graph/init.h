@@ -4,7 +4,8 @@
  *                eq. 14, fan out), otherwise with sigma = sqrt(2 / (kh * kw * ic / groups)) (eq. 10, fan in), and in
  *                the head (block -1) with sigma = 0.01. The bias is 0. It is 1 where an activation follows in the head,
  *                since features are positive and a ReLU would silence half of SqueezeNet's scores for good. The softmax
- *                ignores what all scores have in common.
+ *                ignores what all scores have in common. Scores of a detector that asks for it (op.score_prior) start
+ *                at that probability (Lin and others 2017, "Focal Loss for Dense Object Detection", section 4.1).
  *     linear     the last layer is uniform in +-1 / sqrt(fan in), weight and bias. Those before it are normal with
  *                sigma = 0.01 and have a bias of 0.
  *     batchnorm  gamma 1, beta 0, running mean 0, running variance 1

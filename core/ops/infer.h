@@ -22,8 +22,8 @@ status infer_is(const graph *g, const node *n, int32_t i, dtype type, shape s);
 status infer_is_vector(const graph *g, const node *n, int32_t i, dtype type, int64_t count);
 status infer_rank(const graph *g, const node *n, int32_t i, int32_t low, int32_t high);
 
-/* in 0 .. 2: location, confidence of one class at least, priors (multibox_loss.c) */
-status infer_is_detector(const graph *g, const node *n);
+/* in 0 .. 2: location, confidence of one class at least and so many backgrounds (0 or 1), priors (multibox_loss.c) */
+status infer_is_detector(const graph *g, const node *n, int32_t backgrounds);
 
 dtype param_type(dtype activation_type);       /* of biases and coefficients: f32, for f64 tensors f64 */
 int64_t macs_product(const int64_t *factors, int32_t count); /* INT64_MAX instead of an overflow */

@@ -48,6 +48,16 @@ extern const op op_multibox_loss;
 typedef struct multibox_loss_attr {
     float neg_pos_ratio, location_weight, variance[4], grad_scale;
 } multibox_loss_attr;
+/* The same without a background: confidence [n, priors, classes]. */
+extern const op op_focal_loss;
+typedef struct focal_loss_attr {
+    float alpha, gamma, beta, location_weight, variance[4], grad_scale;
+    bool per_image;
+} focal_loss_attr;
+/* What losses of matched priors have in common (multibox_loss.c): the shapes of their inputs and outputs, where the
+ * confidences have so many channels beside the classes; and their gradients, which come with them. */
+status prior_loss_infer(graph *g, node *n, int32_t backgrounds);
+status prior_loss_gradient(struct autodiff *a, const node *n, const edge_id *dout);
 extern const op op_rank_sum;         /* in: f32 or f64 of any shape; out: its sum over the ranks of a training */
 
 extern const op op_act_backward;     /* in: ddst, x (or dst where the slope follows from it); out: dx */

@@ -4,7 +4,8 @@
 #include "core/ops/infer.h"
 #include "core/ops/internal.h"
 
-/* The loss of SSD. Its gradient is computed with it, as those of the losses of classification are (loss.c). */
+/* The loss of SSD, and what it shares with RetinaNet's (focal_loss.c). Its gradient is computed with it, as those of
+ * the losses of classification are (loss.c). */
 
 enum { LOCATION, CONFIDENCE, PRIORS, BOXES, BOX_CLASS, MATCH, LOSS_SCALE };
 enum { TOTAL, BOX, CLASS, POSITIVES, DLOCATION, DCONFIDENCE };
@@ -17,7 +18,7 @@ static const op_field fields[] = {
     FIELDS_END,
 };
 
-status infer_is_detector(const graph *g, const node *n)
+status infer_is_detector(const graph *g, const node *n, int32_t backgrounds)
 {
     TRY(infer_is_float(g, n, LOCATION));
     TRY(infer_rank(g, n, LOCATION, 3, 3));
@@ -26,13 +27,13 @@ status infer_is_detector(const graph *g, const node *n)
     shape s = location->shape, scores = infer_in(g, n, CONFIDENCE)->shape;
     TRY(infer_is(g, n, LOCATION, location->type, (shape){3, {s.dim[0], s.dim[1], 4}}));
     TRY(infer_is(g, n, CONFIDENCE, location->type, (shape){3, {s.dim[0], s.dim[1], scores.dim[2]}}));
-    if (scores.dim[2] < 2) return infer_fail(n, "input %d has no channel but the background", CONFIDENCE);
+    if (scores.dim[2] <= backgrounds) return infer_fail(n, "input %d has no channel but the background", CONFIDENCE);
     return infer_is(g, n, PRIORS, DTYPE_F32, shape_2(s.dim[1], 4));
 }
 
-static status infer(graph *g, node *n)
+status prior_loss_infer(graph *g, node *n, int32_t backgrounds)
 {
-    TRY(infer_is_detector(g, n));
+    TRY(infer_is_detector(g, n, backgrounds));
     TRY(infer_rank(g, n, BOX_CLASS, 2, 2));
     shape location = infer_in(g, n, LOCATION)->shape, confidence = infer_in(g, n, CONFIDENCE)->shape;
     int64_t images = location.dim[0], capacity = infer_in(g, n, BOX_CLASS)->shape.dim[1];
@@ -45,6 +46,8 @@ static status infer(graph *g, node *n)
     TRY(infer_out(g, n, DLOCATION, type, location));
     return infer_out(g, n, DCONFIDENCE, type, confidence);
 }
+
+static status infer(graph *g, node *n) { return prior_loss_infer(g, n, 1); }
 
 static status describe(const graph *g, const node *n, kernel_binding *b)
 {
@@ -66,7 +69,7 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
     return OK;
 }
 
-static status gradient(autodiff *a, const node *n, const edge_id *dout)
+status prior_loss_gradient(autodiff *a, const node *n, const edge_id *dout)
 {
     if (dout[TOTAL] != a->seed || dout[BOX] != EDGE_NONE || dout[CLASS] != EDGE_NONE || dout[POSITIVES] != EDGE_NONE)
         return FAIL(E_INTERNAL,
@@ -98,4 +101,4 @@ const op op_multibox_loss = {.name = "multibox_loss",
     .inplace_in = -1,
     .infer = infer,
     .describe = describe,
-    .gradient = gradient};
+    .gradient = prior_loss_gradient};

@@ -65,6 +65,7 @@ typedef struct op {
     uint32_t head_in;
     /* bit: of these, the scores, whose last dimension counts the classes, perhaps behind a background */
     uint32_t class_in;
+    float score_prior;           /* probability of each score in fresh layers (init.h); 0: as they come */
     coupling coupling;
     quant_kind quant;
     int32_t inplace_in;          /* out 0 may take this input's memory if it dies here; -1: none */
@@ -183,12 +184,23 @@ typedef struct loss_attr {
 /* in: location [n, priors, 4], confidence [n, priors, classes + 1] (channel 0: background), priors f32 [priors, 4] (x0
  * y0 x1 y1, pixels of the network's input); out: detections f32 [n, capacity, 6], as of OP_DETECT_BOXES. In training it
  * is a loss of inputs boxes [n, label_capacity, 4] and box_class */
-typedef struct ssd_head_attr {
+typedef struct prior_head_attr {
     int64_t classes, capacity, label_capacity /* 0: not known yet */, top_k;
     float threshold, iou, variance[4];
     int32_t width, height;    /* of the network's input */
-    float positive, negative, neg_pos_ratio, location_weight; /* as of OP_MATCH_BOXES and OP_MULTIBOX_LOSS */
+    float positive, negative; /* as of OP_MATCH_BOXES */
+    float location_weight;
+} prior_head_attr;
+typedef struct ssd_head_attr {
+    prior_head_attr head;
+    float neg_pos_ratio;      /* as of OP_MULTIBOX_LOSS */
 } ssd_head_attr;
+/* the same without a background: confidence [n, priors, classes] */
+typedef struct retinanet_head_attr {
+    prior_head_attr head;
+    float alpha, gamma, beta; /* as of OP_FOCAL_LOSS */
+    bool per_image;
+} retinanet_head_attr;
 typedef struct quantise_attr {
     float scale;              /* value = integer * scale */
 } quantise_attr;

@@ -20,6 +20,18 @@ static inline __device__ float box_iou(float4 a, float4 b)
     return common > 0.0f && iou > 0.0f ? iou : 0.0f;
 }
 
+/* The offsets of a box from a prior, as OP_MULTIBOX_LOSS encodes them. */
+static inline __device__ void box_offsets(double offset[4], float4 prior, float4 box, const double *variance)
+{
+    double width = (double)prior.z - (double)prior.x, height = (double)prior.w - (double)prior.y;
+    double x = ((double)box.x + (double)box.z) / 2.0 - ((double)prior.x + (double)prior.z) / 2.0;
+    double y = ((double)box.y + (double)box.w) / 2.0 - ((double)prior.y + (double)prior.w) / 2.0;
+    offset[0] = x / (width * variance[0]);
+    offset[1] = y / (height * variance[1]);
+    offset[2] = log(((double)box.z - (double)box.x) / width) / variance[2];
+    offset[3] = log(((double)box.w - (double)box.y) / height) / variance[3];
+}
+
 /* Greater values have greater keys, of equal ones the first. value >= 0, or its bits; 0 is no key of any value above 0.
  */
 static inline __device__ uint64_t rank_key(uint32_t value, int64_t index)

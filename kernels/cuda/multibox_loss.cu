@@ -112,14 +112,10 @@ static __device__ double off_loss(const multibox_args<T> &a, int64_t i, double t
 template <typename T>
 static __device__ double box_loss(const multibox_args<T> &a, int64_t row, float4 box, double factor)
 {
-    float4 p = a.priors[row % a.count];
-    double width = (double)p.z - (double)p.x, height = (double)p.w - (double)p.y;
-    double x = ((double)box.x + (double)box.z) / 2.0 - ((double)p.x + (double)p.z) / 2.0;
-    double y = ((double)box.y + (double)box.w) / 2.0 - ((double)p.y + (double)p.w) / 2.0;
-    double loss = off_loss(a, 4 * row, x / (width * a.variance[0]), factor);
-    loss += off_loss(a, 4 * row + 1, y / (height * a.variance[1]), factor);
-    loss += off_loss(a, 4 * row + 2, log(((double)box.z - (double)box.x) / width) / a.variance[2], factor);
-    return loss + off_loss(a, 4 * row + 3, log(((double)box.w - (double)box.y) / height) / a.variance[3], factor);
+    double target[4], loss = 0.0;
+    box_offsets(target, a.priors[row % a.count], box, a.variance);
+    for (int k = 0; k < 4; k++) loss += off_loss(a, 4 * row + k, target[k], factor);
+    return loss;
 }
 
 template <typename T> static __global__ void __launch_bounds__(THREADS) lose_rows(multibox_args<T> a)

@@ -1,5 +1,5 @@
 /* detect_boxes.c: predictions of a single-stage detector as boxes, the best of those that overlap. */
-#include "kernels/ref/boxes.h"
+#include "kernels/boxes.h"
 #include "kernels/ref/ref.h"
 
 #include <math.h>

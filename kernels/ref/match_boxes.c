@@ -1,5 +1,5 @@
 /* match_boxes.c: which box of the labels each prior stands for. */
-#include "kernels/ref/boxes.h"
+#include "kernels/boxes.h"
 #include "kernels/ref/ref.h"
 
 #include <stdint.h>

@@ -1,4 +1,5 @@
 /* multibox_loss.c: the loss of SSD, and its gradient. */
+#include "kernels/boxes.h"
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -92,25 +93,13 @@ static double class_loss(const multibox_call *c, int64_t row, int64_t channel)
     return entropy(c, row, channel);
 }
 
-static double box_target(const multibox_loss_desc *d, const float *prior, const float *box, int i)
-{
-    int low = i % 2, high = low + 2;
-    double size = (double)prior[high] - (double)prior[low], other = (double)box[high] - (double)box[low];
-    if (i >= 2) return log(other / size) / (double)d->variance[i];
-    double apart = ((double)box[low] + (double)box[high]) / 2 - ((double)prior[low] + (double)prior[high]) / 2;
-    return apart / (size * (double)d->variance[i]);
-}
-
 static double box_loss(const multibox_call *c, int64_t row, const float *box)
 {
     const multibox_loss_desc *d = c->desc;
     double loss = 0;
     for (int i = 0; i < 4; i++) {
-        double off =
-            dtype_load(c->location, d->type, 4 * row + i) - box_target(d, c->priors + 4 * (row % d->priors), box, i);
-        bool near = fabs(off) < 1;
-        loss += near ? 0.5 * off * off : fabs(off) - 0.5;
-        double slope = near ? off : off > 0 ? 1 : off < 0 ? -1 : off;
+        double slope, target = box_offset(c->priors + 4 * (row % d->priors), box, d->variance, i);
+        loss += smooth_l1(dtype_load(c->location, d->type, 4 * row + i) - target, 1, &slope);
         if (c->dlocation)
             dtype_store(c->dlocation, d->type, 4 * row + i, c->factor * (double)d->location_weight * slope);
     }

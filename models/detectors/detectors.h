@@ -29,4 +29,14 @@ const detector_entry *detectors_find(const spec_model *options); /* NULL: model.
  * centres are those of the cells. */
 status ssd_build(struct net *n, const model_stages *stages, const spec *s, int64_t classes);
 
+/* Fu and others 2017, "DSSD: Deconvolutional Single Shot Detector": the maps of SSD, brought to ssd.extra_channels, are
+ * made anew from the smallest one up: two convolutions of a map times one of the smaller map, enlarged (section 3.3;
+ * nearest pixels and a 3x3 convolution stand for the paper's transposed one). dssd.prediction_channels adds a residual
+ * block in front of each map's predictions (section 3.2). */
+status dssd_build(struct net *n, const model_stages *stages, const spec *s, int64_t classes);
+
+/* Lin and others 2017, "Focal Loss for Dense Object Detection": a feature pyramid of strides 8 to 128 on the backbone's
+ * maps of stride 8, 16 and 32, and a network for boxes and one for classes that all levels share. */
+status retinanet_build(struct net *n, const model_stages *stages, const spec *s, int64_t classes);
+
 #endif

@@ -79,6 +79,16 @@ status net_conv(net *n, edge_id *x, const char *name, conv_shape c)
     return graph_add(n->g, &op_conv2d, name, &attr, in, c.bias ? 3 : 2, n->block, x);
 }
 
+status net_share_conv(net *n, edge_id *x, const char *name, int32_t number, int64_t out_channels)
+{
+    if (number == 0)
+        return net_conv(n, x, name, (conv_shape){.out_channels = out_channels, .kernel = 3, .pad = 1, .bias = true});
+    const edge_id in[3] = {*x, graph_find_edge(n->g, net_name(n, name, "weight")),
+        graph_find_edge(n->g, net_name(n, name, "bias"))};
+    conv2d_attr attr = {.stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1};
+    return graph_add(n->g, &op_conv2d, net_prefix(n, "%s/%d", name, number), &attr, in, 3, n->block, x);
+}
+
 status net_batchnorm(net *n, edge_id *x, const char *name)
 {
     shape channels = shape_1(shape_of(n, *x).dim[3]);
@@ -133,6 +143,24 @@ status net_add(net *n, edge_id *x, edge_id other, const char *name)
     binary_attr attr = {0};
     edge_id in[2] = {*x, other};
     return graph_add(n->g, &op_add, name, &attr, in, 2, n->block, x);
+}
+
+status net_mul(net *n, edge_id *x, edge_id other, const char *name)
+{
+    binary_attr attr = {0};
+    edge_id in[2] = {*x, other};
+    return graph_add(n->g, &op_mul, name, &attr, in, 2, n->block, x);
+}
+
+/* By a factor where there is one, so that the graph takes images of other sizes. */
+status net_upsample(net *n, edge_id *x, edge_id like, const char *name)
+{
+    shape from = shape_of(n, *x), to = shape_of(n, like);
+    int64_t factor = to.dim[1] / from.dim[1];
+    resize_attr attr = {.factor = (int32_t)factor};
+    if (factor * from.dim[1] != to.dim[1] || factor * from.dim[2] != to.dim[2])
+        attr = (resize_attr){.height = (int32_t)to.dim[1], .width = (int32_t)to.dim[2]};
+    return graph_add(n->g, &op_resize, name, &attr, x, 1, n->block, x);
 }
 
 status net_concat(net *n, edge_id *x, const char *name, const edge_id *parts, int32_t count)

@@ -52,6 +52,9 @@ status net_input(net *n, edge_id *x);
  * shape.pad is: ceil(size / stride) outputs, of an odd number of pads the smaller half in front. */
 status net_conv(net *n, edge_id *x, const char *name, conv_shape shape);
 /* Parameters NAME.weight, NAME.bias; state NAME.running_mean, NAME.running_var. */
+/* A 3x3 convolution with bias whose parameters several nodes share: the first, number 0, makes NAME.weight and
+ * NAME.bias and is called NAME; the others find them and are called NAME/number. */
+status net_share_conv(net *n, edge_id *x, const char *name, int32_t number, int64_t out_channels);
 status net_batchnorm(net *n, edge_id *x, const char *name);
 status net_activation(net *n, edge_id *x, const char *name, activation act); /* leaky: slope 0.1, as darknet's */
 /* Convolution PREFIX.CONV, batch normalisation PREFIX.BN if options.use_batch_norm, activation
@@ -63,6 +66,10 @@ status net_global_pool(net *n, edge_id *x, const char *name);
 /* Average pool to side x side pixels, PyTorch's adaptive windows. */
 status net_adaptive_pool(net *n, edge_id *x, const char *name, int32_t side);
 status net_add(net *n, edge_id *x, edge_id other, const char *name);
+/* The product, value by value. */
+status net_mul(net *n, edge_id *x, edge_id other, const char *name);
+/* Nearest pixels up to the height and width of `like`: floor(o * size / wanted), as of OP_RESIZE_FORWARD. */
+status net_upsample(net *n, edge_id *x, edge_id like, const char *name);
 status net_concat(net *n, edge_id *x, const char *name, const edge_id *parts, int32_t count);
 /* dropout only when probability > 0; makes the graph's "sample_keys" input on first use. */
 status net_dropout(net *n, edge_id *x, const char *name, double probability);

@@ -290,44 +290,45 @@ static void shared_parameters_and_two_losses(void **state)
     check_gradients(&f, true, fx_add(&f, ce, aux, "total"));
 }
 
-/* The loss that the end of an SSD brings along, through both of its predictions. */
-static void detector(void **state)
+/* The loss that the end of a detector brings along, through both of its predictions. */
+static const prior_head_attr priors_head = {.classes = 3,
+    .capacity = 10,
+    .label_capacity = 5,
+    .top_k = 20,
+    .threshold = 0.1f,
+    .iou = 0.5f,
+    .variance = {0.1f, 0.1f, 0.2f, 0.2f},
+    .width = 64,
+    .height = 64,
+    .positive = 0.5f,
+    .negative = 0.4f,
+    .location_weight = 0.5f};
+
+static void check_detector(const op *o, const void *head, int32_t channels)
 {
-    (void)state;
     static const char *const tags[] = {"loss", "loss_box", "loss_class", "positives"};
-    const ssd_head_attr head = {.classes = 3,
-        .capacity = 10,
-        .label_capacity = 5,
-        .top_k = 20,
-        .threshold = 0.1f,
-        .iou = 0.5f,
-        .variance = {0.1f, 0.1f, 0.2f, 0.2f},
-        .width = 64,
-        .height = 64,
-        .positive = 0.5f,
-        .negative = 0.4f,
-        .neg_pos_ratio = 1.5f,
-        .location_weight = 0.5f};
     fixture f;
     fixture_init(&f, DTYPE_F64);
     edge_id x = graph_input(&f.g, "x", f.type, shape_4(2, 4, 4, 3));
     edge_id location = fx_conv(&f, x, "location", (fixture_conv){.oc = 8, .side = 3, .pad = 1, .bias = true});
-    edge_id confidence = fx_conv(&f, x, "confidence", (fixture_conv){.oc = 8, .side = 3, .pad = 1, .bias = true});
+    edge_id confidence =
+        fx_conv(&f, x, "confidence", (fixture_conv){.oc = 2 * channels, .side = 3, .pad = 1, .bias = true});
     const reshape_attr rows = {.rank = 3, .dim = {-1, 32, 4}};
+    const reshape_attr scores = {.rank = 3, .dim = {-1, 32, channels}};
     location = fx_one(&f, &op_reshape, "locations", &rows, location);
-    confidence = fx_one(&f, &op_reshape, "confidences", &rows, confidence);
+    confidence = fx_one(&f, &op_reshape, "confidences", &scores, confidence);
     edge_id priors = fx_values(&f, "priors", EDGE_CONST, DTYPE_F32, shape_2(32, 4), 0, 1);
     for (int32_t i = 0; i < 32 * 4; i++) {
         int32_t p = i / 4, cell = i % 2 ? p / 8 : p / 2 % 4, half = p % 2 ? 8 : 14;
         ((float *)f.g.edges[priors].data)[i] = (float)(16 * cell + 8 + (i % 4 < 2 ? -half : half));
     }
-    edge_id found = fx_node(&f, &op_ssd_head, "head", &head, 3, (edge_id[]){location, confidence, priors}),
+    edge_id found = fx_node(&f, o, "head", head, 3, (edge_id[]){location, confidence, priors}),
             heads[GRAPH_MAX_OUTPUTS];
     GOOD(graph_output(&f.g, found));
     assert_int_equal(graph_heads(&f.g, heads), 2);
     assert_true(heads[0] == location && heads[1] == confidence);
     loss_terms terms = {0};
-    GOOD(op_ssd_head.add_loss(&f.g, &f.g.nodes[f.g.edges[found].producer], 1, EDGE_NONE, &terms));
+    GOOD(o->add_loss(&f.g, &f.g.nodes[f.g.edges[found].producer], 1, EDGE_NONE, &terms));
     assert_int_equal(terms.count, 4);
     for (int32_t i = 0; i < 4; i++) {
         assert_string_equal(terms.item[i].tag, tags[i]);
@@ -335,6 +336,22 @@ static void detector(void **state)
     }
     take_output(&f);
     check_gradients(&f, true, terms.item[0].edge);
+}
+
+static void ssd(void **state)
+{
+    (void)state;
+    check_detector(&op_ssd_head, &(ssd_head_attr){.head = priors_head, .neg_pos_ratio = 1.5f}, 4);
+}
+
+static void retinanet(void **state)
+{
+    (void)state;
+    retinanet_head_attr a = {.head = priors_head, .alpha = 0.25f, .gamma = 2, .beta = 0.5f};
+    check_detector(&op_retinanet_head, &a, 3);
+    a.gamma = 1.5f;
+    a.per_image = true;
+    check_detector(&op_retinanet_head, &a, 3);
 }
 
 int main(void)
@@ -347,7 +364,8 @@ int main(void)
         cmocka_unit_test(partly_frozen),
         cmocka_unit_test(movement_and_gates),
         cmocka_unit_test(shared_parameters_and_two_losses),
-        cmocka_unit_test(detector),
+        cmocka_unit_test(ssd),
+        cmocka_unit_test(retinanet),
     };
     return cmocka_run_group_tests_name("gradients of whole graphs", tests, NULL, NULL);
 }

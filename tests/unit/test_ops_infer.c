@@ -127,17 +127,18 @@ static void integer_scales(void **state)
 static void detector_heads(void **state)
 {
     (void)state;
-    const ssd_head_attr good = {.classes = 3,
-        .capacity = 10,
-        .top_k = 20,
-        .iou = 0.5f,
-        .variance = {1, 1, 1, 1},
-        .width = 64,
-        .height = 32,
-        .positive = 0.5f,
-        .negative = 0.4f};
+    const ssd_head_attr good = {.head = {.classes = 3,
+                                    .capacity = 10,
+                                    .top_k = 20,
+                                    .iou = 0.5f,
+                                    .variance = {1, 1, 1, 1},
+                                    .width = 64,
+                                    .height = 32,
+                                    .positive = 0.5f,
+                                    .negative = 0.4f}};
     ssd_head_attr classes = good, thresholds = good, variance = good, capacity = good;
-    classes.classes = 4, thresholds.negative = 0.6f, variance.variance[2] = 0, capacity.capacity = 0;
+    classes.head.classes = 4, thresholds.head.negative = 0.6f, variance.head.variance[2] = 0;
+    capacity.head.capacity = 0;
     const ssd_head_attr *bad[] = {&classes, &thresholds, &variance, &capacity};
     fixture f;
     fixture_init(&f, DTYPE_F32);
@@ -251,9 +252,10 @@ static edge_id draw_input(fixture *f, const op *o, int32_t slot, edge_id x, cons
         if (slot == 2) s = shape_1(c);
         type = DTYPE_F32, kind = EDGE_CONST;
     }
-    if (o == &op_ssd_head) {
-        if (slot == 1)
-            s = (shape){3, {xs.dim[0], xs.dim[1], ((const ssd_head_attr *)attr)->classes % 8 + 1}}, kind = EDGE_CONST;
+    if (o == &op_ssd_head || o == &op_retinanet_head) {
+        int64_t channels = ((const prior_head_attr *)attr)->classes % 8; /* both attributes begin with it */
+        channels = o == &op_ssd_head ? channels + 1 : MAX(channels, 1);
+        if (slot == 1) s = (shape){3, {xs.dim[0], xs.dim[1], channels}}, kind = EDGE_CONST;
         if (slot == 2) s = shape_2(xs.dim[1], 4), type = DTYPE_F32, kind = EDGE_CONST;
         if (xs.rank < 3) s = xs;
     }
@@ -322,7 +324,8 @@ static void whatever_is_accepted_has_kernels(void **state)
             int32_t rank = (int32_t)draw(&f.random, 0, 9);
             bool flat = o == &op_linear || o == &op_softmax_ce || o == &op_sigmoid_bce;
             shape xs = draw_shape(&f.random, rank > 6 ? 4 : flat && rank > 0 ? 2 : rank > 1 ? 4 : rank);
-            if (o == &op_ssd_head && rank > 0) xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
+            if ((o == &op_ssd_head || o == &op_retinanet_head) && rank > 0)
+                xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
             if (o == &op_reshape && xs.rank > 1 &&
                 round % 2) { /* dimensions drawn at random hardly ever have the right product */
                 int64_t rest = shape_count(xs) / xs.dim[0];

@@ -31,8 +31,9 @@ node_id detect_head(const graph *g, int32_t output)
  * the classes and perhaps a background. */
 typedef status node_fn(graph *g, node_id n, int64_t each, const void *context);
 
-/* Calls the visitor for every node from edge e back to the layers that compute it. A layer ends the way. */
-static status visit_behind(graph *g, edge_id e, int64_t each, node_fn *visit, const void *context)
+/* Calls the visitor for every node from edge e back to the layers that compute it. A layer ends the way; of layers with
+ * the same parameters only the first is visited. seen: [edge_count], parameters of layers before. */
+static status visit_behind(graph *g, edge_id e, int64_t each, bool *seen, node_fn *visit, const void *context)
 {
     node_id id = g->edges[e].producer;
     if (id == NODE_NONE)
@@ -43,9 +44,11 @@ static status visit_behind(graph *g, edge_id e, int64_t each, node_fn *visit, co
         return FAIL(E_MODEL,
             "node '%s' (%s) stands between the network's layers and its scores: its classes cannot be changed",
             g->nodes[id].name, o->name);
+    if (layer && seen[g->nodes[id].in[1]]) return OK;
+    if (layer) seen[g->nodes[id].in[1]] = true;
     TRY(visit(g, id, each, context));
     for (int32_t i = 0; !layer && i < g->nodes[id].in_count; i++)
-        TRY(visit_behind(g, g->nodes[id].in[i], each, visit, context));
+        TRY(visit_behind(g, g->nodes[id].in[i], each, seen, visit, context));
     return OK;
 }
 
@@ -64,7 +67,11 @@ static status visit_scores(graph *g, int32_t output, node_fn *visit, const void 
     edge_id e = classes ? find_scores(&g->nodes[head]) : EDGE_NONE;
     if (e == EDGE_NONE) return FAIL(E_MODEL, "the network ends in no head that counts classes");
     shape s = g->edges[e].shape;
-    return visit_behind(g, e, s.dim[s.rank - 1], visit, context);
+    bool *seen = calloc((size_t)g->edge_count, sizeof *seen);
+    if (!seen) return FAIL_MEMORY(g->edge_count);
+    status result = visit_behind(g, e, s.dim[s.rank - 1], seen, visit, context);
+    free(seen);
+    return result;
 }
 
 /* A layer's weight and bias; EDGE_NONE for what is absent, and where n is no layer. */
