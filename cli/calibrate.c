@@ -60,7 +60,7 @@ static status run(cli_context *c)
     status result = OK;
     if (!*s->export.model) return FAIL(E_USAGE, "which model? graft calibrate MODEL, or export.model in a spec");
     TRY_OUT(model_load(&m, s->export.model));
-    TRY_OUT(cli_adopt_spec(c, m.spec_text, "model ssd data train evaluate", s->export.model));
+    TRY_OUT(cli_adopt_spec(c, m.spec_text, CLI_MODEL_SECTIONS " data train evaluate", s->export.model));
     TRY_OUT(cli_finish_spec(c));
     output = *s->export.cache ? s->export.cache : default_output(&c->memory, s->export.model);
     if (!output) TRY_OUT(FAIL_MEMORY(256));

@@ -33,6 +33,10 @@
 #include "core/base/status.h"
 #include "core/config/config.h"
 
+/* The sections of a spec that say what the network is. */
+#define CLI_HEAD_SECTIONS "detect ssd dssd retinanet"
+#define CLI_MODEL_SECTIONS "model " CLI_HEAD_SECTIONS
+
 typedef struct cli_option {
     const char *name;       /* "--output"; NULL ends a list */
     const char *short_name; /* "-o", "-pth", or NULL */

@@ -61,7 +61,7 @@ static status finish_spec(cli_context *c, const network *n, const char *path)
     bool asked[5];
     char channels[8];
     for (int k = 0; k < 5; k++) asked[k] = config_is_set(&c->config, "data", fixed_keys[k]);
-    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, "model ssd data train evaluate", path));
+    if (!n->is_engine) TRY(cli_adopt_spec(c, n->model.spec_text, CLI_MODEL_SECTIONS " data train evaluate", path));
     snprintf(channels, sizeof channels, "%d", (int)n->preprocess->channels);
     TRY(config_set(&c->config, "model", "channels", channels, "the network"));
     TRY(cli_finish_spec(c));

@@ -124,7 +124,7 @@ static status prepare(export_job *j)
         return FAIL(E_USAGE, "export.precision = f16 is for engines; other formats are written in f32 or int8");
     if (!*path) return FAIL(E_USAGE, "which model? graft export MODEL, or export.model in a spec");
     TRY(model_load(&j->m, path));
-    TRY(cli_adopt_spec(c, j->m.spec_text, "model ssd data train evaluate", path));
+    TRY(cli_adopt_spec(c, j->m.spec_text, CLI_MODEL_SECTIONS " data train evaluate", path));
     TRY(cli_finish_spec(c));
     j->spec = &c->config.spec.export;
     j->output = *j->spec->output ? j->spec->output : default_output(&c->memory, path, j->spec);

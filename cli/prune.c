@@ -429,7 +429,7 @@ static status run(cli_context *c)
     if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
     TRY(model_load(&j.model, path));
     status result =
-        cli_adopt_spec(c, j.model.spec_text, "model ssd data augment train evaluate optimizer schedule", path);
+        cli_adopt_spec(c, j.model.spec_text, CLI_MODEL_SECTIONS " data augment train evaluate optimizer schedule", path);
     if (result == OK) result = cli_finish_spec(c);
     j.output = *j.options->output ? j.options->output : default_output(c, path);
     if (result == OK && !j.output) result = FAIL_MEMORY(strlen(path));

@@ -82,7 +82,8 @@ static status adopt_network(cli_context *c, const weights *w)
     const char *text = safetensors_meta(&w->st, "graft.spec");
     if (!text || !*text || !c->config.spec.model.load_graph) return OK;
     return cli_adopt_spec(c, text,
-        "model.arch model.head ssd model.stem model.width model.all_projections model.bottleneck_stride model.padding "
+        CLI_HEAD_SECTIONS
+        " model.arch model.head model.stem model.width model.all_projections model.bottleneck_stride model.padding "
         "model.use_batch_norm model.use_bias model.use_pooling model.dropout model.bn_momentum model.bn_epsilon",
         c->config.spec.model.pretrained);
 }
@@ -180,7 +181,7 @@ const cli_command command_train = {
         "report.html into train.output. Ctrl-C saves a checkpoint; the same command with --resume goes on to the bits "
         "of a run that was never stopped.",
     .spec = CLI_SPEC_OPEN,
-    .sections = "model ssd data augment transfer train optimizer schedule qat",
+    .sections = CLI_MODEL_SECTIONS " data augment transfer train optimizer schedule qat",
     .stops_on_signal = true,
     .options = options,
     .run = run,

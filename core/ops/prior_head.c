@@ -55,8 +55,8 @@ static status append(graph *g, const node *n, const op *o, const char *suffix, c
     return graph_add(g, o, name, attr, in, count, n->block, out);
 }
 
-status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *attr, const op *loss, const void *its_attr,
-    edge_id loss_scale, loss_terms *terms)
+status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *attr, const op *loss,
+    const void *its_attr, edge_id loss_scale, loss_terms *terms)
 {
     static const char *const tags[] = {"loss", "loss_box", "loss_class", "positives"};
     const node n = *head;               /* copies: the array of nodes grows */

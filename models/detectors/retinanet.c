@@ -92,7 +92,7 @@ static status add_subnet(net *n, const edge_id p[LEVELS], const char *prefix, co
 
 /* ------------------------------------------------------------------------------------------------ anchors */
 
-/* torchvision's: sides of whole pixels, ratios of height to width, centres at the cells' corners, steps of whole pixels. */
+/* torchvision's: sides and steps of whole pixels, ratios of height to width, centres at the cells' corners. */
 static void set_torchvision_anchors(const net *n, anchor_map anchors[LEVELS], const edge_id p[LEVELS])
 {
     static const double ratios[] = {0.5, 1, 2};

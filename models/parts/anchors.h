@@ -33,8 +33,7 @@ anchor_map anchor_map_of(const net *n, edge_id e);
  * `square` is above 0, one more of sides `square`. */
 void anchor_add_shapes(anchor_map *m, double side, double square, const float_list *ratios, int64_t octaves);
 
-/* E_USAGE, naming section.key, unless there are `least` to `most` values, and with `ascending` each above the one before.
- */
+/* E_USAGE, naming section.key, unless there are `least` to `most` values, and with `ascending` each above the last. */
 status anchor_check_list(const char *key, const float_list *values, int64_t least, int64_t most, bool ascending);
 
 /* A constant of the graph. clip: anchors end at the input's edge. */

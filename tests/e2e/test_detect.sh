@@ -110,7 +110,8 @@ fi
 # ---------------------------------------------------------------------------------------------- what does not go together
 says 3 "boxes, which a detector needs" train data.root=shapes train.output=no
 says 3 "holds boxes (kitti), for detection" "$graft" train model.arch=resnet10 data.root=data train.output=no $run
-says 2 "ssd.nms_iou = 0.4: would be ignored: it needs model.head = ssd" "$graft" train model.arch=resnet10 data.root=data ssd.nms_iou=0.4
+says 2 "detect.nms_iou = 0.4: would be ignored: it needs a detector, another model.head than none" "$graft" train model.arch=resnet10 data.root=data detect.nms_iou=0.4
+says 2 "ssd.clip_boxes = true: would be ignored: it needs model.head = ssd or dssd" "$graft" train model.arch=resnet10 data.root=data ssd.clip_boxes=true
 says 2 "train.mixup = 0.2: would be ignored: it needs model.head = none" train train.mixup=0.2 train.output=no
 says 2 "ssd.scales has 2 values: expected 7" train "ssd.scales=0.1 0.2" train.output=no
 "$graft" train model.arch=resnet10 model.stem=small model.width=0.25 model.input_width=16 model.input_height=16 data.root=shapes train.epochs=1 train.output=class $run >/dev/null 2>&1

@@ -149,11 +149,13 @@ static void indentation(void **state)
     config_free(&c);
 }
 
+/* Options that do nothing beside the others need not be the same: their sections are left out. */
 static void assert_same(const config *a, const config *b)
 {
     arena memory = {0};
     for (int32_t i = 0; i < option_count; i++) {
         const option *o = &option_table[i];
+        if (!option_is_read(&a->spec, o->section, o->key)) continue;
         const char *x = (const char *)&a->spec + o->offset, *y = (const char *)&b->spec + o->offset;
         char *x_text = config_value_text(a, &memory, o), *y_text = config_value_text(b, &memory, o);
         if (strcmp(x_text, y_text) != 0) fail_msg("%s.%s: %s, %s", o->section, o->key, x_text, y_text);
@@ -315,8 +317,10 @@ static void template_reads_back(void **state)
     read_stream(stream, &c);
     assert_int_equal(config_finish(&c), OK);
     assert_string_equal(c.spec.model.arch, "resnet50");
-    for (int32_t i = 0; i < option_count; i++) /* complete: every option is there */
-        assert_true(config_is_set(&c, option_table[i].section, option_table[i].key));
+    for (int32_t i = 0; i < option_count; i++) /* complete: every option that does something is there */
+        assert_true(config_is_set(&c, option_table[i].section, option_table[i].key) ||
+                    !option_is_read(&c.spec, option_table[i].section, option_table[i].key));
+    assert_false(config_is_set(&c, "ssd", "scales"));
     assert_same(&changed, &c);
     config_free(&c);
     config_free(&changed);

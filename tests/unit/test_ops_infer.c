@@ -253,8 +253,7 @@ static edge_id draw_input(fixture *f, const op *o, int32_t slot, edge_id x, cons
         type = DTYPE_F32, kind = EDGE_CONST;
     }
     if (o == &op_ssd_head || o == &op_retinanet_head) {
-        int64_t channels = ((const prior_head_attr *)attr)->classes % 8; /* both attributes begin with it */
-        channels = o == &op_ssd_head ? channels + 1 : MAX(channels, 1);
+        int64_t channels = ((const prior_head_attr *)attr)->classes + (o == &op_ssd_head);
         if (slot == 1) s = (shape){3, {xs.dim[0], xs.dim[1], channels}}, kind = EDGE_CONST;
         if (slot == 2) s = shape_2(xs.dim[1], 4), type = DTYPE_F32, kind = EDGE_CONST;
         if (xs.rank < 3) s = xs;
@@ -324,8 +323,10 @@ static void whatever_is_accepted_has_kernels(void **state)
             int32_t rank = (int32_t)draw(&f.random, 0, 9);
             bool flat = o == &op_linear || o == &op_softmax_ce || o == &op_sigmoid_bce;
             shape xs = draw_shape(&f.random, rank > 6 ? 4 : flat && rank > 0 ? 2 : rank > 1 ? 4 : rank);
-            if ((o == &op_ssd_head || o == &op_retinanet_head) && rank > 0)
-                xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
+            if (o == &op_ssd_head || o == &op_retinanet_head) {
+                ((prior_head_attr *)(void *)attr)->classes = draw(&f.random, 1, 7); /* both attributes begin with it */
+                if (rank > 0) xs = (shape){3, {draw(&f.random, 1, 3), draw(&f.random, 1, 6), 4}};
+            }
             if (o == &op_reshape && xs.rank > 1 &&
                 round % 2) { /* dimensions drawn at random hardly ever have the right product */
                 int64_t rest = shape_count(xs) / xs.dim[0];
