@@ -49,6 +49,14 @@ static bool is_read_by(const graph *g, edge_id e, const op *reader)
     return false;
 }
 
+/* A product of two normalised maps would be 0 on average, and half of either's gradient lost. */
+static bool is_factor(const graph *g, edge_id e)
+{
+    for (node_id i = 0; i < g->node_count; i++)
+        if (g->nodes[i].op == &op_mul && g->nodes[i].in[1] == e) return true;
+    return false;
+}
+
 static bool is_output(const graph *g, edge_id e)
 {
     for (int32_t i = 0; i < g->output_count; i++)
@@ -103,7 +111,7 @@ void init_node_params(graph *g, node_id id, uint64_t seed)
         fill_uniform(input_of(g, n, 2), seed, (float)(1 / sqrt(fan_in)));
     } else if (n->op == &op_batchnorm) {
         fill(weight, 1);
-        fill(input_of(g, n, 2), 0);
+        fill(input_of(g, n, 2), is_factor(g, n->out[0]) ? 1 : 0);
         fill(input_of(g, n, 3), 0);
         fill(input_of(g, n, 4), 1);
     }

@@ -8,7 +8,7 @@
  *                at that probability (Lin and others 2017, "Focal Loss for Dense Object Detection", section 4.1).
  *     linear     the last layer is uniform in +-1 / sqrt(fan in), weight and bias. Those before it are normal with
  *                sigma = 0.01 and have a bias of 0.
- *     batchnorm  gamma 1, beta 0, running mean 0, running variance 1
+ *     batchnorm  gamma 1, beta 0 (1 for the second factor of a product), running mean 0, running variance 1
  *
  * Every parameter has its own random stream, keyed by (seed, its name): a layer starts the same
  * whatever else the network has.

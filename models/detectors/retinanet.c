@@ -4,7 +4,7 @@
 #include "models/detectors/detectors.h"
 #include "models/parts/anchors.h"
 
-enum { LEVELS = 5, LATERALS = 3, TORCHVISION_SMALLEST = 32, TORCHVISION_OCTAVES = 3 };
+enum { LEVELS = 5, LATERALS = 3, SMALLEST = 32, TORCHVISION_OCTAVES = 3 };
 
 static bool is_torchvision(const spec *s) { return s->retinanet.form == RETINANET_TORCHVISION; }
 
@@ -12,7 +12,7 @@ static status check_options(const spec *s)
 {
     const spec_retinanet *o = &s->retinanet;
     int64_t least = o->two_boxes_for_ratio_1 ? LEVELS + 1 : LEVELS;
-    TRY(anchor_check_list("retinanet.scales", &o->scales, least, LEVELS + 1, true));
+    if (o->scales.count) TRY(anchor_check_list("retinanet.scales", &o->scales, least, LEVELS + 1, true));
     TRY(anchor_check_list("retinanet.aspect_ratios", &o->aspect_ratios, 1, ANCHOR_RATIOS_MAX, false));
     return anchor_check_list("retinanet.variances", &o->variances, 4, 4, false);
 }
@@ -104,7 +104,7 @@ static void set_torchvision_anchors(const net *n, anchor_map anchors[LEVELS], co
         m->step_y = floor(m->step_y);
         for (int32_t r = 0; r < 3; r++)
             for (int32_t i = 0; i < TORCHVISION_OCTAVES; i++) {
-                int32_t side = (int32_t)((TORCHVISION_SMALLEST << k) * pow(2, i / 3.0));
+                int32_t side = (int32_t)((SMALLEST << k) * pow(2, i / 3.0));
                 double root = sqrt(ratios[r]);
                 m->shape[m->count++] =
                     (anchor_shape){2 * rint(side / root / 2), 2 * rint(side * root / 2)};
@@ -112,13 +112,21 @@ static void set_torchvision_anchors(const net *n, anchor_map anchors[LEVELS], co
     }
 }
 
+/* In pixels. The default is section 4 of the paper's. */
+static double anchor_side(const spec *s, int32_t level)
+{
+    const spec_model *m = &s->model;
+    int64_t smaller = m->input_width < m->input_height ? m->input_width : m->input_height;
+    const float_list *scales = &s->retinanet.scales;
+    return scales->count ? scales->value[level] * (double)smaller : SMALLEST << level;
+}
+
 static void set_anchors(const net *n, anchor_map anchors[LEVELS], const edge_id p[LEVELS], const spec *s)
 {
     const spec_retinanet *o = &s->retinanet;
-    int64_t smaller = s->model.input_width < s->model.input_height ? s->model.input_width : s->model.input_height;
     for (int32_t k = 0; k < LEVELS; k++) {
-        double side = o->scales.value[k] * (double)smaller;
-        double square = o->two_boxes_for_ratio_1 ? sqrt(side * o->scales.value[k + 1] * (double)smaller) : 0;
+        double side = anchor_side(s, k);
+        double square = o->two_boxes_for_ratio_1 ? sqrt(side * anchor_side(s, k + 1)) : 0;
         anchors[k] = anchor_map_of(n, p[k]);
         anchor_add_shapes(&anchors[k], side, square, &o->aspect_ratios, o->octaves);
     }
