@@ -7,7 +7,7 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     (void)op;
     do {
         d->n = check_size(r, 4);
-        d->priors = check_size(r, 1025);
+        d->priors = check_chance(r, 6) ? 2000 + check_size(r, 3000) : check_size(r, 1025);
         d->classes = check_size(r, 65);
     } while (d->n * d->priors * d->classes > 16000 || d->n * d->priors * d->classes * d->classes > 300000);
     d->capacity = check_size(r, 33);
