@@ -427,9 +427,9 @@ static status run(cli_context *c)
     job j = {.c = c, .options = &c->config.spec.prune, .before = -1, .after = -1};
     const char *path = j.options->model;
     if (!*path) return FAIL(E_USAGE, "prune.model: no model given; try: graft prune MODEL.safetensors");
+    static const char *const sections = CLI_MODEL_SECTIONS " data augment train evaluate optimizer schedule";
     TRY(model_load(&j.model, path));
-    status result =
-        cli_adopt_spec(c, j.model.spec_text, CLI_MODEL_SECTIONS " data augment train evaluate optimizer schedule", path);
+    status result = cli_adopt_spec(c, j.model.spec_text, sections, path);
     if (result == OK) result = cli_finish_spec(c);
     j.output = *j.options->output ? j.options->output : default_output(c, path);
     if (result == OK && !j.output) result = FAIL_MEMORY(strlen(path));

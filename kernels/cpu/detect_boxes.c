@@ -152,7 +152,8 @@ static void collect_softmax(const detect_call *c, int64_t image, int64_t piece)
     for (int64_t p = piece * ROWS; p < end; p++) {
         const float *x = c->confidence + (image * d->priors + p) * channels;
         float best = x[1], max, sum = 0;
-        _Pragma("omp simd reduction(max : best)") for (int64_t k = 1; k < channels; k++) best = x[k] > best ? x[k] : best;
+        _Pragma("omp simd reduction(max : best)") for (int64_t k = 2; k < channels; k++)
+            best = x[k] > best ? x[k] : best;
         max = best > x[0] ? best : x[0];
         _Pragma("omp simd reduction(+ : sum)") for (int64_t k = 0; k < channels; k++) sum += cpu_exp(x[k] - max);
         float least = d->threshold * sum * (1 - DOUBT);

@@ -1,8 +1,8 @@
 /* ssd.h: what SSD and DSSD share. Private to models/detectors.
  *
  *     edge_id map[SSD_MAPS];
- *     TRY(ssd_find_maps(n, stages, s, map));
- *     TRY(ssd_finish(n, map, s, classes));
+ *     TRY(ssd_find_maps(&n, &stages, &spec, map));
+ *     TRY(ssd_finish(&n, map, &spec, 3));
  */
 #ifndef GRAFT_MODELS_SSD_H
 #define GRAFT_MODELS_SSD_H

@@ -2,7 +2,7 @@
  *
  *     anchor_map map = {.height = 40, .width = 40, .step_x = 8, .step_y = 8, .offset = 0.5};
  *     map.shape[map.count++] = (anchor_shape){32, 32};
- *     TRY(net_anchors(n, &anchors, "ssd.anchors", &map, 1, false));
+ *     TRY(net_anchors(&n, &anchors, "ssd.anchors", &map, 1, false));
  *
  * Anchors are f32 [anchors, 4], x0 y0 x1 y1 in pixels of the network's input: maps in turn, their cells row by row, the
  * shapes of a cell in turn.

@@ -18,8 +18,8 @@ may() {
 base='core/base/'
 may core/base 'core/base/'
 may kernels "$base|kernels/kernels\.(h|def)\$|kernels/desc\.h\$"
-may kernels/ref "$base|kernels/kernels\.h\$"
-may kernels/cpu "$base|kernels/kernels\.h\$"
+may kernels/ref "$base|kernels/(kernels|boxes)\.h\$"
+may kernels/cpu "$base|kernels/(kernels|boxes)\.h\$"
 may kernels/simt "$base"
 may core/config "$base"
 may core/device "$base|core/config/spec\.h\$|kernels/kernels\.h\$"
