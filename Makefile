@@ -2,6 +2,7 @@
 #
 #   make                 build/graft and build/libgraft.so
 #   make demo            install what is missing, build, train -> prune -> engine on Fashion-MNIST
+#   make demo-detect     the same for a detector, on pictures that it draws
 #   make check           the quick tests (under a minute)
 #   make test            install, build, everything testable without a GPU
 #   make test-long       the exhaustive part: long fuzzing, all kills, all architectures
@@ -181,7 +182,7 @@ CUDA_OBJ := $(CUDA_SRC:%.cu=$(if $(filter 1,$(SIMT)),$(OBJ),$(CUDA_OBJECTS))/%.o
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o) $(CPU_OBJ) $(CUDA_OBJ) $(OBJ)/onnx.pb-c.o
 CLI_OBJ := $(CLI_SRC:%.c=$(OBJ)/%.o)
 
-.PHONY: all clean cuda-objects deps deps-build deps-demo demo demo-built dist dist-built check spills spills-built test test-long bench peers \
+.PHONY: all clean cuda-objects deps deps-build deps-demo demo demo-built demo-detect demo-detect-built dist dist-built check spills spills-built test test-long bench peers \
     install FORCE print-%
 all: $(OUT)/graft $(OUT)/libgraft.so compile_commands.json
 
@@ -310,13 +311,17 @@ dist-built: all $(OUT)/tests/kernelcheck $(OUT)/bench-train
 
 deps:
 	@tests/deps.sh test
-deps-build deps-demo: deps-%:
+deps-build deps-demo deps-demo-detect: deps-%:
 	@tests/deps.sh $*
 # With the GPU if there is one; without, nobody waits for nvcc.
 demo: deps-demo
 	@$(MAKE) --no-print-directory CUDA=$(if $(gpus),$(CUDA),0) demo-built
 demo-built: all
 	@OUT=$(OUT) configs/demo.sh
+demo-detect: deps-demo-detect
+	@$(MAKE) --no-print-directory CUDA=$(if $(gpus),$(CUDA),0) demo-detect-built
+demo-detect-built: all
+	@OUT=$(OUT) configs/demo_detect.sh
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include

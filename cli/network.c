@@ -74,6 +74,15 @@ status network_check_source(const network *n, const char *engine_path, const cha
     return engine_check_source(&n->engine, hash, model_path, engine_path);
 }
 
+/* Layers may share what they read. */
+static bool is_read_before(const graph *g, node_id end, edge_id e)
+{
+    for (node_id i = 0; i < end; i++)
+        for (int32_t k = 1; k < g->nodes[i].in_count; k++)
+            if (g->nodes[i].in[k] == e) return true;
+    return false;
+}
+
 /* Integer weights are constants of an engine's graph, not parameters: there, what its layers
  * read as weight and bias counts. */
 int64_t network_parameters(const network *n)
@@ -85,7 +94,8 @@ int64_t network_parameters(const network *n)
         const node *nd = &g->nodes[i];
         if (nd->op->coupling != COUPLE_WEIGHT) continue;
         for (int32_t k = 1; k <= 2 && k < nd->in_count; k++)
-            if (nd->in[k] != EDGE_NONE) count += shape_count(g->edges[nd->in[k]].shape);
+            if (nd->in[k] != EDGE_NONE && !is_read_before(g, i, nd->in[k]))
+                count += shape_count(g->edges[nd->in[k]].shape);
     }
     return count;
 }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/graph/transform.h"
@@ -225,6 +226,22 @@ static double short_step(const float *filter, int64_t count, double bias, double
 /* A constant of one value per output channel. */
 static float *values_of(quantiser *q, edge_id e) { return q->build.dst->edges[e].data; }
 
+/* Layers that share their weights share the integers, too, where these are the same. */
+static status add_weight(quantiser *q, const char *name, shape s, const int8_t *integers, edge_id *e)
+{
+    const graph *dst = q->build.dst;
+    size_t bytes = (size_t)shape_count(s);
+    for (*e = 0; *e < dst->edge_count; ++*e) {
+        const edge *other = &dst->edges[*e];
+        if (other->kind == EDGE_CONST && other->type == DTYPE_I8 && other->data && shape_equal(other->shape, s) &&
+            memcmp(other->data, integers, bytes) == 0)
+            return OK;
+    }
+    TRY(add_const(q, name, "weight", DTYPE_I8, s, e));
+    memcpy(dst->edges[*e].data, integers, bytes);
+    return OK;
+}
+
 typedef struct layer_consts {
     edge_id weight, bias, scale;
 } layer_consts;
@@ -236,7 +253,7 @@ typedef struct layer_consts {
  * of two steps are short, biases are whole, and the factor is exact: other programs get the same integers in
  * whatever order they add floats. */
 static status make_consts(
-    quantiser *q, const node *p, const char *name, float in_scale, float out_scale, layer_consts *c)
+    quantiser *q, const node *p, const char *name, float in_scale, float out_scale, int8_t *integers, layer_consts *c)
 {
     const graph *g = q->src;
     const edge *weight = &g->edges[p->in[IN_WEIGHT]];
@@ -244,7 +261,6 @@ static status make_consts(
     bool is_short = quantise_is_power_of_two(in_scale) && quantise_is_power_of_two(out_scale);
     int64_t channels = weight->shape.dim[0], count = shape_count(weight->shape) / channels;
     c->bias = EDGE_NONE;
-    TRY(add_const(q, name, "weight", DTYPE_I8, weight->shape, &c->weight));
     TRY(add_const(q, name, "scale", DTYPE_F32, shape_1(channels), &c->scale));
     if (p->in_count > IN_BIAS && p->in[IN_BIAS] != EDGE_NONE) {
         biases = g->edges[p->in[IN_BIAS]].data;
@@ -256,12 +272,11 @@ static status make_consts(
         double step =
             is_short ? short_step(filter, count, bias, in_scale) : finest_step(filter, count, bias, in_scale, BIAS_MAX);
         double unit = in_scale * step, steps = bias / unit;
-        int8_t *integers = (int8_t *)q->build.dst->edges[c->weight].data + o * count;
-        for (int64_t i = 0; i < count; i++) integers[i] = (int8_t)round_to_step(filter[i], step);
+        for (int64_t i = 0; i < count; i++) integers[o * count + i] = (int8_t)round_to_step(filter[i], step);
         values_of(q, c->scale)[o] = (float)(unit / out_scale);
         if (biases) values_of(q, c->bias)[o] = (float)(is_short || unit <= out_scale / 32 ? nearbyint(steps) : steps);
     }
-    return OK;
+    return add_weight(q, name, weight->shape, integers, &c->weight);
 }
 
 /* The activation works on results in units of out_scale. */
@@ -278,7 +293,12 @@ static status add_layer(quantiser *q, const node *p, const char *name, bool inte
     edge_id in[NODE_MAX_IN] = {EDGE_NONE, EDGE_NONE, EDGE_NONE, EDGE_NONE, EDGE_NONE}, add = add_input(p);
     layer_consts c;
     TRY(integer_image(q, p->in[IN_X], &in[IN_X]));
-    TRY(make_consts(q, p, name, q->image_scale[p->in[IN_X]], out_scale, &c));
+    shape weight = q->src->edges[p->in[IN_WEIGHT]].shape;
+    int8_t *integers = malloc((size_t)shape_count(weight));
+    if (!integers) return FAIL_MEMORY(shape_count(weight));
+    status made = make_consts(q, p, name, q->image_scale[p->in[IN_X]], out_scale, integers, &c);
+    free(integers);
+    TRY(made);
     in[IN_WEIGHT] = c.weight;
     in[IN_BIAS] = c.bias;
     if (p->op == &op_linear) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing. Usage: tests/deps.sh [build|demo|test]
+# Installs the Debian packages that are missing. Usage: tests/deps.sh [build|demo|demo-detect|test]
 #   build  what make needs
 #   demo   build, and the images that make demo trains on
+#   demo-detect  build, and what draws the pictures of make demo-detect
 #   test   demo, and what the tests compare with (PyTorch, OpenCV, darknet, ONNX's own cases) or run (clang's fuzzer): the default
 set -u
 build="gcc libc6-dev make libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libgif-dev libwebp-dev libtiff-dev libheif-dev
@@ -12,8 +13,9 @@ python3-opencv libonnx-testdata clang libclang-rt-14-dev darknet graphviz"
 case ${1:-test} in
     build) packages=$build ;;
     demo) packages="$build $demo" ;;
+    demo-detect) packages="$build python3" ;;
     test) packages="$build $demo $test" ;;
-    *) echo "$0: $1: expected build, demo or test" >&2; exit 2 ;;
+    *) echo "$0: $1: expected build, demo, demo-detect or test" >&2; exit 2 ;;
 esac
 missing=""
 for p in $packages; do
