@@ -29,6 +29,8 @@ typedef struct label_box {
     bool ignore;          /* crowd, DontCare, difficult */
     int32_t polygon_first, polygon_count; /* points of sample.polygon, x y pairs; count 0: the box alone */
     int32_t line;         /* of sample.label_file, from 1 */
+    bool crowd;           /* ignored: a region of many objects; whatever lies in it is not false */
+    float area;           /* of the object in pixels, where the label has it (COCO); 0: its box's */
 } label_box;
 
 typedef struct sample {

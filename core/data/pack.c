@@ -66,10 +66,11 @@ static status add_box(packer *p, const label_box *b)
     const float edge[] = {b->x0, b->y0, b->x1, b->y1};
     for (int i = 0; i < 4; i++) TRY(add_f32(p, edge[i]));
     TRY(add_number(p, (uint32_t)b->class_index, 4));
-    TRY(add_number(p, b->ignore || b->class_index < 0 ? PACKED_IGNORE : 0, 4));
+    TRY(add_number(p, (b->ignore || b->class_index < 0 ? PACKED_IGNORE : 0) | (b->crowd ? PACKED_CROWD : 0), 4));
     TRY(add_number(p, (uint32_t)b->polygon_first, 4));
     TRY(add_number(p, (uint32_t)b->polygon_count, 4));
-    return add_number(p, (uint32_t)b->line, 4);
+    TRY(add_number(p, (uint32_t)b->line, 4));
+    return add_f32(p, b->area);
 }
 
 static status add_labels(packer *p, const sample *s)
@@ -143,7 +144,7 @@ static status finish(packer *p, const dataset *const parts[3], bool boxes)
     int64_t directory_at = p->w.written_bytes;
     hash128 sum = hash128_of(p->directory, (size_t)p->count);
     TRY(file_writer_write(&p->w, p->directory, (size_t)p->count));
-    packed_store(head + 8, boxes ? PACKED_VERSION_BOXES : PACKED_VERSION, 4);
+    packed_store(head + 8, boxes ? PACKED_VERSION_AREAS : PACKED_VERSION, 4);
     packed_store(head + 12, PACKED_HEADER_BYTES, 4);
     packed_store(head + 16, (uint64_t)p->w.written_bytes, 8);
     packed_store(head + 24, (uint64_t)directory_at, 8);

@@ -35,9 +35,9 @@ static status read_header(const file_input *f, packed_header *h)
     if (memcmp(head, PACKED_MAGIC, 8) != 0)
         return FAIL(E_DATA, "%s: does not start as a packed data set does", f->path);
     uint64_t version = packed_load(head + 8, 4);
-    if (version != PACKED_VERSION && version != PACKED_VERSION_BOXES)
-        return FAIL(E_DATA, "%s: version %" PRIu64 " of the format; this program reads versions %d and %d", f->path,
-            version, PACKED_VERSION, PACKED_VERSION_BOXES);
+    if (version < PACKED_VERSION || version > PACKED_VERSION_AREAS)
+        return FAIL(E_DATA, "%s: version %" PRIu64 " of the format; this program reads versions %d to %d", f->path,
+            version, PACKED_VERSION, PACKED_VERSION_AREAS);
     if (packed_load(head + 12, 4) != PACKED_HEADER_BYTES || hash64(head, 88) != packed_load(head + 88, 8))
         return FAIL(
             E_DATA, "%s: the header does not fit its checksum: the file is damaged, copy or pack it again", f->path);
@@ -139,13 +139,20 @@ static float load_f32(const uint8_t *from)
     return value;
 }
 
+static int64_t box_bytes(const cursor *c)
+{
+    return c->version < PACKED_VERSION_AREAS ? PACKED_BOX_BYTES - 4 : PACKED_BOX_BYTES;
+}
+
 static status read_box(label_box *b, const dataset *ds, const cursor *c, const uint8_t *from, int64_t points)
 {
     uint64_t flags = packed_load(from + 20, 4), first = packed_load(from + 24, 4), count = packed_load(from + 28, 4);
     *b = (label_box){load_f32(from), load_f32(from + 4), load_f32(from + 8), load_f32(from + 12),
         (int32_t)(uint32_t)packed_load(from + 16, 4), flags & PACKED_IGNORE, (int32_t)first, (int32_t)count,
-        (int32_t)(uint32_t)packed_load(from + 32, 4)};
-    if (flags & ~(uint64_t)PACKED_IGNORE)
+        (int32_t)(uint32_t)packed_load(from + 32, 4), flags & PACKED_CROWD,
+        c->version < PACKED_VERSION_AREAS ? 0 : load_f32(from + 36)};
+    uint64_t known = c->version < PACKED_VERSION_AREAS ? PACKED_IGNORE : PACKED_IGNORE | PACKED_CROWD;
+    if (flags & ~known)
         return FAIL(
             E_DATA, "%s: a box has flags %" PRIu64 ", which version %d does not know", c->file, flags, c->version);
     if (b->class_index < -1 || b->class_index >= ds->class_count)
@@ -155,6 +162,7 @@ static status read_box(label_box *b, const dataset *ds, const cursor *c, const u
     if (first + count > (uint64_t)points)
         return FAIL(E_DATA, "%s: a box has points %" PRIu64 " to %" PRIu64 " of %" PRId64, c->file, first,
             first + count, points);
+    if (!(b->area >= 0)) return FAIL(E_DATA, "%s: a box has area %g", c->file, (double)b->area);
     return b->line >= 0 ? OK : FAIL(E_DATA, "%s: a box has line %d", c->file, b->line);
 }
 
@@ -163,7 +171,7 @@ static status copy_labels(dataset *ds, const cursor *c, sample *s, const uint8_t
     float *polygon;
     TRY_ALLOC(s->box, ARENA_ARRAY(&ds->memory, label_box, s->box_count));
     for (int64_t i = 0; i < s->box_count; i++)
-        TRY(read_box(&s->box[i], ds, c, boxes + PACKED_BOX_BYTES * i, s->polygon_count));
+        TRY(read_box(&s->box[i], ds, c, boxes + box_bytes(c) * i, s->polygon_count));
     if (s->polygon_count == 0) return OK;
     TRY_ALLOC(polygon, ARENA_ARRAY(&ds->memory, float, 2 * s->polygon_count));
     for (int64_t i = 0; i < 2 * s->polygon_count; i++) polygon[i] = load_f32(points + 4 * i);
@@ -183,7 +191,7 @@ static status read_labels(dataset *ds, cursor *c, sample *s, int64_t rest, bool 
     s->box_count = (int64_t)packed_load(head + 4, 4);
     s->polygon_count = (int64_t)packed_load(head + 8, 4);
     int64_t needed =
-        PACKED_LABELS_BYTES + file_bytes + PACKED_BOX_BYTES * s->box_count + PACKED_POINT_BYTES * s->polygon_count;
+        PACKED_LABELS_BYTES + file_bytes + box_bytes(c) * s->box_count + PACKED_POINT_BYTES * s->polygon_count;
     if (rest != needed || s->polygon_count > INT32_MAX)
         return FAIL(E_DATA, "%s: an entry of the directory has %" PRId64 " bytes of boxes instead of %" PRId64, c->file,
             rest, needed);
@@ -193,11 +201,11 @@ static status read_labels(dataset *ds, cursor *c, sample *s, int64_t rest, bool 
     arena_free(&unwanted);
     TRY(result);
     if (!labelled || !wanted) s->label_file = NULL;
-    TRY(take(c, PACKED_BOX_BYTES * s->box_count, &boxes));
+    TRY(take(c, box_bytes(c) * s->box_count, &boxes));
     TRY(take(c, PACKED_POINT_BYTES * s->polygon_count, &points));
     if (wanted) return copy_labels(ds, c, s, boxes, points);
     for (int64_t i = 0; i < s->box_count; i++)
-        TRY(read_box(&unused, ds, c, boxes + PACKED_BOX_BYTES * i, s->polygon_count));
+        TRY(read_box(&unused, ds, c, boxes + box_bytes(c) * i, s->polygon_count));
     return OK;
 }
 
