@@ -22,6 +22,7 @@ typedef struct text_list {
 typedef enum spec_head { HEAD_NONE, HEAD_SSD, HEAD_DSSD, HEAD_RETINANET } spec_head;
 typedef enum spec_retinanet_form { RETINANET_TOOLKIT, RETINANET_TORCHVISION } spec_retinanet_form;
 typedef enum spec_average_precision { AVERAGE_PRECISION_INTEGRATE, AVERAGE_PRECISION_SAMPLE } spec_average_precision;
+typedef enum spec_criterion { CRITERION_VOC, CRITERION_COCO } spec_criterion;
 typedef enum spec_stem { STEM_IMAGENET, STEM_SMALL } spec_stem;
 typedef enum spec_bottleneck_stride { BOTTLENECK_STRIDE_3X3, BOTTLENECK_STRIDE_1X1 } spec_bottleneck_stride;
 typedef enum spec_padding { PADDING_TORCH, PADDING_SAME } spec_padding;

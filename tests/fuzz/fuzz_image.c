@@ -6,8 +6,8 @@ const char *__asan_default_options(void);
 const char *__lsan_default_suppressions(void);
 
 /* Two leaks of libheif 1.15 that a program of its calls alone shows, too: it hands libdav1d an AV1 item without bytes,
- * which loses 40 of its own, and with strict_decoding it loses the image that a decoder's plugin made when it then finds
- * a fault. The second one has a frame of libheif's behind one of libstdc++, which only the slow way up the stack finds. */
+ * which loses 40 of its own, and with strict_decoding it loses the image that a decoder's plugin made when that finds a
+ * fault. There libheif's frame stands behind one of libstdc++, which only the slow way up the stack finds. */
 const char *__asan_default_options(void) { return "fast_unwind_on_malloc=0"; }
 const char *__lsan_default_suppressions(void) { return "leak:libdav1d.so\nleak:heif_image_create\n"; }
 

@@ -4,8 +4,8 @@
  * PATH/data.pack, every number little-endian: a header of PACKED_HEADER_BYTES, the records (image files as they are)
  * one behind the other, and the directory (classes, then an entry per sample), which ends the file. Header and
  * directory have checksums that are compared when the file is opened, a record has one that is compared whenever it is
- * read: every byte is covered. Version 3 is version 1 with the boxes of a sample behind its name in the directory, version
- * 2 the same without the objects' areas; data sets without boxes are written as version 1.
+ * read: every byte is covered. Version 3 is version 1 with the boxes of a sample behind its name in the directory,
+ * version 2 the same without the objects' areas; data sets without boxes are written as version 1.
  */
 #ifndef GRAFT_DATA_PACKED_H
 #define GRAFT_DATA_PACKED_H

@@ -22,14 +22,15 @@ void detections_rank(ranked_detection *d, int64_t count)
 double average_precision(const ranked_detection *d, int64_t count, int64_t objects, bool sample)
 {
     enum { STEPS = 10 };
-    int64_t hits = 0, step = STEPS;
+    int64_t hits = 0, seen = 0, step = STEPS;
     double envelope = 0, sum = 0;
     if (objects < 1) return NAN;
-    for (int64_t i = 0; i < count; i++) hits += d[i].hit;
+    for (int64_t i = 0; i < count; i++) hits += d[i].hit, seen += !d[i].ignored;
     for (int64_t i = count - 1; i >= 0; i--) {
+        if (d[i].ignored) continue;
         for (; sample && step >= 0 && step * objects > hits * STEPS; step--)
             sum += envelope; /* recalls above this one's */
-        envelope = fmax(envelope, (double)hits / (double)(i + 1));
+        envelope = fmax(envelope, (double)hits / (double)seen--);
         if (!d[i].hit) continue;
         if (!sample) sum += envelope;
         hits--;

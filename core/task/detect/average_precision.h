@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/task/detect/coco_average.h"
+
 /* One detection of a class, in any image. */
 typedef struct ranked_detection {
     float score;
@@ -18,6 +20,9 @@ typedef struct ranked_detection {
     int64_t sample, place;
     /* it is the best detection of an object; else nothing of its class is there, or a better one has it */
     bool hit;
+    bool ignored;       /* what it shows counts for nothing: neither a hit nor false */
+    int32_t class_place; /* its place among the image's detections of its class */
+    coco_match match;   /* COCO's judgement */
 } ranked_detection;
 
 /* By class, then the best first. */

@@ -43,19 +43,32 @@ static bool counts(const coco_object *o, int area)
     return !o->ignored && !o->crowd && (coco_areas(o->area) >> area & 1);
 }
 
+/* Chains the objects that a detection overlaps enough for the lowest threshold, in their order; the first; -1: none. */
+static int64_t chain(const coco_box d, coco_object *object, int64_t count)
+{
+    int64_t first = -1, last = -1;
+    for (int64_t i = 0; i < count; i++) {
+        object[i].iou = overlap(d, &object[i]);
+        object[i].next = -1;
+        if (object[i].iou < threshold_of(0)) continue;
+        if (last < 0) first = i;
+        else object[last].next = i;
+        last = i;
+    }
+    return first;
+}
+
 /* The object that a detection finds: the one it overlaps most, a counting one before any other, the later one of equal
  * ones; -1: none. */
-static int64_t find(const coco_box d, const coco_object *object, int64_t count, int area, int t)
+static int64_t find(const coco_object *object, int64_t first, int area, int t)
 {
-    double most = fmin(threshold_of(t), 1 - 1e-10);
+    double most = threshold_of(t);
     int64_t best = -1;
     for (int pass = 0; pass < 2 && best < 0; pass++)
-        for (int64_t i = 0; i < count; i++) {
-            if (counts(&object[i], area) != (pass == 0)) continue;
+        for (int64_t i = first; i >= 0; i = object[i].next) {
+            if (object[i].iou < most || counts(&object[i], area) != (pass == 0)) continue;
             if (object[i].taken >> (area * COCO_THRESHOLDS + t) & 1 && !object[i].crowd) continue;
-            double iou = overlap(d, &object[i]);
-            if (iou < most) continue;
-            most = iou;
+            most = object[i].iou;
             best = i;
         }
     return best;
@@ -67,10 +80,11 @@ void coco_match_image(
     for (int64_t i = 0; i < object_count; i++) object[i].taken = 0;
     for (int64_t k = 0; k < count && k < COCO_MOST; k++) {
         uint32_t areas = coco_areas(area_of(detection[k]));
+        int64_t first = chain(detection[k], object, object_count);
         match[k] = (coco_match){0};
         for (int bit = 0; bit < COCO_AREAS * COCO_THRESHOLDS; bit++) {
             int area = bit / COCO_THRESHOLDS;
-            int64_t i = find(detection[k], object, object_count, area, bit % COCO_THRESHOLDS);
+            int64_t i = find(object, first, area, bit % COCO_THRESHOLDS);
             uint64_t one = (uint64_t)1 << bit;
             if (i < 0) {
                 if (!(areas >> area & 1)) match[k].ignored |= one;
@@ -129,33 +143,28 @@ coco_class coco_average(const coco_detection *d, int64_t count, const int64_t ob
     return c;
 }
 
-/* A running mean of what is not NaN. */
-typedef struct mean {
-    double sum;
-    int64_t count;
-} mean;
-
-static void add(mean *m, const double *value, int first, int end)
+static void add(coco_means *m, int figure, const double *value, int count)
 {
-    for (int t = first; t < end; t++)
-        if (!isnan(value[t])) m->sum += value[t], m->count++;
+    for (int t = 0; t < count; t++)
+        if (!isnan(value[t])) m->sum[figure] += value[t], m->count[figure]++;
 }
 
-void coco_figures(double figure[COCO_FIGURES], const coco_class *c, int64_t classes)
+void coco_means_add(coco_means *m, const coco_class *c)
 {
-    enum { AT_50 = 0, AT_75 = 5 };
-    mean m[COCO_FIGURES] = {{0}};
-    for (int64_t k = 0; k < classes; k++) {
-        add(&m[0], c[k].precision[0], 0, COCO_THRESHOLDS);
-        add(&m[1], c[k].precision[0], AT_50, AT_50 + 1);
-        add(&m[2], c[k].precision[0], AT_75, AT_75 + 1);
-        add(&m[6], c[k].recall_of_1, 0, COCO_THRESHOLDS);
-        add(&m[7], c[k].recall_of_10, 0, COCO_THRESHOLDS);
-        add(&m[8], c[k].recall[0], 0, COCO_THRESHOLDS);
-        for (int a = 1; a < COCO_AREAS; a++) {
-            add(&m[2 + a], c[k].precision[a], 0, COCO_THRESHOLDS);
-            add(&m[8 + a], c[k].recall[a], 0, COCO_THRESHOLDS);
-        }
+    enum { AT_75 = 5 };
+    add(m, 0, c->precision[0], COCO_THRESHOLDS);
+    add(m, 1, c->precision[0], 1);
+    add(m, 2, c->precision[0] + AT_75, 1);
+    add(m, 6, c->recall_of_1, COCO_THRESHOLDS);
+    add(m, 7, c->recall_of_10, COCO_THRESHOLDS);
+    add(m, 8, c->recall[0], COCO_THRESHOLDS);
+    for (int a = 1; a < COCO_AREAS; a++) {
+        add(m, 2 + a, c->precision[a], COCO_THRESHOLDS);
+        add(m, 8 + a, c->recall[a], COCO_THRESHOLDS);
     }
-    for (int i = 0; i < COCO_FIGURES; i++) figure[i] = m[i].count ? m[i].sum / (double)m[i].count : NAN;
+}
+
+void coco_figures(const coco_means *m, double figure[COCO_FIGURES])
+{
+    for (int i = 0; i < COCO_FIGURES; i++) figure[i] = m->count[i] ? m->sum[i] / (double)m->count[i] : NAN;
 }

@@ -14,6 +14,7 @@ typedef struct class_average {
     double average_precision;
     double precision, recall; /* of detections whose score is at least infer.threshold */
     int64_t objects, detections; /* to be found; of any score */
+    coco_class coco;
 } class_average;
 
 /* An image with its mistakes, for the report. */
@@ -28,8 +29,10 @@ typedef struct detect_score {
     const task_setting *setting;
     int64_t images;
     ranked_detection *ranked;          /* [ranked_count], as they came until score_merge or a reader ranks them */
+    coco_detection *coco;              /* [ranked_capacity], memory of detect_averages */
     int64_t ranked_count, ranked_capacity;
     int64_t *objects;                  /* [class_count] to be found */
+    int64_t (*coco_objects)[COCO_AREAS]; /* [class_count] the same by area */
     class_average *average;            /* [class_count], made by detect_averages */
     poor_image *poor;                  /* [poor_count], most mistakes first */
     int64_t poor_count, poor_capacity;
@@ -71,6 +74,10 @@ status detect_score_add(task_score *s, const batch *b, const task_output *output
 status detect_score_merge(task_score *s, comm *c);
 /* Every class, from the ranked detections. */
 const class_average *detect_averages(const detect_score *s);
+/* The means over the classes: the figure of evaluate.iou, and COCO's. */
+double detect_mean_average(const detect_score *s, const class_average *a);
+double detect_coco_precision(const class_average *a); /* of one class, over IoU 0.5 to 0.95 */
+void detect_coco_figures(const detect_score *s, const class_average *a, double coco[COCO_FIGURES]);
 void detect_score_values(const task_score *s, double value[FIGURE_MAX]);
 /* text.c */
 status detect_score_print(const task_score *s, FILE *stream, int64_t max_rows);

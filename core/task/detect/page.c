@@ -4,13 +4,15 @@
 
 static void put_classes(page *p, const detect_score *s, const class_average *a)
 {
-    fputs("<h2>Classes</h2><table><tr><th>class</th><th>AP %</th><th>precision %</th><th>recall %</th><th>objects</th>"
-          "<th>detections</th></tr>\n", p->stream);
+    fputs("<h2>Classes</h2><table><tr><th>class</th><th>AP %</th><th>AP@[.5:.95] %</th><th>precision %</th>"
+          "<th>recall %</th><th>objects</th><th>detections</th></tr>\n",
+        p->stream);
     for (int64_t k = 0; k < s->setting->class_count; k++) {
         fputs("<tr><th>", p->stream);
         page_text(p, s->setting->class_name[k]);
         fputs("</th>", p->stream);
         page_percent(p, a[k].average_precision);
+        page_percent(p, detect_coco_precision(&a[k]));
         page_percent(p, a[k].precision);
         page_percent(p, a[k].recall);
         fprintf(p->stream, "<td>%" PRId64 "</td><td>%" PRId64 "</td></tr>\n", a[k].objects, a[k].detections);
@@ -39,10 +41,17 @@ void detect_score_page(const task_score *score, page *p)
 {
     const detect_score *s = detect_score_of_const(score);
     const class_average *a = detect_averages(s);
-    double map[FIGURE_MAX];
-    detect_score_values(score, map);
-    fprintf(p->stream, "<p>%" PRId64 " images: mAP %.2f %% at IoU %g.</p>\n", s->images, 100 * map[0],
-        s->setting->spec->evaluate.iou);
+    double coco[COCO_FIGURES];
+    detect_coco_figures(s, a, coco);
+    fprintf(p->stream, "<p>%" PRId64 " images: mAP %.2f %% at IoU %g.</p>\n", s->images,
+        100 * detect_mean_average(s, a), s->setting->spec->evaluate.iou);
+    fputs("<table><tr>", p->stream);
+    for (int i = 0; i < COCO_FIGURES; i++) fprintf(p->stream, "<th>%s %%</th>", coco_figure_name[i]);
+    fputs("</tr><tr>", p->stream);
+    for (int i = 0; i < COCO_FIGURES; i++) page_percent(p, coco[i]);
+    fputs("</tr></table><p>COCO's figures: AP over IoU 0.5 to 0.95, at 0.5 and 0.75, of small, medium and large "
+          "objects; recall of at most 1, 10 and 100 detections, and of small, medium and large objects.</p>\n",
+        p->stream);
     put_classes(p, s, a);
     put_poor(p, s);
 }
