@@ -106,7 +106,7 @@ CFLAGS += -std=c11 $(OPT) -g -fPIC -fno-math-errno -ffp-contract=off -Wall -Wext
 # The archive leaves libexpat.so's need of glibc 2.36 behind (core/data/readers/expat_random.c); its symbols stay inside.
 EXPAT ?= -lexpat
 LDFLAGS += -Wl,--exclude-libs,libexpat.a
-LDLIBS += -linih -lyajl $(EXPAT) -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
+LDLIBS += -linih -lyajl -lyaml $(EXPAT) -lxxhash -ljpeg -lpng $(foreach i,$(IMAGES),-l$(i)) -lprotobuf-c -lz -lm -lpthread
 ifneq ($(SAN),)
 CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LDFLAGS += -fsanitize=$(SAN)

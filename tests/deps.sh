@@ -6,7 +6,7 @@
 #   test   demo, and what the tests compare with (PyTorch, OpenCV, darknet, ONNX's own cases) or run (clang's fuzzer): the default
 set -u
 build="gcc libc6-dev make libinih-dev libstb-dev libjpeg62-turbo-dev libpng-dev libgif-dev libwebp-dev libtiff-dev libheif-dev
-libyajl-dev libxxhash-dev zlib1g-dev libdnnl-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev libexpat1-dev"
+libyajl-dev libxxhash-dev zlib1g-dev libdnnl-dev protobuf-c-compiler libprotobuf-c-dev libonnx-dev libexpat1-dev libyaml-dev"
 demo="dataset-fashion-mnist"
 test="g++ pkg-config libcmocka-dev python3 python3-torch python3-torchvision python3-numpy python3-pil python3-onnx
 python3-opencv libonnx-testdata clang libclang-rt-14-dev darknet graphviz"

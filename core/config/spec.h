@@ -34,7 +34,9 @@ typedef enum spec_data_format {
     FORMAT_CSV,
     FORMAT_PACKED,
     FORMAT_KITTI,
-    FORMAT_VOC
+    FORMAT_VOC,
+    FORMAT_COCO,
+    FORMAT_YOLO
 } spec_data_format;
 typedef enum spec_preprocess { PREPROCESS_TORCH, PREPROCESS_CAFFE, PREPROCESS_TF, PREPROCESS_CUSTOM } spec_preprocess;
 typedef enum spec_interpolation {

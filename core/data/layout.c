@@ -9,11 +9,13 @@
 enum { SEARCH_DEPTH = 4 };
 
 const dataset_reader *const dataset_readers[] = {
-    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_kitti, &reader_voc, &reader_folder, NULL};
+    &reader_packed, &reader_idx, &reader_cifar, &reader_csv, &reader_kitti, &reader_voc, &reader_coco,
+    &reader_yolo, &reader_folder, NULL};
 
 /* In the order of spec_data_format, which starts with auto. */
 static const dataset_reader *const by_format[] = {
-    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed, &reader_kitti, &reader_voc};
+    NULL, &reader_folder, &reader_idx, &reader_cifar, &reader_csv, &reader_packed, &reader_kitti, &reader_voc,
+    &reader_coco, &reader_yolo};
 
 /* ------------------------------------------------------------------------------------------------ names of parts */
 
@@ -28,6 +30,14 @@ static int part_called(const char *name, size_t length)
         for (const char *const *known = part_names[part]; *known; known++)
             if (strlen(*known) == length && strncasecmp(*known, name, length) == 0) return part;
     return -1;
+}
+
+bool is_part_folder(const char *name, dataset_part part)
+{
+    if (part == PART_WHOLE) return false;
+    size_t length = strlen(name);
+    while (length && strchr("0123456789", name[length - 1])) length--;
+    return part_called(name, length) == (int)part;
 }
 
 static bool is_called(const char *entry, const char *name, const char *tail, bool any_case)

@@ -71,6 +71,10 @@ put("fuzz_labels", 0, b"\0car 0.00 0 0.00 1.5 2 30 20 0 0 0 0 0 0 0\nDontCare -1
 put("fuzz_labels", 1, b"\1<annotation><size><width>0</width></size><object><name>dog</name><difficult>1</difficult>"
     b"<part><name>head</name></part><bndbox><xmin>1.5</xmin><ymin>2</ymin><xmax>nan</xmax><ymax>9</ymax></bndbox>"
     b"</object></annotation>")
+put("fuzz_label_sets", 0, b'\0{"info": {}, "images": [{"id": 3, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "x"}],'
+    b'"annotations": [{"image_id": 3, "category_id": 1, "bbox": [1, 2.5, 3e1, 4], "area": 9, "iscrowd": 0, "segmentation": [[1, 2]]}]}')
+put("fuzz_label_sets", 1, b"\1path: .\ntrain: [images/train]\nnames: {0: a, 1: b}\n\xff0 0.5 0.5 0.2 0.1\n1 0.1 0.1 0.5 0.5 0.9 0.1\n")
+put("fuzz_label_sets", 2, b"\1train: list.txt\nval:\nnames:\n - a\n - \"b\"\n\xff0 .5 .5 1 1 0.25\n")
 
 
 def state_dict(protocol):
@@ -215,13 +219,14 @@ for i, record in enumerate(pack_records):
     pack_at += len(record)
 put("fuzz_packed", 0, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", 1, 96, pack_at + len(pack_directory), pack_at, len(pack_directory), 0, 0, 1, 1, 1, 0, 0) +
     pack_body + pack_directory)
-box_directory = struct.pack("<II", 2, 2) + b"".join(struct.pack("<I", len(n)) + n for n in (b"ant", b"bee"))
-box_labels = struct.pack("<III", 5, 2, 3) + b"a.txt" + struct.pack("<4fiIIII", 1, 2, 30, 20, 1, 0, 0, 3, 1) + \
-    struct.pack("<4fiIIII", 5, 5, 9, 9, -1, 1, 0, 0, 2) + struct.pack("<6f", 1, 2, 30, 2, 15, 20)
-pack_at = 96
-for i, record in enumerate(pack_records):
-    labels = box_labels if i == 0 else struct.pack("<III", 0, 0, 0)
-    box_directory += struct.pack("<IIiIQQQ", 42 + len(labels), 2, -1, i == 0, pack_at, len(record), 0) + b"n%d" % i + labels
-    pack_at += len(record)
-put("fuzz_packed", 1, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", 2, 96, pack_at + len(box_directory), pack_at, len(box_directory), 0, 0, 1, 1, 1, 0, 0) +
-    pack_body + box_directory)
+for version, tails in ((2, (b"", b"")), (3, (struct.pack("<f", 7.5), struct.pack("<f", 0)))):
+    box_directory = struct.pack("<II", 2, 2) + b"".join(struct.pack("<I", len(n)) + n for n in (b"ant", b"bee"))
+    box_labels = struct.pack("<III", 5, 2, 3) + b"a.txt" + struct.pack("<4fiIIII", 1, 2, 30, 20, 1, 0, 0, 3, 1) + tails[0] + \
+        struct.pack("<4fiIIII", 5, 5, 9, 9, -1, 1, 0, 0, 2) + tails[1] + struct.pack("<6f", 1, 2, 30, 2, 15, 20)
+    pack_at = 96
+    for i, record in enumerate(pack_records):
+        labels = box_labels if i == 0 else struct.pack("<III", 0, 0, 0)
+        box_directory += struct.pack("<IIiIQQQ", 42 + len(labels), 2, -1, i == 0, pack_at, len(record), 0) + b"n%d" % i + labels
+        pack_at += len(record)
+    put("fuzz_packed", version - 1, b"GRAFTPCK" + struct.pack("<IIQQQQQQQQQQ", version, 96, pack_at + len(box_directory), pack_at,
+        len(box_directory), 0, 0, 1, 1, 1, 0, 0) + pack_body + box_directory)

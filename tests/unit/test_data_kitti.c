@@ -175,12 +175,17 @@ static void test_yolo_is_not_taken(void **state)
     o.format = FORMAT_KITTI;
     dataset train;
     assert_fails(E_DATA, "no train part", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
-    o.format = FORMAT_AUTO;
+    o.format = FORMAT_FOLDER;
     assert_fails(E_DATA, "as YOLO has them", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
     put_jpeg(test_path("halves/images/train/a.jpg"), 40, 30, 1);
     put_text(test_path("halves/labels/train/a.txt"), "0 0.5 0.5 0.1 0.1\n");
     o.root = test_path("halves");
     assert_fails(E_DATA, "as YOLO has them", dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    o.format = FORMAT_AUTO;
+    o.val_fraction = 0;
+    assert_ok(dataset_open_parts(&o, 1, NULL, &train, NULL, NULL));
+    assert_string_equal(train.reader->name, "yolo");
+    dataset_close(&train);
     put_jpeg(test_path("words/images/a.jpg"), 40, 30, 1);
     put_jpeg(test_path("words/labels/b.jpg"), 40, 30, 1); /* classes of pictures that are called so */
     o.root = test_path("words");

@@ -1,4 +1,4 @@
-/* Every detector on every backbone: built, trained on one batch until its loss has fallen, pruned to half of its products,
+/* Every detector on every backbone: built, trained for a step that lowers its loss, pruned to half of its products,
  * exported as INT8, written, read and run. Small inputs and narrow networks: what is tested is that all parts fit. */
 #include <math.h>
 #include <stdio.h>
@@ -149,7 +149,8 @@ static void halve(graph *small, const graph *g, const char *name)
         .granularity = 1, .min_filters = 1, .target = TARGET_MACS, .target_fraction = 0.5};
     if (prune_graph(small, &report, g, &o) != OK) fail_msg("%s: %s", name, status_message());
     if (report.macs_after * 100 > report.macs_before * 52 || report.macs_after * 10 < report.macs_before * 4)
-        fail_msg("%s: %lld of %lld products are left", name, (long long)report.macs_after, (long long)report.macs_before);
+        fail_msg(
+            "%s: %lld of %lld products are left", name, (long long)report.macs_after, (long long)report.macs_before);
     GOOD(graph_check(small));
     prune_report_free(&report);
 }
@@ -201,17 +202,22 @@ static void export(fixture *f, graph *g, const char *name)
     static const char *const names[CLASSES] = {"ant", "bee", "cat"};
     images source = {.all = f->image};
     calibration_data data = {.context = &source, .rewind = rewind_images, .next = next_images};
-    export_options o = {.calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
+    export_options o = {
+        .calibrator = CALIBRATOR_MINMAX, .source_name = "net.safetensors", .dev = f->dev, .data = &data};
     export_scales scales;
     engine made, read;
     float here[IMAGES * CAPACITY * 6], there[IMAGES * CAPACITY * 6];
-    model m = {.graph = *g, .task = "detection", .spec_text = "", .info_json = "{}", .preprocess = {.width = SIDE, .height = SIDE,
-                   .channels = 3, .std = {1, 1, 1}, .crop_fraction = 1}};
+    model m = {.graph = *g,
+        .task = "detection",
+        .spec_text = "",
+        .info_json = "{}",
+        .preprocess = {.width = SIDE, .height = SIDE, .channels = 3, .std = {1, 1, 1}, .crop_fraction = 1}};
     *g = (graph){0};
     GOOD(model_set_classes(&m, names, CLASSES));
     if (export_calibrate(&scales, &m, &o, 8601) != OK || export_int8(&made, &m, &scales, &o) != OK)
         fail_msg("%s: %s", name, status_message());
-    if (engine_integer_part(&made) < 0.99) fail_msg("%s: %g of the products are INT8", name, engine_integer_part(&made));
+    if (engine_integer_part(&made) < 0.99)
+        fail_msg("%s: %g of the products are INT8", name, engine_integer_part(&made));
     GOOD(engine_save(&made, f->engine_path));
     GOOD(engine_load(&read, f->engine_path));
     infer(f, &made.graph, here, CAPACITY);

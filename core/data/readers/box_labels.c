@@ -52,6 +52,7 @@ static status set_classes(const box_list *l, dataset *ds, const spec_data *optio
 {
     if (options && options->class_names.count > 0)
         return dataset_set_classes(ds, options->class_names.value, options->class_names.count);
+    if (l->known_count > 0) return dataset_set_classes(ds, (const char **)(uintptr_t)l->known, l->known_count);
     const char **names = heap_alloc_array(l->count, sizeof *names);
     int64_t count = 0, unique = 0;
     if (!names) return E_MEMORY;

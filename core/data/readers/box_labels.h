@@ -27,6 +27,8 @@ typedef struct box_list {
     int64_t count, capacity, name_capacity;
     box_image *image;
     int64_t image_count, image_capacity;
+    const char *const *known; /* [known_count] all classes in their order, where the format says them */
+    int64_t known_count;
 } box_list;
 
 /* The boxes that follow are this image's. The texts must live until box_list_give. */
@@ -34,8 +36,8 @@ status box_list_begin(box_list *l, const char *path, const char *label_file);
 /* Adds a box whose class is called `class_name`; NULL: an ignored region. */
 status box_list_add(box_list *l, const label_box *b, const char *class_name);
 /* Adds the images to the data set as samples with their boxes. Its classes are data.class_names, where they are set,
- * else the names of all boxes in byte-wise order. E_DATA: a class that data.class_names lacks, with file and line; no
- * image at all has a label file. */
+ * else those that are known, else the names of all boxes in byte-wise order. E_DATA: a class that data.class_names
+ * lacks, with file and line; no image at all has a label file. */
 status box_list_give(const box_list *l, dataset *ds, const spec_data *options);
 void box_list_free(box_list *l);
 

@@ -5,12 +5,14 @@
 #include "core/data/dataset.h"
 
 extern const dataset_reader reader_folder, reader_idx, reader_cifar, reader_csv, reader_packed, reader_kitti,
-    reader_voc;
+    reader_voc, reader_coco, reader_yolo;
 
 /* Files larger than this are not pictures. */
 enum { MAX_IMAGE_FILE_BYTES = 1 << 30 };
 
 const char *part_name(dataset_part part); /* "train", "val", "test"; "" for PART_WHOLE */
+/* Is a folder of this name the part's: "train", "Val", "train2017"? */
+bool is_part_folder(const char *name, dataset_part part);
 /* Does the file `name` (its path: `path`) look like an image, by its ending or by its first bytes? Also of kinds that
  * cannot be decoded, so that they are reported instead of being passed over. Hidden files do not count, nor do folders.
  */
