@@ -1,12 +1,17 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <string.h>
+
 #include "core/base/utf8.h"
 #include "core/data/dataset.h"
+#include "core/data/label_files.h"
 
 static const cli_option options[] = {
     CLI_SPEC_OPTION,
-    {"--output", "-o", "FOLDER", .help = "packed data set to write"},
+    {"--output", "-o", "FOLDER", .help = "data set to write"},
+    {"--to", NULL, "FORMAT", .help = "packed (default); of boxes also kitti, voc, coco or yolo"},
+    {"--link", NULL, NULL, .help = "with another format than packed: link to the images instead of copying them"},
     {"--lint", NULL, NULL, .help = "check every image and write nothing"},
     {.name = NULL},
 };
@@ -111,20 +116,51 @@ static status lint(cli_context *c, const dataset parts[PARTS])
     return OK;
 }
 
+/* -1: packed. */
+static status format_of(cli_context *c, int *format)
+{
+    const char *to = cli_value(c, "--to");
+    *format = -1;
+    if (!to || strcmp(to, "packed") == 0) {
+        if (!cli_is_given(c, "--link")) return OK;
+        return FAIL(E_USAGE,
+            "--link: a packed data set holds its images; with --to kitti, voc, coco or yolo they can be links");
+    }
+    for (int i = 0; i < LABEL_FILES_FORMATS; i++)
+        if (strcmp(to, label_files_names[i]) == 0) *format = i;
+    return *format >= 0 ? OK : FAIL(E_USAGE, "--to %s: expected packed, kitti, voc, coco or yolo", to);
+}
+
+static status write_labels(cli_context *c, const char *output, int format, const dataset parts[PARTS])
+{
+    label_files_report r;
+    TRY(label_files_write(output, (label_files_format)format, parts, cli_is_given(c, "--link"), &c->log, &r));
+    if (r.left_out)
+        cli_print(c, "%" PRId64 " regions to ignore are left out: %s has no such thing\n", r.left_out,
+            label_files_names[format]);
+    put_int(&c->result, "images", r.images);
+    put_int(&c->result, "boxes", r.boxes);
+    put_int(&c->result, "left_out", r.left_out);
+    return OK;
+}
+
 static status convert(cli_context *c, dataset parts[PARTS])
 {
+    int format;
     const spec *s = &c->config.spec;
     const char *output = cli_value(c, "--output");
     bool only_lint = cli_is_given(c, "--lint"), has_train;
     if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
     if (!output && !only_lint)
         return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
+    TRY(format_of(c, &format));
     TRY(dataset_has_train(&s->data, &has_train));
     TRY(dataset_open_parts(
         &s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
     report_parts(c, parts);
     if (only_lint) return lint(c, parts);
-    TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));
+    if (format < 0) TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));
+    else TRY(write_labels(c, output, format, parts));
     cli_print(c, "wrote %s; use it as data.root\n", output);
     json_key(&c->result, "output");
     json_put_string(&c->result, output);
@@ -141,7 +177,7 @@ static status run(cli_context *c)
 
 const cli_command command_convert = {
     .name = "convert",
-    .summary = "pack a data set, or check it",
+    .summary = "pack a data set, write it in another format, or check it",
     .arguments = "[SOURCE]",
     .most = 1,
     .first_target = "data.root",

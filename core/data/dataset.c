@@ -108,6 +108,26 @@ void dataset_renumber(dataset *ds, const int64_t *place)
     }
 }
 
+status dataset_order_classes(dataset *ds, const text_list *names)
+{
+    arena memory = {0};
+    int64_t *place;
+    status result = OK;
+    dataset named = {.class_name = names->value, .class_count = names->count};
+    TRY_ALLOC_OUT(place, ARENA_ARRAY(&memory, int64_t, ds->class_count + 1));
+    for (int64_t i = 0; i < ds->class_count; i++)
+        if ((place[i] = dataset_find_class(&named, ds->class_name[i])) < 0)
+            TRY_OUT(FAIL(E_DATA,
+                "%s: class \"%s\" is not among the %" PRId64
+                " of data.class_names: add it there, or leave data.class_names empty",
+                ds->path, ds->class_name[i], names->count));
+    dataset_renumber(ds, place);
+    result = dataset_set_classes(ds, names->value, names->count);
+out:
+    arena_free(&memory);
+    return result;
+}
+
 status dataset_refuse_boxes(const dataset *ds)
 {
     if (!ds->has_boxes) return OK;
@@ -200,13 +220,87 @@ static status name_classes(dataset *ds, const text_list *names)
     return dataset_set_classes(ds, names->value, names->count);
 }
 
+/* ------------------------------------------------------------------------------------------------ data.class_map */
+
+enum { MAP_IGNORE = -1, MAP_DROP = -2 }; /* places of classes that are none any more */
+
+/* What data.class_map makes of a class: its own name where no entry is about it. NULL: to be dropped or ignored. */
+static status mapped_name(dataset *ds, const text_list *map, const char *name, const char **mapped, int64_t *place)
+{
+    *mapped = name;
+    for (int64_t i = 0, best = 0; i < map->count; i++) {
+        const char *entry = map->value[i], *colon = strrchr(entry, ':');
+        if (!colon || colon == entry || !colon[1])
+            return FAIL(E_USAGE,
+                "data.class_map: \"%s\": expected CLASS:CLASS, CLASS:ignore, CLASS:drop, or *: for all others", entry);
+        bool same = strlen(name) == (size_t)(colon - entry) && strncmp(entry, name, strlen(name)) == 0;
+        bool others = colon == entry + 1 && *entry == '*';
+        int64_t rank = same ? 2 : others ? 1 : 0; /* its own entry counts before the one for all others */
+        if (rank <= best) continue;
+        best = rank;
+        *mapped = strcmp(colon + 1, "ignore") == 0 || strcmp(colon + 1, "drop") == 0 ? NULL : colon + 1;
+        *place = strcmp(colon + 1, "drop") == 0 ? MAP_DROP : MAP_IGNORE;
+        TRY_ALLOC(*mapped, *mapped ? arena_strdup(&ds->memory, *mapped) : "");
+        if (!**mapped) *mapped = NULL;
+    }
+    return OK;
+}
+
+static void move_boxes(sample *s, const int64_t *place)
+{
+    int64_t count = 0;
+    for (int64_t k = 0; k < s->box_count; k++) {
+        label_box b = s->box[k];
+        int64_t to = b.class_index >= 0 ? place[b.class_index] : MAP_IGNORE;
+        if (to == MAP_DROP) continue;
+        b.class_index = (int32_t)to;
+        b.ignore |= to == MAP_IGNORE;
+        s->box[count++] = b;
+    }
+    s->box_count = count;
+}
+
+/* Classes under other names, several under one, ignored or dropped; in the order in which their names first come. */
+static status map_classes(dataset *ds, const text_list *map)
+{
+    const char **names;
+    int64_t *place, count = 0;
+    if (!ds->has_boxes)
+        return FAIL(E_USAGE, "data.class_map is for boxes, and %s (%s) has none", ds->path, ds->reader->name);
+    TRY_ALLOC(names, ARENA_ARRAY(&ds->memory, const char *, ds->class_count));
+    TRY_ALLOC(place, ARENA_ARRAY(&ds->memory, int64_t, ds->class_count + 1));
+    for (int64_t i = 0; i < ds->class_count; i++) {
+        const char *name;
+        TRY(mapped_name(ds, map, ds->class_name[i], &name, &place[i]));
+        if (!name) continue;
+        for (place[i] = 0; place[i] < count && strcmp(names[place[i]], name) != 0;) place[i]++;
+        if (place[i] == count) names[count++] = name;
+    }
+    if (count == 0 && ds->class_count > 0)
+        return FAIL(E_USAGE, "data.class_map leaves none of the %" PRId64 " classes of %s", ds->class_count, ds->path);
+    for (int64_t i = 0; i < ds->count; i++) move_boxes(&ds->samples[i], place);
+    return dataset_set_classes(ds, names, count);
+}
+
+/* The reader sees the classes' own names; data.class_names has those that data.class_map gives. */
+static status open_mapped(dataset *ds, part_place place, const spec_data *options)
+{
+    spec_data own = *options;
+    own.class_names = (text_list){0};
+    TRY(place.reader->open(ds, place.path, place.part, &own));
+    TRY(map_classes(ds, &options->class_map));
+    return options->class_names.count ? dataset_order_classes(ds, &options->class_names) : OK;
+}
+
 static status open_place(dataset *ds, part_place place, const spec_data *options)
 {
+    bool mapped = options && options->class_map.count > 0;
     *ds = (dataset){.reader = place.reader, .part = place.part};
     status code = OK;
     ds->path = arena_strdup(&ds->memory, place.path);
     if (!ds->path) code = FAIL_MEMORY(strlen(place.path));
-    if (code == OK) code = place.reader->open(ds, place.path, place.part, options);
+    if (code == OK)
+        code = mapped ? open_mapped(ds, place, options) : place.reader->open(ds, place.path, place.part, options);
     if (code == OK && ds->count == 0) code = FAIL(E_DATA, "%s: no samples", place.path);
     if (code == OK && options) code = name_classes(ds, &options->class_names);
     if (code != OK) dataset_close(ds);

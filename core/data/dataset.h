@@ -135,6 +135,8 @@ int64_t dataset_find_class(const dataset *ds, const char *name);
  * them. E_DATA: that makes two of them equal. */
 status dataset_add_sample(dataset *ds, const sample *s);
 status dataset_set_classes(dataset *ds, const char *const *names, int64_t count);
+/* The classes of boxes, found by name among data.class_names, in their order. E_DATA: one is not among them. */
+status dataset_order_classes(dataset *ds, const text_list *names);
 /* Class i of the samples and their boxes becomes place[i]. */
 void dataset_renumber(dataset *ds, const int64_t *place);
 /* E_DATA when the data set holds boxes: for tasks that learn or judge one class per image. */

@@ -1,5 +1,5 @@
-/* COCO: a JSON file for each part, with the lists images (id, file_name), annotations (image_id, category_id, bbox as x,
- * y, width and height in pixels from 0, area, iscrowd) and categories (id, name). Classes stand in the order of the
+/* COCO: a JSON file for each part, with the lists images (id, file_name), annotations (image_id, category_id, bbox as
+ * x, y, width and height in pixels from 0, area, iscrowd) and categories (id, name). Classes stand in the order of the
  * categories' ids. A crowd is a region to ignore. The file is annotations/instances_train2017.json (or
  * annotations/train.json), train/_annotations.coco.json, or the path itself. Its images are in the first of these
  * folders that has them: that of the part (train2017, or the same in images/), images/, the root, the file's own. */
@@ -30,7 +30,7 @@ typedef struct coco_category {
 
 typedef struct coco_annotation {
     int64_t image, category; /* ids */
-    float edge[EDGES];       /* x, y, width, height */
+    double edge[EDGES];      /* x, y, width, height */
     float area;
     int32_t line;
     bool crowd;
@@ -122,7 +122,7 @@ static status take_edge(coco_file *f, json_type type, const char *text, size_t l
     double value;
     TRY(number_of(f, type, text, length, &value));
     if (f->edges == EDGES) return refuse(f, "bbox has more than four numbers: x, y, width and height");
-    f->now.edge[f->edges++] = fabs(value) < 1e30 ? (float)value : NAN;
+    f->now.edge[f->edges++] = fabs(value) < 1e30 ? value : NAN;
     return OK;
 }
 
@@ -306,8 +306,8 @@ static status add_annotation(box_list *l, const coco_file *f, const coco_annotat
         &(coco_category){.id = n->category}, f->category, (size_t)f->categories, sizeof *f->category, by_category_id);
     if (!c)
         return FAIL(E_DATA, "%s:%d: category_id %" PRId64 " is no category's id", f->path, (int)n->line, n->category);
-    label_box b = {.x0 = n->edge[0], .y0 = n->edge[1], .x1 = (float)((double)n->edge[0] + (double)n->edge[2]),
-        .y1 = (float)((double)n->edge[1] + (double)n->edge[3]), .class_index = -1, .ignore = n->crowd, .line = n->line,
+    label_box b = {.x0 = (float)n->edge[0], .y0 = (float)n->edge[1], .x1 = (float)(n->edge[0] + n->edge[2]),
+        .y1 = (float)(n->edge[1] + n->edge[3]), .class_index = -1, .ignore = n->crowd, .line = n->line,
         .crowd = n->crowd, .area = n->area};
     return box_list_add(l, &b, c->name);
 }

@@ -265,27 +265,6 @@ static status refuse_lmdb(const char *path)
         path, PACKED_LMDB_FILE, path);
 }
 
-/* Names of classes with boxes are found by name, as the readers of label files do. */
-static status order_classes(dataset *ds, const text_list *names)
-{
-    arena memory = {0};
-    int64_t *place;
-    status result = OK;
-    dataset named = {.class_name = names->value, .class_count = names->count};
-    TRY_ALLOC_OUT(place, ARENA_ARRAY(&memory, int64_t, ds->class_count));
-    for (int64_t i = 0; i < ds->class_count; i++)
-        if ((place[i] = dataset_find_class(&named, ds->class_name[i])) < 0)
-            TRY_OUT(FAIL(E_DATA,
-                "%s: class \"%s\" is not among the %" PRId64
-                " of data.class_names: add it there, or leave data.class_names empty",
-                ds->path, ds->class_name[i], names->count));
-    dataset_renumber(ds, place);
-    result = dataset_set_classes(ds, names->value, names->count);
-out:
-    arena_free(&memory);
-    return result;
-}
-
 static status open_part(dataset *ds, const char *path, dataset_part part, const spec_data *options)
 {
     packed_header h;
@@ -304,7 +283,7 @@ static status open_part(dataset *ds, const char *path, dataset_part part, const 
             state->file.path);
     if (result == OK) result = read_directory(ds, bytes, &h, part);
     if (result == OK && ds->has_boxes && options && options->class_names.count)
-        result = order_classes(ds, &options->class_names);
+        result = dataset_order_classes(ds, &options->class_names);
     free(bytes);
     return result;
 }
