@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/utf8.h"
+#include "core/data/box_statistics.h"
 #include "core/data/dataset.h"
 #include "core/data/label_files.h"
 
@@ -13,6 +14,7 @@ static const cli_option options[] = {
     {"--to", NULL, "FORMAT", .help = "packed (default); of boxes also kitti, voc, coco or yolo"},
     {"--link", NULL, NULL, .help = "with another format than packed: link to the images instead of copying them"},
     {"--lint", NULL, NULL, .help = "check every image and write nothing"},
+    {"--statistics", NULL, NULL, .help = "count boxes by class, size and aspect ratio, and write nothing"},
     {.name = NULL},
 };
 
@@ -60,49 +62,65 @@ static void report_boxes(cli_context *c, const dataset *ds, const lint_report *r
     boxes[1] += report->box_dropped_count;
 }
 
-/* Every bad image with its reason. *bad_count and *damaged_count grow. */
-static status lint_part(
-    cli_context *c, const dataset *ds, const char *part, int64_t *bad_count, int64_t *damaged_count, int64_t boxes[2])
+/* Every bad image of a part with its reason. */
+static void report_bad(cli_context *c, const dataset *ds, const char *part, const lint_report *report)
 {
-    lint_report report = {0};
     int64_t printed = 0;
-    status result = dataset_lint(ds, &c->config.spec.data, NULL, &c->log, &report);
-    for (int64_t i = 0; result == OK && i < report.count; i++) {
-        if (!report.reason[i]) continue;
+    for (int64_t i = 0; i < report->count; i++) {
+        if (!report->reason[i]) continue;
         if (printed++ < BAD_PRINTED)
-            cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report.reason[i]);
+            cli_print(c, "%s: %s\n", utf8_escaped(&c->memory, ds->samples[i].name), report->reason[i]);
         json_begin_object(&c->result);
         json_key(&c->result, "part"), json_put_string(&c->result, part);
         json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[i].name);
-        json_key(&c->result, "reason"), json_put_string(&c->result, report.reason[i]);
+        json_key(&c->result, "reason"), json_put_string(&c->result, report->reason[i]);
         json_end_object(&c->result);
     }
     if (printed > BAD_PRINTED) cli_print(c, "... and %" PRId64 " more (--json lists all)\n", (printed - BAD_PRINTED));
     if (printed) {
         char kinds[2048];
-        lint_report_kinds(&report, kinds, sizeof kinds);
+        lint_report_kinds(report, kinds, sizeof kinds);
         cli_print(c, "%s part:\n%s", part, kinds);
     }
-    if (result == OK) report_boxes(c, ds, &report, boxes);
-    *bad_count += report.bad_count;
-    *damaged_count += report.damaged_count;
-    lint_report_free(&report);
-    return result;
 }
 
-static status lint(cli_context *c, const dataset parts[PARTS])
+/* Every box that is clipped or dropped, as members of the open array. */
+static void list_boxes(cli_context *c, const dataset *ds, const char *part, const lint_report *report)
 {
-    int64_t bad = 0, damaged = 0, total = 0, boxes[2] = {0};
+    for (int64_t i = 0; i < report->box_count; i++) {
+        const box_problem *b = &report->box[i];
+        json_begin_object(&c->result);
+        json_key(&c->result, "part"), json_put_string(&c->result, part);
+        json_key(&c->result, "file"), json_put_string(&c->result, ds->samples[b->index].label_file);
+        put_int(&c->result, "line", b->line);
+        json_key(&c->result, "reason"), json_put_string(&c->result, b->reason);
+        json_key(&c->result, "dropped"), json_put_bool(&c->result, b->dropped);
+        json_end_object(&c->result);
+    }
+}
+
+static status report_lint(cli_context *c, const dataset parts[PARTS], const lint_report report[PARTS])
+{
+    int64_t bad = 0, damaged = 0, total = 0, unlabelled = 0, boxes[2] = {0};
     json_key(&c->result, "bad");
     json_begin_array(&c->result);
     for (int i = 0; i < PARTS; i++) {
-        if (parts[i].count) TRY(lint_part(c, &parts[i], part_names[i], &bad, &damaged, boxes));
+        report_bad(c, &parts[i], part_names[i], &report[i]);
+        if (parts[i].count) report_boxes(c, &parts[i], &report[i], boxes);
+        bad += report[i].bad_count;
+        damaged += report[i].damaged_count;
+        unlabelled += report[i].unlabelled_count;
         total += parts[i].count;
     }
+    json_end_array(&c->result);
+    json_key(&c->result, "boxes");
+    json_begin_array(&c->result);
+    for (int i = 0; i < PARTS; i++) list_boxes(c, &parts[i], part_names[i], &report[i]);
     json_end_array(&c->result);
     put_int(&c->result, "bad_count", bad);
     put_int(&c->result, "boxes_clipped", boxes[0]);
     put_int(&c->result, "boxes_dropped", boxes[1]);
+    put_int(&c->result, "images_unlabelled", unlabelled);
     cli_print(c, "%" PRId64 " of %" PRId64 " images can't be read\n", bad, total);
     if (damaged)
         return FAIL(E_DATA,
@@ -115,6 +133,88 @@ static status lint(cli_context *c, const dataset parts[PARTS])
             100 * fraction, most);
     return OK;
 }
+
+static status lint(cli_context *c, const dataset parts[PARTS])
+{
+    lint_report report[PARTS] = {{{0}}};
+    status result = OK;
+    for (int i = 0; i < PARTS && result == OK; i++)
+        if (parts[i].count) result = dataset_lint(&parts[i], &c->config.spec.data, NULL, &c->log, &report[i]);
+    if (result == OK) result = report_lint(c, parts, report);
+    for (int i = 0; i < PARTS; i++) lint_report_free(&report[i]);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------ statistics */
+
+static void report_histogram(
+    cli_context *c, const char *key, const char *title, const int64_t *count, const double *from, int bins, int64_t all)
+{
+    json_writer *w = &c->result;
+    json_key(w, key);
+    json_begin_array(w);
+    cli_print(c, "  %s\n", title);
+    for (int k = 0; k < bins; k++) {
+        char range[48];
+        if (k + 1 < bins) snprintf(range, sizeof range, "%g to %g", from[k], from[k + 1]);
+        else snprintf(range, sizeof range, "from %g", from[k]);
+        double part = all ? (double)count[k] / (double)all : 0;
+        cli_print(c, "    %-14s %9" PRId64 "  %5.1f %%  %.*s\n", range, count[k], 100 * part, (int)(40 * part + 0.5),
+            "########################################");
+        json_begin_object(w);
+        json_key(w, "from"), json_put_number(w, from[k]);
+        put_int(w, "boxes", count[k]);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static status report_statistics(cli_context *c, const dataset *ds, const char *part)
+{
+    json_writer *w = &c->result;
+    box_statistics s;
+    TRY(box_statistics_make(&s, &c->memory, ds));
+    cli_print(c, "\n%s: %" PRId64 " images, %" PRId64 " of them without boxes; %" PRId64 " boxes, at most %" PRId64
+        " in one image; %" PRId64 " regions to ignore\n", part, s.images, s.empty_images, s.boxes, s.most, s.ignored);
+    json_begin_object(w);
+    json_key(w, "part"), json_put_string(w, part);
+    put_int(w, "images", s.images), put_int(w, "empty_images", s.empty_images);
+    put_int(w, "boxes", s.boxes), put_int(w, "most_in_one_image", s.most), put_int(w, "ignored", s.ignored);
+    cli_print(c, "  %-24s %9s %9s %9s\n", "class", "boxes", "images", "ignored");
+    json_key(w, "classes");
+    json_begin_array(w);
+    for (int64_t k = 0; k < ds->class_count; k++) {
+        const class_statistics *of = &s.of_class[k];
+        cli_print(c, "  %-24s %9" PRId64 " %9" PRId64 " %9" PRId64 "\n", ds->class_name[k], of->boxes, of->images,
+            of->ignored);
+        json_begin_object(w);
+        json_key(w, "name"), json_put_string(w, ds->class_name[k]);
+        put_int(w, "boxes", of->boxes), put_int(w, "images", of->images), put_int(w, "ignored", of->ignored);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    report_histogram(c, "size", "size: square root of the area, in pixels", s.size, box_size_from, BOX_SIZES, s.boxes);
+    report_histogram(c, "aspect", "width / height", s.aspect, box_aspect_from, BOX_ASPECTS, s.boxes);
+    json_end_object(w);
+    return OK;
+}
+
+static status count_boxes(cli_context *c, const dataset parts[PARTS])
+{
+    json_key(&c->result, "statistics");
+    json_begin_array(&c->result);
+    for (int i = 0; i < PARTS; i++) {
+        if (parts[i].count == 0) continue;
+        if (!parts[i].has_boxes)
+            return FAIL(E_USAGE, "--statistics is about boxes, and %s (%s) has none", parts[i].path,
+                parts[i].reader->name);
+        TRY(report_statistics(c, &parts[i], part_names[i]));
+    }
+    json_end_array(&c->result);
+    return OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
 
 /* -1: packed. */
 static status format_of(cli_context *c, int *format)
@@ -149,16 +249,19 @@ static status convert(cli_context *c, dataset parts[PARTS])
     int format;
     const spec *s = &c->config.spec;
     const char *output = cli_value(c, "--output");
-    bool only_lint = cli_is_given(c, "--lint"), has_train;
+    bool only_lint = cli_is_given(c, "--lint"), only_count = cli_is_given(c, "--statistics"), has_train;
     if (!*s->data.root && !*s->data.train) return FAIL(E_USAGE, "which data set? graft convert SOURCE -o FOLDER");
-    if (!output && !only_lint)
-        return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check only", s->data.root);
+    if (!output && !only_lint && !only_count)
+        return FAIL(E_USAGE, "where to? graft convert %s -o FOLDER, or --lint to check, --statistics to count only",
+            s->data.root);
     TRY(format_of(c, &format));
     TRY(dataset_has_train(&s->data, &has_train));
     TRY(dataset_open_parts(
         &s->data, (uint64_t)s->train.seed, NULL, has_train ? &parts[0] : NULL, &parts[1], &parts[2]));
     report_parts(c, parts);
+    if (only_count) TRY(count_boxes(c, parts));
     if (only_lint) return lint(c, parts);
+    if (only_count) return OK;
     if (format < 0) TRY(dataset_pack(output, &parts[0], &parts[1], &parts[2], &c->log));
     else TRY(write_labels(c, output, format, parts));
     cli_print(c, "wrote %s; use it as data.root\n", output);

@@ -107,6 +107,27 @@ else
     skip "the C API's example" "this build's library needs sanitizers or other switches"
 fi
 
+# ---------------------------------------------------------------------------------------------- other formats
+cp -r data planted
+lines=$(wc -l <planted/val/labels/000.txt)
+echo "disc 0 0 0 -5 3 20 20 0 0 0 0 0 0 0" >>planted/val/labels/000.txt
+echo "disc 0 0 0 9 9 9.5 20 0 0 0 0 0 0 0" >>planted/val/labels/000.txt
+"$graft" convert planted --lint --json -q >lint.json
+ok "lint lists the planted boxes, by file and line" python3 - "$lines" <<'P'
+import json, sys
+r, lines = json.load(open("lint.json")), int(sys.argv[1])
+found = [(b["part"], b["file"].rsplit("/", 1)[1], b["line"], b["dropped"]) for b in r["boxes"]]
+assert found == [("val", "000.txt", lines + 1, False), ("val", "000.txt", lines + 2, True)], r["boxes"]
+assert (r["boxes_clipped"], r["boxes_dropped"], r["bad_count"]) == (1, 1, 0), r
+P
+for format in yolo coco; do
+    ok "written as $format" "$graft" convert data --to $format -o as_$format --link -q
+    "$graft" evaluate run/best.safetensors data.root=as_$format train.threads=1 -q --json >as_$format.json
+    ok "$format gives the same mAP" same "$(number best.json evaluation.map)" "$(number as_$format.json evaluation.map)"
+done
+says 0 "square" "$graft" convert as_coco --statistics
+says 2 "--to png: expected packed, kitti" "$graft" convert data --to png -o no
+
 # ---------------------------------------------------------------------------------------------- what does not go together
 says 3 "boxes, which a detector needs" train data.root=shapes train.output=no
 says 3 "holds boxes (kitti), for detection" "$graft" train model.arch=resnet10 data.root=data train.output=no $run

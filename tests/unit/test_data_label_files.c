@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "core/data/box_statistics.h"
 #include "core/data/label_files.h"
 
 /* Two boxes of odd numbers, a crowd, an image without objects, two images of one name; class "b & c" is in val only. */
@@ -116,8 +117,26 @@ static void classes_are_mapped(void **state)
     assert_fails(E_USAGE, "leaves none", dataset_open_parts(&o, 1, NULL, &train, &val, NULL));
 }
 
+/* Of the set's train part: 10.7 x 20.9 and 60.5 x 43 pixels, a crowd of another class, an image without boxes. */
+static void boxes_are_counted(void **state)
+{
+    (void)state;
+    dataset parts[3] = {{{0}}};
+    box_statistics s;
+    open_set(parts);
+    assert_ok(box_statistics_make(&s, &test_memory, &parts[0]));
+    assert_true(s.images == 3 && s.empty_images == 1 && s.boxes == 2 && s.ignored == 1 && s.most == 1);
+    assert_true(s.of_class[0].boxes == 2 && s.of_class[0].images == 2 && s.of_class[0].ignored == 0);
+    assert_true(s.of_class[1].boxes == 0 && s.of_class[1].images == 0 && s.of_class[1].ignored == 1);
+    for (int k = 0; k < BOX_SIZES; k++) assert_int_equal(s.size[k], k == 1 || k == 3);     /* sides of 15 and 51 */
+    for (int k = 0; k < BOX_ASPECTS; k++) assert_int_equal(s.aspect[k], k == 2 || k == 4); /* 0.51 and 1.4 */
+    dataset_close(&parts[0]);
+    dataset_close(&parts[1]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(formats_come_back), cmocka_unit_test(classes_are_mapped)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(formats_come_back), cmocka_unit_test(classes_are_mapped),
+        cmocka_unit_test(boxes_are_counted)};
     return cmocka_run_group_tests(tests, make_test_folder, remove_test_folder);
 }
