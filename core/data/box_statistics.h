@@ -1,8 +1,8 @@
 /* box_statistics.h: what the boxes of a data set are like: how many of each class, how large, how wide.
  *
  *     box_statistics s;
- *     TRY(box_statistics_make(&s, &memory, &train));
- *     use(s.of_class[k].boxes, s.size[0], s.aspect[0]);
+ *     TRY(box_statistics_make(&s, &memory, &data));
+ *     use(s.of_class[0].boxes, s.size[0], s.aspect[0]);
  */
 #ifndef GRAFT_DATA_BOX_STATISTICS_H
 #define GRAFT_DATA_BOX_STATISTICS_H

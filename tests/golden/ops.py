@@ -325,6 +325,27 @@ def detectors():
              [fresh(x.detach().numpy().reshape(1)) for x in (total, box_loss, class_loss, torch.tensor(float(len(image))))] +
              [fresh(location.grad.numpy()), fresh(confidence.grad.numpy())])
 
+    for alpha, gamma, beta, per_image in ((0.25, 2, 0, 1), (0.5, 1.5, 0.25, 0)):
+        location, confidence = torch.randn(n, count, 4, requires_grad=True), torch.randn(n, count, classes, requires_grad=True)
+        wanted, class_loss, box_loss = torch.zeros(n, count, classes), 0, 0
+        image, prior = torch.where(match >= 0)
+        wanted[image, prior, kinds[image, match[image, prior]]] = 1
+        focal = torchvision.ops.sigmoid_focal_loss(confidence, wanted, alpha, gamma)
+        for i in range(n):
+            here = image == i
+            positives = max(1, int(here.sum()) if per_image else len(image)) * (n if per_image else 1)
+            target = encoded(boxes[i, match[i, prior[here]]], priors[prior[here]], variance)
+            class_loss = class_loss + focal[i][match[i] != -2].sum() / positives
+            off = (location[i, prior[here]], target)
+            box_loss = box_loss + (F.smooth_l1_loss(*off, beta=beta, reduction="sum") if beta else F.l1_loss(*off, reduction="sum")) / positives
+        total = class_loss + 0.5 * box_loss
+        (total * 8 * 4).backward()
+        case(f"focal_loss{per_image}", "focal_loss", f"n{n}priors{count}classes{classes}capacity{capacity}per_image{per_image},type=f64,alpha={alpha},"
+             f"gamma={gamma},beta={beta},location_weight=0.5{spread},grad_scale=8",
+             [location.detach().numpy(), confidence.detach().numpy()] + labels + [match.numpy().astype(np.int32), np.float32([4])],
+             [fresh(x.detach().numpy().reshape(1)) for x in (total, box_loss, class_loss, torch.tensor(float(len(image))))] +
+             [fresh(location.grad.numpy()), fresh(confidence.grad.numpy())])
+
     width, height, most, top_k = 80, 64, 25, 30
     location, priors = torch.randn(n, count, 4), draw_boxes(count, 10)
     for sigmoid in (0, 1):
