@@ -27,9 +27,7 @@ typedef struct detect_call {
 
 static const char *refuse(const void *desc)
 {
-    const detect_boxes_desc *d = desc;
-    if (d->type != DTYPE_F32) return "f32 only";
-    return d->priors > INT32_MAX ? "more than 2^31 priors" : CPU_REFUSE();
+    return ((const detect_boxes_desc *)desc)->type == DTYPE_F32 ? CPU_REFUSE() : "f32 only";
 }
 
 static void set_sizes(detect_call *c, const detect_boxes_desc *d)

@@ -11,7 +11,8 @@ static const char *detect_boxes_refuse(const void *desc)
 {
     const detect_boxes_desc *d = desc;
     int64_t dim[] = {d->n, d->priors, d->classes + 1, 6}, kept[] = {d->n, d->classes, d->capacity, 6};
-    if (d->classes < 1 || d->classes >= 1 << 24 || !ref_dims_ok(dim, 4) || !ref_dims_ok(kept, 4))
+    if (d->classes < 1 || d->classes >= 1 << 24 || d->priors > INT32_MAX || !ref_dims_ok(dim, 4) ||
+        !ref_dims_ok(kept, 4))
         return "images, priors, classes or detections below 1 or too large";
     if (!ref_is_float(d->type)) return "the type is no float";
     if (!(d->threshold >= 0 && d->threshold <= 1 && d->iou >= 0 && d->iou <= 1))
