@@ -1,11 +1,13 @@
 /* golden_run.c: what Graft computes for given weights and images, as a safetensors file that
- * backbones.py compares with PyTorch.
+ * backbones.py and detectors.py compare with PyTorch.
  *
  *     golden_run ARCH weights.safetensors batch.safetensors results.safetensors model.safetensors STEPS
- *         [model.key=value ...]
+ *         [section.key=value ...]
  *
- * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes]. results gets train.* and eval.* (logits, loss,
- * grad.NAME, state.NAME) in torchvision's layouts and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
+ * batch holds "image" f32 [n, h, w, 3] and "targets" f32 [n, classes], or for a detector "boxes" f32 [n, most, 4],
+ * "box_class" i32 [n, most] and "classes" (of which the length counts). results gets train.* and eval.* (logits, loss,
+ * what else the task reports, grad.NAME, state.NAME) in torchvision's layouts, evaluator.logits (a detector's: its
+ * detections) and "losses" f64 [STEPS] of SGD (rate 0.01, momentum 0.9). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,8 @@ typedef struct context {
     device *dev;
     safetensors batch;
     graph graph;
+    sample *samples; /* [n] */
+    dataset data;
     int64_t n;
     safetensor result[MAX_RESULTS];
     int64_t results;
@@ -70,15 +74,38 @@ static status add_parameters(context *c, plan *p, const char *mode)
 
 static status set_inputs(context *c, plan *p, const trainable *t)
 {
-    const safetensor *pixels = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
+    const safetensor *pixels = safetensors_find(&c->batch, "image");
     TRY(plan_set_input(p, t->image, pixels->data, pixels->bytes));
-    return t->label[0] != EDGE_NONE ? plan_set_input(p, t->label[0], targets->data, targets->bytes) : OK;
+    for (int k = 0; k < LABEL_MAX; k++) {
+        const safetensor *label = t->label[k] == EDGE_NONE ? NULL : safetensors_find(&c->batch, t->label_name[k]);
+        if (label) TRY(plan_set_input(p, t->label[k], label->data, label->bytes));
+    }
+    return OK;
+}
+
+static int64_t class_count(const context *c)
+{
+    const safetensor *targets = safetensors_find(&c->batch, "targets"), *classes = safetensors_find(&c->batch, "classes");
+    return targets ? targets->shape.dim[1] : classes ? classes->shape.dim[0] : 0;
 }
 
 static task_setting setting_of(const context *c)
 {
-    return (task_setting){.task = &task_classification, .spec = &c->config.spec,
-        .class_count = safetensors_find(&c->batch, "targets")->shape.dim[1]};
+    return (task_setting){.task = c->data.has_boxes ? &task_detection : &task_classification, .spec = &c->config.spec,
+        .class_count = class_count(c), .data = &c->data};
+}
+
+/* Of a detector's data set only how many boxes an image may have is asked. */
+static status make_data(context *c)
+{
+    const safetensor *boxes = safetensors_find(&c->batch, "boxes");
+    if (!boxes) return OK;
+    c->samples = ARENA_ARRAY(&c->memory, sample, c->n);
+    label_box *box = ARENA_ARRAY(&c->memory, label_box, boxes->shape.dim[1]);
+    if (!c->samples || !box) return FAIL_MEMORY((size_t)c->n * sizeof *c->samples);
+    for (int64_t i = 0; i < c->n; i++) c->samples[i] = (sample){.box = box, .box_count = boxes->shape.dim[1]};
+    c->data = (dataset){.has_boxes = true, .class_count = class_count(c), .samples = c->samples, .count = c->n};
+    return OK;
 }
 
 /* One forward and backward pass. "train": batch statistics; "eval": running ones. */
@@ -92,8 +119,11 @@ static status run_once(context *c, const char *mode, bool training)
     TRY_OUT(plan_create(&p, &t.graph, c->dev, NULL));
     TRY_OUT(set_inputs(c, p, &t));
     TRY_OUT(plan_run(p));
-    TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.graph.outputs[0]));
+    if (!c->data.has_boxes)
+        TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.graph.outputs[0]));
     TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.loss", mode), t.terms.item[0].edge));
+    for (int32_t i = 1; i < t.terms.count; i++)
+        TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.%s", mode, t.terms.item[i].tag), t.terms.item[i].edge));
     TRY_OUT(add_parameters(c, p, mode));
 out:
     plan_destroy(p);
@@ -187,9 +217,10 @@ static status build(context *c, char **argument, int count)
     const char *arch = argument[1], *weights = argument[2], *path = argument[3];
     TRY(config_init(&c->config));
     TRY(safetensors_open(&c->batch, path));
-    const safetensor *pixels = safetensors_find(&c->batch, "image"), *targets = safetensors_find(&c->batch, "targets");
-    if (!pixels || !targets) return FAIL(E_DATA, "%s: no image or no targets", path);
+    const safetensor *pixels = safetensors_find(&c->batch, "image");
+    if (!pixels || class_count(c) < 1) return FAIL(E_DATA, "%s: no image, or neither targets nor classes", path);
     c->n = pixels->shape.dim[0];
+    TRY(make_data(c));
     TRY(config_override(&c->config, arena_printf(&c->memory, "model.arch=%s", arch)));
     TRY(config_override(
         &c->config, arena_printf(&c->memory, "model.input_height=%lld", (long long)pixels->shape.dim[1])));
@@ -199,7 +230,7 @@ static status build(context *c, char **argument, int count)
     for (int i = 7; i < count; i++) TRY(config_override(&c->config, argument[i]));
     TRY(models_set_defaults(&c->config));
     TRY(config_finish(&c->config));
-    TRY(models_build(&c->graph, &c->config.spec, targets->shape.dim[1]));
+    TRY(models_build(&c->graph, &c->config.spec, class_count(c)));
     transfer_report r;
     TRY(model_transfer(&c->graph, weights, &r));
     bool all = r.missing_count + r.unexpected_count + r.reshaped_count == 0;
@@ -214,7 +245,7 @@ static status build(context *c, char **argument, int count)
 
 static status save(context *c, const char *path)
 {
-    model m = {.graph = c->graph};
+    model m = {.graph = c->graph, .task = c->data.has_boxes ? "detection" : NULL};
     TRY(preprocess_from_spec(&m.preprocess, &c->config.spec.model, &c->config.spec.data));
     return model_save(&m, path);
 }
@@ -236,7 +267,7 @@ static status run(context *c, char **arg, int count)
 int main(int argc, char **argv)
 {
     if (argc < 7)
-        return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL STEPS [model.key=value ...]\n"),
+        return fprintf(stderr, "usage: golden_run ARCH WEIGHTS BATCH RESULTS MODEL STEPS [section.key=value ...]\n"),
                E_USAGE;
     context *c = calloc(1, sizeof *c);
     if (!c) return E_MEMORY;
