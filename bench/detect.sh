@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What SSD reaches on the small sets of $GRAFT_SHARED (default ../shared), from box labels to INT8: trained, pruned to 60 % of the products,
+# What detectors reach on the small sets of $GRAFT_SHARED (default ../shared), from box labels to INT8: trained, pruned to 60 % of the products,
 # retrained, exported. From pretrained weights where there are any.
 # Usage: OUT=build bench/detect.sh [NETWORK/SET...]      default: all
 # A stage that is done is skipped, so an interrupted run goes on where it was; rows are appended to bench/results/detect.txt.
@@ -9,20 +9,20 @@ out=${OUT:-build} shared=${GRAFT_SHARED:-../shared} results=${RESULTS:-bench/res
 graft=${GRAFT:-$out/graft} work=$out/detect
 export OMP_WAIT_POLICY=passive
 mkdir -p "$work" bench/results
-[ -s "$results" ] || printf '%-20s %-14s %-9s %7s %10s %9s %9s\n' network set stage mAP parameters MMACs time >"$results"
+[ -s "$results" ] || printf '%-24s %-14s %-9s %7s %7s %10s %9s %9s\n' network set stage mAP AP parameters MMACs time >"$results"
 
 network_words() { # NETWORK
     case $1 in
-    ssd_mobilenet_v2) echo "model.pretrained=$shared/weights/mobilenet_v2_tf.safetensors train.epochs=40" ;;
-    ssd_squeezenet1_1) echo "model.pretrained=$shared/weights/squeezenet1_1.safetensors train.epochs=40" ;;
+    *_mobilenet_v2) echo "model.pretrained=$shared/weights/mobilenet_v2_tf.safetensors train.epochs=40" ;;
+    *_squeezenet1_1) echo "model.pretrained=$shared/weights/squeezenet1_1.safetensors train.epochs=40" ;;
     *) echo "train.epochs=60" ;;
     esac
 }
 row() { # NETWORK SET STAGE FILE SECONDS
     local numbers
     numbers=$("$graft" evaluate "$4" data.root="$shared/data/$2" --part val -q --json |
-        python3 -c "import json, sys; r = json.load(sys.stdin); print(100 * r['evaluation']['map'], r['parameters'], r['macs'] / 1e6)")
-    printf '%-20s %-14s %-9s %7.2f %10d %9.1f %8ss  commit %s\n' "$1" "$2" "$3" $numbers "$5" "$(git rev-parse --short HEAD 2>/dev/null)" >>"$results"
+        python3 -c "import json, sys; r = json.load(sys.stdin); print(100 * r['evaluation']['map'], 100 * r['evaluation']['coco']['AP'], r['parameters'], r['macs'] / 1e6)")
+    printf '%-24s %-14s %-9s %7.2f %7.2f %10d %9.1f %8ss  commit %s\n' "$1" "$2" "$3" $numbers "$5" "$(git rev-parse --short HEAD 2>/dev/null)" >>"$results"
 }
 stage() { # NETWORK SET STAGE FILE COMMAND...: makes FILE and its row, unless it is there
     local network=$1 set=$2 name=$3 file=$4 start

@@ -85,7 +85,8 @@ static status set_inputs(context *c, plan *p, const trainable *t)
 
 static int64_t class_count(const context *c)
 {
-    const safetensor *targets = safetensors_find(&c->batch, "targets"), *classes = safetensors_find(&c->batch, "classes");
+    const safetensor *targets = safetensors_find(&c->batch, "targets"),
+                     *classes = safetensors_find(&c->batch, "classes");
     return targets ? targets->shape.dim[1] : classes ? classes->shape.dim[0] : 0;
 }
 
