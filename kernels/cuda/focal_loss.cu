@@ -135,7 +135,7 @@ template <typename T> static __global__ void __launch_bounds__(BLOCKS) sum_block
 static const char *refuse(const void *desc)
 {
     const focal_loss_desc *d = (const focal_loss_desc *)desc;
-    if (d->n > INT32_MAX) return "more than 2^31 images";
+    if (d->n * d->priors >= INT32_MAX) return "more than 2^31 priors in a batch";
     return cuda_refuse_type(d->type);
 }
 
