@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# libFuzzer on every tests/fuzz/fuzz_*.c, with AddressSanitizer (leaks too) and UndefinedBehaviorSanitizer: FUZZ_SECONDS (20) each, from FUZZ_SEED (1;
+# libFuzzer on every tests/fuzz/fuzz_*.c, with AddressSanitizer (leaks too) and UndefinedBehaviorSanitizer: FUZZ_SECONDS (15) each, from FUZZ_SEED (1;
 # 0: another one each time). Graft is built again for it, by clang, without oneDNN and OpenMP. A crash leaves its input in $OUT/fuzz/artifacts.
 set -u
-seconds=${FUZZ_SECONDS:-20} seed=${FUZZ_SEED:-1}
+seconds=${FUZZ_SECONDS:-15} seed=${FUZZ_SEED:-1}
 work=$OUT/fuzz
 n=0 failed=0
 tap() { n=$((n + 1)); echo "$1 $n - $2"; [ "$1" = ok ] || failed=1; }
