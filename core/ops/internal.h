@@ -39,7 +39,7 @@ extern const op op_top1;             /* in: scores [n, classes], targets f32 [n,
 extern const op op_match_boxes;
 typedef struct match_boxes_attr {
     float positive, negative;
-    bool bipartite;
+    bool bipartite, low_quality;
 } match_boxes_attr;
 /* in: location [n, priors, 4], confidence [n, priors, classes + 1], priors, boxes, box_class, match, loss scale f32 [1]
  * or none; out: total, box, class, positives, f64 [1], and, once autodiff wants them, the gradients of total *

@@ -9,6 +9,7 @@ static const op_field fields[] = {
     {"positive", FIELD_FLOAT, offsetof(match_boxes_attr, positive), 1, LEAST_IOU, 1, NULL},
     {"negative", FIELD_FLOAT, offsetof(match_boxes_attr, negative), 1, LEAST_IOU, 1, NULL},
     {"bipartite", FIELD_BOOL, offsetof(match_boxes_attr, bipartite), 1, 0, 1, NULL},
+    {"low_quality", FIELD_BOOL, offsetof(match_boxes_attr, low_quality), 1, 0, 1, NULL},
     FIELDS_END,
 };
 
@@ -37,7 +38,8 @@ static status describe(const graph *g, const node *n, kernel_binding *b)
         .capacity = labels.dim[1],
         .positive = a->positive,
         .negative = a->negative,
-        .bipartite = a->bipartite};
+        .bipartite = a->bipartite,
+        .low_quality = a->low_quality};
     for (int32_t i = 0; i < n->in_count; i++) b->in[i] = n->in[i];
     b->out[0] = n->out[0];
     return OK;

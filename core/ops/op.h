@@ -200,6 +200,7 @@ typedef struct retinanet_head_attr {
     prior_head_attr head;
     float alpha, gamma, beta; /* as of OP_FOCAL_LOSS */
     bool per_image;
+    bool low_quality;         /* as of OP_MATCH_BOXES, which is bipartite else */
 } retinanet_head_attr;
 typedef struct quantise_attr {
     float scale;              /* value = integer * scale */

@@ -55,13 +55,14 @@ static status append(graph *g, const node *n, const op *o, const char *suffix, c
     return graph_add(g, o, name, attr, in, count, n->block, out);
 }
 
-status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *attr, const op *loss,
+status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *attr, bool low_quality, const op *loss,
     const void *its_attr, edge_id loss_scale, loss_terms *terms)
 {
     static const char *const tags[] = {"loss", "loss_box", "loss_class", "positives"};
     const node n = *head;               /* copies: the array of nodes grows */
     const prior_head_attr a = *attr;
-    const match_boxes_attr match = {.positive = a.positive, .negative = a.negative, .bipartite = true};
+    const match_boxes_attr match = {
+        .positive = a.positive, .negative = a.negative, .bipartite = !low_quality, .low_quality = low_quality};
     int64_t images = g->edges[n.in[LOCATION]].shape.dim[0], capacity = a.label_capacity;
     edge_id matched, total;
     if (capacity < 1) return FAIL(E_INTERNAL, "node '%s' (%s): label_capacity is not set", n.name, n.op->name);

@@ -30,8 +30,9 @@ enum { PRIOR_HEAD_LOCATION, PRIOR_HEAD_CONFIDENCE, PRIOR_HEAD_PRIORS };
 /* a: the head's. backgrounds: channels of the confidences beside the classes, 0 or 1. */
 status prior_head_infer(graph *g, const node *n, const prior_head_attr *a, int32_t backgrounds);
 status prior_head_describe(const graph *g, const node *n, const prior_head_attr *a, kernel_binding *b);
-/* Appends the matching and `loss`, with attributes of its own, and their four terms. */
-status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *a, const op *loss, const void *its_attr,
-    edge_id loss_scale, loss_terms *terms);
+/* Appends the matching (low_quality: as of OP_MATCH_BOXES; else bipartite) and `loss`, with attributes of its own, and
+ * their four terms. */
+status prior_head_add_loss(graph *g, const node *head, const prior_head_attr *a, bool low_quality, const op *loss,
+    const void *its_attr, edge_id loss_scale, loss_terms *terms);
 
 #endif

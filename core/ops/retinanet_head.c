@@ -10,6 +10,7 @@ static const op_field fields[] = {
     {"gamma", FIELD_FLOAT, offsetof(retinanet_head_attr, gamma), 1, 0, FLOAT_LIMIT, NULL},
     {"beta", FIELD_FLOAT, offsetof(retinanet_head_attr, beta), 1, 0, FLOAT_LIMIT, NULL},
     {"per_image", FIELD_BOOL, offsetof(retinanet_head_attr, per_image), 1, 0, 1, NULL},
+    {"low_quality", FIELD_BOOL, offsetof(retinanet_head_attr, low_quality), 1, 0, 1, NULL},
     FIELDS_END,
 };
 
@@ -35,7 +36,7 @@ static status add_loss(graph *g, const node *n, double grad_scale, edge_id loss_
         .location_weight = a->head.location_weight,
         .grad_scale = (float)grad_scale};
     memcpy(loss.variance, a->head.variance, sizeof loss.variance);
-    return prior_head_add_loss(g, n, &a->head, &op_focal_loss, &loss, loss_scale, terms);
+    return prior_head_add_loss(g, n, &a->head, a->low_quality, &op_focal_loss, &loss, loss_scale, terms);
 }
 
 const op op_retinanet_head = {.name = "retinanet_head",

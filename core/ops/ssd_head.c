@@ -29,7 +29,7 @@ static status add_loss(graph *g, const node *n, double grad_scale, edge_id loss_
         .location_weight = a->head.location_weight,
         .grad_scale = (float)grad_scale};
     memcpy(loss.variance, a->head.variance, sizeof loss.variance);
-    return prior_head_add_loss(g, n, &a->head, &op_multibox_loss, &loss, loss_scale, terms);
+    return prior_head_add_loss(g, n, &a->head, false, &op_multibox_loss, &loss, loss_scale, terms);
 }
 
 const op op_ssd_head = {.name = "ssd_head",

@@ -9,12 +9,13 @@ constexpr int THREADS = 256;
 typedef struct match_args {
     int32_t *match;           /* [n, priors] */
     uint64_t *best;           /* [n, capacity]: rank_key of the IoU with its best free prior; 0: none, or matched */
+    uint32_t *greatest;       /* [n, capacity]: bits of the greatest IoU of any prior */
     const float4 *priors;     /* [priors] */
     const float4 *boxes;      /* [n, capacity] */
     const int32_t *box_class; /* [n, capacity] */
     int64_t n, count, capacity;
     float positive, negative;
-    bool bipartite;
+    bool bipartite, low_quality;
 } match_args;
 
 static __device__ uint64_t best_prior(const match_args &a, const int32_t *match, float4 box)
@@ -38,6 +39,11 @@ static __global__ void __launch_bounds__(THREADS) match_pairs(match_args a)
     int64_t boxes_here = 0;
     for (int64_t p = threadIdx.x; p < a.count; p += THREADS) match[p] = MATCH_BACKGROUND;
     while (boxes_here < a.capacity && box_class[boxes_here] != BOX_CLASS_NONE) boxes_here++;
+    __syncthreads();
+    for (int64_t k = 0; k < boxes_here && a.low_quality; k++) {
+        uint64_t key = box_class[k] >= 0 ? best_prior(a, match, boxes[k]) : 0;
+        if (threadIdx.x == 0) a.greatest[blockIdx.x * a.capacity + k] = (uint32_t)(key >> 32);
+    }
     if (!a.bipartite) return; /* for all threads of the grid */
     __syncthreads();
     for (int64_t k = 0; k < boxes_here; k++) {
@@ -76,7 +82,7 @@ static __global__ void __launch_bounds__(THREADS) match_free(match_args a)
         float4 prior = a.priors[p];
         float best = 0.0f, half = 0.5f * box_area(prior);
         int32_t box = MATCH_BACKGROUND;
-        bool covered = false;
+        bool covered = false, closest = false;
         for (int64_t k = 0; k < a.capacity; k++) {
             int32_t kind = a.box_class[i * a.capacity + k];
             if (kind == BOX_CLASS_NONE) break;
@@ -84,9 +90,11 @@ static __global__ void __launch_bounds__(THREADS) match_free(match_args a)
             float iou = kind >= 0 ? box_iou(prior, other) : 0.0f,
                   common = kind == BOX_CLASS_IGNORE ? box_common(prior, other) : 0.0f;
             if (iou > best) best = iou, box = (int32_t)k;
+            closest = closest ||
+                      (a.low_quality && iou > 0.0f && __float_as_uint(iou) >= a.greatest[i * a.capacity + k]);
             covered = covered || (common > 0.0f && common >= half);
         }
-        *match = best >= a.positive ? box : best >= a.negative || covered ? MATCH_IGNORED : MATCH_BACKGROUND;
+        *match = best >= a.positive || closest ? box : best >= a.negative || covered ? MATCH_IGNORED : MATCH_BACKGROUND;
     }
 }
 
@@ -100,15 +108,16 @@ static size_t scratch_bytes(const void *desc, const void *state)
 {
     const match_boxes_desc *d = (const match_boxes_desc *)desc;
     (void)state;
-    return (size_t)(d->n * d->capacity) * sizeof(uint64_t);
+    return (size_t)(d->n * d->capacity) * (sizeof(uint64_t) + sizeof(uint32_t));
 }
 
 static status match_boxes_run(const kernel_call *call)
 {
     const match_boxes_desc *d = (const match_boxes_desc *)call->desc;
-    match_args a = {(int32_t *)call->out[0], (uint64_t *)call->scratch, (const float4 *)call->in[0],
+    uint64_t *best = (uint64_t *)call->scratch;
+    match_args a = {(int32_t *)call->out[0], best, (uint32_t *)(best + d->n * d->capacity), (const float4 *)call->in[0],
         (const float4 *)call->in[1], (const int32_t *)call->in[2], d->n, d->priors, d->capacity, d->positive,
-        d->negative, d->bipartite};
+        d->negative, d->bipartite, d->low_quality};
     TRY(launch(match_pairs, dim3((unsigned)d->n), dim3(THREADS), 0, call->stream, a));
     unsigned images = (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX);
     return launch(match_free, dim3(blocks_for(d->priors, THREADS), images), dim3(THREADS), 0, call->stream, a);

@@ -20,7 +20,8 @@ typedef struct match_image {
     const float *priors, *boxes;
     const int32_t *box_class;
     int32_t *match;
-    int64_t count; /* rows of boxes before the end of the list */
+    float *greatest; /* [count] IoU of any prior with a box */
+    int64_t count;   /* rows of boxes before the end of the list */
 } match_image;
 
 /* A box's free prior of greatest IoU. */
@@ -60,23 +61,24 @@ static int32_t match_of(const match_image *m, const float *prior)
 {
     float best = 0;
     int32_t box = MATCH_BACKGROUND;
-    bool covered = false;
+    bool covered = false, closest = false;
     for (int64_t k = 0; k < m->count; k++) {
         const float *other = m->boxes + 4 * k;
         float iou = m->box_class[k] >= 0 ? box_iou(prior, other) : 0;
         if (iou > best) best = iou, box = (int32_t)k;
+        closest = closest || (m->desc->low_quality && iou > 0 && iou >= m->greatest[k]);
         if (m->box_class[k] != BOX_CLASS_IGNORE) continue;
         float common = box_common(prior, other);
         covered = covered || (common > 0 && common >= 0.5f * box_area(prior));
     }
-    if (best >= m->desc->positive) return box;
+    if (best >= m->desc->positive || closest) return box;
     return best >= m->desc->negative || covered ? MATCH_IGNORED : MATCH_BACKGROUND;
 }
 
 static size_t match_boxes_scratch(const void *desc, const void *state)
 {
     (void)state;
-    return (size_t)((const match_boxes_desc *)desc)->capacity * sizeof(best_pair);
+    return (size_t)((const match_boxes_desc *)desc)->capacity * (sizeof(best_pair) + sizeof(float));
 }
 
 static status match_boxes_run(const kernel_call *call)
@@ -89,7 +91,9 @@ static status match_boxes_run(const kernel_call *call)
             .box_class = (const int32_t *)call->in[2] + i * d->capacity,
             .match = (int32_t *)call->out[0] + i * d->priors};
         while (m.count < d->capacity && m.box_class[m.count] != BOX_CLASS_NONE) m.count++;
+        m.greatest = (float *)((best_pair *)call->scratch + d->capacity);
         for (int64_t p = 0; p < d->priors; p++) m.match[p] = MATCH_BACKGROUND;
+        for (int64_t k = 0; k < m.count && d->low_quality; k++) m.greatest[k] = best_prior(&m, k).iou;
         if (d->bipartite) match_pairs(&m, call->scratch);
         for (int64_t p = 0; p < d->priors; p++)
             if (m.match[p] == MATCH_BACKGROUND) m.match[p] = match_of(&m, m.priors + 4 * p);

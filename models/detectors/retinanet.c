@@ -142,7 +142,8 @@ status retinanet_build(net *n, const model_stages *stages, const spec *s, int64_
         .alpha = (float)o->focal_alpha,
         .gamma = (float)o->focal_gamma,
         .beta = (float)o->smooth_l1_beta,
-        .per_image = is_torchvision(s)};
+        .per_image = is_torchvision(s),
+        .low_quality = is_torchvision(s)};
     attr.head.positive = (float)o->positive_iou;
     attr.head.negative = (float)o->negative_iou;
     attr.head.location_weight = (float)o->location_weight;

@@ -150,14 +150,16 @@ def pytorch(source, image, targets, dtype, channels_last=False, order=None, chai
 
 
 def draw(generator):
-    """Pictures of noise with a box in each and two in the last, larger than the smallest anchors: of several anchors that overlap a box
-    alike, as those do that hold all of it, torchvision lets each learn it and we the first."""
+    """Pictures of noise with two or three boxes. Those smaller than an anchor are held whole by several, which overlap them alike."""
     image = torch.randn(IMAGES, 3, SIDE, SIDE, generator=generator)
     targets = []
     for i in range(IMAGES):
-        x, y, w, h = (torch.rand(4, generator=generator) * torch.tensor([12, 12, 10, 10]) + torch.tensor([1, 2, 36, 36])).tolist()
-        boxes = [[x, y, x + w, y + h]] if i < 3 else [[x, y, x + w, y + 28], [1.5, 34.25, 60.5, 63]]
-        targets.append({"boxes": torch.tensor(boxes), "labels": torch.randint(CLASSES, (len(boxes),), generator=generator)})
+        boxes, labels = [], []
+        for x, y in ((2, 2), (36, 4), (4, 36))[:3 - i % 2]:
+            w, h = (18 + 8 * torch.rand(2, generator=generator)).tolist()
+            boxes.append([x, y, x + w, y + h])
+            labels.append(int(torch.randint(CLASSES, (1,), generator=generator)))
+        targets.append({"boxes": torch.tensor(boxes), "labels": torch.tensor(labels)})
     return image, targets
 
 

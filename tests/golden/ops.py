@@ -262,7 +262,7 @@ def decoded(location, prior, variance, width, height):
     return torchvision.ops.clip_boxes_to_image(box, (height, width)).float()
 
 
-def matched(priors, boxes, kinds, positive, negative, bipartite):
+def matched(priors, boxes, kinds, positive, negative, bipartite, low_quality=False):
     """One image's matches from the table of overlaps, torchvision's, by looking for its greatest element again and again."""
     end = (kinds.tolist() + [-1]).index(-1)
     boxes, kinds = boxes[:end], kinds[:end]
@@ -278,9 +278,11 @@ def matched(priors, boxes, kinds, positive, negative, bipartite):
                 break
             match[p] = rows[k]
             free[k, :], free[:, p] = -1, -1
+        greatest = table.max(1, keepdim=True).values
+        closest = ((table == greatest) & (table > 0)).any(0)
         for p in range(len(priors)):
             if match[p] == -1:
-                match[p] = rows[int(at[p])] if best[p] >= positive else -2 if best[p] >= negative else -1
+                match[p] = rows[int(at[p])] if best[p] >= positive or low_quality and closest[p] else -2 if best[p] >= negative else -1
     for p in range(len(priors)):
         for k in range(end):
             if match[p] == -1 and kinds[k] == -2:
@@ -299,11 +301,11 @@ def detectors():
     kinds = torch.randint(-2, classes, (n, capacity))
     kinds[kinds == -1], kinds[0, 5:], kinds[1, 0], kinds[2] = 1, -1, -2, torch.randint(classes, (capacity,))
     labels = [priors.numpy(), boxes.numpy(), kinds.numpy().astype(np.int32)]
-    for bipartite in (0, 1):
-        match = torch.stack([matched(priors, boxes[i], kinds[i], 0.5, 0.375, bipartite) for i in range(n)])
+    for bipartite, low_quality in ((0, 1), (0, 0), (1, 0)):
+        match = torch.stack([matched(priors, boxes[i], kinds[i], 0.5, 0.375, bipartite, low_quality) for i in range(n)])
         assert (match >= 0).any() and (match == -2).any()
-        case(f"match_boxes{bipartite}", "match_boxes", f"n{n}priors{count}capacity{capacity}bipartite{bipartite},positive=0.5,negative=0.375",
-             labels, [fresh(match.numpy().astype(np.int32))], 0)
+        case(f"match_boxes{bipartite}{low_quality}", "match_boxes", f"n{n}priors{count}capacity{capacity}bipartite{bipartite}"
+             f"low_quality{low_quality},positive=0.5,negative=0.375", labels, [fresh(match.numpy().astype(np.int32))], 0)
 
     for ratio in (0, 3, 1000):
         location = torch.randn(n, count, 4, requires_grad=True)

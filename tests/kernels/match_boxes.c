@@ -14,6 +14,7 @@ static void generate(rng *r, kernel_op op, check_desc *desc)
     d->positive = check_chance(r, 2) ? 0.5f : 0.7f;
     d->negative = check_chance(r, 2) ? d->positive : 0.25f;
     d->bipartite = !check_chance(r, 3);
+    d->low_quality = check_chance(r, 3);
 }
 
 static void tensors(kernel_op op, const check_desc *desc, check_tensors *t)
