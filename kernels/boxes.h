@@ -33,6 +33,21 @@ static inline double box_offset(const float *prior, const float *box, const floa
     return apart / (size * (double)variance[i]);
 }
 
+static inline float box_clipped(double x, float end) { return x < 0 ? 0 : x > (double)end ? end : (float)x; }
+
+/* The box that four offsets stand for, box_offset undone, clipped to 0 .. width and 0 .. height. */
+static inline void box_decode(
+    const float *prior, const double offset[4], const float *variance, float width, float height, float box[4])
+{
+    for (int i = 0; i < 2; i++) {
+        double size = (double)prior[2 + i] - (double)prior[i], centre = ((double)prior[i] + (double)prior[2 + i]) / 2;
+        centre += offset[i] * (double)variance[i] * size;
+        double half = size * exp(offset[2 + i] * (double)variance[2 + i]) / 2;
+        box[i] = box_clipped(centre - half, i ? height : width);
+        box[2 + i] = box_clipped(centre + half, i ? height : width);
+    }
+}
+
 /* Smooth L1 of a difference, linear from beta on (0: everywhere); its slope. */
 static inline double smooth_l1(double off, double beta, double *slope)
 {

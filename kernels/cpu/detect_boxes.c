@@ -208,19 +208,12 @@ static int64_t gather(const detect_call *c, int64_t row)
     return walked;
 }
 
-static float clipped(double x, float end) { return x < 0 ? 0 : x > (double)end ? end : (float)x; }
-
 static void decode(const detect_call *c, int64_t image, int64_t p, float box[4])
 {
     const detect_boxes_desc *d = c->desc;
-    const float *prior = c->priors + 4 * p, *x = c->location + 4 * (image * d->priors + p);
-    for (int i = 0; i < 2; i++) {
-        double size = (double)prior[2 + i] - (double)prior[i], centre = ((double)prior[i] + (double)prior[2 + i]) / 2;
-        centre += (double)x[i] * (double)d->variance[i] * size;
-        double half = size * exp((double)x[2 + i] * (double)d->variance[2 + i]) / 2;
-        box[i] = clipped(centre - half, i ? d->height : d->width);
-        box[2 + i] = clipped(centre + half, i ? d->height : d->width);
-    }
+    const float *x = c->location + 4 * (image * d->priors + p);
+    const double offset[4] = {(double)x[0], (double)x[1], (double)x[2], (double)x[3]};
+    box_decode(c->priors + 4 * p, offset, d->variance, d->width, d->height, box);
 }
 
 /* Whether one of `count` boxes, side by side in four arrays, overlaps `box` by more than `iou` (box_iou). */

@@ -39,17 +39,11 @@ static int better(const void *a, const void *b)
     return x->prior < y->prior ? -1 : 1;
 }
 
-static float clipped(double x, float end) { return x < 0 ? 0 : x > (double)end ? end : (float)x; }
-
 static void decode(const detect_boxes_desc *d, const void *location, int64_t first, const float *prior, float box[4])
 {
-    for (int i = 0; i < 2; i++) {
-        double size = (double)prior[2 + i] - (double)prior[i], centre = ((double)prior[i] + (double)prior[2 + i]) / 2;
-        centre += dtype_load(location, d->type, first + i) * (double)d->variance[i] * size;
-        double half = size * exp(dtype_load(location, d->type, first + 2 + i) * (double)d->variance[2 + i]) / 2;
-        box[i] = clipped(centre - half, i ? d->height : d->width);
-        box[2 + i] = clipped(centre + half, i ? d->height : d->width);
-    }
+    double offset[4];
+    for (int i = 0; i < 4; i++) offset[i] = dtype_load(location, d->type, first + i);
+    box_decode(prior, offset, d->variance, d->width, d->height, box);
 }
 
 /* Score of class k in a row of confidence. */
