@@ -4,8 +4,8 @@
 
 #define COMMANDS(ROW)                                                                                                  \
     ROW(train)                                                                                                         \
-    ROW(evaluate) ROW(infer) ROW(prune) ROW(export) ROW(calibrate) ROW(convert) ROW(import) ROW(inspect) ROW(spec)     \
-        ROW(doctor) ROW(bench) ROW(completion) ROW(man)
+    ROW(evaluate) ROW(infer) ROW(prune) ROW(export) ROW(calibrate) ROW(convert) ROW(anchors) ROW(import)          \
+        ROW(inspect) ROW(spec) ROW(doctor) ROW(bench) ROW(completion) ROW(man)
 
 #define DECLARE(name) extern const cli_command command_##name;
 COMMANDS(DECLARE)

@@ -139,7 +139,7 @@ ok "an unwritable log file is E_IO" test $? = 9
 ok "completion is bash" bash -n "$dir/completion"
 says 2 "expected bash" "$graft" completion fish
 "$graft" man >"$dir/graft.1"
-commands="train evaluate infer prune export calibrate convert import inspect spec doctor bench"
+commands="train evaluate infer prune export calibrate convert anchors import inspect spec doctor bench"
 for command in $commands; do "$graft" "$command" --help; done >"$dir/helps"
 ok "every section is in some command's help" sh -c '
     for section in $(sed -n "s/^\.SS \[\(.*\)\]$/\1/p" "$0"); do grep -q "^\[$section\] " "$1" || { echo "$section"; exit 1; }; done
