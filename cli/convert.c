@@ -49,8 +49,8 @@ static void report_parts(cli_context *c, const dataset parts[PARTS])
     }
 }
 
-/* Boxes that are clipped or dropped, and images that show no object. boxes: clipped and dropped ones, which grow. */
-static void report_boxes(cli_context *c, const dataset *ds, const lint_report *report, int64_t boxes[2])
+/* Boxes that are clipped, dropped or doubled, and images that show no object. boxes: how many of each, which grow. */
+static void report_boxes(cli_context *c, const dataset *ds, const lint_report *report, int64_t boxes[3])
 {
     char text[BAD_PRINTED * 384];
     lint_report_boxes(report, ds, BAD_PRINTED, text, sizeof text);
@@ -58,8 +58,9 @@ static void report_boxes(cli_context *c, const dataset *ds, const lint_report *r
     if (report->unlabelled_count)
         cli_print(c, "%s: %" PRId64 " of %" PRId64 " images have no label file: they count as images without objects\n",
             ds->path, report->unlabelled_count, ds->count);
-    boxes[0] += report->box_count - report->box_dropped_count;
+    boxes[0] += report->box_count - report->box_dropped_count - report->box_doubled_count;
     boxes[1] += report->box_dropped_count;
+    boxes[2] += report->box_doubled_count;
 }
 
 /* Every bad image of a part with its reason. */
@@ -84,7 +85,7 @@ static void report_bad(cli_context *c, const dataset *ds, const char *part, cons
     }
 }
 
-/* Every box that is clipped or dropped, as members of the open array. */
+/* Every box that is clipped, dropped or doubled, as members of the open array. */
 static void list_boxes(cli_context *c, const dataset *ds, const char *part, const lint_report *report)
 {
     for (int64_t i = 0; i < report->box_count; i++) {
@@ -95,13 +96,14 @@ static void list_boxes(cli_context *c, const dataset *ds, const char *part, cons
         put_int(&c->result, "line", b->line);
         json_key(&c->result, "reason"), json_put_string(&c->result, b->reason);
         json_key(&c->result, "dropped"), json_put_bool(&c->result, b->dropped);
+        json_key(&c->result, "doubled"), json_put_bool(&c->result, b->doubled);
         json_end_object(&c->result);
     }
 }
 
 static status report_lint(cli_context *c, const dataset parts[PARTS], const lint_report report[PARTS])
 {
-    int64_t bad = 0, damaged = 0, total = 0, unlabelled = 0, boxes[2] = {0};
+    int64_t bad = 0, damaged = 0, total = 0, unlabelled = 0, boxes[3] = {0};
     json_key(&c->result, "bad");
     json_begin_array(&c->result);
     for (int i = 0; i < PARTS; i++) {
@@ -120,6 +122,7 @@ static status report_lint(cli_context *c, const dataset parts[PARTS], const lint
     put_int(&c->result, "bad_count", bad);
     put_int(&c->result, "boxes_clipped", boxes[0]);
     put_int(&c->result, "boxes_dropped", boxes[1]);
+    put_int(&c->result, "boxes_doubled", boxes[2]);
     put_int(&c->result, "images_unlabelled", unlabelled);
     cli_print(c, "%" PRId64 " of %" PRId64 " images can't be read\n", bad, total);
     if (damaged)

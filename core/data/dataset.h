@@ -149,7 +149,8 @@ status dataset_name_classes(dataset *ds, const char *folder, const char *const *
 typedef struct box_problem {
     int64_t index; /* of the sample */
     int32_t line;  /* of its label_file */
-    bool dropped;  /* nothing can be made of the box; false: it is clipped to its image */
+    bool dropped;  /* nothing can be made of the box */
+    bool doubled;  /* the same box of the same class stands before it: both are used; neither: it is clipped */
     const char *reason;
 } box_problem;
 
@@ -157,8 +158,8 @@ typedef struct lint_report {
     arena memory;
     const char **reason; /* [count], NULL: good */
     int32_t (*size)[2];  /* [count], width and height as decoded; 0: not known */
-    box_problem *box;    /* [box_count], by sample and line: clipped or dropped boxes of images that stay good */
-    int64_t box_count, box_dropped_count;
+    box_problem *box;    /* [box_count], by sample and line: clipped, dropped or doubled, of images that stay good */
+    int64_t box_count, box_dropped_count, box_doubled_count;
     int64_t unlabelled_count; /* of a data set with boxes: images without a label file, which show no object */
     int64_t count, bad_count, cached_count;
     int64_t damaged_count; /* of the bad ones: samples of a sealed file that do not fit their checksums */
@@ -168,7 +169,7 @@ status dataset_lint(
 /* Lists the first bad ones: as a warning, or as E_DATA when more than max_bad_fraction are
  * bad or a sealed file is damaged. */
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l);
-/* The first boxes that are clipped or dropped, a line "FILE:LINE: REASON" for each of at most `most`, and how
+/* The first boxes that are clipped, dropped or doubled, a line "FILE:LINE: REASON" for each of at most `most`, and how
  * many there are. "": none. */
 void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t most, char *text, size_t room);
 /* What is wrong, counted: a line "12 times: REASON" for each reason, the first ones of many. */

@@ -223,6 +223,19 @@ static status use_cache(
     return OK;
 }
 
+/* Whether one of the boxes before box k is the same, of the same class. */
+static bool is_doubled(const sample *s, int64_t k)
+{
+    const label_box *b = &s->box[k];
+    for (int64_t i = 0; i < k; i++) {
+        const label_box *o = &s->box[i];
+        bool same = o->x0 <= b->x0 && o->x0 >= b->x0 && o->y0 <= b->y0 && o->y0 >= b->y0 && o->x1 <= b->x1 &&
+                    o->x1 >= b->x1 && o->y1 <= b->y1 && o->y1 >= b->y1;
+        if (same && o->class_index == b->class_index && o->ignore == b->ignore) return true;
+    }
+    return false;
+}
+
 /* Boxes against the sizes of their images. Label files may change while images stay, so these verdicts are not
  * cached. */
 static status judge_boxes(lint_report *report, const dataset *ds)
@@ -236,11 +249,13 @@ static status judge_boxes(lint_report *report, const dataset *ds)
         for (int64_t k = 0; k < s->box_count && !report->reason[i]; k++) {
             label_box b = s->box[k];
             box_fault fault = box_clip(&b, report->size[i][0], report->size[i][1]);
-            if (fault == BOX_FINE) continue;
+            bool dropped = fault >= BOX_OUTSIDE, doubled = !dropped && is_doubled(s, k);
+            if (fault == BOX_FINE && !doubled) continue;
             TRY_OUT(array_reserve((void **)&list, &capacity, report->box_count + 1, sizeof *list));
-            bool dropped = fault >= BOX_OUTSIDE;
-            list[report->box_count++] = (box_problem){i, b.line, dropped, box_fault_text(fault)};
+            const char *reason = doubled ? "is there twice, of the same class: both are used" : box_fault_text(fault);
+            list[report->box_count++] = (box_problem){i, b.line, dropped, doubled, reason};
             report->box_dropped_count += dropped;
+            report->box_doubled_count += doubled;
         }
     }
     TRY_ALLOC_OUT(report->box, arena_memdup(&report->memory, list, (size_t)report->box_count * sizeof *list));
@@ -330,17 +345,19 @@ void lint_report_boxes(const lint_report *report, const dataset *ds, int64_t mos
         at += (size_t)snprintf(
             text + at, room - at, "%.256s:%d: box %s\n", ds->samples[b->index].label_file, (int)b->line, b->reason);
     }
-    int64_t dropped = report->box_dropped_count, clipped = report->box_count - dropped;
+    int64_t dropped = report->box_dropped_count, doubled = report->box_doubled_count;
     if (report->box_count && at < room)
-        snprintf(text + at, room - at, "%s%" PRId64 " box%s dropped, %" PRId64 " clipped to the image\n",
-            report->box_count > most ? "...\n" : "", dropped, dropped == 1 ? "" : "es", clipped);
+        snprintf(text + at, room - at,
+            "%s%" PRId64 " box%s dropped, %" PRId64 " clipped to the image, %" PRId64 " there twice\n",
+            report->box_count > most ? "...\n" : "", dropped, dropped == 1 ? "" : "es",
+            report->box_count - dropped - doubled, doubled);
 }
 
 status lint_report_judge(const lint_report *report, const dataset *ds, const spec_data *o, logger *l)
 {
     char text[8192];
     lint_report_boxes(report, ds, LISTED_REASONS, text, sizeof text);
-    if (text[0]) log_warn_lines(l, "%s: boxes that cannot be used as they are:\n%s", ds->path, text);
+    if (text[0]) log_warn_lines(l, "%s: boxes that ought to be looked at:\n%s", ds->path, text);
     if (report->bad_count == 0) return OK;
     list_bad(report, ds, text, sizeof text);
     double fraction = (double)report->bad_count / (double)ds->count, allowed = o ? o->max_bad_fraction : 1;

@@ -112,13 +112,15 @@ cp -r data planted
 lines=$(wc -l <planted/val/labels/000.txt)
 echo "disc 0 0 0 -5 3 20 20 0 0 0 0 0 0 0" >>planted/val/labels/000.txt
 echo "disc 0 0 0 9 9 9.5 20 0 0 0 0 0 0 0" >>planted/val/labels/000.txt
+tail -n 1 planted/val/labels/001.txt >>planted/val/labels/001.txt
 "$graft" convert planted --lint --json -q >lint.json
-ok "lint lists the planted boxes, by file and line" python3 - "$lines" <<'P'
+ok "lint lists the planted boxes, by file and line" python3 - "$lines" "$(wc -l <planted/val/labels/001.txt)" <<'P'
 import json, sys
-r, lines = json.load(open("lint.json")), int(sys.argv[1])
-found = [(b["part"], b["file"].rsplit("/", 1)[1], b["line"], b["dropped"]) for b in r["boxes"]]
-assert found == [("val", "000.txt", lines + 1, False), ("val", "000.txt", lines + 2, True)], r["boxes"]
-assert (r["boxes_clipped"], r["boxes_dropped"], r["bad_count"]) == (1, 1, 0), r
+r, lines, doubled = json.load(open("lint.json")), int(sys.argv[1]), int(sys.argv[2])
+found = [(b["part"], b["file"].rsplit("/", 1)[1], b["line"], b["dropped"], b["doubled"]) for b in r["boxes"]]
+assert found == [("val", "000.txt", lines + 1, False, False), ("val", "000.txt", lines + 2, True, False),
+                 ("val", "001.txt", doubled, False, True)], r["boxes"]
+assert (r["boxes_clipped"], r["boxes_dropped"], r["boxes_doubled"], r["bad_count"]) == (1, 1, 1, 0), r
 P
 for format in yolo coco; do
     ok "written as $format" "$graft" convert data --to $format -o as_$format --link -q
