@@ -1,6 +1,6 @@
 /* match_boxes.cu: which box of the labels each prior stands for. A block takes an image for the pairs: each box keeps
- * its best free prior, the best of all boxes is matched, and the boxes that have lost their prior look again. Then a
- * thread takes a prior. Bound by the divisions of IoU; boxes stay in the cache.
+ * its best free prior, the best of all boxes is matched, and the boxes that have lost their prior look again. For
+ * low-quality matches a block finds the greatest overlap of a box. Then a thread takes a prior. Bound by the divisions of IoU; boxes stay in the cache.
  */
 #include "kernels/cuda/boxes.cuh"
 
@@ -39,11 +39,6 @@ static __global__ void __launch_bounds__(THREADS) match_pairs(match_args a)
     int64_t boxes_here = 0;
     for (int64_t p = threadIdx.x; p < a.count; p += THREADS) match[p] = MATCH_BACKGROUND;
     while (boxes_here < a.capacity && box_class[boxes_here] != BOX_CLASS_NONE) boxes_here++;
-    __syncthreads();
-    for (int64_t k = 0; k < boxes_here && a.low_quality; k++) {
-        uint64_t key = box_class[k] >= 0 ? best_prior(a, match, boxes[k]) : 0;
-        if (threadIdx.x == 0) a.greatest[blockIdx.x * a.capacity + k] = (uint32_t)(key >> 32);
-    }
     if (!a.bipartite) return; /* for all threads of the grid */
     __syncthreads();
     for (int64_t k = 0; k < boxes_here; k++) {
@@ -70,6 +65,19 @@ static __global__ void __launch_bounds__(THREADS) match_pairs(match_args a)
             if (lost && threadIdx.x == 0) best[k] = key;
         }
         __syncthreads();
+    }
+}
+
+/* Block (box, image). */
+static __global__ void __launch_bounds__(THREADS) find_greatest(match_args a)
+{
+    for (int64_t i = blockIdx.y; i < a.n; i += gridDim.y) {
+        int64_t row = i * a.capacity + blockIdx.x;
+        float most = 0.0f;
+        for (int64_t p = threadIdx.x; p < a.count && a.box_class[row] >= 0; p += THREADS)
+            most = fmaxf(most, box_iou(a.priors[p], a.boxes[row]));
+        uint64_t greatest = block_greatest(rank_key(__float_as_uint(most), 0));
+        if (threadIdx.x == 0) a.greatest[row] = (uint32_t)(greatest >> 32);
     }
 }
 
@@ -120,6 +128,8 @@ static status match_boxes_run(const kernel_call *call)
         d->negative, d->bipartite, d->low_quality};
     TRY(launch(match_pairs, dim3((unsigned)d->n), dim3(THREADS), 0, call->stream, a));
     unsigned images = (unsigned)(d->n < GRID_MAX ? d->n : GRID_MAX);
+    if (d->low_quality)
+        TRY(launch(find_greatest, dim3((unsigned)d->capacity, images), dim3(THREADS), 0, call->stream, a));
     return launch(match_free, dim3(blocks_for(d->priors, THREADS), images), dim3(THREADS), 0, call->stream, a);
 }
 
