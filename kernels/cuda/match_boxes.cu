@@ -1,6 +1,7 @@
 /* match_boxes.cu: which box of the labels each prior stands for. A block takes an image for the pairs: each box keeps
  * its best free prior, the best of all boxes is matched, and the boxes that have lost their prior look again. For
- * low-quality matches a block finds the greatest overlap of a box. Then a thread takes a prior. Bound by the divisions of IoU; boxes stay in the cache.
+ * low-quality matches a block finds the greatest overlap of a box. Then a thread takes a prior. Bound by the divisions
+ * of IoU; boxes stay in the cache.
  */
 #include "kernels/cuda/boxes.cuh"
 
