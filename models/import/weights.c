@@ -197,10 +197,35 @@ static status open_kind(weights *w, const char *path, const char *name)
     return name && !named ? choose_beginning(w, name) : OK;
 }
 
+static bool has_prefix(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
+
+/* torchvision's detectors hold a backbone and a pyramid, "backbone.body.conv1" and "backbone.fpn...", beside their
+ * heads: ours have these names without what stands in front. */
+static status join_backbone(weights *w)
+{
+    static const char body[] = "backbone.body.", fpn[] = "backbone.fpn.", backbone[] = "backbone.";
+    bool has_body = false, has_fpn = false;
+    for (int64_t i = 0; i < w->count; i++) {
+        has_body = has_body || has_prefix(w->tensors[i].name, body);
+        has_fpn = has_fpn || has_prefix(w->tensors[i].name, fpn);
+    }
+    if (!has_body || !has_fpn) return OK;
+    safetensor *renamed = ARENA_ARRAY(&w->memory, safetensor, w->count);
+    if (!renamed) return FAIL_MEMORY((size_t)w->count * sizeof *renamed);
+    for (int64_t i = 0; i < w->count; i++) {
+        renamed[i] = w->tensors[i];
+        if (has_prefix(renamed[i].name, body)) renamed[i].name += strlen(body);
+        else if (has_prefix(renamed[i].name, fpn)) renamed[i].name += strlen(backbone);
+    }
+    w->tensors = renamed;
+    return OK;
+}
+
 status weights_open(weights *w, const char *path, const char *name)
 {
     *w = (weights){.prefix = "", .note = ""};
     status result = open_kind(w, path, name);
+    if (result == OK) result = join_backbone(w);
     if (result != OK) weights_close(w);
     return result;
 }
