@@ -124,7 +124,8 @@ static status run_once(context *c, const char *mode, bool training)
         TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.logits", mode), t.graph.outputs[0]));
     TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.loss", mode), t.terms.item[0].edge));
     for (int32_t i = 1; i < t.terms.count; i++)
-        TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.%s", mode, t.terms.item[i].tag), t.terms.item[i].edge));
+        if (t.terms.item[i].tag)
+            TRY_OUT(add_edge(c, p, arena_printf(&c->memory, "%s.%s", mode, t.terms.item[i].tag), t.terms.item[i].edge));
     TRY_OUT(add_parameters(c, p, mode));
 out:
     plan_destroy(p);
